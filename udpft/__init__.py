@@ -1,0 +1,5 @@
+"""Reliable file transfer over UDP."""
+
+from __future__ import annotations
+
+__version__ = "0.1.0"

@@ -1,0 +1,175 @@
+"""What can go wrong, by whose fault it is.
+
+::
+
+    UdpftError                      .exit_code  .hint
+    ├── UsageError            2     the caller's words are off
+    ├── LocalError                  this machine
+    │   ├── DestinationExists 13    a different file has that name, and no --force
+    │   ├── LocalWriteFailed  23    disk full, quota, read-only, no permission
+    │   └── LocalReadFailed   26    a local source cannot be read
+    ├── ServerRefused               the server said no, and why
+    │   ├── VersionMismatch    8    not udpft there, or another version
+    │   ├── Denied             9    the server's rules forbid it
+    │   ├── UploadRefused     25    the server takes no uploads
+    │   ├── ServerBusy        75    no room now; try again later
+    │   ├── NoSuchFile        78    no such file on the server
+    │   └── SourceChanged     18    the source changed while it was sent
+    ├── NetworkError                the path between
+    │   ├── HostNotFound       6    the name does not resolve
+    │   ├── PortClosed         7    a host, but nothing listens there
+    │   ├── PartialTransfer   18    some of the file came, not its end
+    │   └── TimedOut          28    no answer, or stalled, within the timeout
+    ├── DigestMismatch        32    everything came, and it is not the file
+    └── KeyRejected           67    key missing or wrong
+
+Exit codes follow curl's where curl has one. Every error is one line that names the cause and,
+where there is one, a hint that says what to do about it. An exception outside this tree is a
+bug, and exits with 1.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """The documented exit codes of the ``udpft`` command."""
+
+    DONE = 0
+    BUG = 1
+    USAGE = 2
+    HOST_NOT_FOUND = 6
+    PORT_CLOSED = 7
+    VERSION = 8
+    DENIED = 9
+    EXISTS = 13
+    PARTIAL = 18
+    WRITE_FAILED = 23
+    UPLOAD_REFUSED = 25
+    READ_FAILED = 26
+    TIMED_OUT = 28
+    DIGEST_MISMATCH = 32
+    KEY_REJECTED = 67
+    BUSY = 75
+    NO_SUCH_FILE = 78
+    INTERRUPTED = 130
+    TERMINATED = 143
+
+
+class UdpftError(Exception):
+    """Anything udpft refuses or fails to do. ``hint`` says what to try, where there is something."""
+
+    exit_code: ExitCode = ExitCode.BUG
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+class UsageError(UdpftError):
+    """The caller asked for something that makes no sense."""
+
+    exit_code = ExitCode.USAGE
+
+
+class LocalError(UdpftError):
+    """This machine's fault: its disk, its permissions, its files."""
+
+
+class DestinationExists(LocalError):
+    """A different file already has the destination's name, and overwriting was not asked for."""
+
+    exit_code = ExitCode.EXISTS
+
+
+class LocalWriteFailed(LocalError):
+    """The destination cannot be written: disk full, quota, read-only, no permission."""
+
+    exit_code = ExitCode.WRITE_FAILED
+
+
+class LocalReadFailed(LocalError):
+    """A local file or folder cannot be read."""
+
+    exit_code = ExitCode.READ_FAILED
+
+
+class ServerRefused(UdpftError):
+    """The server understood the request and said no."""
+
+
+class VersionMismatch(ServerRefused):
+    """What answers there is not udpft, or speaks another version of the protocol."""
+
+    exit_code = ExitCode.VERSION
+
+
+class Denied(ServerRefused):
+    """The server's rules forbid it."""
+
+    exit_code = ExitCode.DENIED
+
+
+class UploadRefused(ServerRefused):
+    """The server takes no uploads."""
+
+    exit_code = ExitCode.UPLOAD_REFUSED
+
+
+class ServerBusy(ServerRefused):
+    """The server has no room for another transfer now."""
+
+    exit_code = ExitCode.BUSY
+
+
+class NoSuchFile(ServerRefused):
+    """The server has no such file, or none that it would serve."""
+
+    exit_code = ExitCode.NO_SUCH_FILE
+
+
+class SourceChanged(ServerRefused):
+    """The file changed on the server while it was being sent; what came is no version of it."""
+
+    exit_code = ExitCode.PARTIAL
+
+
+class NetworkError(UdpftError):
+    """The path between the two ends."""
+
+
+class HostNotFound(NetworkError):
+    """The host's name does not resolve to an address."""
+
+    exit_code = ExitCode.HOST_NOT_FOUND
+
+
+class PortClosed(NetworkError):
+    """The host is there, and nothing listens on that port."""
+
+    exit_code = ExitCode.PORT_CLOSED
+
+
+class PartialTransfer(NetworkError):
+    """Some of the file came, and not its end."""
+
+    exit_code = ExitCode.PARTIAL
+
+
+class TimedOut(NetworkError):
+    """No answer, or no progress, within the timeout."""
+
+    exit_code = ExitCode.TIMED_OUT
+
+
+class DigestMismatch(UdpftError):
+    """Everything arrived, and its digest is not the one that the sender computed."""
+
+    exit_code = ExitCode.DIGEST_MISMATCH
+
+
+class KeyRejected(UdpftError):
+    """A key is needed and missing, or is not the server's."""
+
+    exit_code = ExitCode.KEY_REJECTED

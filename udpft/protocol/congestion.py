@@ -1,0 +1,313 @@
+"""How fast to send: a model of the path in the manner of BBR, with loss judged by experiment.
+
+Theory of operation
+-------------------
+The controller keeps two numbers of the path: ``bandwidth``, the highest delivery rate seen in the
+last two probing cycles, and ``min_rtt_s``. It paces at the bandwidth and keeps about two
+bandwidth-delay products in flight (draft-ietf-ccwg-bbr).
+
+Loss is where it differs. A lossy radio link and a full queue both lose packets; slowing down
+helps one and only costs on the other. So the controller keeps a *baseline*, the share of packets
+that the path loses whatever the rate, and when loss exceeds the baseline it makes an experiment:
+one round at half the rate. If loss falls, it was congestion and the bandwidth is cut to 0.85. If
+not, what was seen is the path's nature and goes into the baseline, and the pacing rate is raised
+by it, so that the goodput stays.
+
+Time is cut into *epochs*: a phase, or one round trip of a longer one. Packets are counted, acked
+or lost, for the epoch in which they were sent; when acknowledgements come from a later epoch the
+earlier one is closed and judged.
+
+    phase         pacing gain   ends
+    STARTUP       2.77          bandwidth flat for three rounds, or flat once with excess loss
+    DRAIN         0.36          in flight at one bandwidth-delay product
+    CRUISE        1             the time between probes is over; or excess loss, an experiment
+    PROBE_UP      1.25          a round trip, and: excess loss, or 1.25 products in flight
+    PROBE_DOWN    0.5           a round trip; what it loses is the experiment's result
+    PROBE_RTT     1             200 ms at half a product in flight, each 10 s without a new minimum
+
+Units: packets, seconds, packets per second. Packets of a transfer are all of one size.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from enum import Enum
+from math import sqrt
+from random import Random
+
+from udpft.protocol.params import (
+    INITIAL_WINDOW_PACKETS,
+    MAX_BURST_INTERVAL_S,
+    MAX_BURST_PACKETS,
+    MIN_WINDOW_PACKETS,
+)
+
+
+class Phase(Enum):
+    """What the controller is doing; the value is the pacing gain."""
+
+    STARTUP = 2.77
+    DRAIN = 0.36
+    CRUISE = 1.0
+    PROBE_UP = 1.25
+    PROBE_DOWN = 0.5
+    PROBE_RTT = 1.0001  # a member of its own, not an alias of CRUISE
+
+
+MIN_RATE = 20.0
+"""Packets per second that are always sent: the path is never given up by the controller."""
+
+MAX_BASELINE = 0.5
+"""The largest share of packets taken for the path's own loss."""
+
+_BASELINE_MIN_PACKETS = 50
+_EXCESS_MIN_LOST = 6
+_EXCESS_MARGIN = 0.02
+_CRUISE_MIN_PACKETS = 100
+_EXPERIMENT_MIN_PACKETS = 20
+_CURED = 0.7  # loss below this share of what prompted the experiment: backing off cured it
+_BACK_OFF = 0.85
+_STALE_MIN_RTT_S = 10.0
+_PROBE_RTT_S = 0.2
+_MAX_CYCLE_S = 3.0
+_MAX_CYCLE_RTTS = 63
+
+
+@dataclass(slots=True)
+class _Epoch:
+    phase: Phase
+    bandwidth: float
+    acked: int = 0
+    lost: int = 0
+
+
+class CongestionController:
+    """See the module's docstring. ``random`` spreads the probes of flows that share a path."""
+
+    def __init__(self, random: Random) -> None:
+        self._random = random
+        self.epoch = 0
+        self._begin()
+
+    def _begin(self) -> None:
+        self.phase = Phase.STARTUP
+        self.bandwidth = 0.0
+        self.min_rtt_s = float("inf")
+        self._epochs: deque[_Epoch] = deque([_Epoch(Phase.STARTUP, 0.0)])
+        self._maxima = [0.0, 0.0]  # highest delivery rate of this probing cycle and the last
+        self._baseline_lost = 0.0
+        self._baseline_total = 0.0
+        self._full_bandwidth = 0.0
+        self._flat_rounds = 0
+        self._leave_startup = False
+        self._next_round = 0
+        self._cruise_acked = 0
+        self._cruise_lost = 0
+        self._experiment: float | None = None  # the loss that prompted it
+        self._phase_began = 0.0
+        self._cycle_began = 0.0
+        self._cycle_s = 0.0
+        self._min_rtt_seen = 0.0
+        self._probe_rtt_until: float | None = None
+
+    # ------------------------------------------------------------------------ what it decides
+
+    @property
+    def baseline_loss(self) -> float:
+        """The share of packets lost that is believed to be the path's nature."""
+        if self._baseline_total <= _BASELINE_MIN_PACKETS:
+            return 0.0
+        return min(MAX_BASELINE, self._baseline_lost / self._baseline_total)
+
+    @property
+    def bandwidth_delay_product(self) -> float:
+        """Packets in flight that fill the path and no queue."""
+        if not self.bandwidth:
+            return float(INITIAL_WINDOW_PACKETS)
+        return self.bandwidth * self.min_rtt_s / (1 - self.baseline_loss)
+
+    @property
+    def pacing_rate(self) -> float:
+        """Packets per second; infinite until there is an estimate, for one initial window."""
+        if not self.bandwidth:
+            return float("inf")
+        return max(MIN_RATE, self.phase.value * self.bandwidth / (1 - self.baseline_loss))
+
+    @property
+    def burst_packets(self) -> int:
+        """Packets in one burst: at most a millisecond's worth."""
+        if not self.bandwidth:
+            return INITIAL_WINDOW_PACKETS
+        return max(2, min(MAX_BURST_PACKETS, int(self.bandwidth * MAX_BURST_INTERVAL_S)))
+
+    @property
+    def window(self) -> int:
+        """Packets that may be in flight."""
+        if not self.bandwidth:
+            return INITIAL_WINDOW_PACKETS
+        if self.phase is Phase.PROBE_RTT:
+            return max(MIN_WINDOW_PACKETS, int(0.5 * self.bandwidth_delay_product))
+        window = 2 * self.bandwidth_delay_product + 3 * self.burst_packets
+        return max(MIN_WINDOW_PACKETS, int(window))
+
+    # ------------------------------------------------------------------------- what it learns
+
+    def on_tally(self, tally: dict[int, list[int]]) -> None:
+        """Count packets acked and lost: ``{epoch: [acked, lost]}``, from one acknowledgement."""
+        oldest = self.epoch - len(self._epochs) + 1
+        newest_acked = -1
+        for number, (acked, lost) in tally.items():
+            if acked:
+                newest_acked = max(newest_acked, number)
+            if number >= oldest:
+                epoch = self._epochs[number - oldest]
+                epoch.acked += acked
+                epoch.lost += lost
+        while oldest < newest_acked:
+            self._close(self._epochs.popleft())
+            oldest += 1
+
+    def on_ack(
+        self,
+        now: float,
+        *,
+        rtt_s: float,
+        delivery_rate: float,
+        sent_at_delivered: int,
+        delivered: int,
+        in_flight: int,
+    ) -> None:
+        """Take in one acknowledgement, after its tally.
+
+        Args:
+            now: seconds.
+            rtt_s: round trip of the newest packet acknowledged.
+            delivery_rate: packets per second, 0 where the sample is no good.
+            sent_at_delivered: packets that had been delivered when that packet left.
+            delivered: packets delivered by now.
+            in_flight: packets in flight now.
+        """
+        suspicious = self.phase is Phase.PROBE_UP and self._excess(
+            self._epochs[-1].acked, self._epochs[-1].lost
+        )
+        if delivery_rate and not (suspicious and delivery_rate > self.bandwidth):
+            self._maxima[0] = max(self._maxima[0], delivery_rate)
+            self.bandwidth = max(self._maxima)
+        stale = now - self._min_rtt_seen > _STALE_MIN_RTT_S and self._min_rtt_seen > 0
+        if rtt_s <= 1.02 * self.min_rtt_s or (stale and self.phase is Phase.PROBE_RTT):
+            self.min_rtt_s = rtt_s if stale else min(rtt_s, self.min_rtt_s)
+            self._min_rtt_seen = now
+        if sent_at_delivered >= self._next_round:
+            self._next_round = delivered
+            if self.phase is Phase.STARTUP:
+                self._enter(Phase.DRAIN if self._leave_startup else Phase.STARTUP, now)
+        self._advance(now, rtt_s, in_flight, suspicious=suspicious, stale=stale)
+
+    def on_persistent_congestion(self) -> None:
+        """The path was dead for a while: it may have become another one. Begin again, slowly."""
+        self.epoch += 1  # packets sent before count for nothing
+        self._begin()
+
+    # ------------------------------------------------------------------------------- verdicts
+
+    def _excess(self, acked: int, lost: int) -> bool:
+        """Whether loss is beyond the baseline, by a margin and two standard deviations."""
+        total, baseline = acked + lost, self.baseline_loss
+        if lost < _EXCESS_MIN_LOST:
+            return False
+        deviation = sqrt((baseline + 0.01) * (1 - baseline) / total)
+        return lost / total - baseline > _EXCESS_MARGIN + 2 * deviation
+
+    def _close(self, epoch: _Epoch) -> None:
+        """Judge an epoch, a round trip after its last packet left."""
+        acked, lost = epoch.acked, epoch.lost
+        total, excess = acked + lost, self._excess(acked, lost)
+        if epoch.phase is Phase.STARTUP is self.phase:
+            if self.bandwidth >= 1.25 * self._full_bandwidth:
+                self._full_bandwidth = self.bandwidth
+                self._flat_rounds = 0
+                self._learn_baseline(1.0, lost, total)
+            else:
+                self._flat_rounds += 1
+            self._leave_startup = self._flat_rounds >= 3 or (self._flat_rounds > 0 and excess)
+        elif epoch.phase is Phase.PROBE_UP:
+            if excess:
+                self._set_bandwidth(min(self.bandwidth, epoch.bandwidth))
+            if not excess and self.bandwidth > 1.1 * epoch.bandwidth:
+                self._cycle_s = 0.0
+            else:
+                longest = min(_MAX_CYCLE_S, _MAX_CYCLE_RTTS * self.min_rtt_s)
+                self._cycle_s = min(longest, max(2 * self._cycle_s, 8 * self.min_rtt_s))
+        elif epoch.phase is Phase.PROBE_DOWN:
+            prompt, self._experiment = self._experiment, None
+            enough = total >= _EXPERIMENT_MIN_PACKETS
+            if prompt and (not enough or lost / total < _CURED * prompt):
+                self._set_bandwidth(_BACK_OFF * self.bandwidth)
+            elif enough:
+                self._learn_baseline(0.3 if prompt else 0.7, lost, total)
+        elif epoch.phase is Phase.CRUISE:
+            self._cruise_acked += acked
+            self._cruise_lost += lost
+            seen = self._cruise_acked + self._cruise_lost
+            if seen >= _CRUISE_MIN_PACKETS:
+                if self.phase is Phase.CRUISE and self._excess(
+                    self._cruise_acked, self._cruise_lost
+                ):
+                    self._experiment = self._cruise_lost / seen
+                self._cruise_acked = self._cruise_lost = 0
+
+    def _learn_baseline(self, keep: float, lost: int, total: int) -> None:
+        self._baseline_lost = keep * self._baseline_lost + lost
+        self._baseline_total = keep * self._baseline_total + total
+
+    def _set_bandwidth(self, bandwidth: float) -> None:
+        self.bandwidth = bandwidth
+        self._maxima = [bandwidth, 0.0]
+
+    # --------------------------------------------------------------------------------- phases
+
+    def _enter(self, phase: Phase, now: float) -> None:
+        self.phase = phase
+        self._phase_began = now
+        self.epoch += 1
+        self._epochs.append(_Epoch(phase, self.bandwidth))
+        if phase is Phase.PROBE_UP and self._maxima[0]:
+            self._maxima = [0.0, self._maxima[0]]
+
+    def _advance(
+        self, now: float, rtt_s: float, in_flight: int, *, suspicious: bool, stale: bool
+    ) -> None:
+        """Leave the phase where its time has come."""
+        phase, elapsed, min_rtt = self.phase, now - self._phase_began, self.min_rtt_s
+        if phase is Phase.DRAIN:
+            if in_flight <= self.bandwidth_delay_product:
+                self._cycle_began = now
+                self._cycle_s = self._random.uniform(2, 8) * min_rtt
+                self._enter(Phase.CRUISE, now)
+        elif phase is Phase.PROBE_UP:
+            full = in_flight >= 1.25 * self.bandwidth_delay_product
+            if elapsed > min_rtt and (suspicious or full or elapsed > 3 * rtt_s):
+                self._enter(Phase.PROBE_DOWN, now)
+        elif phase is Phase.PROBE_DOWN:
+            if elapsed > min_rtt:
+                self._cycle_began = now
+                self._enter(Phase.CRUISE, now)
+        elif phase is Phase.CRUISE:
+            probe = now - self._cycle_began > max(self._cycle_s, 2 * min_rtt)
+            if stale:
+                self._probe_rtt_until = None
+                self._enter(Phase.PROBE_RTT, now)
+            elif self._experiment:
+                self._enter(Phase.PROBE_DOWN, now)
+            elif probe:
+                self._enter(Phase.PROBE_UP, now)
+            elif elapsed > min_rtt:
+                self._enter(Phase.CRUISE, now)
+        elif phase is Phase.PROBE_RTT:
+            if self._probe_rtt_until is None:
+                if in_flight <= max(MIN_WINDOW_PACKETS, 0.55 * self.bandwidth_delay_product):
+                    self._probe_rtt_until = now + max(_PROBE_RTT_S, min_rtt)
+            elif now > self._probe_rtt_until:
+                self._min_rtt_seen = self._cycle_began = now
+                self._enter(Phase.CRUISE, now)

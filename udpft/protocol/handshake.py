@@ -1,0 +1,279 @@
+"""How a transfer begins: who is there, is the address real, how large may a datagram be.
+
+Theory of operation
+-------------------
+::
+
+    client                                         server
+      HELLO ×n, padded to the sizes to probe  ──▶
+                                              ◀──  RETRY, cookie          keeps no state
+      HELLO with the cookie, padded to the
+      largest size that was answered          ──▶
+                                              ◀──  ACCEPT, padded to a full DATA packet
+                                              ◀──  DATA …
+
+The server answers a HELLO without a valid cookie by a RETRY that is a twentieth of its size, and
+forgets it: a spoofed source costs it one hash and draws less than it spent (RFC 8085, 3.1;
+RFC 9000, 8.1.2). The cookie is a keyed hash of address, nonce, HELLO size and time, so it proves
+that whoever sends it can read what is sent to that address, and is worthless elsewhere, later, or
+for another HELLO.
+
+The HELLOs have the Don't Fragment bit and leave largest first, so the first RETRY to come back
+tells the largest datagram that the path carries, at no further round trip (RFC 8899 with the
+handshake as its probe). ACCEPT is padded in turn, which tries the way back: where it does not
+arrive, the client begins again with the next smaller size.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from hashlib import blake2s
+from hmac import compare_digest
+from math import inf
+
+from udpft.errors import TimedOut, UdpftError, VersionMismatch
+from udpft.protocol.packets import (
+    Accept,
+    Hello,
+    MalformedPacket,
+    Packet,
+    PacketType,
+    Retry,
+    decode_accept_untrusted,
+    decode_error_untrusted,
+    decode_hello_untrusted,
+    decode_retry_untrusted,
+    decode_untrusted,
+    encode_hello,
+    encode_retry,
+)
+from udpft.protocol.params import (
+    CHUNK_ALIGNMENT,
+    CHUNK_SIZE,
+    CONNECT_TIMEOUT_S,
+    COOKIE_EPOCH_S,
+    DATA_HEADER_SIZE,
+    HELLO_INTERVAL_MAX_S,
+    HELLO_INTERVALS_S,
+    MAX_CHUNK_SIZE,
+    MIN_CHUNK_SIZE,
+    MIN_DATAGRAM_SIZE,
+    PROBE_SIZES,
+    VERSION,
+)
+
+_UNANSWERED_BEFORE_SMALLER = 3
+"""HELLOs with a cookie that bring no ACCEPT before a smaller datagram is tried: 0.7 s."""
+
+
+def probe_sizes(chunk_size: int) -> tuple[int, ...]:
+    """Sizes of HELLO to try for a wanted chunk size: its own packet, then all usual smaller ones.
+
+    Largest first; never empty, for the smallest is always there.
+    """
+    wanted = max(MIN_DATAGRAM_SIZE, chunk_size + DATA_HEADER_SIZE)
+    return (wanted, *(size for size in PROBE_SIZES if size < wanted))
+
+
+def agreed_chunk_size(wanted: int, hello_size: int) -> int:
+    """The chunk size of a transfer: what was asked for, as far as the path carries it."""
+    fits = (hello_size - DATA_HEADER_SIZE) // CHUNK_ALIGNMENT * CHUNK_ALIGNMENT
+    wanted = wanted // CHUNK_ALIGNMENT * CHUNK_ALIGNMENT or CHUNK_SIZE
+    return max(MIN_CHUNK_SIZE, min(fits, wanted, MAX_CHUNK_SIZE))
+
+
+class CookieJar:
+    """Makes and checks the cookies of one server. Its ``secret`` is 32 random bytes."""
+
+    def __init__(self, secret: bytes) -> None:
+        self._secret = secret
+
+    def make(self, address: bytes, nonce: int, hello_size: int, now: float) -> bytes:
+        """The cookie, 16 bytes, that a source gets for its HELLO now."""
+        return self._cookie(address, nonce, hello_size, int(now // COOKIE_EPOCH_S))
+
+    def check(self, cookie: bytes, address: bytes, nonce: int, size: int, now: float) -> bool:
+        """Whether a cookie was made for this source and HELLO, in this epoch or the last."""
+        epoch = int(now // COOKIE_EPOCH_S)
+        return any(
+            compare_digest(cookie, self._cookie(address, nonce, size, e))
+            for e in (epoch, epoch - 1)
+        )
+
+    def _cookie(self, address: bytes, nonce: int, hello_size: int, epoch: int) -> bytes:
+        # nonce u64, HELLO size u16, epoch i64, then the address, of any length
+        fixed = nonce.to_bytes(8, "little") + hello_size.to_bytes(2, "little")
+        message = fixed + epoch.to_bytes(8, "little", signed=True) + address
+        return blake2s(message, key=self._secret, digest_size=16).digest()
+
+
+class Doorkeeper:
+    """The server's side before any state: answers HELLOs, lets those with a valid cookie in."""
+
+    def __init__(self, secret: bytes) -> None:
+        self._jar = CookieJar(secret)
+
+    def greet_untrusted(
+        self, datagram: memoryview, address: bytes, now: float
+    ) -> bytes | Hello | None:
+        """Look at a datagram that belongs to no session.
+
+        Args:
+            datagram: from the network.
+            address: the source's address and port, in any unambiguous form.
+            now: seconds.
+
+        Returns:
+            A RETRY to send back; or the HELLO of a source that is where it says; or None, for
+            silence: garbage, packets of sessions that are over, datagrams too short to answer.
+        """
+        if len(datagram) < MIN_DATAGRAM_SIZE or datagram[0] != PacketType.HELLO:
+            return None
+        try:
+            hello = decode_hello_untrusted(decode_untrusted(datagram))
+        except MalformedPacket:
+            return None
+        size = len(datagram)
+        if self._jar.check(hello.cookie, address, hello.nonce, size, now):
+            return hello
+        cookie = self._jar.make(address, hello.nonce, size, now)
+        retry = Retry(hello.nonce, cookie, size, VERSION, hello.attempt)
+        return encode_retry(retry, hello.connection_id)
+
+
+@dataclass(frozen=True)
+class Introduction:
+    """What the handshake found out. ``rtt_s``: of the path, measured without waiting."""
+
+    accept: Accept
+    datagram_size: int
+    rtt_s: float
+
+
+class Initiator:
+    """The client's side of the handshake.
+
+    Call `poll` for datagrams to send until it returns None, `handle` with each that arrives,
+    and look at ``introduction`` and ``error``: one of them ends it. With ``ping``, a RETRY is all
+    that is wanted, and ``rtt_s`` is set when it is there.
+    """
+
+    def __init__(
+        self,
+        hello: Hello,
+        *,
+        now: float,
+        sizes: Sequence[int] = (),
+        connect_timeout_s: float = CONNECT_TIMEOUT_S,
+        ping: bool = False,
+    ) -> None:
+        self._hello = hello
+        self._sizes = tuple(sizes) or probe_sizes(hello.chunk_size)
+        self._ping = ping
+        self._connect_timeout_s = connect_timeout_s
+        self._give_up_at = now + connect_timeout_s
+        self._answered = 0  # size of the HELLO that brought the cookie, 0 without one
+        self._attempt = 0
+        self._unanswered = 0
+        self._sent_at: dict[int, float] = {}
+        self._repeat_at = now
+        self._queue: deque[bytes] = deque()
+        self.introduction: Introduction | None = None
+        self.error: UdpftError | None = None
+        self.rtt_s: float | None = None
+
+    @property
+    def done(self) -> bool:
+        """Whether there is an introduction, an answered ping or an error."""
+        return bool(self.introduction or self.error or (self._ping and self.rtt_s is not None))
+
+    def poll(self, now: float) -> bytes | None:
+        """The next datagram to send, or None. Some may be larger than the path carries."""
+        if not self.done and now >= self._repeat_at:
+            self._repeat(now)
+        return self._queue.popleft() if self._queue else None
+
+    def _repeat(self, now: float) -> None:
+        """Queue the HELLOs of one attempt, and set the time of the next."""
+        if self._answered and self._unanswered >= _UNANSWERED_BEFORE_SMALLER:
+            # The way back carries no ACCEPT of this size.
+            smaller = tuple(size for size in self._sizes if size < self._answered)
+            self._sizes = smaller or self._sizes[-1:]
+            self._answered = self._unanswered = 0
+            self._hello = replace(self._hello, cookie=Hello.cookie)
+        hello = replace(self._hello, attempt=self._attempt)
+        self._sent_at[self._attempt & 0xFF] = now
+        sizes = (self._answered,) if self._answered else self._sizes
+        self._queue.extend(encode_hello(hello, size) for size in sizes)
+        repeats = self._unanswered if self._answered else self._attempt
+        known = repeats < len(HELLO_INTERVALS_S)
+        self._repeat_at = now + (HELLO_INTERVALS_S[repeats] if known else HELLO_INTERVAL_MAX_S)
+        self._attempt += 1
+        self._unanswered += 1
+
+    def handle(self, datagram: memoryview, now: float) -> None:
+        """Take in a datagram; what is not for this handshake is ignored."""
+        if self.done:
+            return
+        try:
+            packet = decode_untrusted(datagram)
+            if packet.connection_id == self._hello.connection_id:
+                self._handle_packet(packet, len(datagram), now)
+        except MalformedPacket:
+            return
+
+    def _handle_packet(self, packet: Packet, size: int, now: float) -> None:
+        if packet.type is PacketType.RETRY:
+            retry = decode_retry_untrusted(packet)
+            if retry.nonce == self._hello.nonce and retry.hello_size in self._sizes:
+                self._handle_retry(retry, now)
+        elif packet.type is PacketType.ACCEPT:
+            accept = decode_accept_untrusted(packet)
+            if accept.nonce == self._hello.nonce and self._plausible(accept):
+                self.introduction = Introduction(accept, size, self.rtt_s or 0.0)
+        elif packet.type is PacketType.ERROR:
+            refusal = decode_error_untrusted(packet)
+            if refusal.nonce == self._hello.nonce:
+                self.error = refusal.as_error()
+
+    def _plausible(self, accept: Accept) -> bool:
+        # Whatever the server says, a chunk must be one that this end can hold.
+        return (
+            MIN_CHUNK_SIZE <= accept.chunk_size <= MAX_CHUNK_SIZE
+            and accept.chunk_size % CHUNK_ALIGNMENT == 0
+        )
+
+    def _handle_retry(self, retry: Retry, now: float) -> None:
+        sent_at = self._sent_at.get(retry.attempt)
+        if sent_at is not None and (self.rtt_s is None or now - sent_at < self.rtt_s):
+            self.rtt_s = now - sent_at
+        if retry.version != VERSION:
+            self.error = VersionMismatch(
+                f"the server speaks version {retry.version} of the protocol, this is {VERSION}",
+                hint="install the same version of udpft at both ends",
+            )
+        elif not self._ping and self._answered in (0, retry.hello_size):
+            # A first answer, or a fresh cookie for the size in use because the old one expired.
+            fresh = retry.cookie != self._hello.cookie
+            if not self._answered:
+                self._unanswered = 0
+                self._give_up_at = now + self._connect_timeout_s
+            self._answered = retry.hello_size
+            if fresh:
+                self._hello = replace(self._hello, cookie=retry.cookie)
+                self._repeat_at = now
+
+    def handle_timeout(self, now: float) -> None:
+        """Give up where no answer came in time."""
+        if not self.done and now >= self._give_up_at:
+            self.error = TimedOut(
+                f"no answer within {self._connect_timeout_s:g} s",
+                hint="is the server running there, and is its UDP port open in the firewall?",
+            )
+
+    @property
+    def next_timeout(self) -> float:
+        """When `poll` or `handle_timeout` has something to do."""
+        return inf if self.done else min(self._repeat_at, self._give_up_at)

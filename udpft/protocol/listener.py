@@ -1,0 +1,342 @@
+"""The server without its socket: lets clients in, and shares one socket among their transfers.
+
+A driver calls, in this order: `Listener.handle_datagrams` for each batch received;
+`Listener.handle_timeout` once `Listener.next_timeout` has come; `Listener.poll_transmit` until it
+returns None, sending each result before the next call; `Listener.poll_ended` until it returns
+None.
+
+Transfers take turns, one burst each, so that a client on a fast path does not starve the others.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import OrderedDict, deque
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+from math import inf
+from random import Random
+from typing import Any, NamedTuple, Protocol
+
+from udpft.errors import (
+    Denied,
+    LocalError,
+    NoSuchFile,
+    ServerBusy,
+    UdpftError,
+    VersionMismatch,
+)
+from udpft.protocol.burst import BurstWriter
+from udpft.protocol.endpoint import ChunkSource, Completed, Failed, Transmit
+from udpft.protocol.handshake import Doorkeeper, agreed_chunk_size
+from udpft.protocol.packets import (
+    Accept,
+    ErrorCode,
+    Hello,
+    Refusal,
+    Role,
+    connection_id_untrusted,
+    encode_accept,
+    encode_error,
+)
+from udpft.protocol.params import (
+    BUSY_RETRY_S,
+    COOKIE_EPOCH_S,
+    IDLE_TIMEOUT_S,
+    INITIAL_RECEIVE_ROOM,
+    MAX_BURST_BYTES,
+    MAX_CHUNKS,
+    MAX_ENDED_REMEMBERED,
+    MAX_SESSIONS,
+    VERSION,
+)
+from udpft.protocol.sender import Sender
+
+_CODES: tuple[tuple[type[UdpftError], ErrorCode], ...] = (
+    (NoSuchFile, ErrorCode.NOT_FOUND),
+    (Denied, ErrorCode.DENIED),
+    (ServerBusy, ErrorCode.BUSY),
+    (VersionMismatch, ErrorCode.VERSION),
+    (LocalError, ErrorCode.READ_FAILED),
+)
+
+Address = Hashable
+"""A peer's address as the driver names it; compared, never looked into."""
+
+
+class OpenedSource(ChunkSource, Protocol):
+    """A file to be sent, opened."""
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        ...
+
+    @property
+    def mtime_ns(self) -> int:
+        """Time of the last change, nanoseconds since the epoch."""
+        ...
+
+    @property
+    def identity(self) -> int:
+        """64 bits that change when the file is replaced or written to."""
+        ...
+
+    def close(self) -> None:
+        """Give the file back."""
+        ...
+
+
+class Addressed(NamedTuple):
+    """A burst and where it goes."""
+
+    transmit: Transmit
+    address: Any
+
+
+class Ended(NamedTuple):
+    """A transfer that is over, for the log. ``error`` is None where it ended well."""
+
+    name: str
+    address: Any
+    size: int
+    seconds: float
+    bytes_sent: int
+    packets_resent: int
+    error: UdpftError | None
+    confirmed: bool
+
+
+@dataclass(slots=True, eq=False)
+class _Session:
+    name: str
+    address: Address
+    key: tuple[Address, int]
+    connection_id: int
+    source: OpenedSource
+    sender: Sender
+    began: float
+    ready: bool = False
+    timer_at: float = inf
+
+
+class Listener:
+    """All reliable transfers of one server.
+
+    Args:
+        open_source: opens a file by its name, a client's word and so untrusted; raises an
+            `UdpftError` that the client is told.
+        secret: 32 random bytes, for the cookies.
+        draw_id: draws a connection id: 32 bits that nobody can guess.
+        random: spreads the controllers' probes.
+        max_sessions: transfers at once; more are told to come back.
+        max_rate_bytes_per_s: of each transfer; 0 for no limit.
+        idle_timeout_s: seconds without progress after which a transfer is dropped.
+    """
+
+    def __init__(
+        self,
+        *,
+        open_source: Callable[[str], OpenedSource],
+        secret: bytes,
+        draw_id: Callable[[], int],
+        random: Random,
+        max_sessions: int = MAX_SESSIONS,
+        max_rate_bytes_per_s: int = 0,
+        idle_timeout_s: float = IDLE_TIMEOUT_S,
+    ) -> None:
+        self._open_source = open_source
+        self._doorkeeper = Doorkeeper(secret)
+        self._draw_id = draw_id
+        self._random = random
+        self._max_sessions = max_sessions
+        self._max_rate_bytes_per_s = max_rate_bytes_per_s
+        self._idle_timeout_s = idle_timeout_s
+        self._buffer = bytearray(MAX_BURST_BYTES)
+        self._sessions: dict[int, _Session] = {}
+        self._by_hello: dict[tuple[Address, int], _Session] = {}
+        self._ended_hellos: OrderedDict[tuple[Address, int], float] = OrderedDict()
+        self._replies: deque[Addressed] = deque()
+        self._ready: deque[_Session] = deque()
+        self._timers: list[tuple[float, int, _Session]] = []
+        self._timer_count = 0
+        self._ended: deque[Ended] = deque()
+        self.draining = False
+
+    def __len__(self) -> int:
+        """Transfers at work."""
+        return len(self._sessions)
+
+    # ------------------------------------------------------------------------------- incoming
+
+    def handle_datagrams(
+        self,
+        buffer: bytearray,
+        length: int,
+        segment_size: int,
+        address: Address,
+        address_bytes: bytes,
+        now: float,
+    ) -> None:
+        """Take in a batch from one address, which is given as bytes too, for the cookie."""
+        if length >= 8:
+            session = self._sessions.get(connection_id_untrusted(buffer))
+            if session:
+                if session.address == address:
+                    session.sender.handle_datagrams(buffer, length, segment_size, now)
+                    self._wake(session)
+                return
+        view = memoryview(buffer)
+        for at in range(0, length, segment_size):
+            datagram = view[at : min(at + segment_size, length)]
+            greeting = self._doorkeeper.greet_untrusted(datagram, address_bytes, now)
+            if isinstance(greeting, Hello):
+                self._let_in(greeting, len(datagram), address, now)
+            elif greeting:
+                self._reply(greeting, address)
+
+    def _let_in(self, hello: Hello, hello_size: int, address: Address, now: float) -> None:
+        """Begin a transfer, once for each HELLO however often it comes."""
+        key = (address, hello.nonce)
+        if key in self._by_hello or key in self._ended_hellos:
+            return  # a repeat: the prelude is repeated by itself until it is heard
+        try:
+            source, name = self._open(hello)
+        except UdpftError as error:
+            self._refuse(hello, address, error)
+            return
+        connection_id = self._draw_id()
+        while not connection_id or connection_id in self._sessions:
+            connection_id = self._draw_id()
+        chunk_size = agreed_chunk_size(hello.chunk_size, hello_size)
+        if source.size // chunk_size >= MAX_CHUNKS:
+            source.close()
+            self._refuse(hello, address, Denied("the file is too large for chunks this small"))
+            return
+        accept = Accept(
+            hello.nonce, connection_id, chunk_size, source.size, source.mtime_ns, source.identity
+        )
+        writer = BurstWriter(chunk_size, self._buffer)
+        limits = [r for r in (hello.max_rate_bytes_per_s, self._max_rate_bytes_per_s) if r]
+        sender = Sender(
+            connection_id=hello.connection_id,
+            own_connection_id=connection_id,
+            nonce=hello.nonce,
+            source=source,
+            size=source.size,
+            writer=writer,
+            now=now,
+            random=self._random,
+            prelude=encode_accept(accept, hello.connection_id, writer.packet_size),
+            receive_room=hello.receive_room or INITIAL_RECEIVE_ROOM,
+            max_rate_bytes_per_s=min(limits, default=0),
+            idle_timeout_s=self._idle_timeout_s,
+        )
+        session = _Session(name, address, key, connection_id, source, sender, now)
+        self._sessions[connection_id] = self._by_hello[key] = session
+        self._wake(session)
+
+    def _open(self, hello: Hello) -> tuple[OpenedSource, str]:
+        if hello.version != VERSION or hello.role != Role.GET:
+            raise VersionMismatch(f"the server speaks version {VERSION} of the protocol")
+        if self.draining or len(self._sessions) >= self._max_sessions:
+            why = "is stopping" if self.draining else "has no room for another transfer"
+            raise ServerBusy(f"the server {why}", hint="try again in a moment")
+        try:
+            name = hello.name.decode()
+        except UnicodeDecodeError:
+            raise NoSuchFile("no such file on the server") from None
+        return self._open_source(name), name
+
+    def _refuse(self, hello: Hello, address: Address, error: UdpftError) -> None:
+        code = next((c for t, c in _CODES if isinstance(error, t)), ErrorCode.CANCELLED)
+        reason = f"{error}\n{error.hint}" if error.hint else str(error)
+        wait_s = BUSY_RETRY_S if code is ErrorCode.BUSY else 0.0
+        refusal = Refusal(hello.nonce, code, reason, wait_s)
+        self._reply(encode_error(refusal, hello.connection_id), address)
+
+    def _reply(self, datagram: bytes, address: Address) -> None:
+        self._replies.append(Addressed(Transmit(memoryview(datagram), len(datagram)), address))
+
+    # ------------------------------------------------------------------------------- outgoing
+
+    def poll_transmit(self, now: float) -> Addressed | None:
+        """The next burst of the next transfer that has one, or None."""
+        if self._replies:
+            return self._replies.popleft()
+        while self._ready:
+            session = self._ready.popleft()
+            transmit = session.sender.poll_transmit(now)
+            if transmit:
+                self._ready.append(session)
+                return Addressed(transmit, session.address)
+            session.ready = False
+            self._settle(session, now)
+        return None
+
+    def _wake(self, session: _Session) -> None:
+        if not session.ready:
+            session.ready = True
+            self._ready.append(session)
+
+    def _settle(self, session: _Session, now: float) -> None:
+        """A transfer has nothing to send: see whether it is over, or when it wants to be woken."""
+        event = session.sender.poll_event()
+        if isinstance(event, (Completed, Failed)):
+            self._end(session, event, now)
+            return
+        at = session.sender.next_timeout()
+        if at is not None and at < session.timer_at:
+            session.timer_at = at
+            self._timer_count += 1
+            heapq.heappush(self._timers, (at, self._timer_count, session))
+
+    def _end(self, session: _Session, event: Completed | Failed, now: float) -> None:
+        sender = session.sender
+        del self._sessions[session.connection_id], self._by_hello[session.key]
+        self._ended_hellos[session.key] = now + 2 * COOKIE_EPOCH_S
+        if len(self._ended_hellos) > MAX_ENDED_REMEMBERED:
+            self._ended_hellos.popitem(last=False)
+        session.source.close()
+        session.timer_at = -inf
+        self._ended.append(
+            Ended(
+                name=session.name,
+                address=session.address,
+                size=session.source.size,
+                seconds=now - session.began,
+                bytes_sent=sender.bytes_sent,
+                packets_resent=sender.packets_resent,
+                error=event.error if isinstance(event, Failed) else None,
+                confirmed=isinstance(event, Completed) and event.confirmed,
+            )
+        )
+
+    # ----------------------------------------------------------------------------- time, ends
+
+    def handle_timeout(self, now: float) -> None:
+        """Wake the transfers whose time has come."""
+        timers = self._timers
+        while timers and timers[0][0] <= now:
+            at, _, session = heapq.heappop(timers)
+            if at != session.timer_at:
+                continue  # an earlier one took its place, or the transfer is over
+            session.timer_at = inf
+            session.sender.handle_timeout(now)
+            self._wake(session)
+        while self._ended_hellos and next(iter(self._ended_hellos.values())) <= now:
+            self._ended_hellos.popitem(last=False)
+
+    def next_timeout(self) -> float | None:
+        """When `handle_timeout` has something to do."""
+        return self._timers[0][0] if self._timers else None
+
+    def poll_ended(self) -> Ended | None:
+        """The next transfer that is over, or None."""
+        return self._ended.popleft() if self._ended else None
+
+    def abort_all(self, error: UdpftError) -> None:
+        """End every transfer, telling each client why."""
+        for session in self._sessions.values():
+            session.sender.abort(error, ErrorCode.SHUTTING_DOWN)
+            self._wake(session)

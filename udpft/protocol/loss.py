@@ -1,0 +1,212 @@
+"""What was sent and not yet heard of, and the verdict that a packet is lost (RFC 9002, 6.1).
+
+Everything is kept per burst: the packets of a burst left at one moment, so they share one record,
+in which two bit masks tell which of them are outstanding and which were declared lost. An
+acknowledgement of a whole burst is one mask operation.
+
+*Lost* is the sender's verdict, and may be wrong: the network may have held the packet back. So
+a record is kept for a while after the verdict; when the packet is acknowledged after all, the
+thresholds are widened until such reordering fits (RFC 8985, 3.3.2, has the same idea).
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from udpft.protocol.params import (
+    MAX_PACKET_THRESHOLD,
+    MAX_TIME_THRESHOLD,
+    PACKET_THRESHOLD,
+    TIME_THRESHOLD,
+)
+
+_PRUNE_AT = 512
+"""Records behind the oldest live one before the lists are shortened, which costs their length."""
+
+
+@dataclass(slots=True, eq=False)
+class SentBurst:
+    """Packets that left together: numbers ``[first, stop)``, carrying ``chunks`` in that order."""
+
+    first: int
+    stop: int
+    chunks: Sequence[int]
+    sent_at: float
+    # For the delivery rate (draft-ietf-ccwg-bbr, 4.1): what had been delivered, when, and when
+    # the flight began that this burst belongs to.
+    delivered: int
+    delivered_at: float
+    first_sent_at: float
+    epoch: int
+    outstanding: int
+    lost: int = 0
+
+
+@dataclass(slots=True)
+class Verdicts:
+    """What one acknowledgement, or the passing of time, decided about packets.
+
+    ``tally`` counts, for each epoch of the congestion controller, packets acked and lost.
+    ``newest`` is the last-sent burst with a packet newly acknowledged; ``largest_is_new`` tells
+    whether the largest packet named is among them, which makes it a round-trip sample.
+    """
+
+    acked: int = 0
+    lost: int = 0
+    newest: SentBurst | None = None
+    largest_is_new: bool = False
+    lost_chunks: list[tuple[int, int]] = field(default_factory=list)
+    late_chunks: list[tuple[int, int]] = field(default_factory=list)
+    tally: dict[int, list[int]] = field(default_factory=dict)
+
+    def count(self, epoch: int, acked: int, lost: int) -> None:
+        """Add packets to an epoch's tally."""
+        entry = self.tally.setdefault(epoch, [0, 0])
+        entry[0] += acked
+        entry[1] += lost
+
+
+class SentHistory:
+    """Records of the bursts in flight, oldest first, and of those recently judged lost."""
+
+    def __init__(self) -> None:
+        self._bursts: list[SentBurst] = []
+        self._firsts: list[int] = []
+        self._head = 0  # records before it are of no more use
+        self._oldest = 0  # records before it have nothing outstanding
+        self.packets_in_flight = 0
+        self.largest_acked = -1
+        self.packet_threshold = PACKET_THRESHOLD
+        self.time_threshold = TIME_THRESHOLD
+
+    def add(self, burst: SentBurst) -> None:
+        """Record a burst as it leaves. Packet numbers only ever grow."""
+        self._bursts.append(burst)
+        self._firsts.append(burst.first)
+        self.packets_in_flight += burst.stop - burst.first
+
+    def acknowledge(self, ranges: Sequence[tuple[int, int]]) -> Verdicts:
+        """Take in an ACK's ranges: half-open, newest first, all of packets that were sent."""
+        verdicts = Verdicts()
+        bursts, firsts = self._bursts, self._firsts
+        largest = ranges[0][1] - 1
+        for start, stop in reversed(ranges):
+            at = max(self._head, bisect_right(firsts, start, self._head) - 1)
+            while at < len(bursts):
+                burst = bursts[at]
+                at += 1
+                if burst.first >= stop:
+                    break
+                if not burst.outstanding and not burst.lost:
+                    continue
+                low, high = max(start, burst.first), min(stop, burst.stop)
+                if low >= high:
+                    continue
+                mask = (1 << high - low) - 1 << low - burst.first
+                hit = burst.outstanding & mask
+                if hit:
+                    burst.outstanding ^= hit
+                    n = hit.bit_count()
+                    verdicts.acked += n
+                    verdicts.count(burst.epoch, n, 0)
+                    verdicts.newest = burst
+                    verdicts.largest_is_new = bool(hit >> (largest - burst.first) & 1)
+                late = burst.lost & mask
+                if late:
+                    burst.lost ^= late
+                    verdicts.late_chunks += _chunk_runs(burst, late)
+                    self._widen(burst.first + (late & -late).bit_length() - 1)
+        self.largest_acked = max(self.largest_acked, largest)
+        self.packets_in_flight -= verdicts.acked
+        return verdicts
+
+    def _widen(self, late_packet: int) -> None:
+        distance = self.largest_acked - late_packet + 1
+        self.packet_threshold = min(MAX_PACKET_THRESHOLD, max(self.packet_threshold, distance))
+        self.time_threshold = min(MAX_TIME_THRESHOLD, self.time_threshold * 1.125)
+
+    def judge(self, now: float, loss_delay_s: float, verdicts: Verdicts) -> float | None:
+        """Declare lost what is overdue, into ``verdicts``; return when to look again, or None.
+
+        Only packets sent before one that was acknowledged are ever lost by this rule.
+        """
+        bursts = self._bursts
+        self._skip_settled()
+        overdue = self.largest_acked - self.packet_threshold + 1  # packets before it are
+        look_again: float | None = None
+        for at in range(self._oldest, len(bursts)):
+            burst = bursts[at]
+            if burst.first > self.largest_acked:
+                break
+            if not burst.outstanding:
+                continue
+            due = burst.sent_at + loss_delay_s
+            before = self.largest_acked + 1 if due <= now else overdue
+            if before > burst.first:
+                gone = burst.outstanding & (1 << before - burst.first) - 1
+                if gone:
+                    self._lose(burst, gone, verdicts)
+            if due > now and burst.outstanding:
+                look_again = due
+                break
+        return look_again
+
+    def _lose(self, burst: SentBurst, gone: int, verdicts: Verdicts) -> None:
+        burst.outstanding ^= gone
+        burst.lost |= gone
+        n = gone.bit_count()
+        self.packets_in_flight -= n
+        verdicts.lost += n
+        verdicts.count(burst.epoch, 0, n)
+        verdicts.lost_chunks += _chunk_runs(burst, gone)
+
+    def give_up_oldest(self, limit: int) -> list[tuple[int, int]]:
+        """Take up to ``limit`` oldest outstanding packets for lost, to probe with their chunks."""
+        self._skip_settled()
+        given_up = Verdicts()
+        for burst in self._bursts[self._oldest :]:
+            gone = 0
+            while burst.outstanding & ~gone and given_up.lost + gone.bit_count() < limit:
+                rest = burst.outstanding & ~gone
+                gone |= rest & -rest
+            if gone:
+                self._lose(burst, gone, given_up)
+            if given_up.lost >= limit:
+                break
+        return given_up.lost_chunks
+
+    def forget(self, before: float) -> None:
+        """Drop the records of settled bursts, and of lost ones sent before a time."""
+        bursts, head = self._bursts, self._head
+        while head < len(bursts):
+            burst = bursts[head]
+            if burst.outstanding or (burst.lost and burst.sent_at > before):
+                break
+            head += 1
+        self._head = head
+        if head > _PRUNE_AT and head * 2 > len(bursts):
+            del self._bursts[:head], self._firsts[:head]
+            self._oldest = max(0, self._oldest - head)
+            self._head = 0
+
+    def _skip_settled(self) -> None:
+        at = max(self._oldest, self._head)
+        while at < len(self._bursts) and not self._bursts[at].outstanding:
+            at += 1
+        self._oldest = at
+
+
+def _chunk_runs(burst: SentBurst, mask: int) -> Iterator[tuple[int, int]]:
+    """The chunks of a burst's packets that a mask names, as half-open runs."""
+    chunks = burst.chunks
+    in_step = isinstance(chunks, range)
+    while mask:
+        low = (mask & -mask).bit_length() - 1
+        if in_step:
+            run = ((mask >> low) + 1 & ~(mask >> low)).bit_length() - 1
+        else:
+            run = 1
+        yield chunks[low], chunks[low] + run
+        mask &= ~((1 << run) - 1 << low)

@@ -1,0 +1,426 @@
+"""The reliable protocol's control packets, byte by byte. DATA has a module of its own, `burst`.
+
+Every packet begins with the same eight bytes, little-endian throughout::
+
+    0      1      2             4                           8
+    | type | flags | aux (u16)  | connection id (u32)       |
+
+and every control packet goes on with a check of itself::
+
+    8                                                      16
+    | XXH3-64 of the bytes from 16 on, seeded with 0–8     | body ...
+
+so a byte that changes anywhere makes the packet none at all. The first byte of every type is in
+0x80–0xBF, where no UTF-8 text can begin: that tells reliable from plain on the same port.
+
+The connection id is the one that the *receiver* of the packet chose; it is 0 in a HELLO, which
+has nobody to name yet.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import NamedTuple
+
+from xxhash import xxh3_64_intdigest
+
+from udpft import errors
+from udpft.protocol.params import MAX_ACK_RANGES, MAX_NAME_BYTES, RETRY_MAX_SIZE
+
+
+class PacketType(IntEnum):
+    """The first byte of a packet."""
+
+    HELLO = 0x81
+    RETRY = 0x82
+    ACCEPT = 0x83
+    DATA = 0x84
+    ACK = 0x85
+    FIN = 0x86
+    FIN_ACK = 0x87
+    ERROR = 0x88
+
+
+class Role(IntEnum):
+    """What the client asks for."""
+
+    GET = 1
+
+
+class ErrorCode(IntEnum):
+    """Why a transfer ends before its end."""
+
+    NOT_FOUND = 1
+    DENIED = 2
+    BUSY = 3
+    CHANGED = 4
+    VERSION = 5
+    UPLOAD_REFUSED = 6
+    READ_FAILED = 7
+    WRITE_FAILED = 8
+    DIGEST_MISMATCH = 9
+    VIOLATION = 10
+    CANCELLED = 11
+    SHUTTING_DOWN = 12
+    TIMED_OUT = 13
+
+
+ERROR_TYPES: dict[ErrorCode, type[errors.UdpftError]] = {
+    ErrorCode.NOT_FOUND: errors.NoSuchFile,
+    ErrorCode.DENIED: errors.Denied,
+    ErrorCode.BUSY: errors.ServerBusy,
+    ErrorCode.CHANGED: errors.SourceChanged,
+    ErrorCode.VERSION: errors.VersionMismatch,
+    ErrorCode.UPLOAD_REFUSED: errors.UploadRefused,
+    ErrorCode.READ_FAILED: errors.PartialTransfer,
+    ErrorCode.WRITE_FAILED: errors.PartialTransfer,
+    ErrorCode.DIGEST_MISMATCH: errors.DigestMismatch,
+    ErrorCode.VIOLATION: errors.PartialTransfer,
+    ErrorCode.CANCELLED: errors.PartialTransfer,
+    ErrorCode.SHUTTING_DOWN: errors.PartialTransfer,
+    ErrorCode.TIMED_OUT: errors.TimedOut,
+}
+"""What an ERROR from the peer is raised as at this end."""
+
+assert set(ERROR_TYPES) == set(ErrorCode)
+
+
+class MalformedPacket(Exception):
+    """The bytes are no packet of this protocol, or were damaged on the way. They are dropped."""
+
+
+# Common: type u8, flags u8, aux u16, connection id u32
+COMMON = struct.Struct("<BBHI")
+# Check: u64, directly after the common part
+CHECK = struct.Struct("<Q")
+_BODY_AT = COMMON.size + CHECK.size
+
+
+class Packet(NamedTuple):
+    """A control packet whose check was right. ``body`` is still untrusted."""
+
+    type: PacketType
+    flags: int
+    aux: int
+    connection_id: int
+    body: memoryview
+
+
+def encode(
+    type_: PacketType, connection_id: int, body: bytes, *, flags: int = 0, aux: int = 0
+) -> bytes:
+    """Write a control packet: the common part, its check, the body."""
+    common = COMMON.pack(type_, flags, aux, connection_id)
+    check = xxh3_64_intdigest(body, int.from_bytes(common, "little"))
+    return common + CHECK.pack(check) + body
+
+
+def decode_untrusted(datagram: memoryview) -> Packet:
+    """Read a control packet and check it.
+
+    Raises:
+        MalformedPacket: too short, of no known type, or damaged.
+    """
+    if len(datagram) < _BODY_AT:
+        raise MalformedPacket("shorter than a packet's header")
+    type_, flags, aux, connection_id = COMMON.unpack_from(datagram)
+    body = datagram[_BODY_AT:]
+    seed = int.from_bytes(datagram[: COMMON.size], "little")
+    if xxh3_64_intdigest(body, seed) != CHECK.unpack_from(datagram, COMMON.size)[0]:
+        raise MalformedPacket("its check is wrong")
+    try:
+        return Packet(PacketType(type_), flags, aux, connection_id, body)
+    except ValueError:
+        raise MalformedPacket("of no known type") from None
+
+
+def connection_id_untrusted(buffer: bytearray) -> int:
+    """The connection id of the datagram at the start of a buffer of at least eight bytes."""
+    return int.from_bytes(buffer[4:8], "little")
+
+
+# ---------------------------------------------------------------------------------------- HELLO
+
+# HELLO body: nonce u64, cookie 16 bytes (zero at first), client's connection id u32,
+# version u16, role u8, reserved u8; then fields; then zeros up to the probed size.
+_HELLO = struct.Struct("<Q16sIHBB")
+# HELLO field: tag u8, length u16, then the value. Tag 0 ends the fields; unknown tags are skipped.
+_FIELD = struct.Struct("<BH")
+_FIELD_NAME, _FIELD_CHUNK_SIZE, _FIELD_RECEIVE_ROOM, _FIELD_MAX_RATE = 1, 2, 3, 4
+# Numeric fields: u64, whatever their range.
+_NUMBER = struct.Struct("<Q")
+
+NO_COOKIE = bytes(16)
+
+
+@dataclass(frozen=True)
+class Hello:
+    """A client's request.
+
+    ``attempt`` numbers the repeats (mod 256) and comes back in RETRY, so that a round trip is
+    measured from the right one. ``max_rate_bytes_per_s`` is 0 where the client sets no limit.
+    """
+
+    nonce: int
+    connection_id: int
+    name: bytes
+    chunk_size: int
+    receive_room: int
+    role: int = Role.GET
+    version: int = 1
+    cookie: bytes = NO_COOKIE
+    max_rate_bytes_per_s: int = 0
+    attempt: int = 0
+
+
+def encode_hello(hello: Hello, size: int) -> bytes:
+    """Write a HELLO padded to ``size`` bytes: the padding is the probe of the path's MTU."""
+    body = _HELLO.pack(
+        hello.nonce, hello.cookie, hello.connection_id, hello.version, hello.role, 0
+    )
+    for tag, number in (
+        (_FIELD_CHUNK_SIZE, hello.chunk_size),
+        (_FIELD_RECEIVE_ROOM, hello.receive_room),
+        (_FIELD_MAX_RATE, hello.max_rate_bytes_per_s),
+    ):
+        body += _FIELD.pack(tag, _NUMBER.size) + _NUMBER.pack(number)
+    body += _FIELD.pack(_FIELD_NAME, len(hello.name)) + hello.name
+    body += bytes(size - _BODY_AT - len(body))
+    return encode(PacketType.HELLO, 0, body, flags=hello.attempt & 0xFF)
+
+
+def decode_hello_untrusted(packet: Packet) -> Hello:
+    """Read a HELLO's body.
+
+    Raises:
+        MalformedPacket: a field is missing, twice, or runs over the end.
+    """
+    body = packet.body
+    if len(body) < _HELLO.size:
+        raise MalformedPacket("HELLO too short")
+    nonce, cookie, connection_id, version, role, _ = _HELLO.unpack_from(body)
+    numbers = {_FIELD_CHUNK_SIZE: 0, _FIELD_RECEIVE_ROOM: 0, _FIELD_MAX_RATE: 0}
+    name: bytes | None = None
+    at = _HELLO.size
+    while at + _FIELD.size <= len(body):
+        tag, length = _FIELD.unpack_from(body, at)
+        if tag == 0:
+            break
+        value = body[at + _FIELD.size : at + _FIELD.size + length]
+        if len(value) != length:
+            raise MalformedPacket("HELLO field over the end")
+        if tag == _FIELD_NAME:
+            name = bytes(value)
+        elif tag in numbers:
+            if length != _NUMBER.size:
+                raise MalformedPacket("HELLO number of a wrong width")
+            numbers[tag] = _NUMBER.unpack(value)[0]
+        at += _FIELD.size + length
+    if name is None or len(name) > MAX_NAME_BYTES:
+        raise MalformedPacket("HELLO without a name, or with one too long")
+    return Hello(
+        nonce=nonce,
+        connection_id=connection_id,
+        name=name,
+        chunk_size=numbers[_FIELD_CHUNK_SIZE],
+        receive_room=numbers[_FIELD_RECEIVE_ROOM],
+        max_rate_bytes_per_s=numbers[_FIELD_MAX_RATE],
+        role=role,
+        version=version,
+        cookie=cookie,
+        attempt=packet.flags,
+    )
+
+
+# ---------------------------------------------------------------------------------------- RETRY
+
+# RETRY body: nonce u64, cookie 16 bytes, size of the HELLO that it answers u16, version u16
+_RETRY = struct.Struct("<Q16sHH")
+assert _BODY_AT + _RETRY.size <= RETRY_MAX_SIZE
+
+
+class Retry(NamedTuple):
+    """The server's stateless answer: come back with this cookie, and I believe your address."""
+
+    nonce: int
+    cookie: bytes
+    hello_size: int
+    version: int
+    attempt: int
+
+
+def encode_retry(retry: Retry, connection_id: int) -> bytes:
+    """Write a RETRY."""
+    body = _RETRY.pack(retry.nonce, retry.cookie, retry.hello_size, retry.version)
+    return encode(PacketType.RETRY, connection_id, body, flags=retry.attempt)
+
+
+def decode_retry_untrusted(packet: Packet) -> Retry:
+    """Read a RETRY's body. Raises MalformedPacket."""
+    if len(packet.body) != _RETRY.size:
+        raise MalformedPacket("RETRY of a wrong length")
+    nonce, cookie, hello_size, version = _RETRY.unpack(packet.body)
+    return Retry(nonce, cookie, hello_size, version, packet.flags)
+
+
+# --------------------------------------------------------------------------------------- ACCEPT
+
+# ACCEPT body: nonce u64, server's connection id u32, chunk size u32, file size u64,
+# mtime in ns i64, identity u64; then zeros up to the size of a full DATA packet.
+_ACCEPT = struct.Struct("<QIIQqQ")
+
+
+class Accept(NamedTuple):
+    """The server's consent: what the file is, and how it will be sent."""
+
+    nonce: int
+    connection_id: int
+    chunk_size: int
+    size: int
+    mtime_ns: int
+    identity: int
+
+
+def encode_accept(accept: Accept, connection_id: int, size: int) -> bytes:
+    """Write an ACCEPT padded to ``size`` bytes, which probes the way back as HELLO did the way."""
+    body = _ACCEPT.pack(*accept)
+    body += bytes(max(0, size - _BODY_AT - len(body)))
+    return encode(PacketType.ACCEPT, connection_id, body)
+
+
+def decode_accept_untrusted(packet: Packet) -> Accept:
+    """Read an ACCEPT's body. Raises MalformedPacket."""
+    if len(packet.body) < _ACCEPT.size:
+        raise MalformedPacket("ACCEPT too short")
+    return Accept(*_ACCEPT.unpack_from(packet.body))
+
+
+# ------------------------------------------------------------------------------------------ ACK
+
+# ACK body: ack delay in µs u32, receiver's room in bytes u32, first missing chunk u32,
+# datagrams dropped by the receiver's full buffer u32; then ranges of packet numbers.
+_ACK = struct.Struct("<IIII")
+# ACK range: first packet number u32, one past the last u32
+_ACK_RANGE_SIZE = 8
+_ACK_RANGES = [struct.Struct(f"<{2 * n}I") for n in range(MAX_ACK_RANGES + 1)]
+
+
+class Ack(NamedTuple):
+    """What has arrived. ``ranges``: half-open, of packet numbers, newest first."""
+
+    ack_delay_s: float
+    room: int
+    first_missing: int
+    drops: int
+    ranges: list[tuple[int, int]]
+
+
+def encode_ack(ack: Ack, connection_id: int) -> bytes:
+    """Write an ACK of at most `MAX_ACK_RANGES` ranges."""
+    flat = [number for pair in ack.ranges for number in pair]
+    body = _ACK.pack(
+        min(0xFFFF_FFFF, round(ack.ack_delay_s * 1e6)), ack.room, ack.first_missing, ack.drops
+    )
+    return encode(PacketType.ACK, connection_id, body + _ACK_RANGES[len(ack.ranges)].pack(*flat))
+
+
+def decode_ack_untrusted(packet: Packet) -> Ack:
+    """Read an ACK's body: at least one range, each of at least one packet, newest first.
+
+    Raises:
+        MalformedPacket: anything else.
+    """
+    body = packet.body
+    n_ranges, rest = divmod(len(body) - _ACK.size, _ACK_RANGE_SIZE)
+    if rest or not 1 <= n_ranges <= MAX_ACK_RANGES:
+        raise MalformedPacket("ACK of a wrong length")
+    delay_us, room, first_missing, drops = _ACK.unpack_from(body)
+    flat = _ACK_RANGES[n_ranges].unpack_from(body, _ACK.size)
+    ranges = list(zip(flat[::2], flat[1::2], strict=True))
+    above = 1 << 32
+    for start, stop in ranges:
+        if not start < stop < above:
+            raise MalformedPacket("ACK ranges out of order")
+        above = start
+    return Ack(delay_us / 1e6, room, first_missing, drops, ranges)
+
+
+# --------------------------------------------------------------------------------- FIN, FIN_ACK
+
+# FIN and FIN_ACK body: file size u64, digest 16 bytes
+_FIN = struct.Struct("<Q16s")
+
+
+class Fin(NamedTuple):
+    """The end of the file, as its sender (FIN) or its receiver (FIN_ACK) computed it."""
+
+    size: int
+    digest: bytes
+
+
+def encode_fin(type_: PacketType, fin: Fin, connection_id: int) -> bytes:
+    """Write a FIN or a FIN_ACK."""
+    return encode(type_, connection_id, _FIN.pack(*fin))
+
+
+def decode_fin_untrusted(packet: Packet) -> Fin:
+    """Read the body of a FIN or a FIN_ACK. Raises MalformedPacket."""
+    if len(packet.body) != _FIN.size:
+        raise MalformedPacket("FIN of a wrong length")
+    return Fin(*_FIN.unpack(packet.body))
+
+
+# ---------------------------------------------------------------------------------------- ERROR
+
+# ERROR body: nonce u64 of the HELLO that began it, code u32; then the reason in UTF-8.
+# The common part's aux: ms after which to try again, where the code is BUSY.
+_ERROR = struct.Struct("<QI")
+_MAX_REASON_BYTES = 400
+
+
+class Refusal(NamedTuple):
+    """An ERROR: the transfer is over, and why."""
+
+    nonce: int
+    code: ErrorCode
+    reason: str
+    retry_after_s: float = 0.0
+
+    def as_error(self) -> errors.UdpftError:
+        """The exception that this ERROR is at the end that receives it.
+
+        A reason of several lines carries its hint in the second one.
+        """
+        message, _, hint = self.reason.partition("\n")
+        return ERROR_TYPES[self.code](message or self.code.name.lower(), hint=hint)
+
+
+def encode_error(refusal: Refusal, connection_id: int) -> bytes:
+    """Write an ERROR, its reason cut to 400 bytes of whole characters."""
+    reason = refusal.reason.encode(errors="replace")[:_MAX_REASON_BYTES]
+    reason = reason.decode(errors="ignore").encode()
+    body = _ERROR.pack(refusal.nonce, refusal.code) + reason
+    aux = min(0xFFFF, round(refusal.retry_after_s * 1000))
+    return encode(PacketType.ERROR, connection_id, body, aux=aux)
+
+
+def decode_error_untrusted(packet: Packet) -> Refusal:
+    """Read an ERROR's body; a code from a later version reads as CANCELLED.
+
+    Raises:
+        MalformedPacket: too short or too long, or a reason that is no UTF-8.
+    """
+    if not _ERROR.size <= len(packet.body) <= _ERROR.size + _MAX_REASON_BYTES:
+        raise MalformedPacket("ERROR of a wrong length")
+    nonce, code = _ERROR.unpack_from(packet.body)
+    try:
+        reason = bytes(packet.body[_ERROR.size :]).decode()
+    except UnicodeDecodeError:
+        raise MalformedPacket("ERROR whose reason is no text") from None
+    try:
+        known = ErrorCode(code)
+    except ValueError:
+        known = ErrorCode.CANCELLED
+    return Refusal(nonce, known, reason, packet.aux / 1000)

@@ -1,0 +1,166 @@
+"""Every constant of the protocols: its unit, its reason, and how it is tied to its neighbours.
+
+Sources: RFC 768 (UDP), RFC 8085 (UDP usage guidelines), RFC 8899 (datagram path MTU discovery),
+RFC 9000 (QUIC), RFC 9002 (QUIC loss detection), and measurements, named where they decided.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+# ---------------------------------------------------------------------------- chunks, datagrams
+
+CHUNK_SIZE: Final = 2048
+"""Bytes in a chunk, in plain always and in reliable by default. A shorter one ends the file."""
+
+DATA_HEADER_SIZE: Final = 24
+"""Bytes before the payload of a DATA packet."""
+
+CHUNK_ALIGNMENT: Final = 8
+"""Chunk sizes are multiples of this, so that a header field is one stride of 64-bit words."""
+
+MAX_UDP_PAYLOAD: Final = 65_507
+"""The largest UDP payload over IPv4, in bytes: 65,535 less IP's 20 and UDP's 8 (RFC 768)."""
+
+MAX_CHUNK_SIZE: Final = 16_384
+"""The largest chunk, in bytes. Past it a burst gets no cheaper, and one loss costs more."""
+
+MIN_DATAGRAM_SIZE: Final = 1_200
+"""What every path is assumed to carry, in bytes of UDP payload (RFC 9000, 14)."""
+
+MIN_CHUNK_SIZE: Final = 64
+"""The smallest chunk that may be asked for, in bytes."""
+
+MAX_CHUNKS: Final = 2**31
+"""Chunks in a file, at most: 3 TB at 1,448 bytes, and as many packet numbers left for repeats."""
+
+PROBE_SIZES: Final = (
+    MAX_CHUNK_SIZE + DATA_HEADER_SIZE,  # loopback, MTU 65,536
+    8_968,  # jumbo frames, MTU 9,000: 8,972 over IPv4, rounded down to a whole number of words
+    8_944,  # the same over IPv6
+    CHUNK_SIZE + DATA_HEADER_SIZE,  # the default chunk, whole
+    1_472,  # Ethernet, MTU 1,500, over IPv4
+    1_448,  # the same over IPv6, rounded down
+    1_392,  # inside the usual tunnels, MTU 1,420
+    MIN_DATAGRAM_SIZE,
+)
+"""Sizes of UDP payload that the handshake tries, largest first. Its answer is the path's MTU."""
+
+MAX_BURST_BYTES: Final = 65_504
+"""Bytes in one send with UDP segmentation: the largest UDP payload, rounded down to whole words."""
+
+MAX_BURST_PACKETS: Final = 64
+"""Packets in one send: UDP_MAX_SEGMENTS of Linux before 6.9 (128 since)."""
+
+assert CHUNK_SIZE % CHUNK_ALIGNMENT == 0
+assert DATA_HEADER_SIZE % CHUNK_ALIGNMENT == 0
+assert MIN_CHUNK_SIZE % CHUNK_ALIGNMENT == 0
+assert MAX_BURST_BYTES <= MAX_UDP_PAYLOAD
+assert MAX_CHUNK_SIZE + DATA_HEADER_SIZE <= MAX_BURST_BYTES
+assert list(PROBE_SIZES) == sorted(PROBE_SIZES, reverse=True)
+assert all(size % CHUNK_ALIGNMENT == 0 for size in PROBE_SIZES)
+
+# ------------------------------------------------------------------------------------ handshake
+
+VERSION: Final = 1
+"""Version of the reliable protocol."""
+
+COOKIE_EPOCH_S: Final = 10.0
+"""Seconds a cookie's key period lasts; a cookie is good in its own and the next one."""
+
+HELLO_INTERVALS_S: Final = (0.1, 0.2, 0.4)
+"""Seconds before the first repeats of a HELLO; then every `HELLO_INTERVAL_MAX_S`."""
+
+HELLO_INTERVAL_MAX_S: Final = 0.5
+"""Seconds between later repeats of a HELLO."""
+
+RETRY_MAX_SIZE: Final = 64
+"""Bytes in the answer to an unvalidated HELLO, at most: a twentieth of what was received."""
+
+MAX_NAME_BYTES: Final = 1_000
+"""Bytes in a file's name as the network carries it: fits the smallest HELLO, beside its fields."""
+
+assert RETRY_MAX_SIZE < MIN_DATAGRAM_SIZE
+assert MAX_NAME_BYTES + 150 < MIN_DATAGRAM_SIZE
+
+# ------------------------------------------------------------------- acknowledgements, recovery
+
+MAX_ACK_DELAY_S: Final = 0.005
+"""Seconds a receiver may hold an acknowledgement back. RFC 9000 has 25 ms; ours are cheap."""
+
+ACK_EVERY_PACKETS: Final = 16
+"""Packets after which an acknowledgement is due at once."""
+
+MAX_ACK_RANGES: Final = 64
+"""Ranges of packet numbers in one ACK, at most: 576 bytes with its header."""
+
+ACK_REPEATS: Final = 8
+"""Acknowledgements that repeat a range, at least: at 50 % loss 1 in 256 is never heard."""
+
+INITIAL_RTT_S: Final = 0.1
+"""Seconds taken for the round trip before the first sample. RFC 9002 has 333 ms; the handshake
+has always measured one by the time that DATA flows."""
+
+GRANULARITY_S: Final = 0.001
+"""Seconds below which a timer means nothing (RFC 9002, 6.1.2)."""
+
+PACKET_THRESHOLD: Final = 3
+"""Packets acknowledged after it that make a packet lost (RFC 9002, 6.1.1)."""
+
+MAX_PACKET_THRESHOLD: Final = 4_096
+"""How far reordering may widen the packet threshold, in packets."""
+
+TIME_THRESHOLD: Final = 9 / 8
+"""Round trips after which an earlier packet is lost (RFC 9002, 6.1.2)."""
+
+MAX_TIME_THRESHOLD: Final = 2.0
+"""How far reordering may widen the time threshold, in round trips."""
+
+MAX_PTO_S: Final = 1.0
+"""Seconds between probes, at most, while a transfer runs: a path that comes back is found soon."""
+
+PERSISTENT_CONGESTION_PTOS: Final = 3
+"""Probes without an answer after which the estimate of the path is forgotten (RFC 9002, 7.6)."""
+
+FIN_ATTEMPTS: Final = 8
+"""Times that the end is announced to a peer that has everything and says nothing more."""
+
+# ------------------------------------------------------------------------- congestion, flow control
+
+INITIAL_WINDOW_PACKETS: Final = 10
+"""Packets in flight before anything is known (RFC 6928, RFC 9002, 7.2)."""
+
+MIN_WINDOW_PACKETS: Final = 4
+"""Packets that may always be in flight: two to send, two that draw an acknowledgement."""
+
+MAX_BURST_INTERVAL_S: Final = 0.001
+"""Seconds' worth of the pacing rate in one burst, at most: larger ones overflow shallow queues."""
+
+PACING_SLACK_S: Final = 0.000_2
+"""Seconds a paced send may come early: timers are late by about this much."""
+
+INITIAL_RECEIVE_ROOM: Final = 65_536
+"""Bytes taken for the receiver's room until it has spoken."""
+
+# ----------------------------------------------------------------------------- the server's limits
+
+MAX_SESSIONS: Final = 1_024
+"""Transfers at once, by default. Each holds one open file and some tens of KiB."""
+
+MAX_ENDED_REMEMBERED: Final = 4_096
+"""Ended transfers whose HELLO, replayed, draws nothing until its cookie has expired."""
+
+BUSY_RETRY_S: Final = 1.0
+"""Seconds after which a client that found the server full should try again."""
+
+# ------------------------------------------------------------------------------------ deadlines
+
+CONNECT_TIMEOUT_S: Final = 5.0
+"""Seconds to wait for the first answer."""
+
+IDLE_TIMEOUT_S: Final = 30.0
+"""Seconds without progress after which a transfer has failed."""
+
+PLAIN_RATE_BYTES_PER_S: Final = 10_000_000
+"""Default rate of a plain transfer. A receive buffer of 208 KiB holds 48 chunks, or 10 ms of it:
+about as long as a busy machine keeps a simple client from running."""

@@ -1,0 +1,289 @@
+"""The receiving end of a reliable transfer.
+
+Theory of operation
+-------------------
+A chunk is written to its place in the file as it arrives; out of order costs nothing, and there
+is no reassembly buffer. Two sets of ranges are kept: of packet numbers, which acknowledgements
+report and which drive the sender's speed, and of chunks, which alone decide whether the file is
+whole.
+
+The digest is of the ordered list of chunk hashes. It is computed as the prefix of chunks without
+a hole grows; the hashes of chunks beyond the first hole wait in memory, 8 bytes each.
+
+When every chunk is here and FIN has brought the sender's digest, the two are compared. Equal: the
+driver is told `Verified`, commits the file, and calls `confirm`, and only then FIN_ACK is sent.
+
+An acknowledgement is due at once when a packet is missing, when the sender asks, and after every
+`ACK_EVERY_PACKETS`; else after `MAX_ACK_DELAY_S` (RFC 9000, 13.2).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from math import inf
+
+from xxhash import xxh3_128
+
+from udpft.errors import DigestMismatch, TimedOut, UdpftError
+from udpft.protocol.burst import Burst, BurstReader
+from udpft.protocol.endpoint import ChunkSink, Completed, Event, Failed, Transmit, Verified
+from udpft.protocol.packets import (
+    Ack,
+    ErrorCode,
+    Fin,
+    MalformedPacket,
+    PacketType,
+    Refusal,
+    decode_error_untrusted,
+    decode_fin_untrusted,
+    decode_untrusted,
+    encode_ack,
+    encode_error,
+    encode_fin,
+)
+from udpft.protocol.params import (
+    ACK_EVERY_PACKETS,
+    ACK_REPEATS,
+    IDLE_TIMEOUT_S,
+    MAX_ACK_DELAY_S,
+    MAX_ACK_RANGES,
+)
+from udpft.protocol.ranges import RangeSet
+
+
+class Receiver:
+    """One end of one transfer, the one that gets the file; an `endpoint.Endpoint`.
+
+    Args:
+        connection_id: the sender's; it stands in every packet sent.
+        own_connection_id: ours; packets with another one are not for us.
+        nonce: of the HELLO that began the transfer; it stands in an ERROR.
+        chunk_size: as agreed in the handshake.
+        size: the file's size in bytes.
+        sink: the file. Written burst by burst, straight from the receive buffer.
+        receive_queue: asks the socket: bytes that it has room for, datagrams it has dropped.
+        now: seconds on the driver's clock.
+        idle_timeout_s: seconds without a new chunk after which the transfer has failed.
+    """
+
+    def __init__(
+        self,
+        *,
+        connection_id: int,
+        own_connection_id: int,
+        nonce: int,
+        chunk_size: int,
+        size: int,
+        sink: ChunkSink,
+        receive_queue: Callable[[], tuple[int, int]],
+        now: float,
+        idle_timeout_s: float = IDLE_TIMEOUT_S,
+    ) -> None:
+        self._connection_id = connection_id
+        self._own_connection_id = own_connection_id
+        self._nonce = nonce
+        self._chunk_size = chunk_size
+        self._size = size
+        self._last_chunk = size // chunk_size
+        self._last_length = size - self._last_chunk * chunk_size
+        self._sink = sink
+        self._receive_queue = receive_queue
+        self._idle_timeout_s = idle_timeout_s
+        self._reader = BurstReader(own_connection_id, chunk_size)
+        self._events: deque[Event] = deque()
+        self._control: deque[bytes] = deque()
+        self._ended = False
+
+        self._packets = RangeSet()
+        self._reported = deque([0] * ACK_REPEATS, maxlen=ACK_REPEATS)
+        self._unacknowledged = 0
+        self._ack_at = inf
+        self._largest_at = now
+        self._last_progress_at = now
+
+        self._chunks = RangeSet()
+        self._hashed_chunks = 0
+        self._digest = xxh3_128()
+        self._early_hashes: dict[int, bytes] = {}
+        self._fin: Fin | None = None
+        self._verified = False
+        self.bytes_received = 0
+        self.packets_received = 0
+        self.duplicate_packets = 0
+
+    @property
+    def complete(self) -> bool:
+        """Whether every chunk is here, verified or not."""
+        return self._hashed_chunks > self._last_chunk
+
+    # ------------------------------------------------------------------------------- incoming
+
+    def handle_datagrams(
+        self, buffer: bytearray, length: int, segment_size: int, now: float
+    ) -> None:
+        """Take in a batch: write its chunks, note its packets.
+
+        Raises:
+            UdpftError: from the sink, which cannot write.
+        """
+        if self._ended:
+            return
+        batch = self._reader.read_untrusted(buffer, length, segment_size)
+        for burst in batch.bursts:
+            self._take_in(burst, now)
+        for at, size in batch.strays:
+            self._handle_control(memoryview(buffer)[at : at + size], now)
+        if self._fin and not self._verified and self.complete:
+            self._verify()
+
+    def _take_in(self, burst: Burst, now: float) -> None:
+        first, count = burst.first_chunk, len(burst.slots)
+        stop = first + count
+        if not self._lengths_fit(burst):
+            return
+        packets = self._packets
+        end = burst.first_packet + count
+        newest = packets.stop if packets else 0
+        if end > newest:
+            self._largest_at = now
+        if burst.first_packet != newest or burst.ack_request:
+            self._ack_at = now  # a gap, or the past: the sender should know at once
+        packets.add(burst.first_packet, end)
+        self.packets_received += count
+        self._unacknowledged += count
+        if self._unacknowledged >= ACK_EVERY_PACKETS:
+            self._ack_at = now
+        elif self._ack_at == inf:
+            self._ack_at = now + MAX_ACK_DELAY_S
+        # Some of these chunks may be here already, from an earlier packet.
+        for start, end in self._chunks.holes(first, stop):
+            self._write(burst, start - first, end - first)
+            self._last_progress_at = now
+            count -= end - start
+        self.duplicate_packets += count
+
+    def _lengths_fit(self, burst: Burst) -> bool:
+        """Whether every chunk exists, and has the length that its place in the file asks for."""
+        stop = burst.first_chunk + len(burst.slots)
+        if stop <= self._last_chunk:
+            return len(burst.slots[-1]) == self._chunk_size
+        return stop == self._last_chunk + 1 and len(burst.slots[-1]) == self._last_length
+
+    def _write(self, burst: Burst, start: int, stop: int) -> None:
+        """Write chunks ``[start, stop)`` of a burst, none of which was here, and hash on."""
+        first = burst.first_chunk + start
+        slots = burst.slots if stop - start == len(burst.slots) else burst.slots[start:stop]
+        if first < self._last_chunk or self._last_length:
+            self._sink.writev(slots, first * self._chunk_size)
+        self._chunks.add(first, burst.first_chunk + stop)
+        n_bytes = (stop - start - 1) * self._chunk_size + len(slots[-1])
+        self.bytes_received += n_bytes
+        hashes = burst.hashes[start:stop]
+        if first != self._hashed_chunks:
+            self._early_hashes[first] = hashes.tobytes()
+            return
+        self._digest.update(hashes)
+        self._hashed_chunks += stop - start
+        early = self._early_hashes
+        while early and self._hashed_chunks in early:
+            waiting = early.pop(self._hashed_chunks)
+            self._digest.update(waiting)
+            self._hashed_chunks += len(waiting) // 8
+
+    def _handle_control(self, datagram: memoryview, now: float) -> None:
+        try:
+            packet = decode_untrusted(datagram)
+            if packet.connection_id != self._own_connection_id:
+                return
+            if packet.type is PacketType.FIN:
+                fin = decode_fin_untrusted(packet)
+                if fin.size == self._size:
+                    self._fin = fin
+                    if self._packets:
+                        self._ack_at = now  # where chunks are still missing, it learns which
+            elif packet.type is PacketType.ERROR:
+                refusal = decode_error_untrusted(packet)
+                if refusal.nonce == self._nonce:
+                    self._end(Failed(refusal.as_error()))
+        except MalformedPacket:
+            return
+
+    def _verify(self) -> None:
+        """Compare the digests: the one moment that decides whether the file is right."""
+        assert self._fin is not None
+        digest = self._digest.digest()
+        if digest == self._fin.digest:
+            self._verified = True
+            self._events.append(Verified(digest))
+        else:
+            mismatch = DigestMismatch(
+                "the file that arrived is not the one that was sent: the digests differ",
+                hint="fetch it again; if it happens twice, the file changes while it is sent",
+            )
+            self.abort(mismatch, ErrorCode.DIGEST_MISMATCH)
+
+    # ------------------------------------------------------------------------------- outgoing
+
+    def poll_transmit(self, now: float) -> Transmit | None:
+        """The next datagram: control packets, then an acknowledgement where one is due."""
+        if self._control:
+            datagram = self._control.popleft()
+        elif now >= self._ack_at and not self._ended:
+            datagram = self._acknowledge(now)
+        else:
+            return None
+        return Transmit(memoryview(datagram), len(datagram))
+
+    def _acknowledge(self, now: float) -> bytes:
+        """Report the newest ranges, those that the last few reports named already left out."""
+        room, drops = self._receive_queue()
+        oldest = self._reported[0]
+        newest = self._packets.newest(MAX_ACK_RANGES)
+        ranges = [pair for pair in newest if pair[1] > oldest] or newest[:1]
+        self._reported.append(self._packets.stop)
+        self._packets.drop_oldest(MAX_ACK_RANGES)
+        self._unacknowledged = 0
+        self._ack_at = inf
+        ack = Ack(now - self._largest_at, room, self._hashed_chunks, drops, ranges)
+        return encode_ack(ack, self._connection_id)
+
+    def confirm(self) -> None:
+        """The file is committed: tell the sender. Twice, for nobody waits to hear a loss."""
+        assert self._fin is not None
+        fin_ack = encode_fin(PacketType.FIN_ACK, self._fin, self._connection_id)
+        self._end(Completed(self._fin.digest))
+        self._control.extend((fin_ack, fin_ack))
+
+    # ----------------------------------------------------------------------------- time, ends
+
+    def handle_timeout(self, now: float) -> None:
+        """Give the transfer up where nothing new came for too long."""
+        if not self._ended and now - self._last_progress_at >= self._idle_timeout_s:
+            stalled = TimedOut(
+                f"nothing came from the server for {self._idle_timeout_s:g} s",
+                hint="see whether the server still runs; --timeout sets how long to wait",
+            )
+            self.abort(stalled, ErrorCode.TIMED_OUT)
+
+    def next_timeout(self) -> float | None:
+        """When an acknowledgement is due, or patience ends."""
+        if self._ended:
+            return None
+        return min(self._ack_at, self._last_progress_at + self._idle_timeout_s)
+
+    def poll_event(self) -> Event | None:
+        """The next event: Verified, then Completed once confirmed; or Failed."""
+        return self._events.popleft() if self._events else None
+
+    def abort(self, error: UdpftError, code: ErrorCode = ErrorCode.CANCELLED) -> None:
+        """End the transfer from this side, and tell the sender why."""
+        if not self._ended:
+            refusal = Refusal(self._nonce, code, str(error))
+            self._end(Failed(error))
+            self._control.append(encode_error(refusal, self._connection_id))
+
+    def _end(self, event: Event) -> None:
+        self._ended = True
+        self._control.clear()
+        self._events.append(event)

@@ -1,0 +1,429 @@
+"""The sending end of a reliable transfer.
+
+Theory of operation
+-------------------
+Chunks leave in order for the first time, and again, under a new packet number, when a packet that
+carried them is declared lost. Lost chunks go first. What is sent is bounded by three things: the
+congestion controller's window and pace, and the room that the receiver last reported.
+
+The sender hashes each chunk as it leaves for the first time, and when it has done so with the
+last one it knows the digest of the file. It then says FIN, and says it again each probe timeout
+until FIN_ACK comes: the end is an agreement, not a silence.
+
+The first datagram is a prelude, which is ACCEPT where the server sends: it is repeated with each
+probe until the peer shows by any packet that it knows our connection id.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from math import inf
+from random import Random
+
+from xxhash import xxh3_128
+
+from udpft.errors import PartialTransfer, SourceChanged, TimedOut, UdpftError
+from udpft.protocol.burst import BurstWriter
+from udpft.protocol.congestion import CongestionController
+from udpft.protocol.endpoint import ChunkSource, Completed, Event, Failed, Transmit
+from udpft.protocol.loss import SentBurst, SentHistory, Verdicts
+from udpft.protocol.pacing import Pacer
+from udpft.protocol.packets import (
+    Ack,
+    ErrorCode,
+    Fin,
+    MalformedPacket,
+    Packet,
+    PacketType,
+    Refusal,
+    decode_ack_untrusted,
+    decode_error_untrusted,
+    decode_fin_untrusted,
+    decode_untrusted,
+    encode_error,
+    encode_fin,
+)
+from udpft.protocol.params import (
+    FIN_ATTEMPTS,
+    IDLE_TIMEOUT_S,
+    INITIAL_RECEIVE_ROOM,
+    MAX_BURST_INTERVAL_S,
+    MAX_PTO_S,
+    PERSISTENT_CONGESTION_PTOS,
+)
+from udpft.protocol.ranges import RangeSet
+from udpft.protocol.rtt import RttEstimator
+
+_PROBE_PACKETS = 2
+_FORGET_AFTER_PTOS = 3
+
+
+class Sender:
+    """One end of one transfer, the one with the file; an `endpoint.Endpoint`.
+
+    Args:
+        connection_id: the receiver's; it stands in every packet sent.
+        own_connection_id: ours; packets with another one are not for us.
+        nonce: of the HELLO that began the transfer; it stands in an ERROR.
+        source: the file. Read burst by burst, straight into the send buffer.
+        size: the file's size in bytes.
+        writer: the send buffer, of the transfer's chunk size; may be shared by taking turns.
+        now: seconds on the driver's clock.
+        random: spreads the controller's probes.
+        prelude: a datagram to send before anything else.
+        receive_room: bytes that the receiver's socket holds, from its HELLO.
+        max_rate_bytes_per_s: the pace is never faster; 0 for no limit. Counts UDP payload.
+        idle_timeout_s: seconds without progress after which the transfer has failed.
+    """
+
+    def __init__(
+        self,
+        *,
+        connection_id: int,
+        own_connection_id: int,
+        nonce: int,
+        source: ChunkSource,
+        size: int,
+        writer: BurstWriter,
+        now: float,
+        random: Random,
+        prelude: bytes = b"",
+        receive_room: int = INITIAL_RECEIVE_ROOM,
+        max_rate_bytes_per_s: int = 0,
+        idle_timeout_s: float = IDLE_TIMEOUT_S,
+    ) -> None:
+        self._connection_id = connection_id
+        self._own_connection_id = own_connection_id
+        self._nonce = nonce
+        self._source = source
+        self._size = size
+        self._writer = writer
+        self._chunk_count = size // writer.chunk_size + 1
+        self._max_packets_per_s = max_rate_bytes_per_s / writer.packet_size or inf
+        self._max_burst = max(2.0, self._max_packets_per_s * MAX_BURST_INTERVAL_S)
+        self._idle_timeout_s = idle_timeout_s
+        self._control: deque[bytes] = deque([prelude] if prelude else [])
+        self._prelude = prelude
+        self._events: deque[Event] = deque()
+        self._ended = False
+
+        self._next_chunk = 0
+        self._next_packet = 0
+        self._resend = RangeSet()
+        self._digest = xxh3_128()
+        self._fin: bytes | None = None
+        self._fin_attempts = 0
+        self._peer_has_all = False
+
+        self.rtt = RttEstimator()
+        self.congestion = CongestionController(random)
+        self._history = SentHistory()
+        self._pacer = Pacer()
+        self._receive_room = receive_room
+        self._receiver_drops = 0
+        self._room_share = 1.0
+        self._delivered = 0
+        self._delivered_at = self._first_sent_at = now
+        self._last_sent_at = now
+        self._last_progress_at = now
+        self._first_missing = 0
+        self._loss_at: float | None = None
+        self._ptos = 0
+        self._probes = 0
+        self.packets_sent = 0
+        self.packets_resent = 0
+        self.bytes_sent = 0
+
+    # ------------------------------------------------------------------------------- incoming
+
+    def handle_datagrams(
+        self, buffer: bytearray, length: int, segment_size: int, now: float
+    ) -> None:
+        """Take in a batch; what is damaged or not for us is dropped without a word."""
+        view = memoryview(buffer)
+        for at in range(0, length, segment_size):
+            try:
+                packet = decode_untrusted(view[at : min(at + segment_size, length)])
+                if packet.connection_id == self._own_connection_id and not self._ended:
+                    self._handle(packet, now)
+            except MalformedPacket:
+                continue
+
+    def _handle(self, packet: Packet, now: float) -> None:
+        if packet.type is PacketType.ACK:
+            self._handle_ack(decode_ack_untrusted(packet), now)
+        elif packet.type is PacketType.FIN_ACK:
+            fin = decode_fin_untrusted(packet)
+            if self._fin and fin == self._own_fin:
+                self._end(Completed(fin.digest))
+        elif packet.type is PacketType.ERROR:
+            refusal = decode_error_untrusted(packet)
+            if refusal.nonce == self._nonce:
+                self._end(Failed(refusal.as_error()))
+
+    def _handle_ack(self, ack: Ack, now: float) -> None:
+        if ack.ranges[0][1] > self._next_packet or ack.first_missing > self._chunk_count:
+            # Packets acknowledged that were never sent: optimistic acks, RFC 9000, 21.4.
+            violation = PartialTransfer("the receiver acknowledged what was never sent")
+            self.abort(violation, ErrorCode.VIOLATION)
+            return
+        self._prelude = b""
+        history = self._history
+        verdicts = history.acknowledge(ack.ranges)
+        newest = verdicts.newest
+        if newest is not None:
+            if verdicts.largest_is_new:
+                self.rtt.update(now - newest.sent_at, ack.ack_delay_s)
+            self._ptos = self._probes = 0
+            self._delivered += verdicts.acked
+        for start, stop in verdicts.late_chunks:
+            self._resend.remove(start, stop)
+        self._note_room(ack)
+        if ack.first_missing > self._first_missing:
+            self._first_missing = ack.first_missing
+            self._resend.remove(0, ack.first_missing)
+        if verdicts.acked:
+            self._last_progress_at = now
+        self._judge(now, verdicts)
+        if newest is not None:
+            self._inform_controller(now, newest, verdicts)
+        history.forget(now - _FORGET_AFTER_PTOS * self.rtt.pto_s)
+        if ack.first_missing == self._chunk_count and not self._peer_has_all:
+            self._peer_has_all = True
+            self._say_fin()
+
+    def _note_room(self, ack: Ack) -> None:
+        """Believe the receiver's room, less so after each time that its buffer overflowed."""
+        self._receive_room = ack.room
+        if ack.drops != self._receiver_drops:
+            self._receiver_drops = ack.drops
+            self._room_share = max(0.1, self._room_share * 0.7)
+        else:
+            self._room_share = min(1.0, self._room_share * 1.001)
+
+    def _judge(self, now: float, verdicts: Verdicts) -> None:
+        delay = self.rtt.loss_delay_s(self._history.time_threshold)
+        self._loss_at = self._history.judge(now, delay, verdicts)
+        for start, stop in verdicts.lost_chunks:
+            self._resend.add(max(start, self._first_missing), stop)
+
+    def _inform_controller(self, now: float, newest: SentBurst, verdicts: Verdicts) -> None:
+        """Give the controller its sample (draft-ietf-ccwg-bbr, 4.1)."""
+        sent_s = newest.sent_at - newest.first_sent_at
+        interval_s = max(sent_s, now - newest.delivered_at)
+        self._delivered_at = now
+        self._first_sent_at = newest.sent_at
+        good = interval_s >= self.rtt.min_rtt_s
+        self.congestion.on_tally(verdicts.tally)
+        self.congestion.on_ack(
+            now,
+            rtt_s=now - newest.sent_at,
+            delivery_rate=(self._delivered - newest.delivered) / interval_s if good else 0.0,
+            sent_at_delivered=newest.delivered,
+            delivered=self._delivered,
+            in_flight=self._history.packets_in_flight,
+        )
+
+    # ------------------------------------------------------------------------------- outgoing
+
+    def poll_transmit(self, now: float) -> Transmit | None:
+        """The next burst: control packets, then lost chunks, then new ones."""
+        if self._control:
+            datagram = self._control.popleft()
+            self._last_sent_at = now
+            self.bytes_sent += len(datagram)
+            return Transmit(memoryview(datagram), len(datagram))
+        if self._ended:
+            return None
+        allowed = self._allowance(now)
+        if allowed <= 0:
+            return None
+        chunks = self._choose_chunks(allowed)
+        if not chunks:
+            return None
+        try:
+            return self._send_chunks(chunks, now, last_allowed=len(chunks) == allowed)
+        except UdpftError as error:
+            changed = isinstance(error, SourceChanged)
+            self.abort(error, ErrorCode.CHANGED if changed else ErrorCode.READ_FAILED)
+            return self.poll_transmit(now)
+
+    def _allowance(self, now: float) -> int:
+        """Packets that may leave now."""
+        if self._probes:
+            return self._probes
+        room = self._window_room()
+        return room if room and self._pacer.ready(now) else 0
+
+    def _window_room(self) -> int:
+        """Packets of the next burst that the windows allow, whatever the pace says."""
+        in_flight = self._history.packets_in_flight
+        room = min(self.congestion.window, self._flow_window()) - in_flight
+        burst = min(self.congestion.burst_packets, self._writer.capacity, self._max_burst)
+        # A window that opens by a few packets at a time would make every burst a small one.
+        if room < burst and room < in_flight and self._next_chunk < self._chunk_count:
+            return 0
+        return max(0, min(room, int(burst)))
+
+    def _flow_window(self) -> int:
+        """Packets in flight that the receiver has room for: its buffer, and the path's pipe."""
+        pipe = self.congestion.bandwidth * self.rtt.min_rtt_s
+        room = self._receive_room * self._room_share / self._writer.packet_size
+        return max(2, int(room + pipe))
+
+    def _choose_chunks(self, limit: int) -> range | list[int]:
+        """The chunks of the next burst: a range where they are consecutive."""
+        if not self._resend:
+            start = self._next_chunk
+            return range(start, min(start + limit, self._chunk_count))
+        first = range(*self._resend.take(limit))
+        if not self._resend or len(first) == limit:
+            return first
+        chunks = list(first)
+        while self._resend and len(chunks) < limit:
+            chunks.extend(range(*self._resend.take(limit - len(chunks))))
+        return chunks
+
+    def _send_chunks(
+        self, chunks: range | list[int], now: float, *, last_allowed: bool
+    ) -> Transmit:
+        writer, count, history = self._writer, len(chunks), self._history
+        last_length = writer.chunk_size
+        if chunks[-1] == self._chunk_count - 1:
+            last_length = self._size - chunks[-1] * writer.chunk_size
+        self._read_chunks(chunks, last_length)
+        idle_after = last_allowed or chunks[-1] == self._chunk_count - 1
+        data, hashes = writer.seal(
+            self._connection_id, self._next_packet, chunks, last_length, ack_request=idle_after
+        )
+        if chunks[0] == self._next_chunk:
+            self._next_chunk += count
+            self._digest.update(hashes)
+            if self._next_chunk == self._chunk_count:
+                self._finish_first_pass()
+        else:
+            self.packets_resent += count
+        if not history.packets_in_flight:
+            self._delivered_at = self._first_sent_at = now
+        history.add(
+            SentBurst(
+                first=self._next_packet,
+                stop=self._next_packet + count,
+                chunks=chunks,
+                sent_at=now,
+                delivered=self._delivered,
+                delivered_at=self._delivered_at,
+                first_sent_at=self._first_sent_at,
+                epoch=self.congestion.epoch,
+                outstanding=(1 << count) - 1,
+            )
+        )
+        self._next_packet += count
+        self._probes = max(0, self._probes - count)
+        self._pacer.sent(count, min(self.congestion.pacing_rate, self._max_packets_per_s), now)
+        self._last_sent_at = now
+        self.packets_sent += count
+        self.bytes_sent += len(data)
+        return Transmit(data, writer.packet_size)
+
+    def _read_chunks(self, chunks: range | list[int], last_length: int) -> None:
+        """Fill the writer's slots from the file, one read for each run of chunks."""
+        writer, size = self._writer, self._writer.chunk_size
+        slots = writer.slots[: len(chunks)]
+        if last_length != size:
+            slots[-1] = slots[-1][:last_length]
+        at = 0
+        while at < len(chunks):
+            end = at + 1
+            if isinstance(chunks, range):
+                end = len(chunks)
+            else:
+                while end < len(chunks) and chunks[end] == chunks[end - 1] + 1:
+                    end += 1
+            expected = (end - at) * size
+            if end == len(chunks):
+                expected += last_length - size
+            if expected and self._source.readv(slots[at:end], chunks[at] * size) != expected:
+                raise SourceChanged("the file became shorter while it was sent")
+            at = end
+
+    def _finish_first_pass(self) -> None:
+        """Every chunk has been read once: the digest is known."""
+        if self._source.changed():
+            raise SourceChanged("the file changed while it was sent")
+        self._own_fin = Fin(self._size, self._digest.digest())
+        self._fin = encode_fin(PacketType.FIN, self._own_fin, self._connection_id)
+        self._say_fin()
+
+    def _say_fin(self) -> None:
+        if self._fin and self._fin not in self._control:
+            self._control.append(self._fin)
+
+    # ----------------------------------------------------------------------------- time, ends
+
+    def handle_timeout(self, now: float) -> None:
+        """Declare losses that are due, probe a silent peer, or give the transfer up."""
+        if self._ended:
+            return
+        if now - self._last_progress_at >= self._idle_timeout_s:
+            silence = TimedOut("the receiver stopped answering")
+            self.abort(silence, ErrorCode.TIMED_OUT)
+        elif self._loss_at is not None:
+            if now >= self._loss_at:
+                verdicts = Verdicts()
+                self._judge(now, verdicts)
+                self.congestion.on_tally(verdicts.tally)
+        elif now >= self._probe_at():
+            self._probe(now)
+
+    def _probe_at(self) -> float:
+        """When a silent peer is probed: the PTO, doubling (RFC 9002, 6.2)."""
+        if self._history.packets_in_flight or self._fin or self._prelude:
+            return self._last_sent_at + min(MAX_PTO_S, self.rtt.pto_s * 2.0**self._ptos)
+        return inf
+
+    def _probe(self, now: float) -> None:
+        self._ptos += 1
+        self._last_sent_at = now
+        if self._prelude:
+            self._control.append(self._prelude)
+        if self._history.packets_in_flight:
+            self._probes = _PROBE_PACKETS
+            if not self._resend and self._next_chunk == self._chunk_count:
+                for start, stop in self._history.give_up_oldest(_PROBE_PACKETS):
+                    self._resend.add(max(start, self._first_missing), stop)
+            if self._ptos == PERSISTENT_CONGESTION_PTOS:
+                self.congestion.on_persistent_congestion()
+        elif self._fin:
+            self._fin_attempts += 1
+            if self._peer_has_all and self._fin_attempts > FIN_ATTEMPTS:
+                # It has every chunk and the digest, and went away without a word.
+                self._end(Completed(self._own_fin.digest, confirmed=False))
+                return
+        self._say_fin()
+
+    def next_timeout(self) -> float | None:
+        """When something is due: a loss, a probe, the next paced burst, the end of patience."""
+        if self._ended:
+            return None
+        at = self._loss_at if self._loss_at is not None else self._probe_at()
+        at = min(at, self._last_progress_at + self._idle_timeout_s)
+        if (self._resend or self._next_chunk < self._chunk_count) and self._window_room():
+            at = min(at, self._pacer.ready_at)
+        return at
+
+    def poll_event(self) -> Event | None:
+        """The next event: one Completed or Failed, and then no more."""
+        return self._events.popleft() if self._events else None
+
+    def abort(self, error: UdpftError, code: ErrorCode = ErrorCode.CANCELLED) -> None:
+        """End the transfer from this side, and tell the peer why."""
+        if not self._ended:
+            refusal = Refusal(self._nonce, code, str(error))
+            self._end(Failed(error))
+            self._control.append(encode_error(refusal, self._connection_id))
+
+    def _end(self, event: Event) -> None:
+        self._ended = True
+        self._control.clear()
+        self._events.append(event)

@@ -19,8 +19,8 @@ from random import Random
 from typing import Any
 
 from udpft.errors import UdpftError
-from udpft.protocol.download import Download
-from udpft.protocol.endpoint import ChunkSink, Completed, Failed, Transmit, Verified
+from udpft.protocol.download import Download, Opened
+from udpft.protocol.endpoint import Completed, Failed, Transmit, Verified
 from udpft.protocol.handshake import Introduction
 from udpft.protocol.listener import Ended, Listener
 from udpft.protocol.packets import Hello
@@ -192,7 +192,9 @@ class SimNet:
         from udpft.errors import NoSuchFile
 
         if name not in self.sources:
-            raise NoSuchFile("no such file on the server", hint=f"did you mean {min(self.sources)!r}?")
+            raise NoSuchFile(
+                "no such file on the server", hint=f"did you mean {min(self.sources)!r}?"
+            )
         return self.sources[name]
 
     def get(
@@ -200,7 +202,8 @@ class SimNet:
         name: str,
         *,
         chunk_size: int = CHUNK_SIZE,
-        open_sink: Callable[[Introduction], ChunkSink] | None = None,
+        have: tuple[tuple[int, int], ...] = (),
+        open_sink: Callable[[Introduction], Opened] | None = None,
         receive_queue: Callable[[], tuple[int, int]] = lambda: (200_000, 0),
         **options: Any,
     ) -> Client:
@@ -211,14 +214,15 @@ class SimNet:
             name=name.encode(),
             chunk_size=chunk_size,
             receive_room=200_000,
+            have=have,
         )
 
-        def sink_of(introduction: Introduction) -> ChunkSink:
+        def sink_of(introduction: Introduction) -> Opened:
             client.introduction = introduction
             if open_sink:
                 return open_sink(introduction)
             client.sink = MemorySink(introduction.accept.size)
-            return client.sink
+            return Opened(client.sink)
 
         download = Download(
             hello, open_sink=sink_of, receive_queue=receive_queue, now=self.now, **options
@@ -281,9 +285,7 @@ class SimNet:
         elif self.clients[target].outcome is None:
             client = self.clients[target]
             try:
-                client.download.handle_datagrams(
-                    self._buffer, len(joined), len(datagram), self.now
-                )
+                client.download.handle_datagrams(self._buffer, len(joined), len(datagram), self.now)
             except UdpftError as error:
                 client.download.abort(error)
 

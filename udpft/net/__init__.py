@@ -1,0 +1,1 @@
+"""Sockets and time: the only place that touches either."""

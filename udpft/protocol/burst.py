@@ -53,6 +53,11 @@ def burst_capacity(packet_size: int) -> int:
     return min(MAX_BURST_PACKETS, MAX_BURST_BYTES // packet_size)
 
 
+def chunk_hashes(slots: Sequence[memoryview], chunks: Sequence[int]) -> array[int]:
+    """The hash of each chunk: XXH3-64 of its bytes, seeded with its number."""
+    return array("Q", map(xxh3_64_intdigest, slots, chunks))
+
+
 class BurstWriter:
     """Lays bursts of one chunk size into a send buffer of `MAX_BURST_BYTES`.
 
@@ -99,7 +104,7 @@ class BurstWriter:
         slots = self.slots[:count]
         if last_length != self.chunk_size:
             slots[-1] = slots[-1][:last_length]
-        hashes = array("Q", map(xxh3_64_intdigest, slots, chunks))
+        hashes = chunk_hashes(slots, chunks)
         if isinstance(chunks, range):
             first = first_packet | chunks.start << 32
             numbers = array("Q", range(first, first + count * STEP, STEP))
@@ -186,14 +191,12 @@ class BurstReader:
         )
         if in_step and commons.count(self._common) + requests == count:
             chunk = first >> 32
-            hashes = array("Q", map(xxh3_64_intdigest, slots, range(chunk, chunk + count)))
+            hashes = chunk_hashes(slots, range(chunk, chunk + count))
             if _xor(hashes, numbers) == array("Q", self._checks[:count].tobytes()):
                 return Batch([Burst(first & _LOW, chunk, slots, hashes, requests > 0)], [])
         return self._sort_out(commons, numbers, slots)
 
-    def _sort_out(
-        self, commons: list[int], numbers: array[int], slots: list[memoryview]
-    ) -> Batch:
+    def _sort_out(self, commons: list[int], numbers: array[int], slots: list[memoryview]) -> Batch:
         """The undamaged packets, in runs, of a batch with gaps, strangers or damage."""
         checks = self._checks[: len(slots)].tolist()
         bursts: list[Burst] = []

@@ -1,15 +1,17 @@
 """A client's whole fetch: the handshake, then the receiving end, as one endpoint.
 
-    GREETING   ACCEPT      →  RECEIVING    ``open_sink`` is called with it
-    GREETING   error, time →  ENDED
-    RECEIVING  Completed, Failed →  ENDED
+GREETING   ACCEPT      →  RECEIVING    ``open_sink`` is called with it
+GREETING   error, time →  ENDED
+RECEIVING  Completed, Failed →  ENDED
 """
 
 from __future__ import annotations
 
+from array import array
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from math import inf
+from typing import NamedTuple
 
 from udpft.errors import UdpftError
 from udpft.protocol.endpoint import ChunkSink, Event, Failed, Transmit
@@ -19,16 +21,25 @@ from udpft.protocol.params import CONNECT_TIMEOUT_S, IDLE_TIMEOUT_S
 from udpft.protocol.receiver import Receiver
 
 
+class Opened(NamedTuple):
+    """Where a file goes, and what of it is there: (first chunk, hashes) of runs of chunks."""
+
+    sink: ChunkSink
+    present: Iterable[tuple[int, array[int]]] = ()
+
+
 class Download:
     """One file's way here; an `endpoint.Endpoint`.
 
     Args:
         hello: the request.
-        open_sink: called once with the server's consent; returns where the file goes, or raises
-            an `UdpftError`, which ends the transfer and is told to the server.
+        open_sink: called once with the server's consent; returns where the file goes and the
+            hashes of chunks that are there already, or raises an `UdpftError`, which ends the
+            transfer and is told to the server.
         receive_queue: see `Receiver`.
         now: seconds on the driver's clock.
         sizes: datagram sizes to probe, largest first; by default all usual ones.
+        known_size: what an earlier handshake found to pass, where ``hello`` has its cookie.
         connect_timeout_s: seconds to wait for an answer.
         idle_timeout_s: seconds without progress after which the transfer has failed.
     """
@@ -37,10 +48,11 @@ class Download:
         self,
         hello: Hello,
         *,
-        open_sink: Callable[[Introduction], ChunkSink],
+        open_sink: Callable[[Introduction], Opened],
         receive_queue: Callable[[], tuple[int, int]],
         now: float,
         sizes: tuple[int, ...] = (),
+        known_size: int = 0,
         connect_timeout_s: float = CONNECT_TIMEOUT_S,
         idle_timeout_s: float = IDLE_TIMEOUT_S,
     ) -> None:
@@ -50,7 +62,11 @@ class Download:
         self._idle_timeout_s = idle_timeout_s
         self._events: deque[Event] = deque()
         self._initiator = Initiator(
-            hello, now=now, sizes=sizes, connect_timeout_s=connect_timeout_s
+            hello,
+            now=now,
+            sizes=sizes,
+            known_size=known_size,
+            connect_timeout_s=connect_timeout_s,
         )
         self._farewell: bytes | None = None
         self.introduction: Introduction | None = None
@@ -86,7 +102,7 @@ class Download:
             self.introduction = found
             accept = found.accept
             try:
-                sink = self._open_sink(found)
+                opened = self._open_sink(found)
             except UdpftError as error:
                 refusal = Refusal(self._hello.nonce, ErrorCode.CANCELLED, "")
                 self._farewell = encode_error(refusal, accept.connection_id)
@@ -98,11 +114,13 @@ class Download:
                 nonce=self._hello.nonce,
                 chunk_size=accept.chunk_size,
                 size=accept.size,
-                sink=sink,
+                sink=opened.sink,
                 receive_queue=self._receive_queue,
                 now=now,
                 idle_timeout_s=self._idle_timeout_s,
             )
+            for first_chunk, hashes in opened.present:
+                self.receiver.note_present(first_chunk, hashes)
 
     def handle_timeout(self, now: float) -> None:
         """Act on the deadlines that have passed."""

@@ -14,9 +14,9 @@ Theory of operation
 
 The server answers a HELLO without a valid cookie by a RETRY that is a twentieth of its size, and
 forgets it: a spoofed source costs it one hash and draws less than it spent (RFC 8085, 3.1;
-RFC 9000, 8.1.2). The cookie is a keyed hash of address, nonce, HELLO size and time, so it proves
-that whoever sends it can read what is sent to that address, and is worthless elsewhere, later, or
-for another HELLO.
+RFC 9000, 8.1.2). The cookie is a keyed hash of address, port, HELLO size and time, so it proves
+that whoever sends it can read what is sent to that address, and is worthless elsewhere and later.
+A client that fetches several files shows the same cookie again, and saves the first round trip.
 
 The HELLOs have the Don't Fragment bit and leave largest first, so the first RETRY to come back
 tells the largest datagram that the path carries, at no further round trip (RFC 8899 with the
@@ -26,6 +26,7 @@ arrive, the client begins again with the next smaller size.
 
 from __future__ import annotations
 
+import struct
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -63,6 +64,7 @@ from udpft.protocol.params import (
     PROBE_SIZES,
     VERSION,
 )
+from udpft.protocol.ranges import RangeSet
 
 _UNANSWERED_BEFORE_SMALLER = 3
 """HELLOs with a cookie that bring no ACCEPT before a smaller datagram is tried: 0.7 s."""
@@ -84,28 +86,44 @@ def agreed_chunk_size(wanted: int, hello_size: int) -> int:
     return max(MIN_CHUNK_SIZE, min(fits, wanted, MAX_CHUNK_SIZE))
 
 
+def whole_chunks(byte_ranges: Sequence[tuple[int, int]], chunk_size: int, size: int) -> RangeSet:
+    """The chunks of a file of ``size`` bytes that byte ranges hold whole.
+
+    The last chunk counts where the file's end is in a range, but never where it is empty: it is
+    then nothing that anybody could have.
+    """
+    chunks = RangeSet()
+    for start, stop in byte_ranges:
+        first = -(-start // chunk_size)
+        last = stop // chunk_size if stop < size else -(-size // chunk_size)
+        if start <= stop <= size:
+            chunks.add(first, last)
+    return chunks
+
+
+# What a cookie is the keyed hash of: HELLO size u16, epoch i64, then the address
+_COOKIE_MESSAGE = struct.Struct("<Hq")
+
+
 class CookieJar:
     """Makes and checks the cookies of one server. Its ``secret`` is 32 random bytes."""
 
     def __init__(self, secret: bytes) -> None:
         self._secret = secret
 
-    def make(self, address: bytes, nonce: int, hello_size: int, now: float) -> bytes:
+    def make(self, address: bytes, hello_size: int, now: float) -> bytes:
         """The cookie, 16 bytes, that a source gets for its HELLO now."""
-        return self._cookie(address, nonce, hello_size, int(now // COOKIE_EPOCH_S))
+        return self._cookie(address, hello_size, int(now // COOKIE_EPOCH_S))
 
-    def check(self, cookie: bytes, address: bytes, nonce: int, size: int, now: float) -> bool:
-        """Whether a cookie was made for this source and HELLO, in this epoch or the last."""
+    def check(self, cookie: bytes, address: bytes, hello_size: int, now: float) -> bool:
+        """Whether a cookie was made for this source and size, in this epoch or the last."""
         epoch = int(now // COOKIE_EPOCH_S)
         return any(
-            compare_digest(cookie, self._cookie(address, nonce, size, e))
-            for e in (epoch, epoch - 1)
+            compare_digest(cookie, self._cookie(address, hello_size, e)) for e in (epoch, epoch - 1)
         )
 
-    def _cookie(self, address: bytes, nonce: int, hello_size: int, epoch: int) -> bytes:
-        # nonce u64, HELLO size u16, epoch i64, then the address, of any length
-        fixed = nonce.to_bytes(8, "little") + hello_size.to_bytes(2, "little")
-        message = fixed + epoch.to_bytes(8, "little", signed=True) + address
+    def _cookie(self, address: bytes, hello_size: int, epoch: int) -> bytes:
+        message = _COOKIE_MESSAGE.pack(hello_size, epoch) + address
         return blake2s(message, key=self._secret, digest_size=16).digest()
 
 
@@ -136,19 +154,24 @@ class Doorkeeper:
         except MalformedPacket:
             return None
         size = len(datagram)
-        if self._jar.check(hello.cookie, address, hello.nonce, size, now):
+        if self._jar.check(hello.cookie, address, size, now):
             return hello
-        cookie = self._jar.make(address, hello.nonce, size, now)
+        cookie = self._jar.make(address, size, now)
         retry = Retry(hello.nonce, cookie, size, VERSION, hello.attempt)
         return encode_retry(retry, hello.connection_id)
 
 
 @dataclass(frozen=True)
 class Introduction:
-    """What the handshake found out. ``rtt_s``: of the path, measured without waiting."""
+    """What the handshake found out.
+
+    ``hello_size``: bytes of the datagram that the path carried, 0 where it was not this
+    handshake that tried; ``cookie``: what the server believes us by; ``rtt_s``: 0 where unknown.
+    """
 
     accept: Accept
-    datagram_size: int
+    hello_size: int
+    cookie: bytes
     rtt_s: float
 
 
@@ -157,7 +180,8 @@ class Initiator:
 
     Call `poll` for datagrams to send until it returns None, `handle` with each that arrives,
     and look at ``introduction`` and ``error``: one of them ends it. With ``ping``, a RETRY is all
-    that is wanted, and ``rtt_s`` is set when it is there.
+    that is wanted, and ``rtt_s`` is set when it is there. ``known_size``: of the datagram that an
+    earlier handshake on this socket found to pass; the cookie in the HELLO is then its cookie.
     """
 
     def __init__(
@@ -168,13 +192,14 @@ class Initiator:
         sizes: Sequence[int] = (),
         connect_timeout_s: float = CONNECT_TIMEOUT_S,
         ping: bool = False,
+        known_size: int = 0,
     ) -> None:
         self._hello = hello
         self._sizes = tuple(sizes) or probe_sizes(hello.chunk_size)
         self._ping = ping
         self._connect_timeout_s = connect_timeout_s
         self._give_up_at = now + connect_timeout_s
-        self._answered = 0  # size of the HELLO that brought the cookie, 0 without one
+        self._answered = known_size  # size of the HELLO that brought the cookie, 0 without one
         self._attempt = 0
         self._unanswered = 0
         self._sent_at: dict[int, float] = {}
@@ -220,11 +245,11 @@ class Initiator:
         try:
             packet = decode_untrusted(datagram)
             if packet.connection_id == self._hello.connection_id:
-                self._handle_packet(packet, len(datagram), now)
+                self._handle_packet(packet, now)
         except MalformedPacket:
             return
 
-    def _handle_packet(self, packet: Packet, size: int, now: float) -> None:
+    def _handle_packet(self, packet: Packet, now: float) -> None:
         if packet.type is PacketType.RETRY:
             retry = decode_retry_untrusted(packet)
             if retry.nonce == self._hello.nonce and retry.hello_size in self._sizes:
@@ -232,7 +257,9 @@ class Initiator:
         elif packet.type is PacketType.ACCEPT:
             accept = decode_accept_untrusted(packet)
             if accept.nonce == self._hello.nonce and self._plausible(accept):
-                self.introduction = Introduction(accept, size, self.rtt_s or 0.0)
+                self.introduction = Introduction(
+                    accept, self._answered, self._hello.cookie, self.rtt_s or 0.0
+                )
         elif packet.type is PacketType.ERROR:
             refusal = decode_error_untrusted(packet)
             if refusal.nonce == self._hello.nonce:

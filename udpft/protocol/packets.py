@@ -148,9 +148,12 @@ def connection_id_untrusted(buffer: bytearray) -> int:
 _HELLO = struct.Struct("<Q16sIHBB")
 # HELLO field: tag u8, length u16, then the value. Tag 0 ends the fields; unknown tags are skipped.
 _FIELD = struct.Struct("<BH")
-_FIELD_NAME, _FIELD_CHUNK_SIZE, _FIELD_RECEIVE_ROOM, _FIELD_MAX_RATE = 1, 2, 3, 4
+_FIELD_NAME, _FIELD_CHUNK_SIZE, _FIELD_RECEIVE_ROOM, _FIELD_MAX_RATE, _FIELD_HAVE = range(1, 6)
 # Numeric fields: u64, whatever their range.
 _NUMBER = struct.Struct("<Q")
+# HAVE field: pairs of u64, the bytes [start, stop) that the client has already, at most 8 of them
+_HAVE = struct.Struct("<QQ")
+MAX_HAVE = 8
 
 NO_COOKIE = bytes(16)
 
@@ -161,6 +164,7 @@ class Hello:
 
     ``attempt`` numbers the repeats (mod 256) and comes back in RETRY, so that a round trip is
     measured from the right one. ``max_rate_bytes_per_s`` is 0 where the client sets no limit.
+    ``have``: the byte ranges that need not be sent, for the client holds them already.
     """
 
     nonce: int
@@ -172,20 +176,22 @@ class Hello:
     version: int = 1
     cookie: bytes = NO_COOKIE
     max_rate_bytes_per_s: int = 0
+    have: tuple[tuple[int, int], ...] = ()
     attempt: int = 0
 
 
 def encode_hello(hello: Hello, size: int) -> bytes:
     """Write a HELLO padded to ``size`` bytes: the padding is the probe of the path's MTU."""
-    body = _HELLO.pack(
-        hello.nonce, hello.cookie, hello.connection_id, hello.version, hello.role, 0
-    )
+    body = _HELLO.pack(hello.nonce, hello.cookie, hello.connection_id, hello.version, hello.role, 0)
     for tag, number in (
         (_FIELD_CHUNK_SIZE, hello.chunk_size),
         (_FIELD_RECEIVE_ROOM, hello.receive_room),
         (_FIELD_MAX_RATE, hello.max_rate_bytes_per_s),
     ):
         body += _FIELD.pack(tag, _NUMBER.size) + _NUMBER.pack(number)
+    if hello.have:
+        body += _FIELD.pack(_FIELD_HAVE, _HAVE.size * len(hello.have))
+        body += b"".join(_HAVE.pack(*pair) for pair in hello.have)
     body += _FIELD.pack(_FIELD_NAME, len(hello.name)) + hello.name
     body += bytes(size - _BODY_AT - len(body))
     return encode(PacketType.HELLO, 0, body, flags=hello.attempt & 0xFF)
@@ -203,6 +209,7 @@ def decode_hello_untrusted(packet: Packet) -> Hello:
     nonce, cookie, connection_id, version, role, _ = _HELLO.unpack_from(body)
     numbers = {_FIELD_CHUNK_SIZE: 0, _FIELD_RECEIVE_ROOM: 0, _FIELD_MAX_RATE: 0}
     name: bytes | None = None
+    have: tuple[tuple[int, int], ...] = ()
     at = _HELLO.size
     while at + _FIELD.size <= len(body):
         tag, length = _FIELD.unpack_from(body, at)
@@ -213,6 +220,10 @@ def decode_hello_untrusted(packet: Packet) -> Hello:
             raise MalformedPacket("HELLO field over the end")
         if tag == _FIELD_NAME:
             name = bytes(value)
+        elif tag == _FIELD_HAVE:
+            if length % _HAVE.size or length > _HAVE.size * MAX_HAVE:
+                raise MalformedPacket("HELLO with ranges of a wrong length")
+            have = tuple(_HAVE.iter_unpack(value))
         elif tag in numbers:
             if length != _NUMBER.size:
                 raise MalformedPacket("HELLO number of a wrong width")
@@ -230,6 +241,7 @@ def decode_hello_untrusted(packet: Packet) -> Hello:
         role=role,
         version=version,
         cookie=cookie,
+        have=have,
         attempt=packet.flags,
     )
 

@@ -19,6 +19,7 @@ An acknowledgement is due at once when a packet is missing, when the sender asks
 
 from __future__ import annotations
 
+from array import array
 from collections import deque
 from collections.abc import Callable
 from math import inf
@@ -103,19 +104,30 @@ class Receiver:
         self._last_progress_at = now
 
         self._chunks = RangeSet()
+        self._present_chunks = 0
         self._hashed_chunks = 0
         self._digest = xxh3_128()
         self._early_hashes: dict[int, bytes] = {}
         self._fin: Fin | None = None
         self._verified = False
-        self.bytes_received = 0
-        self.packets_received = 0
+        self.bytes_received = 0  # of chunks that were new
         self.duplicate_packets = 0
+
+    @property
+    def resent_packets(self) -> int:
+        """Packets that the sender needed beyond one a chunk, as far as packet numbers tell."""
+        sent = self._packets.stop if self._packets else 0
+        return max(0, sent - self._chunks.total + self._present_chunks)
 
     @property
     def complete(self) -> bool:
         """Whether every chunk is here, verified or not."""
         return self._hashed_chunks > self._last_chunk
+
+    def note_present(self, first_chunk: int, hashes: array[int]) -> None:
+        """Count chunks as here that the file holds already, and that the HELLO said it has."""
+        self._present_chunks += self._chunks.add(first_chunk, first_chunk + len(hashes))
+        self._hash_on(first_chunk, hashes)
 
     # ------------------------------------------------------------------------------- incoming
 
@@ -150,7 +162,6 @@ class Receiver:
         if burst.first_packet != newest or burst.ack_request:
             self._ack_at = now  # a gap, or the past: the sender should know at once
         packets.add(burst.first_packet, end)
-        self.packets_received += count
         self._unacknowledged += count
         if self._unacknowledged >= ACK_EVERY_PACKETS:
             self._ack_at = now
@@ -179,12 +190,15 @@ class Receiver:
         self._chunks.add(first, burst.first_chunk + stop)
         n_bytes = (stop - start - 1) * self._chunk_size + len(slots[-1])
         self.bytes_received += n_bytes
-        hashes = burst.hashes[start:stop]
+        self._hash_on(first, burst.hashes[start:stop])
+
+    def _hash_on(self, first: int, hashes: array[int]) -> None:
+        """Take the hashes of chunks, each once and in any order, into the digest."""
         if first != self._hashed_chunks:
             self._early_hashes[first] = hashes.tobytes()
             return
         self._digest.update(hashes)
-        self._hashed_chunks += stop - start
+        self._hashed_chunks += len(hashes)
         early = self._early_hashes
         while early and self._hashed_chunks in early:
             waiting = early.pop(self._hashed_chunks)

@@ -23,7 +23,7 @@ from random import Random
 from xxhash import xxh3_128
 
 from udpft.errors import PartialTransfer, SourceChanged, TimedOut, UdpftError
-from udpft.protocol.burst import BurstWriter
+from udpft.protocol.burst import BurstWriter, chunk_hashes
 from udpft.protocol.congestion import CongestionController
 from udpft.protocol.endpoint import ChunkSource, Completed, Event, Failed, Transmit
 from udpft.protocol.loss import SentBurst, SentHistory, Verdicts
@@ -55,6 +55,7 @@ from udpft.protocol.ranges import RangeSet
 from udpft.protocol.rtt import RttEstimator
 
 _PROBE_PACKETS = 2
+_SKIPPED_BURSTS_A_TURN = 16
 _FORGET_AFTER_PTOS = 3
 
 
@@ -71,6 +72,7 @@ class Sender:
         now: seconds on the driver's clock.
         random: spreads the controller's probes.
         prelude: a datagram to send before anything else.
+        have: chunks that the receiver holds already: hashed for the digest, and not sent.
         receive_room: bytes that the receiver's socket holds, from its HELLO.
         max_rate_bytes_per_s: the pace is never faster; 0 for no limit. Counts UDP payload.
         idle_timeout_s: seconds without progress after which the transfer has failed.
@@ -88,6 +90,7 @@ class Sender:
         now: float,
         random: Random,
         prelude: bytes = b"",
+        have: RangeSet | None = None,
         receive_room: int = INITIAL_RECEIVE_ROOM,
         max_rate_bytes_per_s: int = 0,
         idle_timeout_s: float = IDLE_TIMEOUT_S,
@@ -107,6 +110,7 @@ class Sender:
         self._events: deque[Event] = deque()
         self._ended = False
 
+        self._have = have or RangeSet()
         self._next_chunk = 0
         self._next_packet = 0
         self._resend = RangeSet()
@@ -242,6 +246,8 @@ class Sender:
         if not chunks:
             return None
         try:
+            if chunks[0] in self._have and chunks[0] == self._next_chunk:
+                return self._skip(chunks[0], now)
             return self._send_chunks(chunks, now, last_allowed=len(chunks) == allowed)
         except UdpftError as error:
             changed = isinstance(error, SourceChanged)
@@ -275,7 +281,10 @@ class Sender:
         """The chunks of the next burst: a range where they are consecutive."""
         if not self._resend:
             start = self._next_chunk
-            return range(start, min(start + limit, self._chunk_count))
+            stop = min(start + limit, self._chunk_count)
+            if self._have and start not in self._have:
+                stop = self._have.holes(start, stop)[0][1]
+            return range(start, stop)
         first = range(*self._resend.take(limit))
         if not self._resend or len(first) == limit:
             return first
@@ -283,6 +292,30 @@ class Sender:
         while self._resend and len(chunks) < limit:
             chunks.extend(range(*self._resend.take(limit - len(chunks))))
         return chunks
+
+    def _skip(self, first: int, now: float) -> Transmit | None:
+        """Hash chunks that the receiver has; some at a time, for other transfers wait too."""
+        slots, size = self._writer.slots, self._writer.chunk_size
+        for _ in range(_SKIPPED_BURSTS_A_TURN):
+            stop = min(self._have.first_missing(first), first + len(slots))
+            if stop == first:
+                break
+            chunks = range(first, stop)
+            last_length = min(size, self._size - (stop - 1) * size)
+            self._read_chunks(chunks, last_length)
+            self._digest.update(chunk_hashes(self._trim(len(chunks), last_length), chunks))
+            self._next_chunk = first = stop
+        self._last_progress_at = now
+        if first == self._chunk_count:
+            self._finish_first_pass()
+        return self.poll_transmit(now) if self._control or first not in self._have else None
+
+    def _trim(self, count: int, last_length: int) -> list[memoryview]:
+        """The first slots, the last of them cut to its length."""
+        slots = self._writer.slots[:count]
+        if last_length != self._writer.chunk_size:
+            slots[-1] = slots[-1][:last_length]
+        return slots
 
     def _send_chunks(
         self, chunks: range | list[int], now: float, *, last_allowed: bool
@@ -329,9 +362,7 @@ class Sender:
     def _read_chunks(self, chunks: range | list[int], last_length: int) -> None:
         """Fill the writer's slots from the file, one read for each run of chunks."""
         writer, size = self._writer, self._writer.chunk_size
-        slots = writer.slots[: len(chunks)]
-        if last_length != size:
-            slots[-1] = slots[-1][:last_length]
+        slots = self._trim(len(chunks), last_length)
         at = 0
         while at < len(chunks):
             end = at + 1

@@ -1,0 +1,113 @@
+"""Where a server is: ``HOST``, ``HOST:PORT`` or ``[IPV6]:PORT``, as a person writes it.
+
+`parse_server` reads the words and touches no network; `resolve` asks the system's resolver.
+"""
+
+from __future__ import annotations
+
+import socket
+from ipaddress import AddressValueError, IPv6Address
+from typing import Any, NamedTuple
+
+from udpft.errors import HostNotFound, UsageError
+
+MAX_HOST_LENGTH = 253
+"""Characters of a host name (RFC 1035, section 2.3.4, less the encoding's two octets)."""
+
+MAX_PORT = 65_535
+
+Sockaddr = tuple[Any, ...]
+"""An address as `socket` takes and gives it: (host, port), and for IPv6 flow label and scope."""
+
+_EXAMPLES = "write HOST or HOST:PORT, such as 192.168.1.5, server:9000 or [::1]:9000"
+
+
+class Address(NamedTuple):
+    """A host, by name or number and without brackets, and a UDP port."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        """``host:port``; an IPv6 address in brackets."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port}"
+
+    @classmethod
+    def of(cls, sockaddr: Sockaddr) -> Address:
+        """The address in what `socket` returned."""
+        return cls(sockaddr[0], sockaddr[1])
+
+
+def parse_server(text: str, default_port: int) -> Address:
+    """Read ``HOST``, ``HOST:PORT``, ``[IPV6]:PORT`` or a bare IPv6 address.
+
+    Raises:
+        UsageError: it is none of these, with a hint that shows what one looks like.
+    """
+    text = text.strip()
+    if text.startswith("["):
+        host, closed, rest = text[1:].partition("]")
+        if not closed or not _is_ipv6(host) or (rest and not rest.startswith(":")):
+            raise _nonsense(text)
+        port = rest[1:] if rest else None
+    elif text.count(":") > 1:
+        if not _is_ipv6(text):
+            raise _nonsense(text)
+        return Address(text, default_port)
+    else:
+        host, colon, after = text.partition(":")
+        port = after if colon else None
+        if not _may_be_host(host):
+            raise _nonsense(text)
+    return Address(host, default_port if port is None else _parse_port(port, text))
+
+
+def resolve(address: Address) -> tuple[socket.AddressFamily, Sockaddr]:
+    """Ask the system where a host is; return what `socket.socket` and ``connect`` or ``bind`` take.
+
+    Where a name has addresses of both families, IPv4 is taken: it is what servers bind to unless
+    told otherwise, and over UDP nobody says that the other family would have answered.
+
+    Raises:
+        HostNotFound: the name does not resolve.
+    """
+    try:
+        found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_DGRAM)
+    except (socket.gaierror, UnicodeError) as error:
+        why = error.strerror if isinstance(error, socket.gaierror) else "no valid name"
+        raise HostNotFound(
+            f"no host is known as {address.host!r}: {why}",
+            hint="check the spelling; in containers both must be on the same network",
+        ) from None
+    family, _, _, _, sockaddr = min(found, key=lambda info: info[0] != socket.AF_INET)
+    return family, sockaddr
+
+
+def _parse_port(digits: str, text: str) -> int:
+    if not (digits.isascii() and digits.isdigit()):
+        raise _nonsense(text)
+    if len(digits) > 5 or not 1 <= int(digits) <= MAX_PORT:
+        raise UsageError(f"{text!r}: a port is a number from 1 to {MAX_PORT}")
+    return int(digits)
+
+
+def _is_ipv6(host: str) -> bool:
+    try:
+        IPv6Address(host)
+    except AddressValueError:
+        return False
+    return True
+
+
+def _may_be_host(host: str) -> bool:
+    """Whether the resolver may be asked. Its answer is the judge; this keeps typing slips out."""
+    return (
+        0 < len(host) <= MAX_HOST_LENGTH
+        and host.isprintable()
+        and not any(c in ' /\\@[]?#"' for c in host)
+    )
+
+
+def _nonsense(text: str) -> UsageError:
+    return UsageError(f"{text!r} is not a server's address", hint=_EXAMPLES)

@@ -1,0 +1,66 @@
+"""The client's loop: one endpoint, one connected socket, the one clock."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from udpft.net.udp import UdpSocket, wait
+from udpft.protocol.endpoint import Endpoint, Event
+
+clock = time.monotonic
+"""The clock of all protocols: seconds, never set back."""
+
+BATCHES_A_TURN = 4
+"""Batches received before an acknowledgement is considered: more would let the sender idle."""
+
+
+def drive(
+    endpoint: Endpoint,
+    sock: UdpSocket,
+    on_event: Callable[[Event], bool],
+    on_turn: Callable[[float], None] = lambda now: None,
+) -> None:
+    """Run an endpoint until ``on_event`` returns True for one of its events.
+
+    Args:
+        endpoint: one end of a transfer.
+        sock: connected to the other end.
+        on_event: called with each event; True ends the loop, after what is left was sent.
+        on_turn: called once a turn with the time, for progress.
+
+    Raises:
+        ConnectionRefusedError: nothing listens at the other end.
+        UdpftError: from the endpoint's file.
+    """
+    buffer = sock.buffer
+    while True:
+        now = clock()
+        flush(endpoint, sock, now)
+        while event := endpoint.poll_event():
+            if on_event(event):
+                flush(endpoint, sock, now)
+                return
+            flush(endpoint, sock, now)
+        on_turn(now)
+        received = sock.receive()
+        if received is None:
+            deadline = endpoint.next_timeout()
+            wait([sock], [], None if deadline is None else deadline - clock())
+            received = sock.receive()
+        now = clock()
+        for _ in range(BATCHES_A_TURN - 1):
+            if received is None:
+                break
+            endpoint.handle_datagrams(buffer, received.length, received.segment_size, now)
+            received = sock.receive()
+        if received is not None:
+            endpoint.handle_datagrams(buffer, received.length, received.segment_size, now)
+        endpoint.handle_timeout(now)
+
+
+def flush(endpoint: Endpoint, sock: UdpSocket, now: float) -> None:
+    """Send all that an endpoint has to send now."""
+    while transmit := endpoint.poll_transmit(now):
+        while not sock.send(transmit):
+            wait([], [sock], None)

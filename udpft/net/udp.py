@@ -1,0 +1,220 @@
+"""A UDP socket that sends and receives bursts.
+
+The kernel's segmentation offload (UDP_SEGMENT, Linux 4.18) cuts one buffer into equal datagrams,
+and its coalescing (UDP_GRO, Linux 5.0) joins them again, so that one system call carries up to
+64 KiB. Where either is missing or refused at run time, the same bursts go out datagram by
+datagram; nothing else changes.
+
+Datagrams are never fragmented: the Don't Fragment bit is set, and the kernel is asked to let
+through what is larger than it believes the path to carry, because that is how we probe
+(IP_PMTUDISC_PROBE).
+"""
+
+from __future__ import annotations
+
+import errno
+import select
+import socket
+import struct
+from typing import Any, NamedTuple
+
+from udpft.protocol.endpoint import Transmit
+
+SO_MEMINFO = 55
+UDP_SEGMENT = 103
+UDP_GRO = 104
+IP_MTU_DISCOVER, IPV6_MTU_DISCOVER = 10, 23
+IP_PMTUDISC_DONT, IP_PMTUDISC_PROBE = 0, 3
+
+RECEIVE_BUFFER_BYTES = 4 << 20
+"""What is asked of the kernel, which gives no more than net.core.rmem_max: 208 KiB by default."""
+
+SEND_BUFFER_BYTES = 1 << 20
+
+_BATCH_BYTES = 65_536
+_CONTROL_BYTES = socket.CMSG_SPACE(4)
+# Segment size: u16, as the kernel reads it
+_SEGMENT_SIZE = struct.Struct("=H")
+# The first nine u32 of SO_MEMINFO: bytes queued, buffer size, six more, datagrams dropped
+_MEMINFO = struct.Struct("=9I")
+
+_JOINED_EFFICIENCY = 0.85
+_SINGLE_EFFICIENCY = 0.4
+"""Payload per byte of receive buffer: the kernel charges a joined burst little more than its
+payload, and a single datagram its whole allocation, 2,304 bytes for 1,472 and 4,352 for 2,048."""
+
+# The path cannot take this datagram; the one after it may fare better. Like loss on the wire.
+_TRANSIENT = {errno.ENOBUFS, errno.EPERM, errno.EMSGSIZE, errno.ECONNREFUSED, errno.EHOSTUNREACH}
+_OFFLOAD_REFUSED = {errno.EIO, errno.EINVAL, errno.EMSGSIZE, errno.ENOPROTOOPT, errno.EOPNOTSUPP}
+
+
+class Received(NamedTuple):
+    """One batch, at the start of `UdpSocket.buffer`: datagrams of ``segment_size``, the last
+    perhaps shorter. ``address`` is the kernel's, None on a connected socket."""
+
+    length: int
+    segment_size: int
+    address: Any
+
+
+class UdpSocket:
+    """A non-blocking UDP socket, sending and receiving bursts.
+
+    Args:
+        sock: bound or connected; this object closes it.
+        offload: use the kernel's segmentation and coalescing where it has them.
+        fragment: let the network fragment datagrams, as the plain protocol needs.
+    """
+
+    def __init__(
+        self, sock: socket.socket, *, offload: bool = True, fragment: bool = False
+    ) -> None:
+        self._socket = sock
+        self.buffer = bytearray(_BATCH_BYTES)
+        self._buffers = [self.buffer]
+        self._joined = False
+        self._can_segment = offload
+        self._refused: set[Any] = set()  # addresses on whose path segmentation was refused
+        self._segment_control: dict[int, list[tuple[int, int, bytes]]] = {}
+        sock.setblocking(False)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
+        discover = IP_PMTUDISC_DONT if fragment else IP_PMTUDISC_PROBE
+        if sock.family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, IPV6_MTU_DISCOVER, discover)
+        else:
+            sock.setsockopt(socket.IPPROTO_IP, IP_MTU_DISCOVER, discover)
+        self._can_join = offload and self._enable(UDP_GRO)
+
+    def _enable(self, option: int) -> bool:
+        try:
+            self._socket.setsockopt(socket.IPPROTO_UDP, option, 1)
+        except OSError:
+            return False
+        return True
+
+    def fileno(self) -> int:
+        """The socket's descriptor, for `select`."""
+        return self._socket.fileno()
+
+    def close(self) -> None:
+        """Close the socket."""
+        self._socket.close()
+
+    def share_port(self, shared: bool) -> None:
+        """Let other sockets bind this port too, or no longer."""
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, shared)
+
+    @property
+    def address(self) -> Any:
+        """The local address, as the kernel has it."""
+        return self._socket.getsockname()
+
+    # ------------------------------------------------------------------------------- receiving
+
+    def receive(self) -> Received | None:
+        """Receive one batch into `buffer`, or None where nothing has arrived.
+
+        Raises:
+            ConnectionRefusedError: on a connected socket, nothing listens at the other end.
+        """
+        try:
+            length, control, flags, address = self._socket.recvmsg_into(
+                self._buffers, _CONTROL_BYTES
+            )
+        except BlockingIOError:
+            return None
+        if flags & socket.MSG_TRUNC:
+            return Received(0, 1, address)
+        for level, kind, data in control:
+            if level == socket.IPPROTO_UDP and kind == UDP_GRO:
+                segment_size = int.from_bytes(data[:4], "little")
+                self._joined = True
+                return Received(length, segment_size, address)
+        self._joined = self._joined and length < 1024  # small ones, such as FIN, tell nothing
+        return Received(length, max(1, length), address)
+
+    def receive_queue(self) -> tuple[int, int]:
+        """Payload bytes that the receive buffer has room for, and datagrams it has dropped."""
+        try:
+            info = self._socket.getsockopt(socket.SOL_SOCKET, SO_MEMINFO, _MEMINFO.size)
+            queued, size, *_, drops = _MEMINFO.unpack(info)
+        except (OSError, struct.error):  # before Linux 4.12
+            queued, drops = 0, 0
+            size = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
+        efficiency = _JOINED_EFFICIENCY if self._joined else _SINGLE_EFFICIENCY
+        return max(0, int((size - queued) * efficiency)), drops
+
+    # --------------------------------------------------------------------------------- sending
+
+    def send(self, transmit: Transmit, address: Any = None) -> bool:
+        """Send a burst; False where the send buffer is full, and nothing of it was sent.
+
+        What the path refuses is dropped here, as it might have been on the wire.
+        """
+        data, segment_size = transmit
+        if len(data) <= segment_size:
+            return self._send_one(data, address)
+        if self._can_segment and address not in self._refused:
+            try:
+                self._send_segmented(data, segment_size, address)
+                return True
+            except BlockingIOError:
+                return False
+            except OSError as error:
+                if error.errno not in _OFFLOAD_REFUSED:
+                    if error.errno in _TRANSIENT:
+                        return True
+                    raise
+                self._refuse(error, address)
+        sent = False
+        for at in range(0, len(data), segment_size):
+            if not self._send_one(data[at : at + segment_size], address):
+                # Part of the burst is on its way: the rest counts as lost in a full queue.
+                return sent
+            sent = True
+        return True
+
+    def _refuse(self, error: OSError, address: Any) -> None:
+        if error.errno in (errno.ENOPROTOOPT, errno.EOPNOTSUPP):
+            self._can_segment = False
+        elif len(self._refused) < 10_000:
+            self._refused.add(address)
+
+    def _send_segmented(self, data: memoryview, segment_size: int, address: Any) -> None:
+        control = self._segment_control.get(segment_size)
+        if control is None:
+            packed = _SEGMENT_SIZE.pack(segment_size)
+            control = [(socket.IPPROTO_UDP, UDP_SEGMENT, packed)]
+            if len(self._segment_control) < 1_000:
+                self._segment_control[segment_size] = control
+        if address is None:
+            self._socket.sendmsg((data,), control)
+        else:
+            self._socket.sendmsg((data,), control, 0, address)
+
+    def _send_one(self, data: memoryview, address: Any) -> bool:
+        try:
+            if address is None:
+                self._socket.send(data)
+            else:
+                self._socket.sendto(data, address)
+        except BlockingIOError:
+            return False
+        except ConnectionRefusedError:
+            if address is None:
+                raise
+        except OSError as error:
+            if error.errno not in _TRANSIENT:
+                raise
+        return True
+
+
+def wait(reading: list[Any], writing: list[Any], timeout_s: float | None) -> list[Any]:
+    """Wait until one of the sockets can be read or written, or time is up; return the readable.
+
+    `select` because its timeouts are in microseconds, where poll and epoll count milliseconds.
+    """
+    if timeout_s is not None:
+        timeout_s = max(0.0, timeout_s)
+    return select.select(reading, writing, [], timeout_s)[0]

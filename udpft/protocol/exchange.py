@@ -1,0 +1,248 @@
+"""One question, one answer, over a network that loses, repeats and reorders: what the two small
+modes, `addition` and `messages`, have in common.
+
+Theory of operation. A datagram may be lost on its way there or on its way back, and the asker
+cannot tell which. So it asks again, a little later each time, until an answer comes (`Asking`).
+Then the same question may arrive twice, and must have its effect once: each question carries an
+id, and the server keeps the answers that it gave under their ids and gives them again
+(`Answers`). Only questions are answered. An answer, or anything else, draws nothing, so that two
+servers that a forged datagram sets on each other fall silent at once.
+
+A datagram is a few lines of UTF-8 (`Lines`): a word and what belongs to it, then optional fields,
+one a line. The trailing newline may be left out, so that one line typed into netcat will do::
+
+    say hello server
+    from Client of Ada
+    id 5f2c91aa
+"""
+
+from __future__ import annotations
+
+import re
+from abc import ABC, abstractmethod
+from collections import OrderedDict
+from collections.abc import Hashable
+from typing import Any, Final, NamedTuple
+
+from udpft.errors import UsageError
+
+MAX_DATAGRAM_BYTES: Final = 1_232
+"""Bytes in a datagram: what every IPv6 path carries whole, 1280 less headers (RFC 8200, 5)."""
+
+MAX_NAME_BYTES: Final = 100
+"""Bytes of UTF-8 in a name."""
+
+MAX_ID_LENGTH: Final = 32
+"""Characters in an id."""
+
+REPEAT_AFTER_S: Final = (0.1, 0.2, 0.4, 0.5)
+"""Seconds after which a question is asked again; the last one holds from then on. At 30 % loss
+each way that is twelve attempts in five seconds, of which all fail once in 3,000 times."""
+
+MAX_REMEMBERED: Final = 1_024
+"""Answers kept for questions that come again, at most: 1.3 MB where all are as long as can be."""
+
+_ID = re.compile(rf"[!-~]{{1,{MAX_ID_LENGTH}}}")
+
+
+class NotUnderstood(Exception):
+    """A datagram that is not of this protocol. It is counted and draws no answer."""
+
+
+class Addressed(NamedTuple):
+    """A datagram and where it goes."""
+
+    datagram: bytes
+    address: Any
+
+
+class Lines(NamedTuple):
+    """A datagram's content: ``word rest``, then one ``field value`` a line."""
+
+    word: str
+    rest: str
+    fields: dict[str, str]
+
+    def encode(self) -> bytes:
+        """The datagram. Fields without a value are left out."""
+        lines = [f"{self.word} {self.rest}" if self.rest else self.word]
+        lines += [f"{field} {value}" for field, value in self.fields.items() if value]
+        return "".join(f"{line}\n" for line in lines).encode()
+
+
+def lines_untrusted(datagram: bytes) -> Lines:
+    r"""Read a datagram. Lines end with ``\n`` or ``\r\n``, the last one with neither if it likes.
+
+    Fields that are not known are kept and mean nothing; of a field given twice the first counts.
+
+    Raises:
+        NotUnderstood: too long, no UTF-8, or nothing in it.
+    """
+    if len(datagram) > MAX_DATAGRAM_BYTES:
+        raise NotUnderstood("too long")
+    try:
+        first, *others = (line.removesuffix("\r") for line in datagram.decode().split("\n"))
+    except UnicodeDecodeError:
+        raise NotUnderstood("no UTF-8") from None
+    word, _, rest = first.partition(" ")
+    fields: dict[str, str] = {}
+    for line in others:
+        field, _, value = line.partition(" ")
+        fields.setdefault(field, value)
+    return Lines(word, rest, fields)
+
+
+def name_untrusted(text: str) -> str:
+    """Read a name as a datagram has it; empty where it has none. Not escaped.
+
+    Raises:
+        NotUnderstood: too long.
+    """
+    name = text.strip()
+    if len(name.encode()) > MAX_NAME_BYTES:
+        raise NotUnderstood("a name too long")
+    return name
+
+
+def id_untrusted(fields: dict[str, str]) -> str:
+    """Read the id; empty where there is none.
+
+    Raises:
+        NotUnderstood: too long, or with characters other than printable ASCII.
+    """
+    word = fields.get("id", "").strip()
+    if word and not _ID.fullmatch(word):
+        raise NotUnderstood("no id")
+    return word
+
+
+def check_line(text: str, what: str, max_bytes: int) -> str:
+    """Give back a text that one line of a datagram can carry.
+
+    Raises:
+        UsageError: longer than ``max_bytes`` of UTF-8, or more than one line, or no text.
+    """
+    try:
+        size = len(text.encode())
+    except UnicodeEncodeError:
+        raise UsageError(f"{what} is no valid UTF-8") from None
+    if size > max_bytes:
+        raise UsageError(f"{what} has {size:,} bytes; at most {max_bytes:,} fit in a datagram")
+    if "\n" in text:
+        raise UsageError(f"{what} has more than one line")
+    if not text.strip():
+        raise UsageError(f"{what} is empty")
+    return text
+
+
+def check_name(name: str) -> str:
+    """Give back a name that a datagram can carry, without spaces around it.
+
+    Raises:
+        UsageError: empty, more than one line, or longer than `MAX_NAME_BYTES`.
+    """
+    return check_line(name.strip(), "the name", MAX_NAME_BYTES)
+
+
+class Asking(ABC):
+    """A question that is asked until it is answered, or until its time is over.
+
+    A driver calls, in this order and until `answered` or `expired`: `poll_transmit`, sending what
+    it returns; `handle_datagram` for each datagram that arrives before `next_timeout`.
+
+    Args:
+        datagram: the question; every repeat is the same to the byte.
+        now: seconds on any clock that only runs forward.
+        timeout_s: seconds after which to give up.
+    """
+
+    def __init__(self, datagram: bytes, *, now: float, timeout_s: float) -> None:
+        self.asked = 0
+        self.ignored = 0
+        self.round_trip_s: float | None = None
+        self._datagram = datagram
+        self._began = now
+        self._timeout_s = timeout_s
+        self._deadline = now + timeout_s
+        self._due = now
+        self._last_reply: float | None = None
+
+    @property
+    @abstractmethod
+    def answered(self) -> bool:
+        """Whether the answer is here."""
+
+    @property
+    def elapsed_s(self) -> float:
+        """Seconds from the first question to the latest reply; 0 where none came."""
+        return 0.0 if self._last_reply is None else self._last_reply - self._began
+
+    def expired(self, now: float) -> bool:
+        """Whether the time to answer is over."""
+        return now >= self._deadline
+
+    def next_timeout(self) -> float:
+        """When to call `poll_transmit` again, or to look whether it has `expired`."""
+        return min(self._due, self._deadline)
+
+    def poll_transmit(self, now: float) -> bytes | None:
+        """The question, if it is time to ask (again)."""
+        if now < self._due or self.answered or self.expired(now):
+            return None
+        self._due = now + REPEAT_AFTER_S[min(self.asked, len(REPEAT_AFTER_S) - 1)]
+        self.asked += 1
+        return self._datagram
+
+    def handle_datagram(self, datagram: bytes, now: float) -> None:
+        """Take in what arrived. What is no reply to this question is counted in ``ignored``."""
+        try:
+            self._read_untrusted(datagram, now)
+        except NotUnderstood:
+            self.ignored += 1
+            return
+        if self._last_reply is None and self.asked == 1:
+            # Asked twice, nobody knows which of the two was answered (Karn; RFC 6298, 3).
+            self.round_trip_s = now - self._began
+        self._last_reply = now
+
+    @abstractmethod
+    def _read_untrusted(self, datagram: bytes, now: float) -> None:
+        """Keep the answer, or raise `NotUnderstood`."""
+
+    def _be_patient(self, now: float, repeat_after_s: float) -> None:
+        """The server is there and at work on it: begin the time anew, and ask less often."""
+        self._deadline = now + self._timeout_s
+        self._due = now + min(repeat_after_s, self._timeout_s / 2)
+
+
+class Answers:
+    """The latest answers, by who asked and the question's id: the oldest make room for new ones.
+
+    A question without an id is never found here: nothing tells its repeat from a second question.
+    """
+
+    def __init__(self) -> None:
+        self._answers: OrderedDict[tuple[Hashable, str], bytes] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._answers)
+
+    def given(self, source: Hashable, id: str) -> bytes | None:
+        """The answer that this question has had, or None if it is new."""
+        return self._answers.get((source, id))
+
+    def keep(self, source: Hashable, id: str, answer: bytes) -> None:
+        """Remember an answer, in place of an earlier one to the same question."""
+        if not id:
+            return
+        self._answers[source, id] = answer
+        if len(self._answers) > MAX_REMEMBERED:
+            self._answers.popitem(last=False)
+
+
+def worth_a_line(count: int) -> bool:
+    """Whether the count of ignored datagrams is to be logged: at 1, 10, 100 and so on.
+
+    However many a flood sends, the log grows by a line for each power of ten.
+    """
+    return str(count).rstrip("0") == "1"

@@ -1,0 +1,184 @@
+"""udpft as a library: the commands' words as functions.
+
+    import udpft
+
+    with udpft.serve("/srv/files", port=0) as server:
+        result = udpft.get("hello.txt", server=f"{server.host}:{server.port}", output="/tmp/")
+        print(result.bytes, result.rate_bytes_per_s, result.verified)
+
+Errors are `udpft.errors.UdpftError`, with ``.exit_code`` and ``.hint``.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal
+
+from udpft.client import Client, Progress, Result
+from udpft.errors import UsageError
+from udpft.net.address import parse_server
+from udpft.protocol.params import (
+    CHUNK_SIZE,
+    CONNECT_TIMEOUT_S,
+    IDLE_TIMEOUT_S,
+    MAX_CHUNK_SIZE,
+    MIN_CHUNK_SIZE,
+)
+from udpft.server import Served, Server
+
+DEFAULT_PORT = 9000
+
+
+def connect(
+    server: str,
+    *,
+    chunk_size: int | Literal["auto"] = CHUNK_SIZE,
+    limit_rate: int = 0,
+    connect_timeout: float = CONNECT_TIMEOUT_S,
+    timeout: float = IDLE_TIMEOUT_S,
+    offload: bool = True,
+) -> Client:
+    """A `Client` of a server, ``HOST`` or ``HOST:PORT``, to fetch several files with.
+
+    Args:
+        server: where it is.
+        chunk_size: bytes; ``"auto"`` for the largest that the path carries.
+        limit_rate: bytes per second; 0 for no limit.
+        connect_timeout: seconds to wait for the first answer.
+        timeout: seconds without progress after which a transfer has failed.
+        offload: use the kernel's segmentation offloads.
+
+    Raises:
+        UsageError: the server's address or the chunk size makes no sense.
+        HostNotFound: the server's name does not resolve.
+    """
+    if chunk_size == "auto":
+        chunk_size = MAX_CHUNK_SIZE
+    elif not MIN_CHUNK_SIZE <= chunk_size <= MAX_CHUNK_SIZE:
+        raise UsageError(
+            f"a chunk of {chunk_size} bytes is not to be had",
+            hint=f"from {MIN_CHUNK_SIZE} to {MAX_CHUNK_SIZE}, or auto for what the path carries",
+        )
+    return Client(
+        parse_server(server, DEFAULT_PORT),
+        chunk_size=chunk_size,
+        limit_rate=limit_rate,
+        connect_timeout=connect_timeout,
+        timeout=timeout,
+        offload=offload,
+    )
+
+
+def destination_of(name: str, output: str | os.PathLike[str] | None) -> Path:
+    """Where a fetched file goes: ``output``, or in it where it is a folder, or the current folder.
+
+    The name here is the last part of what the user asked for, and never the server's choice.
+
+    Raises:
+        UsageError: the name has no last part that could be a file's.
+    """
+    base = name.rsplit("/", 1)[-1]
+    if output is not None:
+        text = os.fspath(output)
+        if not text.endswith("/") and not os.path.isdir(text):
+            return Path(text)
+    if base in ("", ".", "..") or "\0" in name:
+        raise UsageError(f"{name!r} names no file")
+    return Path(output or "") / base
+
+
+def get(
+    name: str,
+    *,
+    server: str,
+    output: str | os.PathLike[str] | None = None,
+    mode: Literal["reliable", "plain"] = "reliable",
+    force: bool = False,
+    allow_partial: bool = False,
+    progress: Progress | None = None,
+    **options: Any,
+) -> Result:
+    """Fetch one file.
+
+    Args:
+        name: the file's name on the server, relative to the folder that it serves.
+        server: ``HOST`` or ``HOST:PORT``.
+        output: a file or a folder; by default the file's own name in the current folder.
+        mode: reliable, or plain: unverified, for servers that know nothing else.
+        force: replace a different file of that name.
+        allow_partial: plain only: keep what came, where the end did not.
+        progress: called with the bytes done and the bytes in all, ten times a second.
+        options: of `connect`.
+
+    Raises:
+        UdpftError: see `udpft.errors`; the destination is as it was.
+    """
+    destination = destination_of(name, output)
+    with connect(server, **options) as client:
+        if mode == "plain":
+            return client.fetch_plain(
+                name, destination, force=force, allow_partial=allow_partial, progress=progress
+            )
+        return client.fetch(name, destination, force=force, progress=progress)
+
+
+def ping(server: str, **options: Any) -> float:
+    """Ask a server whether it is there; return the round trip in seconds.
+
+    Raises:
+        NetworkError: it is not, or does not answer.
+    """
+    with connect(server, **options) as client:
+        return client.ping()
+
+
+class RunningServer:
+    """A server at work in a thread of its own. ``stop`` it, or leave its ``with`` block."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self.host: str = server.host
+        self.port: int = server.port
+        self._thread = threading.Thread(target=self._run, name="udpft-server", daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        with self._server:
+            self._server.run()
+
+    def stop(self) -> None:
+        """End the server: transfers at work have five seconds. Returns when it has ended."""
+        self._server.stop()
+        self._thread.join()
+
+    def __enter__(self) -> RunningServer:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+
+def serve(
+    directory: str | os.PathLike[str],
+    *,
+    on_served: Callable[[Served], None] = lambda served: None,
+    **options: Any,
+) -> RunningServer:
+    """Serve a folder from a thread of its own.
+
+    Args:
+        directory: the folder.
+        on_served: called in that thread with each transfer that is over.
+        options: of `udpft.server.Server`; ``port=0`` takes any free port.
+
+    Raises:
+        LocalReadFailed: the folder cannot be read.
+        UsageError: the address cannot be bound.
+    """
+    return RunningServer(Server(os.fspath(directory), on_served=on_served, **options))

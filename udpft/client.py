@@ -10,7 +10,6 @@ import os
 import secrets
 import socket
 import stat
-from array import array
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -132,7 +131,10 @@ class Client:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self.close()
 
@@ -432,7 +434,7 @@ def _exists(path: Path) -> DestinationExists:
     )
 
 
-def _hash_file(fd: int, size: int, chunk_size: int) -> Iterator[tuple[int, array[int]]]:
+def _hash_file(fd: int, size: int, chunk_size: int) -> Iterator[tuple[int, bytes]]:
     """The chunk hashes of a local file, 64 KiB at a time, with the number of each first chunk."""
     count = MAX_BURST_BYTES // chunk_size
     buffer = memoryview(bytearray(count * chunk_size))
@@ -440,9 +442,8 @@ def _hash_file(fd: int, size: int, chunk_size: int) -> Iterator[tuple[int, array
         length = min(len(buffer), size - offset)
         if os.preadv(fd, [buffer[:length]], offset) != length:
             raise LocalReadFailed("the file that is here became shorter while it was compared")
-        first = offset // chunk_size
         slots = [buffer[at : min(at + chunk_size, length)] for at in range(0, length, chunk_size)]
-        yield first, chunk_hashes(slots, range(first, first + len(slots)))
+        yield offset // chunk_size, chunk_hashes(slots)
 
 
 def _ticker(download: Download, progress: Progress | None) -> Callable[[float], None]:

@@ -73,18 +73,14 @@ class LazyGroup(click.Group):
     help="Colour on standard error; NO_COLOR switches it off too.",
 )
 @click.pass_context
-def cli(
-    ctx: click.Context, verbose: int, quiet: bool, log_format: str, color: str
-) -> None:
+def cli(ctx: click.Context, verbose: int, quiet: bool, log_format: str, color: str) -> None:
     """Reliable file transfer over UDP.
 
     \b
     udpft serve DIR                       serve the files of a folder
     udpft get NAME -s HOST                fetch one of them
     """
-    ctx.obj = Console(
-        verbosity=-1 if quiet else verbose, log_format=log_format, color=color
-    )
+    ctx.obj = Console(verbosity=-1 if quiet else verbose, log_format=log_format, color=color)
 
 
 class Terminated(BaseException):

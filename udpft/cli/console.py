@@ -55,7 +55,9 @@ class Console:
             return
         stamp = time.strftime("%Y-%m-%dT%H:%M:%S%z")
         if self.log_format == "json":
-            print(json.dumps({"time": stamp, "message": text, **fields}), file=sys.stderr, flush=True)
+            print(
+                json.dumps({"time": stamp, "message": text, **fields}), file=sys.stderr, flush=True
+            )
         else:
             print(f"{stamp} {escape(text)}", file=sys.stderr, flush=True)
 

@@ -63,9 +63,7 @@ class ChunkSize(click.ParamType):
 @click.command("get", short_help="Fetch files.")
 @click.argument("names", metavar="NAME...", nargs=-1, required=True)
 @server_option
-@click.option(
-    "-o", "--output", metavar="FILE|DIR|-", help="Where to put it; - is standard output."
-)
+@click.option("-o", "--output", metavar="FILE|DIR|-", help="Where to put it; - is standard output.")
 @click.option("-f", "--force", is_flag=True, help="Replace a different file of that name.")
 @click.option(
     "--mode",
@@ -85,7 +83,11 @@ class ChunkSize(click.ParamType):
     help="Bytes in a chunk; auto: the most that the path carries.",
 )
 @click.option(
-    "--limit-rate", metavar="RATE", type=QUANTITY, default=0, help="At most so many bytes per second."
+    "--limit-rate",
+    metavar="RATE",
+    type=QUANTITY,
+    default=0,
+    help="At most so many bytes per second.",
 )
 @click.option("--allow-partial", is_flag=True, help="Plain: keep what came without the end.")
 @connect_timeout_option
@@ -152,7 +154,9 @@ def command(
         if as_json:
             _print_error(None, error)
     if first_error is None and any(not r.complete for r in results):
-        first_error = PartialTransfer("the end of the file did not come", hint="it was kept as it is")
+        first_error = PartialTransfer(
+            "the end of the file did not come", hint="it was kept as it is"
+        )
     if as_json:
         _print_summary(results, first_error)
     if first_error and len(names) > 1 and isinstance(first_error, _ONE_FILE_ONLY):

@@ -17,9 +17,7 @@ class Quantity(click.ParamType):
 
     name = "quantity"
 
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> int:
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         """Read the words; a nonsense one is a usage error."""
         if isinstance(value, int):
             return value

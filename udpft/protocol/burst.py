@@ -3,29 +3,30 @@
 A DATA packet, little-endian::
 
     0                8          12      16                   24
-    | common (u64)   | pn u32   | chunk | check (u64)        | payload ...
+    | common (u64)   | pn u32   | chunk | check (8 bytes)    | payload ...
 
 - *common*: the type, no flags but `ACK_REQUEST`, aux 0, the receiver's connection id.
 - *pn*: the packet number, never used twice in a transfer (RFC 9002, 2).
 - *chunk*: the chunk's number; its place in the file is chunk × chunk size. Read as one 64-bit
   word, packet number and chunk number are the packet's *numbers*.
-- *check*: the chunk's hash XOR the numbers. The chunk's hash is XXH3-64 of the payload, seeded
-  with the chunk number, so that a damaged payload, chunk number or packet number shows, and the
-  same hash, once the numbers are taken out again, is what the file's digest is made of.
+- *check*: the chunk's hash XOR the numbers, byte by byte. The chunk's hash is XXH3-64 of the
+  payload in its canonical form (8 bytes, big-endian). So a damaged payload, packet number or
+  chunk number shows; and the hash, once the numbers are taken out again, is what the digest of
+  the file is made of: XXH3-128 of all chunks' hashes in order.
 
 Python's cost is per call, not per byte. So a burst is one buffer in which headers and payload
-slots alternate, each header field is one strided view of 64-bit words over all packets, and file
-I/O goes straight into and out of the payload slots. Per packet remains one call, the hash.
+slots alternate; each header field is one strided view of 64-bit words over all packets; fields of
+a whole burst are computed at once as one large integer of 64-bit lanes; and file I/O goes
+straight into and out of the payload slots. Per packet remains one call, the hash.
 """
 
 from __future__ import annotations
 
 import sys
-from array import array
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
-from xxhash import xxh3_64_intdigest
+from xxhash import xxh3_64_digest
 
 from udpft.protocol.packets import PacketType
 from udpft.protocol.params import DATA_HEADER_SIZE, MAX_BURST_BYTES, MAX_BURST_PACKETS
@@ -33,19 +34,26 @@ from udpft.protocol.params import DATA_HEADER_SIZE, MAX_BURST_BYTES, MAX_BURST_P
 ACK_REQUEST: Final = 0x01
 """Flag of a DATA packet: acknowledge at once, for nothing follows until you do."""
 
-STEP: Final = 1 << 32 | 1
-"""What the numbers grow by from one packet to the next, where packets and chunks are in step."""
+HASH_SIZE: Final = 8
+"""Bytes in a chunk's hash."""
 
 _WORD = 8
+_WORD_MASK = 0xFFFF_FFFF_FFFF_FFFF
 _LOW = 0xFFFF_FFFF
 
 # Fields are read as native words; a big-endian machine would have to swap them.
 assert sys.byteorder == "little", "udpft needs a little-endian machine"
 
+# Integers of 64-bit lanes, for bursts of n packets: a 1 in each lane; and in lane i what the
+# numbers of packet i are ahead of the first, where packets and chunks are in step.
+_STEP = 1 << 32 | 1
+_ONES = [sum(1 << 64 * i for i in range(n)) for n in range(MAX_BURST_PACKETS + 1)]
+_STEPS = [sum(_STEP * i << 64 * i for i in range(n)) for n in range(MAX_BURST_PACKETS + 1)]
 
-def data_common(connection_id: int, flags: int = 0) -> int:
-    """The first eight bytes of a DATA packet, as a word."""
-    return PacketType.DATA | flags << 8 | connection_id << 32
+
+def data_common(connection_id: int, flags: int = 0) -> bytes:
+    """The first eight bytes of a DATA packet."""
+    return (PacketType.DATA | flags << 8 | connection_id << 32).to_bytes(_WORD, "little")
 
 
 def burst_capacity(packet_size: int) -> int:
@@ -53,9 +61,9 @@ def burst_capacity(packet_size: int) -> int:
     return min(MAX_BURST_PACKETS, MAX_BURST_BYTES // packet_size)
 
 
-def chunk_hashes(slots: Sequence[memoryview], chunks: Sequence[int]) -> array[int]:
-    """The hash of each chunk: XXH3-64 of its bytes, seeded with its number."""
-    return array("Q", map(xxh3_64_intdigest, slots, chunks))
+def chunk_hashes(slots: Iterable[memoryview]) -> bytes:
+    """The hashes of chunks, one after another."""
+    return b"".join(map(xxh3_64_digest, slots))
 
 
 class BurstWriter:
@@ -71,63 +79,74 @@ class BurstWriter:
         self._view = memoryview(buffer)[: self.capacity * self.packet_size]
         words = self._view.cast("Q")
         stride = self.packet_size // _WORD
-        self._commons = words[0::stride]
-        self._numbers = words[1::stride]
-        self._checks = words[2::stride]
-        self.slots: list[memoryview] = [
+        self._commons, self._numbers, self._checks = (words[i::stride] for i in range(3))
+        self._slots = [
             self._view[at + DATA_HEADER_SIZE : at + self.packet_size]
             for at in range(0, len(self._view), self.packet_size)
         ]
+
+    def slots(self, count: int, last_length: int) -> list[memoryview]:
+        """Where the payloads of a burst go; the last of them holds ``last_length`` bytes."""
+        slots = self._slots[:count]
+        if last_length != self.chunk_size:
+            slots[-1] = slots[-1][:last_length]
+        return slots
 
     def seal(
         self,
         connection_id: int,
         first_packet: int,
         chunks: Sequence[int],
-        last_length: int,
+        slots: list[memoryview],
         *,
         ack_request: bool,
-    ) -> tuple[memoryview, array[int]]:
-        """Write the headers of a burst whose payloads stand in ``slots`` already.
+    ) -> tuple[memoryview, bytes]:
+        """Write the headers of a burst whose payloads stand in its slots already.
 
         Args:
             connection_id: the one that the receiver chose.
             first_packet: packet number of the first packet; the others follow on.
-            chunks: the chunks' numbers, as many as there are packets.
-            last_length: payload bytes of the last packet; all others are full.
+            chunks: the chunks' numbers.
+            slots: from `slots`, as many.
             ack_request: ask for an acknowledgement of the last packet at once.
 
         Returns:
             The bytes to send, and the chunks' hashes.
         """
         count = len(chunks)
-        slots = self.slots[:count]
-        if last_length != self.chunk_size:
-            slots[-1] = slots[-1][:last_length]
-        hashes = chunk_hashes(slots, chunks)
+        hashes = chunk_hashes(slots)
         if isinstance(chunks, range):
-            first = first_packet | chunks.start << 32
-            numbers = array("Q", range(first, first + count * STEP, STEP))
+            numbers = _STEPS[count] + (chunks.start << 32 | first_packet) * _ONES[count]
         else:
-            numbers = array("Q", (first_packet + i | c << 32 for i, c in enumerate(chunks)))
-        self._commons[:count] = array("Q", (data_common(connection_id),)) * count
+            numbers = _STEPS[count] // _STEP + first_packet * _ONES[count]
+            numbers += sum(chunk << 64 * i + 32 for i, chunk in enumerate(chunks))
+        checks = int.from_bytes(hashes, "little") ^ numbers
+        commons = data_common(connection_id) * count
         if ack_request:
-            self._commons[count - 1] = data_common(connection_id, ACK_REQUEST)
-        self._numbers[:count] = numbers
-        self._checks[:count] = _xor(hashes, numbers)
-        return self._view[: count * self.packet_size - self.chunk_size + last_length], hashes
+            commons = commons[:-_WORD] + data_common(connection_id, ACK_REQUEST)
+        self._commons[:count] = memoryview(commons).cast("Q")
+        self._numbers[:count] = _lanes(numbers, count)
+        self._checks[:count] = _lanes(checks, count)
+        length = (count - 1) * self.packet_size + DATA_HEADER_SIZE + len(slots[-1])
+        return self._view[:length], hashes
+
+
+def _lanes(number: int, count: int) -> memoryview:
+    """An integer of 64-bit lanes as words that a strided view takes."""
+    return memoryview(number.to_bytes(count * _WORD, "little")).cast("Q")
 
 
 class Burst(NamedTuple):
     """Undamaged DATA packets of one batch with consecutive packet and chunk numbers.
 
-    ``slots`` are views of the receive buffer, good until the next receive.
+    ``slots`` are views of the receive buffer, good until the next receive; ``hashes`` are those
+    of the chunks, one after another.
     """
 
     first_packet: int
     first_chunk: int
     slots: list[memoryview]
-    hashes: array[int]
+    hashes: bytes
     ack_request: bool
 
 
@@ -145,8 +164,10 @@ class BurstReader:
     """Reads DATA packets of one transfer out of receive buffers, checking each."""
 
     def __init__(self, connection_id: int, chunk_size: int) -> None:
+        self._connection_id = connection_id
         self._common = data_common(connection_id)
         self._common_ack = data_common(connection_id, ACK_REQUEST)
+        self._commons_expected = self._common * MAX_BURST_PACKETS
         self._chunk_size = chunk_size
         self._packet_size = chunk_size + DATA_HEADER_SIZE
         self._buffer: bytearray | None = None
@@ -182,42 +203,44 @@ class BurstReader:
             count += 1
         if not count:
             return Batch([], [])
-        commons = self._commons[:count].tolist()
-        requests = commons.count(self._common_ack)
-        numbers = array("Q", self._numbers[:count].tobytes())
-        first = numbers[0]
-        in_step = numbers[-1] - first == (count - 1) * STEP and (
-            count <= 2 or numbers == array("Q", range(first, first + count * STEP, STEP))
-        )
-        if in_step and commons.count(self._common) + requests == count:
-            chunk = first >> 32
-            hashes = chunk_hashes(slots, range(chunk, chunk + count))
-            if _xor(hashes, numbers) == array("Q", self._checks[:count].tobytes()):
-                return Batch([Burst(first & _LOW, chunk, slots, hashes, requests > 0)], [])
-        return self._sort_out(commons, numbers, slots)
+        commons = self._commons[:count].tobytes()
+        numbers = int.from_bytes(self._numbers[:count].tobytes(), "little")
+        first = numbers & _WORD_MASK
+        if (
+            numbers == _STEPS[count] + first * _ONES[count]
+            and commons[:-_WORD] == self._commons_expected[: len(commons) - _WORD]
+            and commons[-_WORD:] in (self._common, self._common_ack)
+        ):
+            hashes = chunk_hashes(slots)
+            check = int.from_bytes(self._checks[:count].tobytes(), "little")
+            if int.from_bytes(hashes, "little") ^ numbers == check:
+                asked = commons[-_WORD:] == self._common_ack
+                return Batch([Burst(first & _LOW, first >> 32, slots, hashes, asked)], [])
+        return self._sort_out(slots)
 
-    def _sort_out(self, commons: list[int], numbers: array[int], slots: list[memoryview]) -> Batch:
+    def _sort_out(self, slots: list[memoryview]) -> Batch:
         """The undamaged packets, in runs, of a batch with gaps, strangers or damage."""
-        checks = self._checks[: len(slots)].tolist()
         bursts: list[Burst] = []
         strays: list[tuple[int, int]] = []
-        for i, (common, number, slot) in enumerate(zip(commons, numbers, slots, strict=True)):
+        for i, slot in enumerate(slots):
+            common = self._commons[i].to_bytes(_WORD, "little")
             if common != self._common and common != self._common_ack:
                 strays.append((i * self._packet_size, DATA_HEADER_SIZE + len(slot)))
                 continue
-            packet, chunk = number & _LOW, number >> 32
-            hash_ = xxh3_64_intdigest(slot, chunk)
-            if hash_ ^ number != checks[i]:
+            numbers = self._numbers[i]
+            hash_ = xxh3_64_digest(slot)
+            if int.from_bytes(hash_, "little") ^ numbers != self._checks[i]:
                 continue
+            packet, chunk = numbers & _LOW, numbers >> 32
             asked = common == self._common_ack
             last = bursts[-1] if bursts else None
             run = len(last.slots) if last else 0
             if last and (packet, chunk) == (last.first_packet + run, last.first_chunk + run):
                 last.slots.append(slot)
-                last.hashes.append(hash_)
-                bursts[-1] = last._replace(ack_request=last.ack_request or asked)
+                asked = asked or last.ack_request
+                bursts[-1] = last._replace(hashes=last.hashes + hash_, ack_request=asked)
             else:
-                bursts.append(Burst(packet, chunk, [slot], array("Q", (hash_,)), asked))
+                bursts.append(Burst(packet, chunk, [slot], hash_, asked))
         return Batch(bursts, strays)
 
     def _read_singly(self, buffer: bytearray, length: int, segment_size: int) -> Batch:
@@ -228,13 +251,6 @@ class BurstReader:
             if size > self._packet_size or buffer[at] != PacketType.DATA:
                 batch.strays.append((at, size))
                 continue
-            alone = BurstReader(self._common >> 32, self._chunk_size)
+            alone = BurstReader(self._connection_id, self._chunk_size)
             batch.bursts.extend(alone.read_untrusted(buffer[at : at + size], size, size).bursts)
         return batch
-
-
-def _xor(a: array[int], b: array[int]) -> array[int]:
-    """XOR two arrays word by word, as two large integers, which spares the loop."""
-    x = int.from_bytes(memoryview(a).cast("B"), "little")
-    y = int.from_bytes(memoryview(b).cast("B"), "little")
-    return array("Q", (x ^ y).to_bytes(len(a) * _WORD, "little"))

@@ -7,7 +7,6 @@ RECEIVING  Completed, Failed →  ENDED
 
 from __future__ import annotations
 
-from array import array
 from collections import deque
 from collections.abc import Callable, Iterable
 from math import inf
@@ -25,7 +24,7 @@ class Opened(NamedTuple):
     """Where a file goes, and what of it is there: (first chunk, hashes) of runs of chunks."""
 
     sink: ChunkSink
-    present: Iterable[tuple[int, array[int]]] = ()
+    present: Iterable[tuple[int, bytes]] = ()
 
 
 class Download:

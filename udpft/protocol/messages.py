@@ -47,8 +47,8 @@ DEFAULT_PORT: Final = 9002
 MAX_TEXT_BYTES: Final = 1_024
 """Bytes of UTF-8 in a text, so that a message is one datagram."""
 
-MAX_TIME_LENGTH: Final = 35
-"""Characters in a time: microseconds, and a zone with seconds, are the longest."""
+MAX_TIME_LENGTH: Final = 32
+"""Characters in a time that we write: milliseconds, and a zone that has seconds."""
 
 TYPING_S: Final = 60.0
 """Seconds that a client is asked to wait for a typed answer; then it hears that nobody typed."""

@@ -19,7 +19,6 @@ An acknowledgement is due at once when a packet is missing, when the sender asks
 
 from __future__ import annotations
 
-from array import array
 from collections import deque
 from collections.abc import Callable
 from math import inf
@@ -27,7 +26,7 @@ from math import inf
 from xxhash import xxh3_128
 
 from udpft.errors import DigestMismatch, TimedOut, UdpftError
-from udpft.protocol.burst import Burst, BurstReader
+from udpft.protocol.burst import HASH_SIZE, Burst, BurstReader
 from udpft.protocol.endpoint import ChunkSink, Completed, Event, Failed, Transmit, Verified
 from udpft.protocol.packets import (
     Ack,
@@ -124,9 +123,11 @@ class Receiver:
         """Whether every chunk is here, verified or not."""
         return self._hashed_chunks > self._last_chunk
 
-    def note_present(self, first_chunk: int, hashes: array[int]) -> None:
+    def note_present(self, first_chunk: int, hashes: bytes) -> None:
         """Count chunks as here that the file holds already, and that the HELLO said it has."""
-        self._present_chunks += self._chunks.add(first_chunk, first_chunk + len(hashes))
+        self._present_chunks += self._chunks.add(
+            first_chunk, first_chunk + len(hashes) // HASH_SIZE
+        )
         self._hash_on(first_chunk, hashes)
 
     # ------------------------------------------------------------------------------- incoming
@@ -190,20 +191,20 @@ class Receiver:
         self._chunks.add(first, burst.first_chunk + stop)
         n_bytes = (stop - start - 1) * self._chunk_size + len(slots[-1])
         self.bytes_received += n_bytes
-        self._hash_on(first, burst.hashes[start:stop])
+        self._hash_on(first, burst.hashes[start * HASH_SIZE : stop * HASH_SIZE])
 
-    def _hash_on(self, first: int, hashes: array[int]) -> None:
+    def _hash_on(self, first: int, hashes: bytes) -> None:
         """Take the hashes of chunks, each once and in any order, into the digest."""
         if first != self._hashed_chunks:
-            self._early_hashes[first] = hashes.tobytes()
+            self._early_hashes[first] = hashes
             return
         self._digest.update(hashes)
-        self._hashed_chunks += len(hashes)
+        self._hashed_chunks += len(hashes) // HASH_SIZE
         early = self._early_hashes
         while early and self._hashed_chunks in early:
             waiting = early.pop(self._hashed_chunks)
             self._digest.update(waiting)
-            self._hashed_chunks += len(waiting) // 8
+            self._hashed_chunks += len(waiting) // HASH_SIZE
 
     def _handle_control(self, datagram: memoryview, now: float) -> None:
         try:

@@ -295,27 +295,21 @@ class Sender:
 
     def _skip(self, first: int, now: float) -> Transmit | None:
         """Hash chunks that the receiver has; some at a time, for other transfers wait too."""
-        slots, size = self._writer.slots, self._writer.chunk_size
+        size, capacity = self._writer.chunk_size, self._writer.capacity
         for _ in range(_SKIPPED_BURSTS_A_TURN):
-            stop = min(self._have.first_missing(first), first + len(slots))
+            stop = min(self._have.first_missing(first), first + capacity)
             if stop == first:
                 break
             chunks = range(first, stop)
             last_length = min(size, self._size - (stop - 1) * size)
-            self._read_chunks(chunks, last_length)
-            self._digest.update(chunk_hashes(self._trim(len(chunks), last_length), chunks))
+            slots = self._writer.slots(len(chunks), last_length)
+            self._read_chunks(chunks, slots)
+            self._digest.update(chunk_hashes(slots))
             self._next_chunk = first = stop
         self._last_progress_at = now
         if first == self._chunk_count:
             self._finish_first_pass()
         return self.poll_transmit(now) if self._control or first not in self._have else None
-
-    def _trim(self, count: int, last_length: int) -> list[memoryview]:
-        """The first slots, the last of them cut to its length."""
-        slots = self._writer.slots[:count]
-        if last_length != self._writer.chunk_size:
-            slots[-1] = slots[-1][:last_length]
-        return slots
 
     def _send_chunks(
         self, chunks: range | list[int], now: float, *, last_allowed: bool
@@ -324,10 +318,11 @@ class Sender:
         last_length = writer.chunk_size
         if chunks[-1] == self._chunk_count - 1:
             last_length = self._size - chunks[-1] * writer.chunk_size
-        self._read_chunks(chunks, last_length)
+        slots = writer.slots(count, last_length)
+        self._read_chunks(chunks, slots)
         idle_after = last_allowed or chunks[-1] == self._chunk_count - 1
         data, hashes = writer.seal(
-            self._connection_id, self._next_packet, chunks, last_length, ack_request=idle_after
+            self._connection_id, self._next_packet, chunks, slots, ack_request=idle_after
         )
         if chunks[0] == self._next_chunk:
             self._next_chunk += count
@@ -359,22 +354,18 @@ class Sender:
         self.bytes_sent += len(data)
         return Transmit(data, writer.packet_size)
 
-    def _read_chunks(self, chunks: range | list[int], last_length: int) -> None:
-        """Fill the writer's slots from the file, one read for each run of chunks."""
-        writer, size = self._writer, self._writer.chunk_size
-        slots = self._trim(len(chunks), last_length)
+    def _read_chunks(self, chunks: range | list[int], slots: list[memoryview]) -> None:
+        """Fill slots from the file, one read for each run of chunks."""
         at = 0
         while at < len(chunks):
-            end = at + 1
-            if isinstance(chunks, range):
-                end = len(chunks)
-            else:
+            end = len(chunks)
+            if not isinstance(chunks, range):
+                end = at + 1
                 while end < len(chunks) and chunks[end] == chunks[end - 1] + 1:
                     end += 1
-            expected = (end - at) * size
-            if end == len(chunks):
-                expected += last_length - size
-            if expected and self._source.readv(slots[at:end], chunks[at] * size) != expected:
+            expected = sum(map(len, slots[at:end]))
+            offset = chunks[at] * self._writer.chunk_size
+            if expected and self._source.readv(slots[at:end], offset) != expected:
                 raise SourceChanged("the file became shorter while it was sent")
             at = end
 

@@ -69,13 +69,16 @@ class SourceFile:
             leave the size as it is can look like one.
     """
 
-    __slots__ = ("_fd", "identity", "mtime_ns", "size")
+    __slots__ = ("_fd", "_version", "identity", "mtime_ns", "size")
 
     def __init__(self, fd: int, status: os.stat_result) -> None:
         self._fd = fd
+        self._version = _version(status)
         self.size = status.st_size
         self.mtime_ns = max(-_INT64_MAX, min(status.st_mtime_ns, _INT64_MAX))
-        self.identity = _identity(status)
+        # As text, for a time may pass 64 bits.
+        digest = blake2b(repr(self._version).encode(), digest_size=8).digest()
+        self.identity = int.from_bytes(digest, "little")
 
     def readv(self, slots: Sequence[memoryview], offset: int) -> int:
         """Fill the slots, in order, from ``offset`` bytes on; return the bytes read.
@@ -112,7 +115,7 @@ class SourceFile:
         A change of its permissions or its name counts, for what moves st_ctime moves this.
         """
         try:
-            return _identity(os.fstat(self._fd)) != self.identity
+            return _version(os.fstat(self._fd)) != self._version
         except OSError:
             return True
 
@@ -129,10 +132,9 @@ class SourceFile:
         self.close()
 
 
-def _identity(status: os.stat_result) -> int:
-    """64 bits of a file's place, size and times. As text, for a time may pass 64 bits."""
-    words = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
-    return int.from_bytes(blake2b(repr(words).encode(), digest_size=8).digest(), "little")
+def _version(status: os.stat_result) -> tuple[int, ...]:
+    """What tells one file, and one state of it, from another: place, size, times."""
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 def _skip(slots: Sequence[memoryview], count: int) -> list[memoryview]:

@@ -1,0 +1,119 @@
+"""What `add` and `message` share on the command line: their options, and how noise is told."""
+
+from __future__ import annotations
+
+import secrets
+import socket
+import sys
+from collections.abc import Callable
+
+import click
+
+from udpft.cli.console import Console, escape
+from udpft.cli.options import SECONDS, Function
+from udpft.net.address import Address
+from udpft.net.conversation import Datagram
+from udpft.protocol.exchange import worth_a_line
+from udpft.protocol.params import CONNECT_TIMEOUT_S
+
+_EXCERPT_BYTES = 40
+
+
+def server_options(default_port: int) -> Callable[[Function], Function]:
+    """``--host``, ``--port`` and ``--name``, as a server has them."""
+
+    def add(function: Function) -> Function:
+        function = _name_option("Server")(function)
+        function = click.option(
+            "-p",
+            "--port",
+            type=click.IntRange(0, 65535),
+            default=default_port,
+            envvar="UDPFT_PORT",
+            show_envvar=True,
+            show_default=True,
+            help="UDP port; 0 for any free one.",
+        )(function)
+        return click.option(
+            "--host",
+            default="127.0.0.1",
+            envvar="UDPFT_HOST",
+            show_envvar=True,
+            show_default=True,
+            help="Address to listen on; 0.0.0.0 for all of this machine's.",
+        )(function)
+
+    return add
+
+
+def client_options(default_port: int, own_variable: str) -> Callable[[Function], Function]:
+    """``--server``, ``--name`` and ``--timeout``, as a client has them.
+
+    ``own_variable`` is looked at before UDPFT_SERVER, which may name the file server.
+    """
+
+    def add(function: Function) -> Function:
+        function = click.option(
+            "--timeout",
+            metavar="SECONDS",
+            type=SECONDS,
+            default=CONNECT_TIMEOUT_S,
+            show_default=True,
+            help="Give up when nothing was heard for so long.",
+        )(function)
+        function = _name_option("Client")(function)
+        return click.option(
+            "-s",
+            "--server",
+            metavar="HOST[:PORT]",
+            default="127.0.0.1",
+            envvar=[own_variable, "UDPFT_SERVER"],
+            show_envvar=True,
+            show_default=True,
+            help=f"Where the server is; port {default_port} unless given.",
+        )(function)
+
+    return add
+
+
+def _name_option(role: str) -> Callable[[Function], Function]:
+    return click.option(
+        "--name",
+        default=lambda: f"{role} on {socket.gethostname()}",
+        show_default=f"{role} on HOSTNAME",
+        help="What to be called.",
+    )
+
+
+def new_id() -> str:
+    """An id for one question: 32 random bits, enough among those of one address."""
+    return secrets.token_hex(4)
+
+
+def terminal_fd() -> int | None:
+    """Standard input, if a person may sit there."""
+    fd = input_fd()
+    return fd if fd is not None and sys.stdin.isatty() else None
+
+
+def input_fd() -> int | None:
+    """Standard input, if there is any."""
+    return sys.stdin.fileno() if sys.stdin is not None else None
+
+
+def say_now(line: str) -> None:
+    """Write one line to standard output at once, so that a container's log has it at once."""
+    click.echo(escape(line))
+    sys.stdout.flush()
+
+
+def log_ignored(console: Console, count: int, last: Datagram) -> None:
+    """Log that datagrams are being ignored, at the 1st, 10th, 100th and so on."""
+    if not worth_a_line(count):
+        return
+    begin = last.data[:_EXCERPT_BYTES].decode(errors="backslashreplace")
+    console.log(
+        f"ignored {count:,} so far that ask for nothing; "
+        f"the latest from {Address.of(last.source)}, {len(last.data):,} bytes: {begin}",
+        ignored=count,
+    )

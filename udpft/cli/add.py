@@ -24,9 +24,9 @@ from udpft.protocol.addition import (
     DEFAULT_PORT,
     HIGHEST,
     LOWEST,
-    Added,
     Adder,
     Addition,
+    Sum,
     Term,
     in_range,
 )
@@ -69,12 +69,12 @@ def serve(console: Console, host: str, port: int, name: str, number: int | None)
             if isinstance(arrived, Datagram):
                 _take_in(adder, arrived, console)
             while added := adder.poll_event():
-                say_now(_with_a_name(added))
+                (client, own), source = added
+                say_now(str(Sum(_named(client, Address.of(source)), own)))
             while outgoing := adder.poll_transmit():
                 conversation.send(*outgoing)
-    client = adder.stopped_by
-    who = client.name or "a client without a name"
-    say_now(f"{client.number} ({who}) is outside {LOWEST} to {HIGHEST}: {name} stops")
+    number, who, _ = adder.stopped_by
+    say_now(f"{number} ({who or 'no name'}) is outside {LOWEST} to {HIGHEST}: {name} stops")
 
 
 def _take_in(adder: Adder, arrived: Datagram, console: Console) -> None:
@@ -84,12 +84,9 @@ def _take_in(adder: Adder, arrived: Datagram, console: Console) -> None:
         log_ignored(console, adder.ignored, arrived)
 
 
-def _with_a_name(added: Added) -> str:
-    """The sum as a line; a client that gave no name goes by its address."""
-    client, server = added.sum
-    if not client.name:
-        client = client._replace(name=str(Address.of(added.source)))
-    return str(added.sum._replace(client=client, server=server))
+def _named(term: Term, address: Address) -> Term:
+    """The term, by its address if it came without a name."""
+    return term if term.name else term._replace(name=str(address))
 
 
 @command.command(
@@ -114,7 +111,9 @@ def send(console: Console, number: int | None, server: str, name: str, timeout: 
             _stop_the_server(conversation, addition, address, own)
             return
         ask(conversation, addition, address, hint=HINT)
-    say_now(str(addition.sum))
+    assert addition.sum is not None
+    own, theirs = addition.sum
+    say_now(str(Sum(own, _named(theirs, address))))
     times = "" if addition.asked == 1 else f", asked {addition.asked} times"
     console.say(f"answered after {format_seconds(addition.elapsed_s)}{times}", level=1)
 

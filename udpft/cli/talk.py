@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import socket
 import sys
@@ -91,9 +92,14 @@ def new_id() -> str:
 
 
 def terminal_fd() -> int | None:
-    """Standard input, if a person may sit there."""
+    """Standard input, if a person may type there: a terminal, and not a shell's background job."""
     fd = input_fd()
-    return fd if fd is not None and sys.stdin.isatty() else None
+    if fd is None or not os.isatty(fd):
+        return None
+    try:
+        return fd if os.tcgetpgrp(fd) == os.getpgrp() else None
+    except OSError:
+        return fd  # a terminal that does not control us, and so cannot stop us either
 
 
 def input_fd() -> int | None:
@@ -102,9 +108,36 @@ def input_fd() -> int | None:
 
 
 def say_now(line: str) -> None:
-    """Write one line to standard output at once, so that a container's log has it at once."""
-    click.echo(escape(line))
-    sys.stdout.flush()
+    """Write one line to standard output, unbuffered, so that a container's log has it at once.
+
+    What the terminal's encoding lacks is written as an escape.
+    """
+    encoding = sys.stdout.encoding or "utf-8"
+    click.echo(escape(line).encode(encoding, "backslashreplace").decode(encoding))
+
+
+class Prompt:
+    """A question on the terminal, on standard error, out of the way of what is shown meanwhile."""
+
+    def __init__(self) -> None:
+        self._shown = ""
+
+    def show(self, question: str) -> None:
+        """Ask, unless the same question stands there already; nothing to clear it."""
+        if question != self._shown:
+            self.leave()
+            self._shown = question
+            print(escape(question), end="", file=sys.stderr, flush=True)
+
+    def leave(self) -> None:
+        """Go to a new line, before something else is printed."""
+        if self._shown:
+            print(file=sys.stderr, flush=True)
+        self._shown = ""
+
+    def entered(self) -> None:
+        """The person pressed Enter: the terminal is on a new line."""
+        self._shown = ""
 
 
 def log_ignored(console: Console, count: int, last: Datagram) -> None:
@@ -113,7 +146,7 @@ def log_ignored(console: Console, count: int, last: Datagram) -> None:
         return
     begin = last.data[:_EXCERPT_BYTES].decode(errors="backslashreplace")
     console.log(
-        f"ignored {count:,} so far that ask for nothing; "
-        f"the latest from {Address.of(last.source)}, {len(last.data):,} bytes: {begin}",
+        f"datagrams ignored so far: {count:,}; "
+        f"the latest, {len(last.data):,} bytes from {Address.of(last.source)}: {begin}",
         ignored=count,
     )

@@ -61,6 +61,8 @@ class Conversation:
         self._sock = sock
         self._input_fd = input_fd
         self._typed = b""
+        self._input_ended = input_fd is None
+        self._refused = False
 
     @classmethod
     def listen(cls, address: Address, input_fd: int | None = None) -> Self:
@@ -118,30 +120,35 @@ class Conversation:
     def send(self, datagram: bytes, to: Sockaddr | None = None) -> None:
         """Send a datagram. One that this machine will not let out is lost, as on the way.
 
-        A closed port is told by the next `wait`, whichever call the kernel tells it to.
+        The kernel may tell this call that an earlier datagram found the port closed; the next
+        `wait` then passes it on.
         """
         try:
             if to is None:
                 self._sock.send(datagram)
             else:
                 self._sock.sendto(datagram, to)
+        except ConnectionRefusedError:
+            self._refused = True
         except OSError:
             return
 
     def wait(self, until: float, *, lines: bool = False) -> Datagram | Line | Signal:
         """Wait for a datagram, a closed port or, if asked, a line of input; at most ``until``."""
         while True:
+            if self._refused:
+                self._refused = False
+                return Signal.PORT_CLOSED
             if lines and (line := self._next_line()) is not None:
                 return line
             reading: list[int | socket.socket] = [self._sock]
-            if lines and self._input_fd is not None and _may_read(self._input_fd):
+            if lines and self._input_fd is not None:
                 reading.append(self._input_fd)
             ready = wait(reading, [], None if until == inf else until - clock())
             if not ready:
                 return Signal.TIME_OUT
-            if self._input_fd in ready and not self._read_input():
-                self._input_fd = None
-                return self._last_line()
+            if self._input_fd in ready:
+                self._read_input()
             if self._sock in ready and (arrived := self._receive()) is not None:
                 return arrived
 
@@ -153,24 +160,22 @@ class Conversation:
         except OSError:
             return None  # a checksum that failed, or a router's word that may not last
 
-    def _read_input(self) -> bool:
-        """Read what there is; return False at the end."""
+    def _read_input(self) -> None:
         assert self._input_fd is not None
-        more = os.read(self._input_fd, MAX_LINE_BYTES)
+        try:
+            more = os.read(self._input_fd, MAX_LINE_BYTES)
+        except OSError:
+            more = b""  # the terminal is gone
         self._typed += more
-        return bool(more)
+        self._input_ended = not more
 
-    def _next_line(self) -> Line | None:
+    def _next_line(self) -> Line | Signal | None:
+        """The next line that was read already; at the end, what follows the last newline too."""
         line, newline, rest = self._typed.partition(b"\n")
-        if newline or len(line) >= MAX_LINE_BYTES:
+        if newline or len(line) >= MAX_LINE_BYTES or (line and self._input_ended):
             self._typed = rest
             return Line(_text(line))
-        return None
-
-    def _last_line(self) -> Line | Signal:
-        """At the end of input: what stands after the last newline."""
-        line, self._typed = self._typed, b""
-        return Line(_text(line)) if line else Signal.END_OF_INPUT
+        return Signal.END_OF_INPUT if self._input_ended else None
 
 
 def ask(
@@ -209,8 +214,10 @@ def ask(
 
 
 def _no_answer(asking: Asking, server: Address, hint: str) -> TimedOut:
-    if asking.ignored:
-        hint = f"{asking.ignored} datagrams came that were no answer: something else may run there"
+    if asking.heard:
+        hint = "it had asked for patience, and then fell silent"
+    elif asking.ignored:
+        hint = f"datagrams that were no answer: {asking.ignored}; is it something else's port?"
     times = "once" if asking.asked == 1 else f"{asking.asked} times"
     return TimedOut(f"no answer from {server}, asked {times}", hint=hint)
 
@@ -218,11 +225,3 @@ def _no_answer(asking: Asking, server: Address, hint: str) -> TimedOut:
 def _text(line: bytes) -> str:
     """Input as text. Bytes that are no UTF-8 become surrogates, which no message can carry."""
     return line.decode(errors="surrogateescape").removesuffix("\r")
-
-
-def _may_read(fd: int) -> bool:
-    """Whether input can be read without being stopped: not from a shell's background (SIGTTIN)."""
-    try:
-        return os.tcgetpgrp(fd) == os.getpgrp()
-    except OSError:
-        return True  # no terminal, or not the one that controls us

@@ -19,7 +19,7 @@ from __future__ import annotations
 import re
 from collections import deque
 from collections.abc import Hashable
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from udpft.errors import UsageError
 from udpft.protocol.exchange import (
@@ -94,7 +94,7 @@ class Added(NamedTuple):
     """A sum that the server has made, and for whom."""
 
     sum: Sum
-    source: Hashable
+    source: Any
 
 
 class Adder:
@@ -161,7 +161,7 @@ class Addition(Asking):
     def answered(self) -> bool:
         return self.sum is not None
 
-    def _read_untrusted(self, datagram: bytes, now: float) -> None:
+    def _read_untrusted(self, datagram: bytes) -> None:
         server = term_untrusted(datagram, "plus")
         if not in_range(server.number) or server.id not in ("", self._own.id):
             raise NotUnderstood("an integer out of range, or an answer to something else")

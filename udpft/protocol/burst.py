@@ -94,21 +94,20 @@ class BurstWriter:
 
     def seal(
         self,
-        connection_id: int,
+        common: bytes,
+        last_common: bytes,
         first_packet: int,
         chunks: Sequence[int],
         slots: list[memoryview],
-        *,
-        ack_request: bool,
     ) -> tuple[memoryview, bytes]:
         """Write the headers of a burst whose payloads stand in its slots already.
 
         Args:
-            connection_id: the one that the receiver chose.
+            common: `data_common` of all packets but the last.
+            last_common: the same of the last one, which may ask for an acknowledgement.
             first_packet: packet number of the first packet; the others follow on.
             chunks: the chunks' numbers.
             slots: from `slots`, as many.
-            ack_request: ask for an acknowledgement of the last packet at once.
 
         Returns:
             The bytes to send, and the chunks' hashes.
@@ -121,9 +120,7 @@ class BurstWriter:
             numbers = _STEPS[count] // _STEP + first_packet * _ONES[count]
             numbers += sum(chunk << 64 * i + 32 for i, chunk in enumerate(chunks))
         checks = int.from_bytes(hashes, "little") ^ numbers
-        commons = data_common(connection_id) * count
-        if ack_request:
-            commons = commons[:-_WORD] + data_common(connection_id, ACK_REQUEST)
+        commons = common * (count - 1) + last_common
         self._commons[:count] = memoryview(commons).cast("Q")
         self._numbers[:count] = _lanes(numbers, count)
         self._checks[:count] = _lanes(checks, count)

@@ -33,7 +33,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 from enum import Enum
-from math import sqrt
+from math import inf, sqrt
 from random import Random
 
 from udpft.protocol.params import (
@@ -83,7 +83,17 @@ class _Epoch:
 
 
 class CongestionController:
-    """See the module's docstring. ``random`` spreads the probes of flows that share a path."""
+    """See the module's docstring. ``random`` spreads the probes of flows that share a path.
+
+    What it decides, in packets and packets per second: ``pacing_rate``, infinite until there is
+    an estimate; ``burst_packets``, a millisecond's worth at most; ``window``, how many may be in
+    flight; ``bandwidth_delay_product``, how many fill the path and no queue.
+    """
+
+    pacing_rate: float
+    burst_packets: int
+    window: int
+    bandwidth_delay_product: float
 
     def __init__(self, random: Random) -> None:
         self._random = random
@@ -93,7 +103,7 @@ class CongestionController:
     def _begin(self) -> None:
         self.phase = Phase.STARTUP
         self.bandwidth = 0.0
-        self.min_rtt_s = float("inf")
+        self.min_rtt_s = inf
         self._epochs: deque[_Epoch] = deque([_Epoch(Phase.STARTUP, 0.0)])
         self._maxima = [0.0, 0.0]  # highest delivery rate of this probing cycle and the last
         self._baseline_lost = 0.0
@@ -110,8 +120,27 @@ class CongestionController:
         self._cycle_s = 0.0
         self._min_rtt_seen = 0.0
         self._probe_rtt_until: float | None = None
+        self._decide()
 
     # ------------------------------------------------------------------------ what it decides
+
+    def _decide(self) -> None:
+        """Set what follows from the model. Once an acknowledgement, for it is read each burst."""
+        if not self.bandwidth:
+            self.bandwidth_delay_product = float(INITIAL_WINDOW_PACKETS)
+            self.pacing_rate = inf
+            self.burst_packets = self.window = INITIAL_WINDOW_PACKETS
+            return
+        corrected = self.bandwidth / (1 - self.baseline_loss)
+        self.bandwidth_delay_product = corrected * self.min_rtt_s
+        self.pacing_rate = max(MIN_RATE, self.phase.value * corrected)
+        burst = int(self.bandwidth * MAX_BURST_INTERVAL_S)
+        self.burst_packets = max(2, min(MAX_BURST_PACKETS, burst))
+        if self.phase is Phase.PROBE_RTT:
+            window = 0.5 * self.bandwidth_delay_product
+        else:
+            window = 2 * self.bandwidth_delay_product + 3 * self.burst_packets
+        self.window = max(MIN_WINDOW_PACKETS, int(window))
 
     @property
     def baseline_loss(self) -> float:
@@ -119,37 +148,6 @@ class CongestionController:
         if self._baseline_total <= _BASELINE_MIN_PACKETS:
             return 0.0
         return min(MAX_BASELINE, self._baseline_lost / self._baseline_total)
-
-    @property
-    def bandwidth_delay_product(self) -> float:
-        """Packets in flight that fill the path and no queue."""
-        if not self.bandwidth:
-            return float(INITIAL_WINDOW_PACKETS)
-        return self.bandwidth * self.min_rtt_s / (1 - self.baseline_loss)
-
-    @property
-    def pacing_rate(self) -> float:
-        """Packets per second; infinite until there is an estimate, for one initial window."""
-        if not self.bandwidth:
-            return float("inf")
-        return max(MIN_RATE, self.phase.value * self.bandwidth / (1 - self.baseline_loss))
-
-    @property
-    def burst_packets(self) -> int:
-        """Packets in one burst: at most a millisecond's worth."""
-        if not self.bandwidth:
-            return INITIAL_WINDOW_PACKETS
-        return max(2, min(MAX_BURST_PACKETS, int(self.bandwidth * MAX_BURST_INTERVAL_S)))
-
-    @property
-    def window(self) -> int:
-        """Packets that may be in flight."""
-        if not self.bandwidth:
-            return INITIAL_WINDOW_PACKETS
-        if self.phase is Phase.PROBE_RTT:
-            return max(MIN_WINDOW_PACKETS, int(0.5 * self.bandwidth_delay_product))
-        window = 2 * self.bandwidth_delay_product + 3 * self.burst_packets
-        return max(MIN_WINDOW_PACKETS, int(window))
 
     # ------------------------------------------------------------------------- what it learns
 
@@ -202,7 +200,9 @@ class CongestionController:
             self._next_round = delivered
             if self.phase is Phase.STARTUP:
                 self._enter(Phase.DRAIN if self._leave_startup else Phase.STARTUP, now)
+        self._decide()
         self._advance(now, rtt_s, in_flight, suspicious=suspicious, stale=stale)
+        self._decide()
 
     def on_persistent_congestion(self) -> None:
         """The path was dead for a while: it may have become another one. Begin again, slowly."""

@@ -39,6 +39,9 @@ REPEAT_AFTER_S: Final = (0.1, 0.2, 0.4, 0.5)
 """Seconds after which a question is asked again; the last one holds from then on. At 30 % loss
 each way that is twelve attempts in five seconds, of which all fail once in 3,000 times."""
 
+PATIENT_REPEAT_S: Final = 2.0
+"""Seconds after which to ask again where the server has said that it is at work on an answer."""
+
 MAX_REMEMBERED: Final = 1_024
 """Answers kept for questions that come again, at most: 1.3 MB where all are as long as can be."""
 
@@ -173,6 +176,11 @@ class Asking(ABC):
         """Whether the answer is here."""
 
     @property
+    def heard(self) -> bool:
+        """Whether there was a reply, be it only to ask for patience."""
+        return self._last_reply is not None
+
+    @property
     def elapsed_s(self) -> float:
         """Seconds from the first question to the latest reply; 0 where none came."""
         return 0.0 if self._last_reply is None else self._last_reply - self._began
@@ -196,23 +204,26 @@ class Asking(ABC):
     def handle_datagram(self, datagram: bytes, now: float) -> None:
         """Take in what arrived. What is no reply to this question is counted in ``ignored``."""
         try:
-            self._read_untrusted(datagram, now)
+            self._read_untrusted(datagram)
         except NotUnderstood:
             self.ignored += 1
             return
+        if not self.answered:
+            # The server is at work on it: the time begins anew, and there is less of a hurry.
+            self._deadline = now + self._timeout_s
+            self._due = now + min(PATIENT_REPEAT_S, self._timeout_s / 2)
         if self._last_reply is None and self.asked == 1:
             # Asked twice, nobody knows which of the two was answered (Karn; RFC 6298, 3).
             self.round_trip_s = now - self._began
         self._last_reply = now
 
     @abstractmethod
-    def _read_untrusted(self, datagram: bytes, now: float) -> None:
-        """Keep the answer, or raise `NotUnderstood`."""
+    def _read_untrusted(self, datagram: bytes) -> None:
+        """Keep the answer; return without one where the server asks for patience.
 
-    def _be_patient(self, now: float, repeat_after_s: float) -> None:
-        """The server is there and at work on it: begin the time anew, and ask less often."""
-        self._deadline = now + self._timeout_s
-        self._due = now + min(repeat_after_s, self._timeout_s / 2)
+        Raises:
+            NotUnderstood: it is no reply to this question.
+        """
 
 
 class Answers:

@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from math import inf
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from udpft.protocol.exchange import (
     MAX_DATAGRAM_BYTES,
@@ -52,9 +52,6 @@ MAX_TIME_LENGTH: Final = 32
 
 TYPING_S: Final = 60.0
 """Seconds that a client is asked to wait for a typed answer; then it hears that nobody typed."""
-
-WAIT_REPEAT_S: Final = 2.0
-"""Seconds after which a client that was asked to wait asks again."""
 
 MAX_WAITING: Final = 64
 """Messages that wait for a typed answer, at most; later ones are acknowledged at once."""
@@ -139,7 +136,7 @@ class Spoken(NamedTuple):
     message: Message
     sent: bool
     peer_name: str
-    source: Hashable
+    source: Any
 
 
 class _Waiting(NamedTuple):
@@ -173,7 +170,7 @@ class Replier:
         self.ignored = 0
 
     @property
-    def waiting(self) -> tuple[Message, Hashable] | None:
+    def waiting(self) -> tuple[Message, Any] | None:
         """The message that the next typed line answers, and where it came from."""
         for asked, source, _ in self._waiting.values():
             return asked, source
@@ -268,12 +265,11 @@ class Delivery(Asking):
     def answered(self) -> bool:
         return self.answer is not None
 
-    def _read_untrusted(self, datagram: bytes, now: float) -> None:
+    def _read_untrusted(self, datagram: bytes) -> None:
         reply = message_untrusted(datagram)
         if reply.word is Word.SAY or reply.id not in ("", self._message.id):
             raise NotUnderstood("a message, or an answer to another one")
         if reply.word is Word.WAIT:
             self.waiting_for = reply.name
-            self._be_patient(now, WAIT_REPEAT_S)
         elif self.answer is None:
             self.answer = reply

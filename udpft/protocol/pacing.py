@@ -12,21 +12,14 @@ from udpft.protocol.params import MAX_BURST_INTERVAL_S, PACING_SLACK_S
 class Pacer:
     """When the next burst may leave. Rates in packets per second, times in seconds."""
 
-    __slots__ = ("_next_at",)
+    __slots__ = ("ready_at",)
 
     def __init__(self) -> None:
-        self._next_at = 0.0
-
-    def ready(self, now: float) -> bool:
-        """Whether a burst may leave now."""
-        return now >= self._next_at - PACING_SLACK_S
-
-    @property
-    def ready_at(self) -> float:
-        """When a burst may leave."""
-        return self._next_at - PACING_SLACK_S
+        self.ready_at = 0.0
+        """When the next burst may leave."""
 
     def sent(self, packets: int, rate_packets_per_s: float, now: float) -> None:
         """Account for a burst. Time not used is kept for one burst interval, then it is gone."""
-        at = max(self._next_at, now - MAX_BURST_INTERVAL_S)
-        self._next_at = at + packets / rate_packets_per_s
+        earliest = now - MAX_BURST_INTERVAL_S - PACING_SLACK_S
+        at = self.ready_at if self.ready_at > earliest else earliest
+        self.ready_at = at + packets / rate_packets_per_s

@@ -22,8 +22,8 @@ CHUNK_ALIGNMENT: Final = 8
 MAX_UDP_PAYLOAD: Final = 65_507
 """The largest UDP payload over IPv4, in bytes: 65,535 less IP's 20 and UDP's 8 (RFC 768)."""
 
-MAX_CHUNK_SIZE: Final = 16_384
-"""The largest chunk, in bytes. Past it a burst gets no cheaper, and one loss costs more."""
+MAX_CHUNK_SIZE: Final = 16_344
+"""The largest chunk, in bytes: four of them with their headers fill a burst."""
 
 MIN_DATAGRAM_SIZE: Final = 1_200
 """What every path is assumed to carry, in bytes of UDP payload (RFC 9000, 14)."""
@@ -46,8 +46,9 @@ PROBE_SIZES: Final = (
 )
 """Sizes of UDP payload that the handshake tries, largest first. Its answer is the path's MTU."""
 
-MAX_BURST_BYTES: Final = 65_504
-"""Bytes in one send with UDP segmentation: the largest UDP payload, rounded down to whole words."""
+MAX_BURST_BYTES: Final = 65_472
+"""Bytes in one send with UDP segmentation. With the headers of UDP, IPv6 and Ethernet a burst must
+stay within 65,536, or Linux takes it apart again before the device (netif_set_gso_max_size)."""
 
 MAX_BURST_PACKETS: Final = 64
 """Packets in one send: UDP_MAX_SEGMENTS of Linux before 6.9 (128 since)."""
@@ -88,8 +89,8 @@ assert MAX_NAME_BYTES + 150 < MIN_DATAGRAM_SIZE
 MAX_ACK_DELAY_S: Final = 0.005
 """Seconds a receiver may hold an acknowledgement back. RFC 9000 has 25 ms; ours are cheap."""
 
-ACK_EVERY_PACKETS: Final = 16
-"""Packets after which an acknowledgement is due at once."""
+ACK_EVERY_PACKETS: Final = 48
+"""Packets after which an acknowledgement is due at once: every second burst on a fast path."""
 
 MAX_ACK_RANGES: Final = 64
 """Ranges of packet numbers in one ACK, at most: 576 bytes with its header."""

@@ -23,7 +23,7 @@ from random import Random
 from xxhash import xxh3_128
 
 from udpft.errors import PartialTransfer, SourceChanged, TimedOut, UdpftError
-from udpft.protocol.burst import BurstWriter, chunk_hashes
+from udpft.protocol.burst import ACK_REQUEST, BurstWriter, chunk_hashes, data_common
 from udpft.protocol.congestion import CongestionController
 from udpft.protocol.endpoint import ChunkSource, Completed, Event, Failed, Transmit
 from udpft.protocol.loss import SentBurst, SentHistory, Verdicts
@@ -102,8 +102,9 @@ class Sender:
         self._size = size
         self._writer = writer
         self._chunk_count = size // writer.chunk_size + 1
+        self._common = data_common(connection_id)
+        self._common_ack = data_common(connection_id, ACK_REQUEST)
         self._max_packets_per_s = max_rate_bytes_per_s / writer.packet_size or inf
-        self._max_burst = max(2.0, self._max_packets_per_s * MAX_BURST_INTERVAL_S)
         self._idle_timeout_s = idle_timeout_s
         self._control: deque[bytes] = deque([prelude] if prelude else [])
         self._prelude = prelude
@@ -134,6 +135,7 @@ class Sender:
         self._loss_at: float | None = None
         self._ptos = 0
         self._probes = 0
+        self._decide_limits()
         self.packets_sent = 0
         self.packets_resent = 0
         self.bytes_sent = 0
@@ -227,6 +229,7 @@ class Sender:
             delivered=self._delivered,
             in_flight=self._history.packets_in_flight,
         )
+        self._decide_limits()
 
     # ------------------------------------------------------------------------------- outgoing
 
@@ -239,8 +242,8 @@ class Sender:
             return Transmit(memoryview(datagram), len(datagram))
         if self._ended:
             return None
-        allowed = self._allowance(now)
-        if allowed <= 0:
+        allowed = self._probes or (self._window_room() if now >= self._pacer.ready_at else 0)
+        if not allowed:
             return None
         chunks = self._choose_chunks(allowed)
         if not chunks:
@@ -248,34 +251,34 @@ class Sender:
         try:
             if chunks[0] in self._have and chunks[0] == self._next_chunk:
                 return self._skip(chunks[0], now)
-            return self._send_chunks(chunks, now, last_allowed=len(chunks) == allowed)
+            return self._send_chunks(chunks, now)
         except UdpftError as error:
             changed = isinstance(error, SourceChanged)
             self.abort(error, ErrorCode.CHANGED if changed else ErrorCode.READ_FAILED)
             return self.poll_transmit(now)
 
-    def _allowance(self, now: float) -> int:
-        """Packets that may leave now."""
-        if self._probes:
-            return self._probes
-        room = self._window_room()
-        return room if room and self._pacer.ready(now) else 0
+    def _decide_limits(self) -> None:
+        """Set the limits of what may be in flight and in a burst, which change with each ACK."""
+        congestion, writer = self.congestion, self._writer
+        # The receiver's buffer, and what the path itself holds.
+        pipe = congestion.bandwidth * self.rtt.min_rtt_s
+        room = self._receive_room * self._room_share / writer.packet_size
+        self._window = min(congestion.window, max(2, int(room + pipe)))
+        self._rate = min(congestion.pacing_rate, self._max_packets_per_s)
+        paced = self._rate * MAX_BURST_INTERVAL_S
+        burst = min(congestion.burst_packets, writer.capacity)
+        self._burst = max(2, int(paced)) if paced < burst else burst
 
     def _window_room(self) -> int:
         """Packets of the next burst that the windows allow, whatever the pace says."""
         in_flight = self._history.packets_in_flight
-        room = min(self.congestion.window, self._flow_window()) - in_flight
-        burst = min(self.congestion.burst_packets, self._writer.capacity, self._max_burst)
+        room, burst = self._window - in_flight, self._burst
+        if room >= burst:
+            return burst
         # A window that opens by a few packets at a time would make every burst a small one.
-        if room < burst and room < in_flight and self._next_chunk < self._chunk_count:
+        if room <= 0 or (room < in_flight and self._next_chunk < self._chunk_count):
             return 0
-        return max(0, min(room, int(burst)))
-
-    def _flow_window(self) -> int:
-        """Packets in flight that the receiver has room for: its buffer, and the path's pipe."""
-        pipe = self.congestion.bandwidth * self.rtt.min_rtt_s
-        room = self._receive_room * self._room_share / self._writer.packet_size
-        return max(2, int(room + pipe))
+        return room
 
     def _choose_chunks(self, limit: int) -> range | list[int]:
         """The chunks of the next burst: a range where they are consecutive."""
@@ -311,19 +314,15 @@ class Sender:
             self._finish_first_pass()
         return self.poll_transmit(now) if self._control or first not in self._have else None
 
-    def _send_chunks(
-        self, chunks: range | list[int], now: float, *, last_allowed: bool
-    ) -> Transmit:
+    def _send_chunks(self, chunks: range | list[int], now: float) -> Transmit:
         writer, count, history = self._writer, len(chunks), self._history
         last_length = writer.chunk_size
         if chunks[-1] == self._chunk_count - 1:
             last_length = self._size - chunks[-1] * writer.chunk_size
         slots = writer.slots(count, last_length)
         self._read_chunks(chunks, slots)
-        idle_after = last_allowed or chunks[-1] == self._chunk_count - 1
-        data, hashes = writer.seal(
-            self._connection_id, self._next_packet, chunks, slots, ack_request=idle_after
-        )
+        last_common = self._common_ack if self._wants_ack(chunks) else self._common
+        data, hashes = writer.seal(self._common, last_common, self._next_packet, chunks, slots)
         if chunks[0] == self._next_chunk:
             self._next_chunk += count
             self._digest.update(hashes)
@@ -335,34 +334,39 @@ class Sender:
             self._delivered_at = self._first_sent_at = now
         history.add(
             SentBurst(
-                first=self._next_packet,
-                stop=self._next_packet + count,
-                chunks=chunks,
-                sent_at=now,
-                delivered=self._delivered,
-                delivered_at=self._delivered_at,
-                first_sent_at=self._first_sent_at,
-                epoch=self.congestion.epoch,
-                outstanding=(1 << count) - 1,
+                self._next_packet,
+                self._next_packet + count,
+                chunks,
+                now,
+                self._delivered,
+                self._delivered_at,
+                self._first_sent_at,
+                self.congestion.epoch,
+                (1 << count) - 1,
             )
         )
         self._next_packet += count
         self._probes = max(0, self._probes - count)
-        self._pacer.sent(count, min(self.congestion.pacing_rate, self._max_packets_per_s), now)
+        self._pacer.sent(count, self._rate, now)
         self._last_sent_at = now
         self.packets_sent += count
         self.bytes_sent += len(data)
         return Transmit(data, writer.packet_size)
 
+    def _wants_ack(self, chunks: range | list[int]) -> bool:
+        """Whether the next burst should draw an ACK at once: it fills the window, or is the last."""
+        left = self._window - self._history.packets_in_flight - len(chunks)
+        return left < self._burst or chunks[-1] == self._chunk_count - 1
+
     def _read_chunks(self, chunks: range | list[int], slots: list[memoryview]) -> None:
         """Fill slots from the file, one read for each run of chunks."""
         at = 0
         while at < len(chunks):
-            end = len(chunks)
-            if not isinstance(chunks, range):
-                end = at + 1
-                while end < len(chunks) and chunks[end] == chunks[end - 1] + 1:
-                    end += 1
+            end = at + 1
+            if isinstance(chunks, range):
+                end = len(chunks)
+            while end < len(chunks) and chunks[end] == chunks[end - 1] + 1:
+                end += 1
             expected = sum(map(len, slots[at:end]))
             offset = chunks[at] * self._writer.chunk_size
             if expected and self._source.readv(slots[at:end], offset) != expected:
@@ -416,6 +420,7 @@ class Sender:
                     self._resend.add(max(start, self._first_missing), stop)
             if self._ptos == PERSISTENT_CONGESTION_PTOS:
                 self.congestion.on_persistent_congestion()
+                self._decide_limits()
         elif self._fin:
             self._fin_attempts += 1
             if self._peer_has_all and self._fin_attempts > FIN_ATTEMPTS:

@@ -75,19 +75,18 @@ _libc_fstatfs.argtypes = (ctypes.c_int, ctypes.c_char_p)
 class PartFile:
     """A download on its way to its name; a `udpft.protocol.endpoint.ChunkSink`.
 
-    Made by `open`. Then, in this order: `writev` as often as there is something; one of `commit`
-    (it is whole and verified), `keep` (it may be gone on with later) and `discard`. As a context
-    manager it discards what was neither committed nor kept.
+    Made by `open`. Then `writev` as often as there is something; at last `commit` (it is whole and
+    verified), `keep` (it may be gone on with later) or `discard`, as leaving the context does.
 
     Attributes:
         destination: where the file will be.
         part_path: where it is meanwhile.
-        size: bytes that it will have.
+        size: bytes that it will have; None where only its end will tell.
     """
 
     __slots__ = ("_fd", "_folder_fd", "destination", "part_path", "size")
 
-    def __init__(self, folder_fd: int, fd: int, destination: Path, size: int) -> None:
+    def __init__(self, folder_fd: int, fd: int, destination: Path, size: int | None) -> None:
         self._folder_fd = folder_fd
         self._fd = fd
         self.destination = destination
@@ -95,7 +94,7 @@ class PartFile:
         self.size = size
 
     @classmethod
-    def open(cls, destination: Path, size: int) -> PartFile:
+    def open(cls, destination: Path, size: int | None) -> PartFile:
         """Create or take over the part file of a destination, locked, of the size in bytes.
 
         Raises:
@@ -109,7 +108,7 @@ class PartFile:
         return cls.open_in(folder_fd, destination, size)
 
     @classmethod
-    def open_in(cls, folder_fd: int, destination: Path, size: int) -> PartFile:
+    def open_in(cls, folder_fd: int, destination: Path, size: int | None) -> PartFile:
         """As `open`, in a folder already opened and whatever its path leads to by now.
 
         Only the name of ``destination`` is used; the rest of it is for messages. Takes
@@ -177,7 +176,7 @@ class PartFile:
         """
         with _reported(self.destination):
             self._take_permissions()
-            if os.fstat(self._fd).st_size != self.size:
+            if self.size is not None and os.fstat(self._fd).st_size != self.size:
                 os.ftruncate(self._fd, self.size)
             if mtime_ns is not None:
                 # From the network, so perhaps a time that this file system has none of.
@@ -238,19 +237,20 @@ class PartFile:
             LocalWriteFailed: it does not fit.
             OSError: the file system refuses, for the quota for instance.
         """
+        size = self.size or 0
         space = os.fstatvfs(self._fd)
         held = os.fstat(self._fd).st_blocks * _STAT_BLOCK
         free = space.f_bavail * space.f_frsize + held
         # A file system that counts no blocks does not know its room.
-        if space.f_blocks and free < self.size:
+        if space.f_blocks and free < size:
             raise LocalWriteFailed(
-                f"disk full: {self.destination} needs {format_bytes(self.size)}, "
+                f"disk full: {self.destination} needs {format_bytes(size)}, "
                 f"{self.destination.parent} has {format_bytes(free)}",
                 hint=_FREE_SPACE,
             )
         os.ftruncate(self._fd, 0)
-        _allocate(self._fd, self.size)
-        os.ftruncate(self._fd, self.size)
+        _allocate(self._fd, size)
+        os.ftruncate(self._fd, size)
 
 
 def part_name(name: str) -> str:
@@ -386,9 +386,9 @@ def _allocate(fd: int, size: int) -> None:
 def _is_in_memory(fd: int) -> bool:
     """Whether the file's pages live in memory only (tmpfs, ramfs)."""
     # struct statfs begins with the type, a long; 256 bytes hold it all on every architecture.
+    # Where the call fails they stay zero, which is no file system's type.
     status = ctypes.create_string_buffer(256)
-    if _libc_fstatfs(fd, status):
-        return False
+    _libc_fstatfs(fd, status)
     width = ctypes.sizeof(ctypes.c_long)
     return int.from_bytes(status.raw[:width], sys.byteorder) in _IN_MEMORY
 

@@ -1,0 +1,124 @@
+"""Files opened for sending: bursts read, changes noticed."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.storage.conftest import content
+from udpft.errors import LocalReadFailed
+from udpft.storage.root import Root
+
+
+def test_a_burst_is_read_into_its_slots(tmp_path: Path) -> None:
+    data = os.urandom(10_000)
+    (tmp_path / "a").write_bytes(data)
+    with Root(tmp_path) as root, root.open_file("a") as file:
+        assert file.size == 10_000
+        assert file.mtime_ns == (tmp_path / "a").stat().st_mtime_ns
+        buffer = bytearray(4 * 1_024)
+        slots = [memoryview(buffer)[at : at + 1_024] for at in range(0, 4_096, 1_024)]
+        assert file.readv(slots, 0) == 4_096
+        assert buffer == data[:4_096]
+        assert file.readv(slots[:3], 9_000) == 1_000  # the end
+        assert buffer[:1_000] == data[9_000:]
+        assert file.readv(slots[:1], 10_000) == 0
+        assert file.readv(slots[:1], 99_999) == 0
+
+
+def test_a_short_read_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # As network file systems read when a signal comes; here, 700 bytes at a time.
+    data = os.urandom(5_000)
+    (tmp_path / "a").write_bytes(data)
+    real = os.preadv
+
+    def short(fd: int, slots: list[memoryview], offset: int) -> int:
+        buffer = bytearray(700)
+        got = real(fd, [memoryview(buffer)[: sum(map(len, slots))]], offset)
+        at = 0
+        for slot in slots:
+            part = buffer[at : min(at + len(slot), got)]
+            slot[: len(part)] = part
+            at += len(part)
+        return got
+
+    monkeypatch.setattr(os, "preadv", short)
+    with Root(tmp_path) as root, root.open_file("a") as file:
+        buffer = bytearray(6_000)
+        slots = [memoryview(buffer)[at : at + 1_000] for at in range(0, 6_000, 1_000)]
+        assert file.readv(slots, 0) == 5_000
+        assert buffer[:5_000] == data
+        assert file.readv(slots[:2], 100) == 2_000
+        assert buffer[:2_000] == data[100:2_100]
+
+
+def test_a_file_cut_short_reads_short_and_has_changed(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(bytes(5_000))
+    with Root(tmp_path) as root, root.open_file("a") as file:
+        os.truncate(tmp_path / "a", 3_000)
+        assert file.readv([memoryview(bytearray(5_000))], 0) == 3_000
+        assert file.changed()
+
+
+def test_a_file_that_grew_reads_on_and_has_changed(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"12345")
+    with Root(tmp_path) as root, root.open_file("a") as file:
+        assert not file.changed()
+        with (tmp_path / "a").open("ab") as more:
+            more.write(b"6")
+        assert file.changed()
+
+
+def test_a_file_that_is_replaced_keeps_its_bytes_and_has_changed(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"old")
+    (tmp_path / "b").write_bytes(b"new")
+    with Root(tmp_path) as root, root.open_file("a") as file:
+        (tmp_path / "b").rename(tmp_path / "a")
+        assert content(file) == b"old"
+        assert file.changed()
+        with root.open_file("a") as other:
+            assert other.identity != file.identity
+            assert content(other) == b"new"
+
+
+def test_the_identity_stays_and_changes_with_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    path.write_bytes(b"12345")
+    with Root(tmp_path) as root:
+
+        def identity() -> int:
+            with root.open_file("a") as file:
+                return file.identity
+
+        first = identity()
+        assert 0 <= first < 2**64
+        assert identity() == first
+        os.utime(path, ns=(0, 1))
+        touched = identity()
+        os.truncate(path, 3)
+        os.utime(path, ns=(0, 1))
+        assert len({first, touched, identity()}) == 3
+
+
+@pytest.mark.parametrize(("year_s", "clamped"), [(253_370_764_800, True), (-1, False)])
+def test_times_beyond_64_bits_are_clamped(tmp_path: Path, year_s: int, clamped: bool) -> None:
+    path = tmp_path / "a"
+    path.touch()
+    os.utime(path, ns=(0, year_s * 10**9))
+    kept_ns = path.stat().st_mtime_ns  # what the file system makes of it
+    with Root(tmp_path) as root, root.open_file("a") as file:
+        assert -(2**63) <= file.mtime_ns < 2**63
+        assert file.mtime_ns == (min(kept_ns, 2**63 - 1) if clamped else kept_ns)
+        assert not file.changed()
+
+
+def test_a_closed_file_does_not_read(tmp_path: Path) -> None:
+    (tmp_path / "a").touch()
+    with Root(tmp_path) as root:
+        file = root.open_file("a")
+    file.close()
+    assert file.changed()
+    with pytest.raises(LocalReadFailed, match="cannot read the file"):
+        file.readv([memoryview(bytearray(1))], 0)

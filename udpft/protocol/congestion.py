@@ -66,7 +66,9 @@ _EXCESS_MIN_LOST = 6
 _EXCESS_MARGIN = 0.02
 _CRUISE_MIN_PACKETS = 100
 _EXPERIMENT_MIN_PACKETS = 20
-_CURED = 0.7  # loss below this share of what prompted the experiment: backing off cured it
+_EXPERIMENT_MIN_LOST = 6  # expected, if nothing was cured
+_EXPERIMENT_MAX_RTTS = 8
+_CURED = 0.6  # loss below this share of what prompted the experiment: backing off cured it
 _BACK_OFF = 0.85
 _STALE_MIN_RTT_S = 10.0
 _PROBE_RTT_S = 0.2
@@ -81,13 +83,19 @@ class _Epoch:
     acked: int = 0
     lost: int = 0
 
+    @property
+    def loss(self) -> float:
+        """The share of packets lost."""
+        return self.lost / (self.acked + self.lost)
+
 
 class CongestionController:
     """See the module's docstring. ``random`` spreads the probes of flows that share a path.
 
     What it decides, in packets and packets per second: ``pacing_rate``, infinite until there is
     an estimate; ``burst_packets``, a millisecond's worth at most; ``window``, how many may be in
-    flight; ``bandwidth_delay_product``, how many fill the path and no queue.
+    flight; ``bandwidth_delay_product``, how many fill the path and no queue; ``baseline_loss``,
+    the share of packets lost that is believed to be the path's nature.
     """
 
     pacing_rate: float
@@ -106,6 +114,7 @@ class CongestionController:
         self.min_rtt_s = inf
         self._epochs: deque[_Epoch] = deque([_Epoch(Phase.STARTUP, 0.0)])
         self._maxima = [0.0, 0.0]  # highest delivery rate of this probing cycle and the last
+        self.baseline_loss = 0.0
         self._baseline_lost = 0.0
         self._baseline_total = 0.0
         self._full_bandwidth = 0.0
@@ -114,7 +123,7 @@ class CongestionController:
         self._next_round = 0
         self._cruise_acked = 0
         self._cruise_lost = 0
-        self._experiment: float | None = None  # the loss that prompted it
+        self._experiment: _Epoch | None = None  # what prompted it
         self._phase_began = 0.0
         self._cycle_began = 0.0
         self._cycle_s = 0.0
@@ -141,13 +150,6 @@ class CongestionController:
         else:
             window = 2 * self.bandwidth_delay_product + 3 * self.burst_packets
         self.window = max(MIN_WINDOW_PACKETS, int(window))
-
-    @property
-    def baseline_loss(self) -> float:
-        """The share of packets lost that is believed to be the path's nature."""
-        if self._baseline_total <= _BASELINE_MIN_PACKETS:
-            return 0.0
-        return min(MAX_BASELINE, self._baseline_lost / self._baseline_total)
 
     # ------------------------------------------------------------------------- what it learns
 
@@ -190,7 +192,8 @@ class CongestionController:
             self._epochs[-1].acked, self._epochs[-1].lost
         )
         if delivery_rate and not (suspicious and delivery_rate > self.bandwidth):
-            self._maxima[0] = max(self._maxima[0], delivery_rate)
+            if delivery_rate > self._maxima[0]:
+                self._maxima[0] = delivery_rate
             self.bandwidth = max(self._maxima)
         stale = now - self._min_rtt_seen > _STALE_MIN_RTT_S and self._min_rtt_seen > 0
         if rtt_s <= 1.02 * self.min_rtt_s or (stale and self.phase is Phase.PROBE_RTT):
@@ -200,7 +203,6 @@ class CongestionController:
             self._next_round = delivered
             if self.phase is Phase.STARTUP:
                 self._enter(Phase.DRAIN if self._leave_startup else Phase.STARTUP, now)
-        self._decide()
         self._advance(now, rtt_s, in_flight, suspicious=suspicious, stale=stale)
         self._decide()
 
@@ -230,7 +232,7 @@ class CongestionController:
                 self._learn_baseline(1.0, lost, total)
             else:
                 self._flat_rounds += 1
-            self._leave_startup = self._flat_rounds >= 3 or (self._flat_rounds > 0 and excess)
+            self._leave_startup = self._flat_rounds >= 3 or (self._flat_rounds >= 2 and excess)
         elif epoch.phase is Phase.PROBE_UP:
             if excess:
                 self._set_bandwidth(min(self.bandwidth, epoch.bandwidth))
@@ -241,11 +243,13 @@ class CongestionController:
                 self._cycle_s = min(longest, max(2 * self._cycle_s, 8 * self.min_rtt_s))
         elif epoch.phase is Phase.PROBE_DOWN:
             prompt, self._experiment = self._experiment, None
-            enough = total >= _EXPERIMENT_MIN_PACKETS
-            if prompt and (not enough or lost / total < _CURED * prompt):
+            if prompt is None:
+                if total >= _EXPERIMENT_MIN_PACKETS:
+                    self._learn_baseline(0.7, lost, total)
+            elif lost < _CURED * prompt.loss * total:
                 self._set_bandwidth(_BACK_OFF * self.bandwidth)
-            elif enough:
-                self._learn_baseline(0.3 if prompt else 0.7, lost, total)
+            else:
+                self._learn_baseline(0.3, lost + prompt.lost, total + prompt.acked + prompt.lost)
         elif epoch.phase is Phase.CRUISE:
             self._cruise_acked += acked
             self._cruise_lost += lost
@@ -254,16 +258,28 @@ class CongestionController:
                 if self.phase is Phase.CRUISE and self._excess(
                     self._cruise_acked, self._cruise_lost
                 ):
-                    self._experiment = self._cruise_lost / seen
+                    self._experiment = _Epoch(
+                        Phase.CRUISE, self.bandwidth, self._cruise_acked, self._cruise_lost
+                    )
                 self._cruise_acked = self._cruise_lost = 0
 
     def _learn_baseline(self, keep: float, lost: int, total: int) -> None:
         self._baseline_lost = keep * self._baseline_lost + lost
         self._baseline_total = keep * self._baseline_total + total
+        if self._baseline_total > _BASELINE_MIN_PACKETS:
+            share = self._baseline_lost / self._baseline_total
+            self.baseline_loss = min(MAX_BASELINE, share)
 
     def _set_bandwidth(self, bandwidth: float) -> None:
         self.bandwidth = bandwidth
         self._maxima = [bandwidth, 0.0]
+
+    def _conclusive(self) -> bool:
+        """Whether the experiment, if there is one, has seen packets enough to tell."""
+        if self._experiment is None:
+            return True
+        seen = self._epochs[-1].acked + self._epochs[-1].lost
+        return seen * self._experiment.loss >= _EXPERIMENT_MIN_LOST
 
     # --------------------------------------------------------------------------------- phases
 
@@ -290,7 +306,7 @@ class CongestionController:
             if elapsed > min_rtt and (suspicious or full or elapsed > 3 * rtt_s):
                 self._enter(Phase.PROBE_DOWN, now)
         elif phase is Phase.PROBE_DOWN:
-            if elapsed > min_rtt:
+            if elapsed > min_rtt and (self._conclusive() or elapsed > _EXPERIMENT_MAX_RTTS * rtt_s):
                 self._cycle_began = now
                 self._enter(Phase.CRUISE, now)
         elif phase is Phase.CRUISE:

@@ -14,6 +14,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 
 from udpft.protocol.params import (
     MAX_PACKET_THRESHOLD,
@@ -63,9 +64,12 @@ class Verdicts:
 
     def count(self, epoch: int, acked: int, lost: int) -> None:
         """Add packets to an epoch's tally."""
-        entry = self.tally.setdefault(epoch, [0, 0])
-        entry[0] += acked
-        entry[1] += lost
+        entry = self.tally.get(epoch)
+        if entry is None:
+            self.tally[epoch] = [acked, lost]
+        else:
+            entry[0] += acked
+            entry[1] += lost
 
 
 class SentHistory:
@@ -93,32 +97,32 @@ class SentHistory:
         bursts, firsts = self._bursts, self._firsts
         largest = ranges[0][1] - 1
         for start, stop in reversed(ranges):
-            at = max(self._head, bisect_right(firsts, start, self._head) - 1)
-            while at < len(bursts):
-                burst = bursts[at]
-                at += 1
-                if burst.first >= stop:
+            at = bisect_right(firsts, start, self._head) - 1
+            for burst in islice(bursts, at if at > self._head else self._head, None):
+                first = burst.first
+                if first >= stop:
                     break
                 if not burst.outstanding and not burst.lost:
                     continue
-                low, high = max(start, burst.first), min(stop, burst.stop)
-                if low >= high:
-                    continue
-                mask = (1 << high - low) - 1 << low - burst.first
-                hit = burst.outstanding & mask
+                # The bits of this burst's packets that the range names.
+                named = (1 << stop - first) - 1 if stop < burst.stop else -1
+                if start > first:
+                    named &= -1 << start - first
+                hit = burst.outstanding & named
                 if hit:
                     burst.outstanding ^= hit
                     n = hit.bit_count()
                     verdicts.acked += n
                     verdicts.count(burst.epoch, n, 0)
                     verdicts.newest = burst
-                    verdicts.largest_is_new = bool(hit >> (largest - burst.first) & 1)
-                late = burst.lost & mask
-                if late:
+                    verdicts.largest_is_new = bool(hit >> (largest - first) & 1)
+                if burst.lost & named:
+                    late = burst.lost & named
                     burst.lost ^= late
                     verdicts.late_chunks += _chunk_runs(burst, late)
-                    self._widen(burst.first + (late & -late).bit_length() - 1)
-        self.largest_acked = max(self.largest_acked, largest)
+                    self._widen(first + (late & -late).bit_length() - 1)
+        if largest > self.largest_acked:
+            self.largest_acked = largest
         self.packets_in_flight -= verdicts.acked
         return verdicts
 
@@ -134,6 +138,8 @@ class SentHistory:
         """
         bursts = self._bursts
         self._skip_settled()
+        if self._oldest == len(bursts) or bursts[self._oldest].first > self.largest_acked:
+            return None
         overdue = self.largest_acked - self.packet_threshold + 1  # packets before it are
         look_again: float | None = None
         for at in range(self._oldest, len(bursts)):
@@ -192,7 +198,7 @@ class SentHistory:
             self._head = 0
 
     def _skip_settled(self) -> None:
-        at = max(self._oldest, self._head)
+        at = self._oldest if self._oldest > self._head else self._head
         while at < len(self._bursts) and not self._bursts[at].outstanding:
             at += 1
         self._oldest = at

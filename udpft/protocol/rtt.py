@@ -28,8 +28,9 @@ class RttEstimator:
             self.min_rtt_s = self.smoothed_rtt_s = sample_s
             self.variation_s = sample_s / 2
             return
-        self.min_rtt_s = min(self.min_rtt_s, sample_s)
-        adjusted = sample_s - min(ack_delay_s, MAX_ACK_DELAY_S)
+        if sample_s < self.min_rtt_s:
+            self.min_rtt_s = sample_s
+        adjusted = sample_s - (ack_delay_s if ack_delay_s < MAX_ACK_DELAY_S else MAX_ACK_DELAY_S)
         if adjusted < self.min_rtt_s:
             adjusted = sample_s
         deviation = abs(self.smoothed_rtt_s - adjusted)

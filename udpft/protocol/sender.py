@@ -54,6 +54,7 @@ from udpft.protocol.params import (
 from udpft.protocol.ranges import RangeSet
 from udpft.protocol.rtt import RttEstimator
 
+_MIN_FLOW_WINDOW = 2
 _PROBE_PACKETS = 2
 _SKIPPED_BURSTS_A_TURN = 16
 _FORGET_AFTER_PTOS = 3
@@ -114,6 +115,7 @@ class Sender:
         self._have = have or RangeSet()
         self._next_chunk = 0
         self._next_packet = 0
+        self._shut = False
         self._resend = RangeSet()
         self._digest = xxh3_128()
         self._fin: bytes | None = None
@@ -187,7 +189,8 @@ class Sender:
         self._note_room(ack)
         if ack.first_missing > self._first_missing:
             self._first_missing = ack.first_missing
-            self._resend.remove(0, ack.first_missing)
+            if self._resend:
+                self._resend.remove(0, ack.first_missing)
         if verdicts.acked:
             self._last_progress_at = now
         self._judge(now, verdicts)
@@ -205,7 +208,7 @@ class Sender:
             self._receiver_drops = ack.drops
             self._room_share = max(0.1, self._room_share * 0.7)
         else:
-            self._room_share = min(1.0, self._room_share * 1.001)
+            self._room_share += (1.0 - self._room_share) / 1000
 
     def _judge(self, now: float, verdicts: Verdicts) -> None:
         delay = self.rtt.loss_delay_s(self._history.time_threshold)
@@ -262,23 +265,26 @@ class Sender:
         congestion, writer = self.congestion, self._writer
         # The receiver's buffer, and what the path itself holds.
         pipe = congestion.bandwidth * self.rtt.min_rtt_s
-        room = self._receive_room * self._room_share / writer.packet_size
-        self._window = min(congestion.window, max(2, int(room + pipe)))
+        flow_window = int(self._receive_room * self._room_share / writer.packet_size + pipe)
+        self._window = max(_MIN_FLOW_WINDOW, min(congestion.window, flow_window))
         self._rate = min(congestion.pacing_rate, self._max_packets_per_s)
-        paced = self._rate * MAX_BURST_INTERVAL_S
         burst = min(congestion.burst_packets, writer.capacity)
-        self._burst = max(2, int(paced)) if paced < burst else burst
+        paced = self._rate * MAX_BURST_INTERVAL_S
+        self._burst = max(_MIN_FLOW_WINDOW, int(paced)) if paced < burst else burst
 
     def _window_room(self) -> int:
         """Packets of the next burst that the windows allow, whatever the pace says."""
         in_flight = self._history.packets_in_flight
         room, burst = self._window - in_flight, self._burst
-        if room >= burst:
+        if room >= burst and not self._shut:
             return burst
-        # A window that opens by a few packets at a time would make every burst a small one.
         if room <= 0 or (room < in_flight and self._next_chunk < self._chunk_count):
+            # A window that opens by a few packets at a time would make every burst a small one;
+            # and on a fast path each ACK would draw one burst, and each burst one ACK.
+            self._shut = burst == self._writer.capacity
             return 0
-        return room
+        self._shut = False
+        return min(room, burst)
 
     def _choose_chunks(self, limit: int) -> range | list[int]:
         """The chunks of the next burst: a range where they are consecutive."""
@@ -360,16 +366,17 @@ class Sender:
 
     def _read_chunks(self, chunks: range | list[int], slots: list[memoryview]) -> None:
         """Fill slots from the file, one read for each run of chunks."""
-        at = 0
-        while at < len(chunks):
-            end = at + 1
-            if isinstance(chunks, range):
-                end = len(chunks)
-            while end < len(chunks) and chunks[end] == chunks[end - 1] + 1:
-                end += 1
-            expected = sum(map(len, slots[at:end]))
-            offset = chunks[at] * self._writer.chunk_size
-            if expected and self._source.readv(slots[at:end], offset) != expected:
+        size = self._writer.chunk_size
+        at, stop = 0, len(chunks)
+        while at < stop:
+            end = stop
+            if not isinstance(chunks, range):
+                end = at + 1
+                while end < stop and chunks[end] == chunks[end - 1] + 1:
+                    end += 1
+            expected = (end - at - 1) * size + len(slots[end - 1])
+            run = slots if end - at == stop else slots[at:end]
+            if expected and self._source.readv(run, chunks[at] * size) != expected:
                 raise SourceChanged("the file became shorter while it was sent")
             at = end
 

@@ -21,10 +21,10 @@ from typing import Any, Literal
 
 from udpft.errors import PartialTransfer, UdpftError, UsageError
 from udpft.net.address import Address, resolve
-from udpft.net.driver import BATCHES_A_TURN, clock
+from udpft.net.driver import clock
 from udpft.net.udp import Received, UdpSocket, wait
 from udpft.protocol.endpoint import Transmit
-from udpft.protocol.listener import Listener
+from udpft.protocol.listener import Addressed, Listener
 from udpft.protocol.params import IDLE_TIMEOUT_S, MAX_SESSIONS, PLAIN_RATE_BYTES_PER_S
 from udpft.protocol.plain import NotARequest, PlainSender, decode_request_untrusted, is_plain
 from udpft.storage.root import Root, SourceFile
@@ -37,8 +37,11 @@ DRAIN_S = 5.0
 MAX_PLAIN_TRANSFERS = 64
 """Plain transfers at once; further requests get the silence that a lost one gets."""
 
-_BURSTS_A_TURN = 16
+_BURSTS_A_TURN = 4
 """Bursts sent before the socket is looked at again: a millisecond's work at most."""
+
+_BATCHES_A_TURN = 16
+"""Batches received before anything is sent: acknowledgements, a few at a time."""
 
 _SHARED_ADDRESSES = ipaddress.ip_network("100.64.0.0/10")
 
@@ -152,7 +155,7 @@ class Server:
         )
         self._plains: dict[Any, _Plain] = {}
         self._private: dict[str, bool] = {}
-        self._unsent: tuple[Transmit, Any] | None = None
+        self._unsent: Addressed | None = None
         self._wake_receiver, self._wake_sender = socket.socketpair()
         self._wake_receiver.setblocking(False)
         self._wake_sender.setblocking(False)
@@ -230,7 +233,7 @@ class Server:
 
     def _receive(self) -> bool:
         """Take in what has arrived, up to a few batches; whether there was anything."""
-        for turn in range(BATCHES_A_TURN):
+        for turn in range(_BATCHES_A_TURN):
             received = self._socket.receive()
             if received is None:
                 return turn > 0
@@ -244,9 +247,7 @@ class Server:
         if is_plain(buffer[0]):
             self._begin_plain(bytes(buffer[: min(length, segment_size)]), address)
         elif self._insecure_public or self._is_private(address[0]):
-            self._listener.handle_datagrams(
-                buffer, length, segment_size, address, repr(address).encode(), clock()
-            )
+            self._listener.handle_datagrams(buffer, length, segment_size, address, clock())
 
     def _is_private(self, host: str) -> bool:
         known = self._private.get(host)
@@ -258,15 +259,16 @@ class Server:
 
     def _transmit(self, now: float) -> bool:
         """Send up to a turn's bursts; whether the send buffer is full."""
-        self._transmit_plain(now)
+        if self._plains:
+            self._transmit_plain(now)
         for _ in range(_BURSTS_A_TURN):
-            if self._unsent is None:
-                self._unsent = self._listener.poll_transmit(now)
-                if self._unsent is None:
-                    break
-            if not self._socket.send(*self._unsent):
+            next_ = self._unsent or self._listener.poll_transmit(now)
+            if next_ is None:
+                break
+            rest = self._socket.send(next_.transmit, next_.address)
+            self._unsent = Addressed(rest, next_.address) if rest else None
+            if rest:
                 return True
-            self._unsent = None
         self._report_ended()
         return False
 

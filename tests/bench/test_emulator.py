@@ -136,8 +136,9 @@ def test_a_link_can_be_cut_and_mended_while_it_runs() -> None:
         assert echo_through(link, n_packets=2, n_answers=2)["order"] == [0, 1]
 
 
-def test_coalescing_ends_hand_up_the_same_datagrams() -> None:
-    with emulated_link(LinkShape(), LinkShape(), coalesce_s=0.0005) as link:
+@pytest.mark.parametrize("coalesce_s", [0.0, 0.001])
+def test_ends_hand_up_the_same_datagrams_whether_they_coalesce_or_not(coalesce_s: float) -> None:
+    with emulated_link(LinkShape(), LinkShape(), coalesce_s=coalesce_s) as link:
         assert echo_through(link, n_packets=50, n_answers=50)["order"] == list(range(50))
 
 

@@ -11,9 +11,6 @@ from udpft.protocol.endpoint import Endpoint, Event
 clock = time.monotonic
 """The clock of all protocols: seconds, never set back."""
 
-BATCHES_A_TURN = 4
-"""Batches received before an acknowledgement is considered: more would let the sender idle."""
-
 
 def drive(
     endpoint: Endpoint,
@@ -49,11 +46,6 @@ def drive(
             wait([sock], [], None if deadline is None else deadline - clock())
             received = sock.receive()
         now = clock()
-        for _ in range(BATCHES_A_TURN - 1):
-            if received is None:
-                break
-            endpoint.handle_datagrams(buffer, received.length, received.segment_size, now)
-            received = sock.receive()
         if received is not None:
             endpoint.handle_datagrams(buffer, received.length, received.segment_size, now)
         endpoint.handle_timeout(now)
@@ -62,5 +54,5 @@ def drive(
 def flush(endpoint: Endpoint, sock: UdpSocket, now: float) -> None:
     """Send all that an endpoint has to send now."""
     while transmit := endpoint.poll_transmit(now):
-        while not sock.send(transmit):
+        while transmit := sock.send(transmit):
             wait([], [sock], None)

@@ -19,6 +19,7 @@ import struct
 from typing import Any, NamedTuple
 
 from udpft.protocol.endpoint import Transmit
+from udpft.protocol.params import MAX_BATCH_BYTES, MAX_SEND_BYTES, MAX_SEND_PACKETS
 
 SO_MEMINFO = 55
 UDP_SEGMENT = 103
@@ -31,7 +32,8 @@ RECEIVE_BUFFER_BYTES = 4 << 20
 
 SEND_BUFFER_BYTES = 1 << 20
 
-_BATCH_BYTES = 65_536
+_RECEIVE_BYTES = 65_536
+_LAST_OFFSET = MAX_BATCH_BYTES - _RECEIVE_BYTES
 _TRUNCATED = int(socket.MSG_TRUNC)  # as an enum's member it costs microseconds
 _CONTROL_BYTES = socket.CMSG_SPACE(4)
 # Segment size: u16, as the kernel reads it
@@ -51,7 +53,7 @@ _OFFLOAD_REFUSED = {errno.EIO, errno.EINVAL, errno.EMSGSIZE, errno.ENOPROTOOPT, 
 
 class Received(NamedTuple):
     """One batch, at the start of `UdpSocket.buffer`: datagrams of ``segment_size``, the last
-    perhaps shorter. ``address`` is the kernel's, None on a connected socket."""
+    perhaps shorter. ``address`` is the kernel's."""
 
     length: int
     segment_size: int
@@ -71,8 +73,9 @@ class UdpSocket:
         self, sock: socket.socket, *, offload: bool = True, fragment: bool = False
     ) -> None:
         self._socket = sock
-        self.buffer = bytearray(_BATCH_BYTES)
-        self._buffers = [self.buffer]
+        self.buffer = bytearray(MAX_BATCH_BYTES)
+        self._view = memoryview(self.buffer)
+        self._held: tuple[Received, int] | None = None
         self._joined = False
         self._can_segment = offload
         self._refused: set[Any] = set()  # addresses on whose path segmentation was refused
@@ -107,6 +110,11 @@ class UdpSocket:
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, shared)
 
     @property
+    def family(self) -> int:
+        """The address family, AF_INET or AF_INET6."""
+        return self._socket.family
+
+    @property
     def address(self) -> Any:
         """The local address, as the kernel has it."""
         return self._socket.getsockname()
@@ -116,13 +124,43 @@ class UdpSocket:
     def receive(self) -> Received | None:
         """Receive one batch into `buffer`, or None where nothing has arrived.
 
+        Takes what is there, up to `MAX_BATCH_BYTES`, as long as it comes from one address and
+        is cut alike: what follows costs per batch.
+
         Raises:
             ConnectionRefusedError: on a connected socket, nothing listens at the other end.
         """
+        batch = self._take_held() or self._receive_at(0)
+        if batch is None:
+            return None
+        length, segment_size, address = batch
+        while 0 < length <= _LAST_OFFSET and length % segment_size == 0:
+            try:
+                more = self._receive_at(length)
+            except ConnectionRefusedError:
+                break  # what came before it counts first
+            if more is None:
+                break
+            shorter = more.length == more.segment_size < segment_size
+            if more.address != address or not (more.segment_size == segment_size or shorter):
+                self._held = more, length
+                break
+            length += more.length
+        return Received(length, segment_size, address)
+
+    def _take_held(self) -> Received | None:
+        """The batch that was received last time and did not fit, moved to the buffer's start."""
+        if self._held is None:
+            return None
+        (batch, at), self._held = self._held, None
+        self.buffer[: batch.length] = self.buffer[at : at + batch.length]
+        return batch
+
+    def _receive_at(self, offset: int) -> Received | None:
+        """Receive what one system call brings, to a place in the buffer."""
+        place = self._view[offset : offset + _RECEIVE_BYTES]
         try:
-            length, control, flags, address = self._socket.recvmsg_into(
-                self._buffers, _CONTROL_BYTES
-            )
+            length, control, flags, address = self._socket.recvmsg_into((place,), _CONTROL_BYTES)
         except BlockingIOError:
             return None
         if flags & _TRUNCATED:
@@ -148,33 +186,40 @@ class UdpSocket:
 
     # --------------------------------------------------------------------------------- sending
 
-    def send(self, transmit: Transmit, address: Any = None) -> bool:
-        """Send a burst; False where the send buffer is full, and nothing of it was sent.
+    def send(self, transmit: Transmit, address: Any = None) -> Transmit | None:
+        """Send a burst; return what of it found no room in the send buffer, or None.
 
         What the path refuses is dropped here, as it might have been on the wire.
+
+        Raises:
+            ConnectionRefusedError: on a connected socket, nothing listens at the other end.
         """
         data, segment_size = transmit
-        if len(data) <= segment_size:
-            return self._send_one(data, address)
-        if self._can_segment and address not in self._refused:
+        at, length, step = 0, len(data), segment_size
+        if length > segment_size and self._can_segment and address not in self._refused:
+            step *= min(MAX_SEND_PACKETS, MAX_SEND_BYTES // segment_size)
+        while True:
+            piece = data if length <= step else data[at : at + step]
             try:
-                self._send_segmented(data, segment_size, address)
-                return True
+                if len(piece) > segment_size:
+                    self._send_segmented(piece, segment_size, address)
+                elif address is None:
+                    self._socket.send(piece)
+                else:
+                    self._socket.sendto(piece, address)
             except BlockingIOError:
-                return False
+                return Transmit(data[at:], segment_size)
             except OSError as error:
-                if error.errno not in _OFFLOAD_REFUSED:
-                    if error.errno in _TRANSIENT:
-                        return True
+                if len(piece) > segment_size and error.errno in _OFFLOAD_REFUSED:
+                    self._refuse(error, address)
+                    step = segment_size
+                    continue
+                closed = error.errno == errno.ECONNREFUSED and address is None
+                if closed or error.errno not in _TRANSIENT:
                     raise
-                self._refuse(error, address)
-        sent = False
-        for at in range(0, len(data), segment_size):
-            if not self._send_one(data[at : at + segment_size], address):
-                # Part of the burst is on its way: the rest counts as lost in a full queue.
-                return sent
-            sent = True
-        return True
+            at += step
+            if at >= length:
+                return None
 
     def _refuse(self, error: OSError, address: Any) -> None:
         if error.errno in (errno.ENOPROTOOPT, errno.EOPNOTSUPP):
@@ -193,22 +238,6 @@ class UdpSocket:
             self._socket.sendmsg((data,), control)
         else:
             self._socket.sendmsg((data,), control, 0, address)
-
-    def _send_one(self, data: memoryview, address: Any) -> bool:
-        try:
-            if address is None:
-                self._socket.send(data)
-            else:
-                self._socket.sendto(data, address)
-        except BlockingIOError:
-            return False
-        except ConnectionRefusedError:
-            if address is None:
-                raise
-        except OSError as error:
-            if error.errno not in _TRANSIENT:
-                raise
-        return True
 
 
 def wait(reading: list[Any], writing: list[Any], timeout_s: float | None) -> list[Any]:

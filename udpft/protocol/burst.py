@@ -29,7 +29,13 @@ from typing import Final, NamedTuple
 from xxhash import xxh3_64_digest
 
 from udpft.protocol.packets import PacketType
-from udpft.protocol.params import DATA_HEADER_SIZE, MAX_BURST_BYTES, MAX_BURST_PACKETS
+from udpft.protocol.params import (
+    DATA_HEADER_SIZE,
+    MAX_BURST_PACKETS,
+    MAX_SEND_BYTES,
+    MAX_SEND_PACKETS,
+    SENDS_A_BURST,
+)
 
 ACK_REQUEST: Final = 0x01
 """Flag of a DATA packet: acknowledge at once, for nothing follows until you do."""
@@ -56,9 +62,9 @@ def data_common(connection_id: int, flags: int = 0) -> bytes:
     return (PacketType.DATA | flags << 8 | connection_id << 32).to_bytes(_WORD, "little")
 
 
-def burst_capacity(packet_size: int) -> int:
+def send_capacity(packet_size: int) -> int:
     """The number of packets of a size that one send takes."""
-    return min(MAX_BURST_PACKETS, MAX_BURST_BYTES // packet_size)
+    return min(MAX_SEND_PACKETS, MAX_SEND_BYTES // packet_size)
 
 
 def chunk_hashes(slots: Iterable[memoryview]) -> bytes:
@@ -75,7 +81,8 @@ class BurstWriter:
     def __init__(self, chunk_size: int, buffer: bytearray) -> None:
         self.chunk_size = chunk_size
         self.packet_size = chunk_size + DATA_HEADER_SIZE
-        self.capacity = burst_capacity(self.packet_size)
+        self.send_capacity = send_capacity(self.packet_size)
+        self.capacity = SENDS_A_BURST * self.send_capacity
         self._view = memoryview(buffer)[: self.capacity * self.packet_size]
         words = self._view.cast("Q")
         stride = self.packet_size // _WORD
@@ -204,7 +211,8 @@ class BurstReader:
         numbers = int.from_bytes(self._numbers[:count].tobytes(), "little")
         first = numbers & _WORD_MASK
         if (
-            numbers == _STEPS[count] + first * _ONES[count]
+            count <= MAX_BURST_PACKETS
+            and numbers == _STEPS[count] + first * _ONES[count]
             and commons[:-_WORD] == self._commons_expected[: len(commons) - _WORD]
             and commons[-_WORD:] in (self._common, self._common_ack)
         ):

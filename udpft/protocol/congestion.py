@@ -39,7 +39,6 @@ from random import Random
 from udpft.protocol.params import (
     INITIAL_WINDOW_PACKETS,
     MAX_BURST_INTERVAL_S,
-    MAX_BURST_PACKETS,
     MIN_WINDOW_PACKETS,
 )
 
@@ -143,12 +142,12 @@ class CongestionController:
         corrected = self.bandwidth / (1 - self.baseline_loss)
         self.bandwidth_delay_product = corrected * self.min_rtt_s
         self.pacing_rate = max(MIN_RATE, self.phase.value * corrected)
-        burst = int(self.bandwidth * MAX_BURST_INTERVAL_S)
-        self.burst_packets = max(2, min(MAX_BURST_PACKETS, burst))
+        self.burst_packets = burst = max(2, int(self.bandwidth * MAX_BURST_INTERVAL_S))
         if self.phase is Phase.PROBE_RTT:
             window = 0.5 * self.bandwidth_delay_product
         else:
-            window = 2 * self.bandwidth_delay_product + 3 * self.burst_packets
+            # Bursts under way, and hosts that are late: on a short path, most of the window.
+            window = 2 * self.bandwidth_delay_product + 3 * burst
         self.window = max(MIN_WINDOW_PACKETS, int(window))
 
     # ------------------------------------------------------------------------- what it learns

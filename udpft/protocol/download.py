@@ -55,7 +55,6 @@ class Download:
         connect_timeout_s: float = CONNECT_TIMEOUT_S,
         idle_timeout_s: float = IDLE_TIMEOUT_S,
     ) -> None:
-        self._hello = hello
         self._open_sink = open_sink
         self._receive_queue = receive_queue
         self._idle_timeout_s = idle_timeout_s
@@ -68,6 +67,7 @@ class Download:
             connect_timeout_s=connect_timeout_s,
         )
         self._farewell: bytes | None = None
+        self._ended = False
         self.introduction: Introduction | None = None
         self.receiver: Receiver | None = None
 
@@ -95,22 +95,22 @@ class Download:
     def _proceed(self, now: float) -> None:
         """Go on to receiving, or end, where the handshake is over."""
         found = self._initiator.introduction
-        if self._initiator.error and not self._events:
-            self._events.append(Failed(self._initiator.error))
-        elif found and not self.introduction:
+        if self._initiator.error and not self._ended:
+            self._end(self._initiator.error)
+        elif found and not self.introduction and not self._ended:
             self.introduction = found
             accept = found.accept
             try:
                 opened = self._open_sink(found)
             except UdpftError as error:
-                refusal = Refusal(self._hello.nonce, ErrorCode.CANCELLED, "")
+                refusal = Refusal(accept.nonce, ErrorCode.CANCELLED, "")
                 self._farewell = encode_error(refusal, accept.connection_id)
-                self._events.append(Failed(error))
+                self._end(error)
                 return
             self.receiver = Receiver(
                 connection_id=accept.connection_id,
-                own_connection_id=self._hello.connection_id,
-                nonce=self._hello.nonce,
+                own_connection_id=self._initiator.hello.connection_id,
+                nonce=accept.nonce,
                 chunk_size=accept.chunk_size,
                 size=accept.size,
                 sink=opened.sink,
@@ -135,7 +135,7 @@ class Download:
             return self.receiver.poll_transmit(now)
         if self._farewell:
             datagram, self._farewell = self._farewell, None
-        elif not self._events and not self.introduction:
+        elif not self._ended and not self.introduction:
             hello = self._initiator.poll(now)
             if hello is None:
                 return None
@@ -161,5 +161,9 @@ class Download:
         """End the transfer from this side, and tell the server where there is one."""
         if self.receiver:
             self.receiver.abort(error, code)
-        else:
-            self._events.append(Failed(error))
+        elif not self._ended:
+            self._end(error)
+
+    def _end(self, error: UdpftError) -> None:
+        self._ended = True
+        self._events.append(Failed(error))

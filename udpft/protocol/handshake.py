@@ -36,6 +36,7 @@ from math import inf
 
 from udpft.errors import TimedOut, UdpftError, VersionMismatch
 from udpft.protocol.packets import (
+    NO_COOKIE,
     Accept,
     Hello,
     MalformedPacket,
@@ -65,6 +66,8 @@ from udpft.protocol.params import (
     VERSION,
 )
 from udpft.protocol.ranges import RangeSet
+
+_U32, _U64 = 0xFFFF_FFFF, 0xFFFF_FFFF_FFFF_FFFF
 
 _UNANSWERED_BEFORE_SMALLER = 3
 """HELLOs with a cookie that bring no ACCEPT before a smaller datagram is tried: 0.7 s."""
@@ -179,7 +182,8 @@ class Initiator:
     """The client's side of the handshake.
 
     Call `poll` for datagrams to send until it returns None, `handle` with each that arrives,
-    and look at ``introduction`` and ``error``: one of them ends it. With ``ping``, a RETRY is all
+    and look at ``introduction`` and ``error``: one of them ends it. ``hello`` is the request as it
+    stands: a repeat for a smaller datagram has other numbers. With ``ping``, a RETRY is all
     that is wanted, and ``rtt_s`` is set when it is there. ``known_size``: of the datagram that an
     earlier handshake on this socket found to pass; the cookie in the HELLO is then its cookie.
     """
@@ -194,7 +198,7 @@ class Initiator:
         ping: bool = False,
         known_size: int = 0,
     ) -> None:
-        self._hello = hello
+        self.hello = hello
         self._sizes = tuple(sizes) or probe_sizes(hello.chunk_size)
         self._ping = ping
         self._connect_timeout_s = connect_timeout_s
@@ -227,8 +231,14 @@ class Initiator:
             smaller = tuple(size for size in self._sizes if size < self._answered)
             self._sizes = smaller or self._sizes[-1:]
             self._answered = self._unanswered = 0
-            self._hello = replace(self._hello, cookie=Hello.cookie)
-        hello = replace(self._hello, attempt=self._attempt)
+            # As a new request under new numbers: the old one's packets must not get mixed in.
+            self.hello = replace(
+                self.hello,
+                cookie=NO_COOKIE,
+                nonce=(self.hello.nonce + 1) & _U64,
+                connection_id=(self.hello.connection_id + 1) & _U32,
+            )
+        hello = replace(self.hello, attempt=self._attempt)
         self._sent_at[self._attempt & 0xFF] = now
         sizes = (self._answered,) if self._answered else self._sizes
         self._queue.extend(encode_hello(hello, size) for size in sizes)
@@ -244,7 +254,7 @@ class Initiator:
             return
         try:
             packet = decode_untrusted(datagram)
-            if packet.connection_id == self._hello.connection_id:
+            if packet.connection_id == self.hello.connection_id:
                 self._handle_packet(packet, now)
         except MalformedPacket:
             return
@@ -252,17 +262,17 @@ class Initiator:
     def _handle_packet(self, packet: Packet, now: float) -> None:
         if packet.type is PacketType.RETRY:
             retry = decode_retry_untrusted(packet)
-            if retry.nonce == self._hello.nonce and retry.hello_size in self._sizes:
+            if retry.nonce == self.hello.nonce and retry.hello_size in self._sizes:
                 self._handle_retry(retry, now)
         elif packet.type is PacketType.ACCEPT:
             accept = decode_accept_untrusted(packet)
-            if accept.nonce == self._hello.nonce and self._plausible(accept):
+            if accept.nonce == self.hello.nonce and self._plausible(accept):
                 self.introduction = Introduction(
-                    accept, self._answered, self._hello.cookie, self.rtt_s or 0.0
+                    accept, self._answered, self.hello.cookie, self.rtt_s or 0.0
                 )
         elif packet.type is PacketType.ERROR:
             refusal = decode_error_untrusted(packet)
-            if refusal.nonce == self._hello.nonce:
+            if refusal.nonce == self.hello.nonce:
                 self.error = refusal.as_error()
 
     def _plausible(self, accept: Accept) -> bool:
@@ -283,13 +293,13 @@ class Initiator:
             )
         elif not self._ping and self._answered in (0, retry.hello_size):
             # A first answer, or a fresh cookie for the size in use because the old one expired.
-            fresh = retry.cookie != self._hello.cookie
+            fresh = retry.cookie != self.hello.cookie
             if not self._answered:
                 self._unanswered = 0
                 self._give_up_at = now + self._connect_timeout_s
             self._answered = retry.hello_size
             if fresh:
-                self._hello = replace(self._hello, cookie=retry.cookie)
+                self.hello = replace(self.hello, cookie=retry.cookie)
                 self._repeat_at = now
 
     def handle_timeout(self, now: float) -> None:

@@ -61,7 +61,7 @@ _CODES: tuple[tuple[type[UdpftError], ErrorCode], ...] = (
 )
 
 Address = Hashable
-"""A peer's address as the driver names it; compared, never looked into."""
+"""A peer's address as the driver names it: compared, and told apart by its ``repr``."""
 
 
 class OpenedSource(ChunkSource, Protocol):
@@ -175,10 +175,9 @@ class Listener:
         length: int,
         segment_size: int,
         address: Address,
-        address_bytes: bytes,
         now: float,
     ) -> None:
-        """Take in a batch from one address, which is given as bytes too, for the cookie."""
+        """Take in a batch from one address."""
         if length >= 8:
             session = self._sessions.get(connection_id_untrusted(buffer))
             if session:
@@ -187,9 +186,10 @@ class Listener:
                     self._wake(session)
                 return
         view = memoryview(buffer)
+        source = repr(address).encode()
         for at in range(0, length, segment_size):
             datagram = view[at : min(at + segment_size, length)]
-            greeting = self._doorkeeper.greet_untrusted(datagram, address_bytes, now)
+            greeting = self._doorkeeper.greet_untrusted(datagram, source, now)
             if isinstance(greeting, Hello):
                 self._let_in(greeting, len(datagram), address, now)
             elif greeting:

@@ -315,6 +315,7 @@ def decode_accept_untrusted(packet: Packet) -> Accept:
 # ACK body: ack delay in µs u32, receiver's room in bytes u32, first missing chunk u32,
 # datagrams dropped by the receiver's full buffer u32; then ranges of packet numbers.
 _ACK = struct.Struct("<IIII")
+_U32 = 0xFFFF_FFFF
 # ACK range: first packet number u32, one past the last u32
 _ACK_RANGE_SIZE = 8
 _ACK_RANGES = [struct.Struct(f"<{2 * n}I") for n in range(MAX_ACK_RANGES + 1)]
@@ -333,9 +334,8 @@ class Ack(NamedTuple):
 def encode_ack(ack: Ack, connection_id: int) -> bytes:
     """Write an ACK of at most `MAX_ACK_RANGES` ranges."""
     flat = [number for pair in ack.ranges for number in pair]
-    body = _ACK.pack(
-        min(0xFFFF_FFFF, round(ack.ack_delay_s * 1e6)), ack.room, ack.first_missing, ack.drops
-    )
+    delay_us = min(_U32, round(ack.ack_delay_s * 1e6))
+    body = _ACK.pack(delay_us, min(_U32, ack.room), ack.first_missing, ack.drops & _U32)
     return encode(PacketType.ACK, connection_id, body + _ACK_RANGES[len(ack.ranges)].pack(*flat))
 
 

@@ -52,6 +52,9 @@ from udpft.protocol.params import (
 from udpft.protocol.ranges import RangeSet
 
 
+_MAX_PACKETS = 0xFFFF_FFFF
+
+
 class Receiver:
     """One end of one transfer, the one that gets the file; an `endpoint.Endpoint`.
 
@@ -153,7 +156,7 @@ class Receiver:
     def _take_in(self, burst: Burst, now: float) -> None:
         first, count = burst.first_chunk, len(burst.slots)
         stop = first + count
-        if not self._lengths_fit(burst):
+        if not self._lengths_fit(burst) or burst.first_packet + count > _MAX_PACKETS:
             return
         packets = self._packets
         end = burst.first_packet + count

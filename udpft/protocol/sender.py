@@ -44,6 +44,7 @@ from udpft.protocol.packets import (
     encode_fin,
 )
 from udpft.protocol.params import (
+    CONNECT_TIMEOUT_S,
     FIN_ATTEMPTS,
     IDLE_TIMEOUT_S,
     INITIAL_RECEIVE_ROOM,
@@ -222,7 +223,7 @@ class Sender:
         interval_s = max(sent_s, now - newest.delivered_at)
         self._delivered_at = now
         self._first_sent_at = newest.sent_at
-        good = interval_s >= self.rtt.min_rtt_s
+        good = interval_s >= self.rtt.min_rtt_s and interval_s > 0
         self.congestion.on_tally(verdicts.tally)
         self.congestion.on_ack(
             now,
@@ -252,7 +253,7 @@ class Sender:
         if not chunks:
             return None
         try:
-            if chunks[0] in self._have and chunks[0] == self._next_chunk:
+            if self._have and chunks[0] == self._next_chunk and chunks[0] in self._have:
                 return self._skip(chunks[0], now)
             return self._send_chunks(chunks, now)
         except UdpftError as error:
@@ -268,7 +269,9 @@ class Sender:
         flow_window = int(self._receive_room * self._room_share / writer.packet_size + pipe)
         self._window = max(_MIN_FLOW_WINDOW, min(congestion.window, flow_window))
         self._rate = min(congestion.pacing_rate, self._max_packets_per_s)
-        burst = min(congestion.burst_packets, writer.capacity)
+        # Four bursts a window keep both ends at work; less than one send is no saving.
+        burst = min(writer.capacity, max(writer.send_capacity, self._window // 4))
+        burst = min(burst, congestion.burst_packets)
         paced = self._rate * MAX_BURST_INTERVAL_S
         self._burst = max(_MIN_FLOW_WINDOW, int(paced)) if paced < burst else burst
 
@@ -281,7 +284,7 @@ class Sender:
         if room <= 0 or (room < in_flight and self._next_chunk < self._chunk_count):
             # A window that opens by a few packets at a time would make every burst a small one;
             # and on a fast path each ACK would draw one burst, and each burst one ACK.
-            self._shut = burst == self._writer.capacity
+            self._shut = burst >= self._writer.send_capacity
             return 0
         self._shut = False
         return min(room, burst)
@@ -291,7 +294,7 @@ class Sender:
         if not self._resend:
             start = self._next_chunk
             stop = min(start + limit, self._chunk_count)
-            if self._have and start not in self._have:
+            if self._have and start < stop and start not in self._have:
                 stop = self._have.holes(start, stop)[0][1]
             return range(start, stop)
         first = range(*self._resend.take(limit))
@@ -352,7 +355,8 @@ class Sender:
             )
         )
         self._next_packet += count
-        self._probes = max(0, self._probes - count)
+        if self._probes:
+            self._probes = max(0, self._probes - count)
         self._pacer.sent(count, self._rate, now)
         self._last_sent_at = now
         self.packets_sent += count
@@ -360,7 +364,7 @@ class Sender:
         return Transmit(data, writer.packet_size)
 
     def _wants_ack(self, chunks: range | list[int]) -> bool:
-        """Whether the next burst should draw an ACK at once: it fills the window, or is the last."""
+        """Whether the burst should draw an ACK at once: it fills the window, or is the last."""
         left = self._window - self._history.packets_in_flight - len(chunks)
         return left < self._burst or chunks[-1] == self._chunk_count - 1
 
@@ -398,7 +402,7 @@ class Sender:
         """Declare losses that are due, probe a silent peer, or give the transfer up."""
         if self._ended:
             return
-        if now - self._last_progress_at >= self._idle_timeout_s:
+        if now - self._last_progress_at >= self._patience_s():
             silence = TimedOut("the receiver stopped answering")
             self.abort(silence, ErrorCode.TIMED_OUT)
         elif self._loss_at is not None:
@@ -408,6 +412,12 @@ class Sender:
                 self.congestion.on_tally(verdicts.tally)
         elif now >= self._probe_at():
             self._probe(now)
+
+    def _patience_s(self) -> float:
+        """How long nothing may happen; less for a peer that was never heard to know of us."""
+        if self._prelude:
+            return min(self._idle_timeout_s, CONNECT_TIMEOUT_S)
+        return self._idle_timeout_s
 
     def _probe_at(self) -> float:
         """When a silent peer is probed: the PTO, doubling (RFC 9002, 6.2)."""
@@ -441,7 +451,7 @@ class Sender:
         if self._ended:
             return None
         at = self._loss_at if self._loss_at is not None else self._probe_at()
-        at = min(at, self._last_progress_at + self._idle_timeout_s)
+        at = min(at, self._last_progress_at + self._patience_s())
         if (self._resend or self._next_chunk < self._chunk_count) and self._window_room():
             at = min(at, self._pacer.ready_at)
         return at

@@ -21,7 +21,7 @@ A client that fetches several files shows the same cookie again, and saves the f
 The HELLOs have the Don't Fragment bit and leave largest first, so the first RETRY to come back
 tells the largest datagram that the path carries, at no further round trip (RFC 8899 with the
 handshake as its probe). ACCEPT is padded in turn, which tries the way back: where it does not
-arrive, the client begins again with the next smaller size.
+arrive, the client begins again with the next smaller size, and then with the smallest.
 """
 
 from __future__ import annotations
@@ -60,6 +60,7 @@ from udpft.protocol.params import (
     HELLO_INTERVAL_MAX_S,
     HELLO_INTERVALS_S,
     MAX_CHUNK_SIZE,
+    MAX_RETRY_WAIT_S,
     MIN_CHUNK_SIZE,
     MIN_DATAGRAM_SIZE,
     PROBE_SIZES,
@@ -206,6 +207,7 @@ class Initiator:
         self._answered = known_size  # size of the HELLO that brought the cookie, 0 without one
         self._attempt = 0
         self._unanswered = 0
+        self._stepped_down = 0
         self._sent_at: dict[int, float] = {}
         self._repeat_at = now
         self._queue: deque[bytes] = deque()
@@ -229,7 +231,8 @@ class Initiator:
         if self._answered and self._unanswered >= _UNANSWERED_BEFORE_SMALLER:
             # The way back carries no ACCEPT of this size.
             smaller = tuple(size for size in self._sizes if size < self._answered)
-            self._sizes = smaller or self._sizes[-1:]
+            self._sizes = smaller if self._stepped_down == 0 and smaller else self._sizes[-1:]
+            self._stepped_down += 1
             self._answered = self._unanswered = 0
             # As a new request under new numbers: the old one's packets must not get mixed in.
             self.hello = replace(
@@ -243,8 +246,11 @@ class Initiator:
         sizes = (self._answered,) if self._answered else self._sizes
         self._queue.extend(encode_hello(hello, size) for size in sizes)
         repeats = self._unanswered if self._answered else self._attempt
-        known = repeats < len(HELLO_INTERVALS_S)
-        self._repeat_at = now + (HELLO_INTERVALS_S[repeats] if known else HELLO_INTERVAL_MAX_S)
+        intervals = (*HELLO_INTERVALS_S, HELLO_INTERVAL_MAX_S)
+        interval_s = intervals[min(repeats, len(HELLO_INTERVALS_S))]
+        if self._answered and self.rtt_s:
+            interval_s = max(interval_s, 1.25 * self.rtt_s)
+        self._repeat_at = now + interval_s
         self._attempt += 1
         self._unanswered += 1
 
@@ -291,16 +297,21 @@ class Initiator:
                 f"the server speaks version {retry.version} of the protocol, this is {VERSION}",
                 hint="install the same version of udpft at both ends",
             )
-        elif not self._ping and self._answered in (0, retry.hello_size):
-            # A first answer, or a fresh cookie for the size in use because the old one expired.
-            fresh = retry.cookie != self.hello.cookie
-            if not self._answered:
-                self._unanswered = 0
-                self._give_up_at = now + self._connect_timeout_s
+        elif not self._ping and retry.hello_size >= self._answered:
+            self._take_cookie(retry, now)
+
+    def _take_cookie(self, retry: Retry, now: float) -> None:
+        """A first answer, one to a larger HELLO, or a new cookie because the old one expired."""
+        if not self._answered:
+            self._unanswered = 0
+            self._give_up_at = now + self._connect_timeout_s
+        larger = retry.hello_size > self._answered
+        if larger or retry.cookie != self.hello.cookie:
             self._answered = retry.hello_size
-            if fresh:
-                self.hello = replace(self.hello, cookie=retry.cookie)
-                self._repeat_at = now
+            self.hello = replace(self.hello, cookie=retry.cookie)
+            # The network may have put a smaller one's answer first: give it a moment to mend that.
+            jitter_s = min(MAX_RETRY_WAIT_S, (self.rtt_s or 0.0) / 8)
+            self._repeat_at = now if retry.hello_size == self._sizes[0] else now + jitter_s
 
     def handle_timeout(self, now: float) -> None:
         """Give up where no answer came in time."""

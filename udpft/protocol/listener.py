@@ -198,8 +198,12 @@ class Listener:
     def _let_in(self, hello: Hello, hello_size: int, address: Address, now: float) -> None:
         """Begin a transfer, once for each HELLO however often it comes."""
         key = (address, hello.nonce)
-        if key in self._by_hello or key in self._ended_hellos:
-            return  # a repeat: the prelude is repeated by itself until it is heard
+        if key in self._ended_hellos:
+            return
+        if known := self._by_hello.get(key):
+            known.sender.repeat_prelude()
+            self._wake(known)
+            return
         try:
             source, name = self._open(hello)
         except UdpftError as error:
@@ -329,7 +333,9 @@ class Listener:
             self._ended_hellos.popitem(last=False)
 
     def next_timeout(self) -> float | None:
-        """When `handle_timeout` has something to do."""
+        """When `handle_timeout` or `poll_transmit` has something to do; -inf for at once."""
+        if self._ready or self._replies:
+            return -inf
         return self._timers[0][0] if self._timers else None
 
     def poll_ended(self) -> Ended | None:

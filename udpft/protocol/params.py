@@ -85,6 +85,9 @@ HELLO_INTERVALS_S: Final = (0.1, 0.2, 0.4)
 HELLO_INTERVAL_MAX_S: Final = 0.5
 """Seconds between later repeats of a HELLO."""
 
+MAX_RETRY_WAIT_S: Final = 0.02
+"""Seconds to wait, at most, for the answer to a larger HELLO that may have been overtaken."""
+
 RETRY_MAX_SIZE: Final = 64
 """Bytes in the answer to an unvalidated HELLO, at most: a twentieth of what was received."""
 
@@ -109,8 +112,8 @@ ACK_REPEATS: Final = 8
 """Acknowledgements that repeat a range, at least: at 50 % loss 1 in 256 is never heard."""
 
 INITIAL_RTT_S: Final = 0.1
-"""Seconds taken for the round trip before the first sample. RFC 9002 has 333 ms; the handshake
-has always measured one by the time that DATA flows."""
+"""Seconds taken for the round trip before the first sample. RFC 9002 has 333 ms; a probe too early
+costs two packets here, and one too late costs a client that lost its ACCEPT a third of a second."""
 
 GRANULARITY_S: Final = 0.001
 """Seconds below which a timer means nothing (RFC 9002, 6.1.2)."""

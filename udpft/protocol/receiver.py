@@ -51,7 +51,6 @@ from udpft.protocol.params import (
 )
 from udpft.protocol.ranges import RangeSet
 
-
 _MAX_PACKETS = 0xFFFF_FFFF
 
 
@@ -277,7 +276,7 @@ class Receiver:
 
     def handle_timeout(self, now: float) -> None:
         """Give the transfer up where nothing new came for too long."""
-        if not self._ended and now - self._last_progress_at >= self._idle_timeout_s:
+        if not self._ended and now >= self._last_progress_at + self._idle_timeout_s:
             stalled = TimedOut(
                 f"nothing came from the server for {self._idle_timeout_s:g} s",
                 hint="see whether the server still runs; --timeout sets how long to wait",
@@ -299,7 +298,8 @@ class Receiver:
         if not self._ended:
             refusal = Refusal(self._nonce, code, str(error))
             self._end(Failed(error))
-            self._control.append(encode_error(refusal, self._connection_id))
+            # Twice, for nobody waits to hear that it was lost.
+            self._control.extend((encode_error(refusal, self._connection_id),) * 2)
 
     def _end(self, event: Event) -> None:
         self._ended = True

@@ -396,13 +396,18 @@ class Sender:
         if self._fin and self._fin not in self._control:
             self._control.append(self._fin)
 
+    def repeat_prelude(self) -> None:
+        """The peer has asked again, so what we answered was lost; once heard, this does nothing."""
+        if self._prelude and self._prelude not in self._control:
+            self._control.append(self._prelude)
+
     # ----------------------------------------------------------------------------- time, ends
 
     def handle_timeout(self, now: float) -> None:
         """Declare losses that are due, probe a silent peer, or give the transfer up."""
         if self._ended:
             return
-        if now - self._last_progress_at >= self._patience_s():
+        if now >= self._give_up_at():
             silence = TimedOut("the receiver stopped answering")
             self.abort(silence, ErrorCode.TIMED_OUT)
         elif self._loss_at is not None:
@@ -413,11 +418,12 @@ class Sender:
         elif now >= self._probe_at():
             self._probe(now)
 
-    def _patience_s(self) -> float:
-        """How long nothing may happen; less for a peer that was never heard to know of us."""
+    def _give_up_at(self) -> float:
+        """When patience ends; sooner with a peer that was never heard to know of us."""
+        patience_s = self._idle_timeout_s
         if self._prelude:
-            return min(self._idle_timeout_s, CONNECT_TIMEOUT_S)
-        return self._idle_timeout_s
+            patience_s = min(patience_s, CONNECT_TIMEOUT_S)
+        return self._last_progress_at + patience_s
 
     def _probe_at(self) -> float:
         """When a silent peer is probed: the PTO, doubling (RFC 9002, 6.2)."""
@@ -428,8 +434,7 @@ class Sender:
     def _probe(self, now: float) -> None:
         self._ptos += 1
         self._last_sent_at = now
-        if self._prelude:
-            self._control.append(self._prelude)
+        self.repeat_prelude()
         if self._history.packets_in_flight:
             self._probes = _PROBE_PACKETS
             if not self._resend and self._next_chunk == self._chunk_count:
@@ -451,7 +456,7 @@ class Sender:
         if self._ended:
             return None
         at = self._loss_at if self._loss_at is not None else self._probe_at()
-        at = min(at, self._last_progress_at + self._patience_s())
+        at = min(at, self._give_up_at())
         if (self._resend or self._next_chunk < self._chunk_count) and self._window_room():
             at = min(at, self._pacer.ready_at)
         return at
@@ -465,7 +470,8 @@ class Sender:
         if not self._ended:
             refusal = Refusal(self._nonce, code, str(error))
             self._end(Failed(error))
-            self._control.append(encode_error(refusal, self._connection_id))
+            # Twice, for nobody waits to hear that it was lost.
+            self._control.extend((encode_error(refusal, self._connection_id),) * 2)
 
     def _end(self, event: Event) -> None:
         self._ended = True

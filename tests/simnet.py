@@ -4,71 +4,105 @@ Both ends are the real ones: `Listener` on one side, any number of `Download` on
 transfer of minutes runs in a second, and a seed replays exactly.
 
 Loss, reordering and the like happen to single datagrams, as on a wire; a burst is taken apart
-where it enters the link. What arrives at one moment is handed over as one batch where the sizes
-allow, as the kernel's coalescing does.
+where it enters the link. What arrives waits in a receive buffer, and is read from there as one
+batch where the sizes allow, as a socket does.
+
+A story is four lines::
+
+    net = SimNet({"file": content}, seed=1, down=Shape(loss=0.05))
+    client = net.get("file")
+    net.run()
+    assert client.content == content
 """
 
 from __future__ import annotations
 
 import heapq
-from collections import deque
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections import Counter, deque
+from collections.abc import Callable, Container, Sequence
+from dataclasses import dataclass
 from itertools import count
+from math import inf
 from random import Random
 from typing import Any
 
-from udpft.errors import UdpftError
+from udpft.errors import NoSuchFile, UdpftError
 from udpft.protocol.download import Download, Opened
 from udpft.protocol.endpoint import Completed, Failed, Transmit, Verified
 from udpft.protocol.handshake import Introduction
 from udpft.protocol.listener import Ended, Listener
-from udpft.protocol.packets import Hello
-from udpft.protocol.params import CHUNK_SIZE
+from udpft.protocol.packets import Hello, PacketType
+from udpft.protocol.params import CHUNK_SIZE, MAX_BATCH_BYTES
 
-_BUFFER_SIZE = 65_536
+SERVER = "server"
+
+_RECEIVE_BUFFER = 200_000
+
+
+def random_bytes(size: int, seed: int = 0) -> bytes:
+    """A file's content: no two chunks of it are alike."""
+    return Random(seed).randbytes(size)
 
 
 @dataclass(frozen=True)
 class Shape:
-    """One direction of a link. Rates in bytes per second, shares from 0 to 1."""
+    """One direction of a link. Rates in bytes per second, shares from 0 to 1.
+
+    ``lose`` names datagrams by their place in the order in which they enter the link, from 0 on;
+    ``dead`` tells whether the link is cut at a moment.
+    """
 
     delay_s: float = 0.010
-    rate_bytes_per_s: float = float("inf")
-    queue_bytes: float = float("inf")
+    rate_bytes_per_s: float = inf
+    queue_bytes: float = inf
     mtu_payload: int = 65_507
     loss: float = 0.0
+    lose: Container[int] = ()
     duplicate: float = 0.0
     reorder: float = 0.0
     reorder_s: float = 0.005
     corrupt: float = 0.0
     jitter_s: float = 0.0
-    dead: Callable[[float], bool] = field(default=lambda now: False)
+    dead: Callable[[float], bool] | None = None
 
 
 class Link:
-    """One direction, at work: counts what it did to whom."""
+    """One direction, at work. ``sent`` is everything that entered it, arrived or not."""
 
     def __init__(self, shape: Shape, random: Random) -> None:
         self.shape = shape
         self._random = random
         self._free_at = 0.0
-        self.carried_bytes = 0
-        self.lost = self.dropped = self.corrupted = 0
+        self.sent: list[bytes] = []
+        self.lost = self.overflowed = self.corrupted = 0
+
+    @property
+    def sent_bytes(self) -> int:
+        """UDP payload that entered the link."""
+        return sum(map(len, self.sent))
+
+    def packets(self, type_: PacketType) -> list[bytes]:
+        """The packets of one type that entered the link, in order."""
+        return [datagram for datagram in self.sent if datagram[0] == type_]
+
+    def packet_counts(self) -> Counter[PacketType]:
+        """How many packets of each type entered the link."""
+        return Counter(PacketType(datagram[0]) for datagram in self.sent)
 
     def carry(self, datagram: bytes, now: float) -> list[tuple[float, bytes]]:
         """When, and as what, a datagram arrives: no, one or two times."""
         shape, random = self.shape, self._random
-        if len(datagram) > shape.mtu_payload or shape.dead(now):
+        place = len(self.sent)
+        self.sent.append(datagram)
+        if len(datagram) > shape.mtu_payload or (shape.dead and shape.dead(now)):
             self.lost += 1
             return []
         begin = max(now, self._free_at)
         if (begin - now) * shape.rate_bytes_per_s > shape.queue_bytes:
-            self.dropped += 1
+            self.overflowed += 1
             return []
         self._free_at = begin + (len(datagram) + 28) / shape.rate_bytes_per_s
-        self.carried_bytes += len(datagram)
-        if random.random() < shape.loss:
+        if random.random() < shape.loss or place in shape.lose:
             self.lost += 1
             return []
         at = self._free_at + shape.delay_s
@@ -85,6 +119,50 @@ class Link:
         if random.random() < shape.duplicate:
             arrivals.append((at + random.random() * shape.reorder_s, datagram))
         return arrivals
+
+
+class Inbox:
+    """A socket's receive buffer: what waits takes room, what does not fit is dropped."""
+
+    def __init__(self, capacity_bytes: float = inf, read_bytes_per_s: float = inf) -> None:
+        self.capacity_bytes = capacity_bytes
+        self.read_bytes_per_s = read_bytes_per_s
+        self.dropped = 0
+        self._waiting: deque[tuple[str, bytes]] = deque()
+        self._waiting_bytes = 0
+        self._busy_until = 0.0
+
+    def put(self, source: str, datagram: bytes) -> None:
+        """A datagram arrives."""
+        if self._waiting_bytes + len(datagram) > self.capacity_bytes:
+            self.dropped += 1
+        else:
+            self._waiting_bytes += len(datagram)
+            self._waiting.append((source, datagram))
+
+    def ready_at(self) -> float:
+        """When the next batch may be read, or never."""
+        return self._busy_until if self._waiting else inf
+
+    def take(self, now: float) -> tuple[str, list[bytes]]:
+        """The next batch: datagrams of one size from one source, the last one perhaps shorter."""
+        source, first = self._waiting.popleft()
+        batch, length = [first], len(first)
+        while (
+            self._waiting
+            and self._waiting[0][0] == source
+            and len(self._waiting[0][1]) <= len(first) == len(batch[-1])
+            and length + len(first) <= MAX_BATCH_BYTES
+        ):
+            batch.append(self._waiting.popleft()[1])
+            length += len(batch[-1])
+        self._waiting_bytes -= length
+        self._busy_until = now + length / self.read_bytes_per_s
+        return source, batch
+
+    def state(self) -> tuple[int, int]:
+        """What the receiver asks of its socket: bytes of room, datagrams dropped."""
+        return int(self.capacity_bytes - self._waiting_bytes), self.dropped
 
 
 class MemorySource:
@@ -133,6 +211,7 @@ class Client:
 
     download: Download
     address: str
+    inbox: Inbox
     sink: MemorySink | None = None
     introduction: Introduction | None = None
     outcome: Completed | Failed | None = None
@@ -150,6 +229,12 @@ class Client:
         """Why it failed."""
         assert isinstance(self.outcome, Failed), self.outcome
         return self.outcome.error
+
+    @property
+    def chunk_size(self) -> int:
+        """Bytes of a chunk, as agreed in the handshake."""
+        assert self.introduction is not None
+        return self.introduction.accept.chunk_size
 
 
 class SimNet:
@@ -169,51 +254,49 @@ class SimNet:
         self.down = Link(down or Shape(), self.random)
         self.up = Link(up or Shape(), self.random)
         self.sources = {name: MemorySource(content) for name, content in files.items()}
-        self.listener_options = listener_options
-        self.listener = self.new_listener()
-        self.clients: dict[str, Client] = {}
-        self.ended: list[Ended] = []
-        self.server_bytes_out = 0
-        self._arrivals: list[tuple[float, int, str, str, bytes]] = []
-        self._order = count()
-        self._buffer = bytearray(_BUFFER_SIZE)
-
-    def new_listener(self) -> Listener:
-        """A server that has just been started: it knows nothing of earlier transfers."""
-        return Listener(
+        self.listener = Listener(
             open_source=self._open,
             secret=self.random.randbytes(32),
             draw_id=lambda: self.random.getrandbits(32),
             random=self.random,
-            **self.listener_options,
+            **listener_options,
         )
+        self.clients: dict[str, Client] = {}
+        self.ended: list[Ended] = []
+        self._inboxes = {SERVER: Inbox()}
+        self._arrivals: list[tuple[float, int, str, str, bytes]] = []
+        self._order = count()
+        self._buffer = bytearray(MAX_BATCH_BYTES)
 
     def _open(self, name: str) -> MemorySource:
-        from udpft.errors import NoSuchFile
-
         if name not in self.sources:
-            raise NoSuchFile(
-                "no such file on the server", hint=f"did you mean {min(self.sources)!r}?"
-            )
+            nearest = min(self.sources, default="")
+            raise NoSuchFile("no such file on the server", hint=f"did you mean {nearest!r}?")
         return self.sources[name]
+
+    # -------------------------------------------------------------------------------- clients
 
     def get(
         self,
         name: str,
         *,
+        address: str = "",
         chunk_size: int = CHUNK_SIZE,
+        max_rate_bytes_per_s: int = 0,
         have: tuple[tuple[int, int], ...] = (),
         open_sink: Callable[[Introduction], Opened] | None = None,
-        receive_queue: Callable[[], tuple[int, int]] = lambda: (200_000, 0),
+        inbox: Inbox | None = None,
         **options: Any,
     ) -> Client:
-        """Start fetching a file, now."""
+        """Start fetching a file, now; ``options`` are those of `Download`."""
+        inbox = inbox or Inbox(_RECEIVE_BUFFER)
         hello = Hello(
             nonce=self.random.getrandbits(64),
             connection_id=self.random.getrandbits(32),
             name=name.encode(),
             chunk_size=chunk_size,
-            receive_room=200_000,
+            receive_room=inbox.state()[0],
+            max_rate_bytes_per_s=max_rate_bytes_per_s,
             have=have,
         )
 
@@ -225,32 +308,53 @@ class SimNet:
             return Opened(client.sink)
 
         download = Download(
-            hello, open_sink=sink_of, receive_queue=receive_queue, now=self.now, **options
+            hello, open_sink=sink_of, receive_queue=inbox.state, now=self.now, **options
         )
-        client = Client(download, f"client-{len(self.clients)}")
+        client = Client(download, address or f"client-{len(self.clients)}", inbox)
         self.clients[client.address] = client
+        self._inboxes[client.address] = inbox
         return client
+
+    def vanish(self, client: Client) -> None:
+        """The client is gone, without a word: what is sent to it is lost."""
+        del self.clients[client.address], self._inboxes[client.address]
+
+    # ----------------------------------------------------------------------------------- time
 
     def run(self, *, until: float = 600.0) -> None:
         """Let time pass until every client has its outcome."""
-        while any(client.outcome is None for client in self.clients.values()):
+        self.run_while(lambda: any(not c.outcome for c in self.clients.values()), until=until)
+
+    def run_until_quiet(self, *, until: float = 600.0) -> None:
+        """Let time pass until the server has no transfer left, and nothing is on its way."""
+        self.run_while(lambda: bool(len(self.listener) or self._arrivals), until=until)
+
+    def run_while(self, condition: Callable[[], bool], *, until: float = 600.0) -> None:
+        """Let time pass as long as a condition holds."""
+        self._transmit_all()
+        while condition():
             assert self.step() <= until, f"still running after {until} virtual seconds"
 
-    def drain(self, *, until: float) -> None:
-        """Let time pass until a moment, whoever is done."""
-        while self._next_moment() <= until:
+    def run_to(self, moment: float) -> None:
+        """Let time pass until a moment, whoever is done by then."""
+        self._transmit_all()
+        while self._next_moment() <= moment:
             self.step()
-        self.now = until
+        self.now = moment
 
     def step(self) -> float:
         """Go to the next moment at which something happens; return it."""
-        self._transmit_all()
         at = self._next_moment()
-        if at == float("inf"):
+        if at == inf:
             raise AssertionError("nothing will ever happen again")
         self.now = max(self.now, at)
         while self._arrivals and self._arrivals[0][0] <= self.now:
-            self._deliver()
+            _, _, source, target, datagram = heapq.heappop(self._arrivals)
+            if target in self._inboxes:
+                self._inboxes[target].put(source, datagram)
+        for target, inbox in self._inboxes.items():
+            while inbox.ready_at() <= self.now:
+                self._deliver(target, *inbox.take(self.now))
         self.listener.handle_timeout(self.now)
         for client in self.clients.values():
             if client.outcome is None:
@@ -259,56 +363,50 @@ class SimNet:
         return self.now
 
     def _next_moment(self) -> float:
-        moments = [self._arrivals[0][0]] if self._arrivals else []
+        moments = [inbox.ready_at() for inbox in self._inboxes.values()]
         timeouts = [c.download.next_timeout() for c in self.clients.values() if not c.outcome]
         timeouts.append(self.listener.next_timeout())
-        return min([*moments, *(at for at in timeouts if at is not None)], default=float("inf"))
+        moments += [at for at in timeouts if at is not None]
+        return min(self._arrivals[0][0] if self._arrivals else inf, *moments)
 
-    def _deliver(self) -> None:
-        """Hand over what arrives now, from one sender to one receiver, as one batch."""
-        _, _, source, target, datagram = heapq.heappop(self._arrivals)
-        batch = deque([datagram])
-        while (
-            self._arrivals
-            and self._arrivals[0][0] <= self.now
-            and self._arrivals[0][2:4] == (source, target)
-            and len(self._arrivals[0][4]) <= len(datagram) == len(batch[-1])
-            and sum(map(len, batch)) + len(datagram) <= _BUFFER_SIZE
-        ):
-            batch.append(heapq.heappop(self._arrivals)[4])
+    def _deliver(self, target: str, source: str, batch: list[bytes]) -> None:
         joined = b"".join(batch)
         self._buffer[: len(joined)] = joined
-        if target == "server":
+        segment_size = max(1, len(batch[0]))
+        if target == SERVER:
             self.listener.handle_datagrams(
-                self._buffer, len(joined), len(datagram), source, source.encode(), self.now
+                self._buffer, len(joined), segment_size, source, self.now
             )
         elif self.clients[target].outcome is None:
-            client = self.clients[target]
+            download = self.clients[target].download
             try:
-                client.download.handle_datagrams(self._buffer, len(joined), len(datagram), self.now)
+                download.handle_datagrams(self._buffer, len(joined), segment_size, self.now)
             except UdpftError as error:
-                client.download.abort(error)
+                download.abort(error)
+
+    # ---------------------------------------------------------------------------- what is sent
 
     def _transmit_all(self) -> None:
         while addressed := self.listener.poll_transmit(self.now):
-            self.server_bytes_out += len(addressed.transmit.data)
-            self._send(addressed.transmit, self.down, "server", addressed.address)
+            self._send(addressed.transmit, self.down, SERVER, addressed.address)
         while ended := self.listener.poll_ended():
             self.ended.append(ended)
         for client in self.clients.values():
             while client.outcome is None:
-                while transmit := client.download.poll_transmit(self.now):
-                    self._send(transmit, self.up, client.address, "server")
+                self._transmit(client)
                 event = client.download.poll_event()
                 if event is None:
                     break
                 if isinstance(event, Verified):
                     assert client.download.receiver is not None
                     client.download.receiver.confirm()
-                    continue
-                while transmit := client.download.poll_transmit(self.now):
-                    self._send(transmit, self.up, client.address, "server")
-                client.outcome, client.ended_at = event, self.now
+                else:
+                    self._transmit(client)
+                    client.outcome, client.ended_at = event, self.now
+
+    def _transmit(self, client: Client) -> None:
+        while transmit := client.download.poll_transmit(self.now):
+            self._send(transmit, self.up, client.address, SERVER)
 
     def _send(self, transmit: Transmit, link: Link, source: str, target: str) -> None:
         data, size = transmit

@@ -56,6 +56,7 @@ from udpft.protocol.ranges import RangeSet
 from udpft.protocol.rtt import RttEstimator
 
 _MIN_FLOW_WINDOW = 2
+_ROOM_SHARE = 0.85  # of the receiver's room: its report is old, and the pipe's content a guess
 _PROBE_PACKETS = 2
 _SKIPPED_BURSTS_A_TURN = 16
 _FORGET_AFTER_PTOS = 3
@@ -129,7 +130,7 @@ class Sender:
         self._pacer = Pacer()
         self._receive_room = receive_room
         self._receiver_drops = 0
-        self._room_share = 1.0
+        self._room_share = _ROOM_SHARE
         self._delivered = 0
         self._delivered_at = self._first_sent_at = now
         self._last_sent_at = now
@@ -209,7 +210,7 @@ class Sender:
             self._receiver_drops = ack.drops
             self._room_share = max(0.1, self._room_share * 0.7)
         else:
-            self._room_share += (1.0 - self._room_share) / 1000
+            self._room_share += (_ROOM_SHARE - self._room_share) / 1000
 
     def _judge(self, now: float, verdicts: Verdicts) -> None:
         delay = self.rtt.loss_delay_s(self._history.time_threshold)

@@ -1,0 +1,117 @@
+"""The file at either end fails, or is not what it was."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+
+from tests.simnet import MemorySink, MemorySource, Shape, SimNet, random_bytes
+from udpft.errors import (
+    DestinationExists,
+    DigestMismatch,
+    LocalReadFailed,
+    LocalWriteFailed,
+    PartialTransfer,
+    SourceChanged,
+)
+from udpft.protocol.download import Opened
+from udpft.protocol.handshake import Introduction
+
+SIZE = 2**20 + 3
+CONTENT = random_bytes(SIZE)
+PACED = Shape(rate_bytes_per_s=2e6, queue_bytes=100_000)
+MIDDLE_S = 0.25
+"""At 2 MB/s, a moment when half of the file is under way."""
+
+
+def test_a_source_that_changes_meanwhile_fails_the_transfer_at_both_ends() -> None:
+    net = SimNet({"file": CONTENT}, down=PACED)
+    client = net.get("file")
+    net.run_to(MIDDLE_S)
+    net.sources["file"].is_changed = True
+    net.run()
+    assert isinstance(client.error, SourceChanged)
+    [ended] = net.ended
+    assert isinstance(ended.error, SourceChanged)
+    assert net.sources["file"].closed
+
+
+def test_a_source_that_becomes_shorter_meanwhile_fails_the_transfer_at_both_ends() -> None:
+    net = SimNet({"file": CONTENT}, down=PACED)
+    client = net.get("file")
+    net.run_to(MIDDLE_S)
+    net.sources["file"].content = CONTENT[: SIZE // 2]
+    net.run()
+    assert isinstance(client.error, SourceChanged)
+    assert client.ended_at < 2.0
+    assert isinstance(net.ended[0].error, SourceChanged)
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_a_source_tampered_with_between_two_sends_of_a_chunk_is_a_digest_mismatch(
+    seed: int,
+) -> None:
+    # Its identity says nothing; only the digest can tell.
+    net = SimNet({"file": CONTENT}, seed=seed, down=Shape(rate_bytes_per_s=2e6, lose={100}))
+    client = net.get("file")
+    net.run_while(lambda: len(net.down.sent) < 102)
+    net.sources["file"].content = bytes(SIZE)
+    net.run()
+    assert isinstance(client.error, DigestMismatch)
+    net.run_until_quiet()
+    assert isinstance(net.ended[0].error, DigestMismatch), "the server was not told"
+
+
+class UnreadableSource(MemorySource):
+    """A file on a disk that fails half-way."""
+
+    def readv(self, slots: Sequence[memoryview], offset: int, /) -> int:
+        if offset > SIZE / 2:
+            raise LocalReadFailed("cannot read the file: Input/output error")
+        return super().readv(slots, offset)
+
+
+def test_a_source_that_cannot_be_read_fails_the_transfer_at_both_ends() -> None:
+    net = SimNet({"file": CONTENT}, down=PACED)
+    net.sources["file"] = UnreadableSource(CONTENT)
+    client = net.get("file")
+    net.run()
+    assert isinstance(client.error, PartialTransfer)
+    assert "Input/output error" in str(client.error)
+    assert isinstance(net.ended[0].error, LocalReadFailed)
+
+
+class FullSink(MemorySink):
+    """A disk that is full after 100,000 bytes."""
+
+    def writev(self, slots: Sequence[memoryview], offset: int, /) -> None:
+        if self.written > 100_000:
+            raise LocalWriteFailed("cannot write: No space left on device")
+        super().writev(slots, offset)
+
+
+def test_a_full_disk_ends_the_transfer_at_once_and_the_server_is_told() -> None:
+    net = SimNet({"file": CONTENT}, down=PACED)
+    client = net.get("file", open_sink=lambda found: Opened(FullSink(found.accept.size)))
+    net.run()
+    assert isinstance(client.error, LocalWriteFailed)
+    assert client.ended_at < 1.0
+    net.run_until_quiet(until=client.ended_at + 1.0)
+    [ended] = net.ended
+    assert isinstance(ended.error, PartialTransfer)
+    assert "No space left" in str(ended.error)
+    assert net.sources["file"].closed
+
+
+def test_a_destination_that_cannot_be_opened_ends_the_transfer_and_the_server_is_told() -> None:
+    def refuse(introduction: Introduction) -> Opened:
+        raise DestinationExists(f"a file of {introduction.accept.size - 1} bytes is there")
+
+    net = SimNet({"file": CONTENT}, down=PACED)
+    client = net.get("file", open_sink=refuse)
+    net.run()
+    assert isinstance(client.error, DestinationExists)
+    net.run_until_quiet(until=client.ended_at + 1.0)
+    assert isinstance(net.ended[0].error, PartialTransfer)
+    assert net.down.sent_bytes < SIZE / 2

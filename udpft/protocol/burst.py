@@ -53,8 +53,10 @@ assert sys.byteorder == "little", "udpft needs a little-endian machine"
 # Integers of 64-bit lanes, for bursts of n packets: a 1 in each lane; and in lane i what the
 # numbers of packet i are ahead of the first, where packets and chunks are in step.
 _STEP = 1 << 32 | 1
-_ONES = [sum(1 << 64 * i for i in range(n)) for n in range(MAX_BURST_PACKETS + 1)]
-_STEPS = [sum(_STEP * i << 64 * i for i in range(n)) for n in range(MAX_BURST_PACKETS + 1)]
+_ONES, _STEPS = [0], [0]
+for _lane in range(MAX_BURST_PACKETS):
+    _ONES.append(_ONES[-1] | 1 << 64 * _lane)
+    _STEPS.append(_STEPS[-1] | _STEP * _lane << 64 * _lane)
 
 
 def data_common(connection_id: int, flags: int = 0) -> bytes:

@@ -18,7 +18,7 @@ or lost, for the epoch in which they were sent; when acknowledgements come from 
 earlier one is closed and judged.
 
     phase         pacing gain   ends
-    STARTUP       2.77          bandwidth flat for three rounds, or flat once with excess loss
+    STARTUP       2.77          bandwidth flat for three rounds, or loss leaps up
     DRAIN         0.36          in flight at one bandwidth-delay product
     CRUISE        1             the time between probes is over; or excess loss, an experiment
     PROBE_UP      1.25          a round trip, and: excess loss, or 1.25 products in flight
@@ -39,6 +39,7 @@ from random import Random
 from udpft.protocol.params import (
     INITIAL_WINDOW_PACKETS,
     MAX_BURST_INTERVAL_S,
+    MIN_BURST_INTERVAL_S,
     MIN_WINDOW_PACKETS,
 )
 
@@ -60,7 +61,7 @@ MIN_RATE = 20.0
 MAX_BASELINE = 0.5
 """The largest share of packets taken for the path's own loss."""
 
-_BASELINE_MIN_PACKETS = 50
+_BASELINE_MIN_PACKETS = 20
 _EXCESS_MIN_LOST = 6
 _EXCESS_MARGIN = 0.02
 _CRUISE_MIN_PACKETS = 100
@@ -118,7 +119,6 @@ class CongestionController:
         self._baseline_total = 0.0
         self._full_bandwidth = 0.0
         self._flat_rounds = 0
-        self._leave_startup = False
         self._next_round = 0
         self._cruise_acked = 0
         self._cruise_lost = 0
@@ -142,7 +142,9 @@ class CongestionController:
         corrected = self.bandwidth / (1 - self.baseline_loss)
         self.bandwidth_delay_product = corrected * self.min_rtt_s
         self.pacing_rate = max(MIN_RATE, self.phase.value * corrected)
-        self.burst_packets = burst = max(2, int(self.bandwidth * MAX_BURST_INTERVAL_S))
+        # Long bursts spare the hosts, but overflow the shallow queues of longer paths.
+        share = min(1.0, max(MIN_BURST_INTERVAL_S / MAX_BURST_INTERVAL_S, 0.001 / self.min_rtt_s))
+        self.burst_packets = burst = max(2, int(self.bandwidth * share * MAX_BURST_INTERVAL_S))
         if self.phase is Phase.PROBE_RTT:
             window = 0.5 * self.bandwidth_delay_product
         else:
@@ -187,9 +189,8 @@ class CongestionController:
             delivered: packets delivered by now.
             in_flight: packets in flight now.
         """
-        suspicious = self.phase is Phase.PROBE_UP and self._excess(
-            self._epochs[-1].acked, self._epochs[-1].lost
-        )
+        epoch = self._epochs[-1]
+        suspicious = self.phase is Phase.PROBE_UP and self._excess(epoch.acked, epoch.lost)
         if delivery_rate and not (suspicious and delivery_rate > self.bandwidth):
             if delivery_rate > self._maxima[0]:
                 self._maxima[0] = delivery_rate
@@ -201,7 +202,9 @@ class CongestionController:
         if sent_at_delivered >= self._next_round:
             self._next_round = delivered
             if self.phase is Phase.STARTUP:
-                self._enter(Phase.DRAIN if self._leave_startup else Phase.STARTUP, now)
+                self._enter(Phase.STARTUP, now)
+        if self.phase is Phase.STARTUP and (self._flat_rounds >= 3 or self._overshot()):
+            self._enter(Phase.DRAIN, now)
         self._advance(now, rtt_s, in_flight, suspicious=suspicious, stale=stale)
         self._decide()
 
@@ -212,13 +215,23 @@ class CongestionController:
 
     # ------------------------------------------------------------------------------- verdicts
 
-    def _excess(self, acked: int, lost: int) -> bool:
-        """Whether loss is beyond the baseline, by a margin and two standard deviations."""
+    def _overshot(self) -> bool:
+        """Whether loss has leapt up in STARTUP, as it does where the rate outgrew the path.
+
+        Each ACK asks anew, so more certainty is asked for than of a verdict given once.
+        """
+        return any(
+            epoch.phase is Phase.STARTUP and self._excess(epoch.acked, epoch.lost, deviations=3)
+            for epoch in self._epochs
+        )
+
+    def _excess(self, acked: int, lost: int, deviations: int = 2) -> bool:
+        """Whether loss is beyond the baseline, by a margin and some standard deviations."""
         total, baseline = acked + lost, self.baseline_loss
         if lost < _EXCESS_MIN_LOST:
             return False
         deviation = sqrt((baseline + 0.01) * (1 - baseline) / total)
-        return lost / total - baseline > _EXCESS_MARGIN + 2 * deviation
+        return lost / total - baseline > _EXCESS_MARGIN + deviations * deviation
 
     def _close(self, epoch: _Epoch) -> None:
         """Judge an epoch, a round trip after its last packet left."""
@@ -231,7 +244,6 @@ class CongestionController:
                 self._learn_baseline(1.0, lost, total)
             else:
                 self._flat_rounds += 1
-            self._leave_startup = self._flat_rounds >= 3 or (self._flat_rounds >= 2 and excess)
         elif epoch.phase is Phase.PROBE_UP:
             if excess:
                 self._set_bandwidth(min(self.bandwidth, epoch.bandwidth))

@@ -150,6 +150,9 @@ MIN_WINDOW_PACKETS: Final = 4
 MAX_BURST_INTERVAL_S: Final = 0.001
 """Seconds' worth of the pacing rate in one burst, at most: larger ones overflow shallow queues."""
 
+MIN_BURST_INTERVAL_S: Final = 0.000_2
+"""The same on paths of 5 ms and more, whose queues may hold less than a millisecond's worth."""
+
 PACING_SLACK_S: Final = 0.000_2
 """Seconds a paced send may come early: timers are late by about this much."""
 

@@ -273,7 +273,7 @@ class Sender:
         # Four bursts a window keep both ends at work; less than one send is no saving.
         burst = min(writer.capacity, max(writer.send_capacity, self._window // 4))
         burst = min(burst, congestion.burst_packets)
-        paced = self._rate * MAX_BURST_INTERVAL_S
+        paced = self._max_packets_per_s * MAX_BURST_INTERVAL_S
         self._burst = max(_MIN_FLOW_WINDOW, int(paced)) if paced < burst else burst
 
     def _window_room(self) -> int:

@@ -58,7 +58,10 @@ SENDS_A_BURST: Final = 4
 256 KiB still fits a core's second-level cache, so that it is hashed where it was read."""
 
 MAX_BURST_BYTES: Final = SENDS_A_BURST * MAX_SEND_BYTES
+"""Bytes in one burst, at most."""
+
 MAX_BURST_PACKETS: Final = SENDS_A_BURST * MAX_SEND_PACKETS
+"""Packets in one burst, at most."""
 
 MAX_BATCH_BYTES: Final = 4 * 65_536
 """Bytes received before they are looked at: up to four joined bursts, or 126 single chunks."""
@@ -138,6 +141,9 @@ PERSISTENT_CONGESTION_PTOS: Final = 3
 
 FIN_ATTEMPTS: Final = 8
 """Times that the end is announced to a peer that has everything and says nothing more."""
+
+PARTING_COPIES: Final = 3
+"""Copies of a transfer's last word, FIN_ACK or ERROR: who says it does not stay to repeat it."""
 
 # ------------------------------------------------------------------------- congestion, flow control
 

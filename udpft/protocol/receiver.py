@@ -48,6 +48,7 @@ from udpft.protocol.params import (
     IDLE_TIMEOUT_S,
     MAX_ACK_DELAY_S,
     MAX_ACK_RANGES,
+    PARTING_COPIES,
 )
 from udpft.protocol.ranges import RangeSet
 
@@ -266,11 +267,11 @@ class Receiver:
         return encode_ack(ack, self._connection_id)
 
     def confirm(self) -> None:
-        """The file is committed: tell the sender. Twice, for nobody waits to hear a loss."""
+        """The file is committed: tell the sender. Repeatedly, for nobody stays to hear a loss."""
         assert self._fin is not None
         fin_ack = encode_fin(PacketType.FIN_ACK, self._fin, self._connection_id)
         self._end(Completed(self._fin.digest))
-        self._control.extend((fin_ack, fin_ack))
+        self._control.extend((fin_ack,) * PARTING_COPIES)
 
     # ----------------------------------------------------------------------------- time, ends
 
@@ -298,8 +299,7 @@ class Receiver:
         if not self._ended:
             refusal = Refusal(self._nonce, code, str(error))
             self._end(Failed(error))
-            # Twice, for nobody waits to hear that it was lost.
-            self._control.extend((encode_error(refusal, self._connection_id),) * 2)
+            self._control.extend((encode_error(refusal, self._connection_id),) * PARTING_COPIES)
 
     def _end(self, event: Event) -> None:
         self._ended = True

@@ -50,6 +50,7 @@ from udpft.protocol.params import (
     INITIAL_RECEIVE_ROOM,
     MAX_BURST_INTERVAL_S,
     MAX_PTO_S,
+    PARTING_COPIES,
     PERSISTENT_CONGESTION_PTOS,
 )
 from udpft.protocol.ranges import RangeSet
@@ -471,8 +472,7 @@ class Sender:
         if not self._ended:
             refusal = Refusal(self._nonce, code, str(error))
             self._end(Failed(error))
-            # Twice, for nobody waits to hear that it was lost.
-            self._control.extend((encode_error(refusal, self._connection_id),) * 2)
+            self._control.extend((encode_error(refusal, self._connection_id),) * PARTING_COPIES)
 
     def _end(self, event: Event) -> None:
         self._ended = True

@@ -75,6 +75,7 @@ class Link:
         self._free_at = 0.0
         self.sent: list[bytes] = []
         self.lost = self.overflowed = self.corrupted = 0
+        self.longest_wait_s = 0.0
 
     @property
     def sent_bytes(self) -> int:
@@ -101,6 +102,7 @@ class Link:
         if (begin - now) * shape.rate_bytes_per_s > shape.queue_bytes:
             self.overflowed += 1
             return []
+        self.longest_wait_s = max(self.longest_wait_s, begin - now)
         self._free_at = begin + (len(datagram) + 28) / shape.rate_bytes_per_s
         if random.random() < shape.loss or place in shape.lose:
             self.lost += 1

@@ -3,7 +3,7 @@
     import udpft
 
     with udpft.serve("/srv/files", port=0) as server:
-        result = udpft.get("hello.txt", server=f"{server.host}:{server.port}", output="/tmp/")
+        result = udpft.get("hello.txt", server=server.address, output="/tmp/")
         print(result.bytes, result.rate_bytes_per_s, result.verified)
 
 Errors are `udpft.errors.UdpftError`, with ``.exit_code`` and ``.hint``.
@@ -16,11 +16,11 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal
+from typing import Literal, TypedDict, Unpack
 
 from udpft.client import Client, Progress, Result
 from udpft.errors import UsageError
-from udpft.net.address import parse_server
+from udpft.net.address import Address, parse_server
 from udpft.protocol.params import (
     CHUNK_SIZE,
     CONNECT_TIMEOUT_S,
@@ -28,9 +28,35 @@ from udpft.protocol.params import (
     MAX_CHUNK_SIZE,
     MIN_CHUNK_SIZE,
 )
-from udpft.server import Served, Server
+from udpft.served import Served
+from udpft.server import PlainPolicy, Server
 
 DEFAULT_PORT = 9000
+
+
+class ClientOptions(TypedDict, total=False):
+    """How to talk to a server: `connect` explains them."""
+
+    chunk_size: int | Literal["auto"]
+    limit_rate: int
+    connect_timeout: float
+    timeout: float
+    offload: bool
+
+
+class ServerOptions(TypedDict, total=False):
+    """How to serve: `udpft.server.Server` explains them."""
+
+    host: str
+    port: int
+    plain: PlainPolicy
+    plain_rate: float
+    max_clients: int
+    max_rate: int
+    hidden: bool
+    insecure_public: bool
+    timeout: float
+    offload: bool
 
 
 def connect(
@@ -100,7 +126,7 @@ def get(
     force: bool = False,
     allow_partial: bool = False,
     progress: Progress | None = None,
-    **options: Any,
+    **options: Unpack[ClientOptions],
 ) -> Result:
     """Fetch one file.
 
@@ -111,7 +137,8 @@ def get(
         mode: reliable, or plain: unverified, for servers that know nothing else.
         force: replace a different file of that name.
         allow_partial: plain only: keep what came, where the end did not.
-        progress: called with the bytes done and the bytes in all, ten times a second.
+        progress: called with the bytes done and the bytes in all, -1 where plain cannot know
+            them: ten times a second, and at the end.
         options: of `connect`.
 
     Raises:
@@ -126,7 +153,7 @@ def get(
         return client.fetch(name, destination, force=force, progress=progress)
 
 
-def ping(server: str, **options: Any) -> float:
+def ping(server: str, **options: Unpack[ClientOptions]) -> float:
     """Ask a server whether it is there; return the round trip in seconds.
 
     Raises:
@@ -137,12 +164,16 @@ def ping(server: str, **options: Any) -> float:
 
 
 class RunningServer:
-    """A server at work in a thread of its own. ``stop`` it, or leave its ``with`` block."""
+    """A server at work in a thread of its own. ``stop`` it, or leave its ``with`` block.
+
+    ``host`` and ``port`` are those that it is bound to; ``address`` is both, as `get` takes them.
+    """
 
     def __init__(self, server: Server) -> None:
         self._server = server
         self.host: str = server.host
         self.port: int = server.port
+        self.address = str(Address(server.host, server.port))
         self._thread = threading.Thread(target=self._run, name="udpft-server", daemon=True)
         self._thread.start()
 
@@ -170,14 +201,14 @@ class RunningServer:
 def serve(
     directory: str | os.PathLike[str],
     *,
-    on_served: Callable[[Served], None] = lambda served: None,
-    **options: Any,
+    on_served: Callable[[Served], None] = lambda _: None,
+    **options: Unpack[ServerOptions],
 ) -> RunningServer:
     """Serve a folder from a thread of its own.
 
     Args:
         directory: the folder.
-        on_served: called in that thread with each transfer that is over.
+        on_served: called in that thread with each transfer that is over; must not raise.
         options: of `udpft.server.Server`; ``port=0`` takes any free port.
 
     Raises:

@@ -9,38 +9,43 @@ from __future__ import annotations
 import os
 import secrets
 import socket
-import stat
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from random import uniform
+from time import sleep
 from types import TracebackType
 from typing import Literal
 
+from udpft.destination import Destination
 from udpft.errors import (
     DestinationExists,
     DigestMismatch,
-    LocalReadFailed,
+    LocalError,
+    NoSuchFile,
     PartialTransfer,
     PortClosed,
+    ServerBusy,
     TimedOut,
     UdpftError,
+    UsageError,
 )
 from udpft.net.address import Address, resolve
 from udpft.net.driver import clock, drive, flush
 from udpft.net.udp import UdpSocket, wait
-from udpft.protocol.burst import chunk_hashes
-from udpft.protocol.download import Download, Opened
+from udpft.plain_client import plain_request, receive_plain
+from udpft.protocol.download import Download
 from udpft.protocol.endpoint import Completed, Event, Failed, Transmit, Verified
-from udpft.protocol.handshake import Initiator, Introduction, probe_sizes
-from udpft.protocol.packets import NO_COOKIE, Hello
+from udpft.protocol.handshake import Initiator, probe_sizes
+from udpft.protocol.packets import NO_COOKIE, ErrorCode, Hello
 from udpft.protocol.params import (
     CHUNK_SIZE,
     CONNECT_TIMEOUT_S,
     IDLE_TIMEOUT_S,
-    MAX_BURST_BYTES,
+    MAX_NAME_BYTES,
 )
-from udpft.protocol.plain import PlainReceiver, encode_request
+from udpft.protocol.plain import PlainReceiver
 from udpft.storage.partfile import PartFile
 
 Progress = Callable[[int, int], None]
@@ -56,6 +61,8 @@ class Result:
     ``bytes``: the file's size. ``seconds``: from the request to the file under its name.
     ``resent_packets``: packets that were needed beyond one for each chunk. ``resumed_bytes``:
     those that were here already. ``verified``: the sender's digest agrees; never so in plain.
+    ``complete``: False where plain kept what came without the end. ``up_to_date``: the file was
+    here before, byte for byte.
     """
 
     name: str
@@ -69,15 +76,11 @@ class Result:
     resumed_bytes: int = 0
     chunk_size: int = CHUNK_SIZE
     complete: bool = True
-
-    @property
-    def up_to_date(self) -> bool:
-        """Whether the file was here before, byte for byte."""
-        return self.verified and self.resumed_bytes == self.bytes > 0
+    up_to_date: bool = False
 
     @property
     def rate_bytes_per_s(self) -> float:
-        """Bytes that came over the network, per second."""
+        """Bytes of the file that came over the network, per second."""
         return (self.bytes - self.resumed_bytes) / self.seconds if self.seconds > 0 else 0.0
 
 
@@ -88,7 +91,7 @@ class Client:
         server: where it is.
         chunk_size: bytes of a chunk to ask for; the path may carry less.
         limit_rate: bytes per second that the server is asked not to exceed; 0 for no limit.
-        connect_timeout: seconds to wait for the first answer.
+        connect_timeout: seconds to wait for the first answer, and for a busy server.
         timeout: seconds without progress after which a transfer has failed.
         offload: use the kernel's segmentation offloads.
 
@@ -107,7 +110,7 @@ class Client:
         timeout: float = IDLE_TIMEOUT_S,
         offload: bool = True,
     ) -> None:
-        self._server = server
+        self.server = server
         self._chunk_size = chunk_size
         self._limit_rate = limit_rate
         self._connect_timeout = connect_timeout
@@ -119,13 +122,14 @@ class Client:
         self._known_size = 0
 
     def _connect(self, *, fragment: bool) -> UdpSocket:
-        sock = socket.socket(self._family, socket.SOCK_DGRAM)
-        try:
-            sock.connect(self._sockaddr)
-        except OSError as error:
-            sock.close()
-            raise PortClosed(f"no way to {self._server}: {error.strerror}") from None
-        return UdpSocket(sock, offload=self._offload and not fragment, fragment=fragment)
+        with self._explained():
+            sock = socket.socket(self._family, socket.SOCK_DGRAM)
+            try:
+                sock.connect(self._sockaddr)
+                return UdpSocket(sock, offload=self._offload and not fragment, fragment=fragment)
+            except OSError:
+                sock.close()
+                raise
 
     def __enter__(self) -> Client:
         return self
@@ -142,10 +146,22 @@ class Client:
         """Close the socket."""
         self._socket.close()
 
-    def _nobody_there(self) -> PortClosed:
-        return PortClosed(
-            f"nothing listens on {self._server}",
-            hint="is `udpft serve` running there, and on that port?",
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Turn the socket's errors into words."""
+        try:
+            yield
+        except ConnectionRefusedError:
+            raise PortClosed(
+                f"nothing listens on {self.server}",
+                hint="is `udpft serve` running there, and on that port?",
+            ) from None
+        except OSError as error:
+            raise PortClosed(f"no way to {self.server}: {error.strerror or error}") from error
+
+    def _no_answer(self, hint: str) -> TimedOut:
+        return TimedOut(
+            f"no answer from {self.server} within {self._connect_timeout:g} s", hint=hint
         )
 
     # -------------------------------------------------------------------------------- reliable
@@ -164,19 +180,22 @@ class Client:
             connect_timeout_s=self._connect_timeout,
             ping=True,
         )
-        try:
+        view = memoryview(self._socket.buffer)
+        with self._explained():
             while not initiator.done:
-                now = clock()
-                initiator.handle_timeout(now)
-                while datagram := initiator.poll(now):
+                while datagram := initiator.poll(clock()):
                     self._socket.send(Transmit(memoryview(datagram), len(datagram)))
                 wait([self._socket], [], initiator.next_timeout - clock())
                 if received := self._socket.receive():
-                    initiator.handle(memoryview(self._socket.buffer)[: received.length], clock())
-        except ConnectionRefusedError:
-            raise self._nobody_there() from None
-        if initiator.error or initiator.rtt_s is None:
-            raise initiator.error or TimedOut("no answer")
+                    length, segment_size, _ = received
+                    for at in range(0, length, segment_size):
+                        initiator.handle(view[at : min(at + segment_size, length)], clock())
+                initiator.handle_timeout(clock())
+        if isinstance(initiator.error, TimedOut):
+            raise self._no_answer(initiator.error.hint)
+        if initiator.error:
+            raise initiator.error
+        assert initiator.rtt_s is not None
         return initiator.rtt_s
 
     def fetch(
@@ -187,11 +206,11 @@ class Client:
         force: bool = False,
         progress: Progress | None = None,
     ) -> Result:
-        """Fetch one file reliably.
+        """Fetch one file reliably. A busy server is asked again, up to the connect time-out.
 
         Args:
             name: the file's name on the server.
-            destination: the file's name here.
+            destination: the file's name here. The file's time will be that of its arrival.
             force: replace a different file of that name.
             progress: told how far it is.
 
@@ -204,19 +223,22 @@ class Client:
             UdpftError: whatever else went wrong; the destination is as it was.
         """
         began = clock()
-        with ExitStack() as stack:
-            existing = None if force else _open_existing(destination)
-            if existing is not None:
-                stack.callback(os.close, existing)
-            fetch = _Fetch(destination, existing, stack)
+        while True:
             try:
-                completed, download = self._run(self._hello(name, fetch.have), fetch, progress)
-            except DigestMismatch:
-                if existing is None:
+                with Destination(destination, force=force) as target:
+                    completed, download = self._run(name, target, progress)
+                    up_to_date = target.compares
+                break
+            except ServerBusy as busy:
+                pause_s = uniform(0.5, 1.0) * busy.retry_after_s  # not all of us at once
+                if clock() + pause_s > began + self._connect_timeout:
                     raise
-                raise _exists(destination) from None
-        assert download.introduction and download.receiver
+            sleep(pause_s)
+        assert download.introduction
+        assert download.receiver
         accept = download.introduction.accept
+        if progress:
+            progress(accept.size, accept.size)
         return Result(
             name=name,
             path=destination,
@@ -228,13 +250,14 @@ class Client:
             verified=True,
             resumed_bytes=accept.size - download.receiver.bytes_received,
             chunk_size=accept.chunk_size,
+            up_to_date=up_to_date,
         )
 
     def _hello(self, name: str, have: tuple[tuple[int, int], ...] = ()) -> Hello:
         return Hello(
             nonce=secrets.randbits(64),
             connection_id=secrets.randbits(32),
-            name=name.encode(errors="surrogateescape"),
+            name=_encode_name(name),
             chunk_size=self._chunk_size,
             receive_room=self._socket.receive_queue()[0],
             max_rate_bytes_per_s=self._limit_rate,
@@ -243,11 +266,12 @@ class Client:
         )
 
     def _run(
-        self, hello: Hello, fetch: _Fetch, progress: Progress | None
+        self, name: str, target: Destination, progress: Progress | None
     ) -> tuple[Completed, Download]:
+        """One transfer from its HELLO to its FIN_ACK."""
         download = Download(
-            hello,
-            open_sink=fetch.open_sink,
+            self._hello(name, target.have),
+            open_sink=target.open_sink,
             receive_queue=self._socket.receive_queue,
             now=clock(),
             known_size=self._known_size,
@@ -258,35 +282,58 @@ class Client:
 
         def on_event(event: Event) -> bool:
             if isinstance(event, Failed):
-                raise event.error
+                raise self._failure(event.error, name, download, target)
             if isinstance(event, Verified):
-                fetch.commit()
+                target.commit()
                 assert download.receiver
                 download.receiver.confirm()
                 return False
             outcome.append(event)
             return True
 
+        def measure() -> tuple[int, int] | None:
+            if download.receiver and download.introduction:
+                return download.receiver.bytes_received, download.introduction.accept.size
+            return None
+
+        tick = _ticker(progress, measure)
         try:
-            drive(download, self._socket, on_event, _ticker(download, progress))
-        except ConnectionRefusedError:
-            raise self._nobody_there() from None
+            with self._explained():
+                while not outcome:
+                    try:
+                        drive(download, self._socket, on_event, tick)
+                    except ConnectionRefusedError:
+                        if not download.introduction:
+                            raise
+                        # It vanished in mid-transfer, and may be back before the time-out.
         except BaseException as error:
-            # Tell the server, so that it need not find out by waiting.
-            reason = error if isinstance(error, UdpftError) else PartialTransfer("interrupted")
-            download.abort(reason)
-            self._flush_quietly(download)
+            self._leave(download, error)
             raise
         if download.introduction and download.introduction.hello_size:
             self._cookie = download.introduction.cookie
             self._known_size = download.introduction.hello_size
         return outcome[0], download
 
-    def _flush_quietly(self, download: Download) -> None:
-        try:
+    def _failure(
+        self, error: UdpftError, name: str, download: Download, target: Destination
+    ) -> UdpftError:
+        """What the end of a transfer means to the one who asked for it."""
+        if isinstance(error, NoSuchFile):
+            return NoSuchFile(f"{error}: {name!r}", hint=error.hint)
+        if isinstance(error, TimedOut) and not download.introduction:
+            return self._no_answer(error.hint)
+        if isinstance(error, DigestMismatch) and target.compares:
+            return target.is_different()
+        return error
+
+    def _leave(self, download: Download, error: BaseException) -> None:
+        """Tell the server, so that it need not find out by waiting. It hears no local names."""
+        if isinstance(error, LocalError):
+            download.abort(PartialTransfer("the client's disk failed"), ErrorCode.WRITE_FAILED)
+        else:
+            download.abort(PartialTransfer("the client gave up"))
+        with suppress(OSError):
             flush(download, self._socket, clock())
-        except OSError:
-            return  # the server is gone; that is what was to be said
 
     # ----------------------------------------------------------------------------------- plain
 
@@ -301,25 +348,54 @@ class Client:
     ) -> Result:
         """Fetch one file by the plain protocol: nothing verifies it, and nothing is sent again.
 
+        Args:
+            name: the file's name on the server.
+            destination: the file's name here.
+            force: replace a file of that name.
+            allow_partial: keep what came, where the end did not.
+            progress: told how far it is.
+
         Raises:
             DestinationExists: a file has that name, and ``force`` was not given.
             TimedOut: nothing at all came.
             PartialTransfer: something came, and not the end; kept with ``allow_partial``.
+            UsageError: plain knows no rates, no other chunk size, or no such name.
+            UdpftError: whatever else went wrong; the destination is as it was.
         """
+        if self._limit_rate or self._chunk_size != CHUNK_SIZE:
+            raise UsageError(
+                "plain has neither a client's rate nor another chunk size",
+                hint="a server's --plain-rate limits it; or ask without --mode plain",
+            )
+        request = plain_request(name)
         began = clock()
-        if not force and os.path.lexists(destination):
-            raise _exists(destination)
-        sock = self._connect(fragment=True)
-        with ExitStack() as stack:
-            stack.callback(sock.close)
-            part = stack.enter_context(PartFile.open(destination, None))
+        with (
+            closing(self._connect(fragment=True)) as sock,
+            PartFile.open(destination, None) as part,
+        ):
+            if not force and os.path.lexists(destination):
+                raise DestinationExists(
+                    f"{destination} exists", hint="--force replaces it; --output names another"
+                )
             receiver = PlainReceiver(part)
             try:
-                self._receive_plain(sock, encode_request(name), receiver, progress)
+                with self._explained():
+                    receive_plain(
+                        sock,
+                        request,
+                        receiver,
+                        connect_timeout_s=self._connect_timeout,
+                        timeout_s=self._timeout,
+                        on_turn=_ticker(progress, lambda: (receiver.bytes_received, -1)),
+                    )
+            except TimedOut as error:
+                raise self._no_answer(error.hint) from None
             except PartialTransfer:
                 if not allow_partial:
                     raise
             part.commit()
+        if progress:
+            progress(receiver.bytes_received, receiver.bytes_received if receiver.done else -1)
         return Result(
             name=name,
             path=destination,
@@ -332,131 +408,34 @@ class Client:
             complete=receiver.done,
         )
 
-    def _receive_plain(
-        self, sock: UdpSocket, request: bytes, receiver: PlainReceiver, progress: Progress | None
-    ) -> None:
-        view = memoryview(sock.buffer)
-        report_at = 0.0
-        try:
-            sock.send(Transmit(memoryview(request), len(request)))
-            heard_at = clock()
-            while not receiver.done:
-                received = sock.receive()
-                now = clock()
-                if received is not None:
-                    receiver.handle(view[: received.length])
-                    heard_at = now
-                    if progress and now >= report_at:
-                        report_at = now + PROGRESS_INTERVAL_S
-                        progress(receiver.bytes_received, -1)
-                    continue
-                patience = self._timeout if receiver.datagrams_received else self._connect_timeout
-                if now - heard_at >= patience:
-                    raise self._silence(receiver, patience)
-                wait([sock], [], heard_at + patience - now)
-        except ConnectionRefusedError:
-            if receiver.datagrams_received:
-                raise self._silence(receiver, 0.0) from None
-            raise self._nobody_there() from None
 
-    def _silence(self, receiver: PlainReceiver, waited_s: float) -> UdpftError:
-        if not receiver.datagrams_received:
-            return TimedOut(
-                f"no answer from {self._server} within {waited_s:g} s",
-                hint="plain has no error messages: the file may not exist there, "
-                "or the server may not serve plain; ask without --mode plain",
-            )
-        return PartialTransfer(
-            f"{receiver.bytes_received} bytes came, and not the end of the file",
-            hint="plain does not send again what is lost; "
-            "fetch it without --mode plain, or keep what came with --allow-partial",
-        )
-
-
-class _Fetch:
-    """Where one reliable fetch puts what comes, decided when the server has said what it is."""
-
-    def __init__(self, destination: Path, existing: int | None, stack: ExitStack) -> None:
-        self._destination = destination
-        self._existing = existing
-        self._stack = stack
-        self._part: PartFile | None = None
-        self._mtime_ns = 0
-        size = os.fstat(existing).st_size if existing is not None else 0
-        self.have: tuple[tuple[int, int], ...] = ((0, size),) if size else ()
-
-    def open_sink(self, introduction: Introduction) -> Opened:
-        """Open the part file; or compare, where a file of that name is here already."""
-        accept = introduction.accept
-        self._mtime_ns = accept.mtime_ns
-        if self._existing is None:
-            self._part = self._stack.enter_context(PartFile.open(self._destination, accept.size))
-            return Opened(self._part)
-        if os.fstat(self._existing).st_size != accept.size:
-            raise _exists(self._destination)
-        return Opened(_Nowhere(), _hash_file(self._existing, accept.size, accept.chunk_size))
-
-    def commit(self) -> None:
-        """The file is verified: give it its name."""
-        if self._part:
-            self._part.commit()
-
-
-class _Nowhere:
-    """A sink for a file that is here already; only its empty last chunk may come."""
-
-    def writev(self, slots: object, offset: int, /) -> None:
-        """Refuse: nothing was asked for."""
-        raise PartialTransfer("the server sent what it was told not to send")
-
-
-def _open_existing(path: Path) -> int | None:
-    """Open the file that is at a destination, or None where there is none.
+def _encode_name(name: str) -> bytes:
+    """A name as HELLO carries it. One that is no UTF-8 leaves as the bytes that it was typed as.
 
     Raises:
-        DestinationExists: what is there is no regular file, or cannot be read to compare it.
+        UsageError: it is too long, or no text.
     """
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise DestinationExists(f"{path} is there and cannot be read: {error.strerror}") from None
-    if not stat.S_ISREG(os.fstat(fd).st_mode):
-        os.close(fd)
-        raise DestinationExists(f"{path} is there and is no regular file")
-    return fd
+        encoded = name.encode(errors="surrogateescape")
+    except UnicodeEncodeError:
+        raise UsageError(f"{name!r} is no file's name") from None
+    if len(encoded) > MAX_NAME_BYTES:
+        raise UsageError(f"the name has {len(encoded)} bytes; {MAX_NAME_BYTES} is the most")
+    return encoded
 
 
-def _exists(path: Path) -> DestinationExists:
-    return DestinationExists(
-        f"{path} exists and is a different file", hint="--force replaces it; --output names another"
-    )
-
-
-def _hash_file(fd: int, size: int, chunk_size: int) -> Iterator[tuple[int, bytes]]:
-    """The chunk hashes of a local file, 64 KiB at a time, with the number of each first chunk."""
-    count = MAX_BURST_BYTES // chunk_size
-    buffer = memoryview(bytearray(count * chunk_size))
-    for offset in range(0, size, count * chunk_size):
-        length = min(len(buffer), size - offset)
-        if os.preadv(fd, [buffer[:length]], offset) != length:
-            raise LocalReadFailed("the file that is here became shorter while it was compared")
-        slots = [buffer[at : min(at + chunk_size, length)] for at in range(0, length, chunk_size)]
-        yield offset // chunk_size, chunk_hashes(slots)
-
-
-def _ticker(download: Download, progress: Progress | None) -> Callable[[float], None]:
-    """A driver's ``on_turn`` that reports progress ten times a second."""
+def _ticker(
+    progress: Progress | None, measure: Callable[[], tuple[int, int] | None]
+) -> Callable[[float], None]:
+    """A loop's ``on_turn`` that reports progress ten times a second, once there is some."""
     if progress is None:
-        return lambda now: None
-    report_at = 0.0
+        return lambda _: None
+    report_at = clock() + PROGRESS_INTERVAL_S
 
     def tick(now: float) -> None:
         nonlocal report_at
-        if now >= report_at and download.receiver and download.introduction:
+        if now >= report_at and (measured := measure()):
             report_at = now + PROGRESS_INTERVAL_S
-            size = download.introduction.accept.size
-            progress(download.receiver.bytes_received, size)
+            progress(*measured)
 
     return tick

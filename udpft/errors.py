@@ -58,7 +58,7 @@ class ExitCode(IntEnum):
 
 
 class UdpftError(Exception):
-    """Anything udpft refuses or fails to do. ``hint`` says what to try, where there is something."""
+    """Anything udpft refuses or fails to do. ``hint`` says what to try, where something helps."""
 
     exit_code: ExitCode = ExitCode.BUG
 
@@ -118,9 +118,10 @@ class UploadRefused(ServerRefused):
 
 
 class ServerBusy(ServerRefused):
-    """The server has no room for another transfer now."""
+    """The server has no room for another transfer now. ``retry_after_s``: when it may have."""
 
     exit_code = ExitCode.BUSY
+    retry_after_s = 1.0
 
 
 class NoSuchFile(ServerRefused):

@@ -1,15 +1,19 @@
 """Sizes, rates and durations, read from and written for people.
 
 Sizes and rates take the suffixes K, M, G, T (powers of 1000) and Ki, Mi, Gi, Ti (powers of 1024),
-as curl, iperf3 and dd's users expect. Rates print in MB/s and Gbit/s side by side, so that nobody
-has to multiply by eight in their head.
+as curl, iperf3 and dd's users expect. Rates print in bytes and in bits side by side, from
+1 MB/s on as MB/s and Gbit/s, so that nobody has to multiply by eight in their head.
 """
 
 from __future__ import annotations
 
 import re
+from fractions import Fraction
 
-_QUANTITY = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]i?)?B?(?:/s)?", re.IGNORECASE)
+MAX_BYTES = 2**63 - 1
+"""The largest quantity read: what a file's size may be."""
+
+_QUANTITY = re.compile(r"([0-9]{1,30}(?:\.[0-9]{1,30})?)\s*([KMGT]i?)?B?(?:/s)?", re.IGNORECASE)
 _MULTIPLIER = {
     "": 1,
     "k": 10**3,
@@ -27,12 +31,16 @@ def parse_bytes(text: str) -> int:
     """Read ``"10M"``, ``"1.5Gi"`` or ``"4096"`` as a number of bytes (or bytes per second).
 
     Raises:
-        ValueError: the text is no quantity, with a message that shows what one looks like.
+        ValueError: the text is no quantity, with a message that shows what one looks like; or it
+            is above `MAX_BYTES`.
     """
     match = _QUANTITY.fullmatch(text.strip())
     if not match:
         raise ValueError(f"{text!r} is not a size: write 4096, 10M, 1.5G or 64Ki")
-    return round(float(match[1]) * _MULTIPLIER[(match[2] or "").lower()])
+    n_bytes = round(Fraction(match[1]) * _MULTIPLIER[(match[2] or "").lower()])
+    if n_bytes > MAX_BYTES:
+        raise ValueError(f"{text!r} is more than any file holds")
+    return n_bytes
 
 
 def _three_digits(value: float) -> str:
@@ -50,19 +58,24 @@ def format_bytes(n_bytes: float) -> str:
 
 
 def format_rate(bytes_per_s: float) -> str:
-    """Write a rate as ``"118 MB/s (0.944 Gbit/s)"``."""
-    megabytes, gigabits = bytes_per_s / 1e6, bytes_per_s * 8 / 1e9
-    return f"{_three_digits(megabytes)} MB/s ({_three_digits(gigabits)} Gbit/s)"
+    """Write a rate as ``"118 MB/s (0.944 Gbit/s)"``; a slow one as ``"213 B/s (1.7 kbit/s)"``."""
+    if bytes_per_s >= 999.5e3:
+        in_bytes, in_bits = f"{_three_digits(bytes_per_s / 1e6)} MB", bytes_per_s * 8 / 1e9
+        return f"{in_bytes}/s ({_three_digits(in_bits)} Gbit/s)"
+    in_bits, unit = bytes_per_s * 8 / 1e3, "kbit/s"
+    if in_bits >= 999.5:
+        in_bits, unit = in_bits / 1e3, "Mbit/s"
+    return f"{format_bytes(bytes_per_s)}/s ({_three_digits(in_bits)} {unit})"
 
 
 def format_seconds(seconds: float) -> str:
     """Write a duration as ``"870 µs"``, ``"43 ms"``, ``"5.21 s"`` or ``"2:05"``."""
-    if seconds < 0.001:
-        return f"{seconds * 1e6:.0f} µs"
-    if seconds < 1:
-        return f"{seconds * 1e3:.3g} ms"
-    if seconds < 100:
-        return f"{seconds:.3g} s"
+    if seconds < 0.000_999_5:
+        return f"{_three_digits(seconds * 1e6)} µs"
+    if seconds < 0.999_5:
+        return f"{_three_digits(seconds * 1e3)} ms"
+    if seconds < 99.95:
+        return f"{_three_digits(seconds)} s"
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

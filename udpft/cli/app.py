@@ -7,16 +7,20 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import io
 import os
+import re
 import signal
 import sys
 from collections.abc import Sequence
 from types import FrameType
+from typing import Any
 
 import click
 
 import udpft
-from udpft.cli.console import Console, escape
+from udpft.cli.console import Console, escape, print_aside
+from udpft.cli.ending import Terminated, exit_code_of
 from udpft.errors import ExitCode, UdpftError
 
 COMMANDS = {
@@ -32,10 +36,12 @@ COMMANDS = {
 class LazyGroup(click.Group):
     """A group that imports a command's module when the command is used or described."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
+    def list_commands(self, _ctx: click.Context) -> list[str]:
+        """The commands' names."""
         return list(COMMANDS)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+    def get_command(self, _ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command of a name."""
         if cmd_name not in COMMANDS:
             return None
         command: click.Command = importlib.import_module(COMMANDS[cmd_name]).command
@@ -44,11 +50,20 @@ class LazyGroup(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command that the words begin with, or say which may have been meant."""
         if args[0] not in COMMANDS and not args[0].startswith("-"):
             near = difflib.get_close_matches(args[0], COMMANDS, n=1)
             meant = f" Did you mean {near[0]!r}?" if near else ""
             ctx.fail(f"No such command {args[0]!r}.{meant}")
         return super().resolve_command(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; an error of ours leaves it in words, and as an exit code."""
+        try:
+            return super().invoke(ctx)
+        except UdpftError as error:
+            ctx.obj.report(error)
+            raise click.exceptions.Exit(error.exit_code) from error
 
 
 @click.group(
@@ -64,68 +79,75 @@ class LazyGroup(click.Group):
     default="text",
     envvar="UDPFT_LOG_FORMAT",
     show_envvar=True,
-    help="How log lines are written.",
+    help="How a server's log lines look.",
 )
 @click.option(
     "--color",
     type=click.Choice(["auto", "always", "never"]),
     default="auto",
-    help="Colour on standard error; NO_COLOR switches it off too.",
+    help="Colour of errors; NO_COLOR is heeded.",
 )
 @click.pass_context
 def cli(ctx: click.Context, verbose: int, quiet: bool, log_format: str, color: str) -> None:
     """Reliable file transfer over UDP.
 
     \b
-    udpft serve DIR                       serve the files of a folder
-    udpft get NAME -s HOST                fetch one of them
+    Example: udpft serve ./files --host 0.0.0.0
+             udpft get report.pdf -s files.lan
     """
     ctx.obj = Console(verbosity=-1 if quiet else verbose, log_format=log_format, color=color)
 
 
-class Terminated(BaseException):
-    """SIGTERM arrived, as an exception, so that ``finally`` clauses run."""
+def run(arguments: Sequence[str]) -> int:
+    """Run one command line; return its exit code. No traceback leaves it but a bug's, with -v."""
+    before = signal.signal(signal.SIGTERM, _terminate)
+    _never_fail_to_encode()
+    try:
+        code = cli.main(args=list(arguments), prog_name="udpft", standalone_mode=False)
+        return code or ExitCode.DONE  # not 0 where Exit was raised
+    except BaseException as ending:
+        code = exit_code_of(ending)
+        if code == ExitCode.BUG and any(re.fullmatch("-v+|--verbose", a) for a in arguments):
+            raise
+        _explain(ending)
+        return code
+    finally:
+        _flush_output()
+        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
 
 
-def _raise_terminated(_signum: int, _frame: FrameType | None) -> None:
+def _terminate(signum: int, _frame: FrameType | None) -> None:
+    signal.signal(signum, signal.SIG_IGN)  # a second one must not disturb the cleaning up
     raise Terminated
 
 
-def run(arguments: Sequence[str]) -> int:
-    """Run one command line; return its exit code. No traceback leaves it but a bug's, with -vv."""
-    signal.signal(signal.SIGTERM, _raise_terminated)
+def _explain(ending: BaseException) -> None:
+    """Say why the command ends, unless that was said already."""
+    if isinstance(ending, click.ClickException):
+        ending.show()
+    elif isinstance(ending, (KeyboardInterrupt, click.exceptions.Abort)):
+        print_aside("udpft: interrupted")
+    elif isinstance(ending, Terminated):
+        print_aside("udpft: terminated")
+    elif exit_code_of(ending) == ExitCode.BUG:
+        what = escape(f"{type(ending).__name__}: {ending}")
+        print_aside(f"udpft: a bug in udpft: {what}")
+        print_aside("hint: run it again as `udpft -v …` for the traceback, and report it")
+
+
+def _never_fail_to_encode() -> None:
+    """What standard output's encoding lacks, such as the µ of µs, is written as an escape."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+
+
+def _flush_output() -> None:
+    """Empty standard output's buffer, into nothing where nobody takes it.
+
+    Else the interpreter would complain at its end.
+    """
     try:
-        cli.main(args=list(arguments), prog_name="udpft", standalone_mode=False)
-    except click.exceptions.Exit as stop:
-        return stop.exit_code
-    except click.ClickException as error:
-        error.show()
-        return ExitCode.USAGE
-    except UdpftError as error:
-        report(error)
-        return error.exit_code
-    except (KeyboardInterrupt, click.exceptions.Abort):
-        print("udpft: interrupted", file=sys.stderr)
-        return ExitCode.INTERRUPTED
-    except Terminated:
-        print("udpft: terminated", file=sys.stderr)
-        return ExitCode.TERMINATED
-    except BrokenPipeError:
-        # The reader of our output went away, as `head` does; the interpreter must not complain.
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return ExitCode.DONE
-    except Exception as bug:
-        if any(flag in arguments for flag in ("-v", "-vv", "--verbose")):
-            raise
-        what = escape(f"{type(bug).__name__}: {bug}")
-        print(f"udpft: a bug in udpft: {what}", file=sys.stderr)
-        print("hint: run it again with -v for the traceback, and report it", file=sys.stderr)
-        return ExitCode.BUG
-    return ExitCode.DONE
-
-
-def report(error: UdpftError) -> None:
-    """Print an error in one line and, where there is one, its hint in another."""
-    print(f"udpft: {escape(str(error))}", file=sys.stderr)
-    if error.hint:
-        print(f"hint: {escape(error.hint)}", file=sys.stderr)

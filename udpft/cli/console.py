@@ -10,8 +10,13 @@ import json
 import os
 import sys
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
+
+import click
+
+from udpft.errors import LocalWriteFailed, UdpftError
 
 JSON_SCHEMA = 1
 """Version of the ``--json`` lines, in each of them."""
@@ -20,13 +25,18 @@ JSON_SCHEMA = 1
 def escape(text: str) -> str:
     r"""Make text safe to print: control, bidi and other unprintable characters as ``\x1b``.
 
-    What ``str.isprintable`` accepts stays as it is, spaces and all scripts included.
+    What ``str.isprintable`` accepts stays as it is: all scripts, and of the spaces the plain one.
     """
     if text.isprintable():
         return text
     return "".join(
         c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text
     )
+
+
+def on_terminal() -> bool:
+    """Whether standard error is a terminal."""
+    return sys.stderr is not None and sys.stderr.isatty()
 
 
 @dataclass(frozen=True)
@@ -42,12 +52,12 @@ class Console:
         """Whether standard error takes colour: ``--color``, then NO_COLOR, then the terminal."""
         if self.color != "auto":
             return self.color == "always"
-        return "NO_COLOR" not in os.environ and sys.stderr.isatty()
+        return "NO_COLOR" not in os.environ and on_terminal()
 
     def say(self, text: str, *, level: int = 0) -> None:
         """Write one line for people to standard error, if they asked for this level."""
         if self.verbosity >= level:
-            print(escape(text), file=sys.stderr, flush=True)
+            print_aside(escape(text))
 
     def log(self, text: str, *, level: int = 0, **fields: Any) -> None:
         """Write one log line with the local time to standard error, as text or as JSON."""
@@ -55,13 +65,47 @@ class Console:
             return
         stamp = time.strftime("%Y-%m-%dT%H:%M:%S%z")
         if self.log_format == "json":
-            print(
-                json.dumps({"time": stamp, "message": text, **fields}), file=sys.stderr, flush=True
-            )
+            print_aside(json.dumps({"time": stamp, "message": text, **fields}))
         else:
-            print(f"{stamp} {escape(text)}", file=sys.stderr, flush=True)
+            print_aside(f"{stamp} {escape(text)}")
+
+    def report(self, error: UdpftError) -> None:
+        """Write an error in one line and, where there is one, its hint in another."""
+        name, hint = "udpft:", "hint:"
+        if self.colored:
+            name, hint = click.style(name, fg="red", bold=True), click.style(hint, bold=True)
+        print_aside(f"{name} {escape(str(error))}")
+        if error.hint:
+            print_aside(f"{hint} {escape(error.hint)}")
+
+
+def print_aside(line: str) -> None:
+    """Write one line to standard error. Where that is closed or full, only the line is lost."""
+    if sys.stderr is not None:
+        with suppress(OSError):
+            print(line, file=sys.stderr, flush=True)
+
+
+def print_line(line: str) -> None:
+    """Write one line of data to standard output, at once.
+
+    Raises:
+        LocalWriteFailed: it cannot be written.
+        BrokenPipeError: its reader has left.
+    """
+    try:
+        print(line, flush=True)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise cannot_print(error) from error
+
+
+def cannot_print(error: OSError) -> LocalWriteFailed:
+    """The error that standard output takes nothing."""
+    return LocalWriteFailed(f"cannot write to standard output: {error.strerror}")
 
 
 def print_json(event: str, **fields: Any) -> None:
-    """Write one ``--json`` line to standard output."""
-    print(json.dumps({"schema": JSON_SCHEMA, "event": event, **fields}), flush=True)
+    """Write one ``--json`` line to standard output. Raises as `print_line` does."""
+    print_line(json.dumps({"schema": JSON_SCHEMA, "event": event, **fields}))

@@ -8,56 +8,49 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 import click
 
 from udpft import api
-from udpft.cli.app import report
-from udpft.cli.console import Console, print_json
+from udpft.cli.console import Console, cannot_print, print_json
+from udpft.cli.ending import verdict
 from udpft.cli.options import (
     QUANTITY,
-    SECONDS,
     connect_timeout_option,
     json_option,
     server_option,
+    timeout_option,
 )
 from udpft.cli.progress import Meter, ProgressStyle
-from udpft.client import Client, Result
+from udpft.client import Client, Progress, Result
 from udpft.errors import (
     DestinationExists,
     DigestMismatch,
-    ExitCode,
+    LocalWriteFailed,
     PartialTransfer,
     ServerRefused,
     UdpftError,
     UsageError,
 )
-from udpft.protocol.params import IDLE_TIMEOUT_S
+from udpft.protocol.params import CHUNK_SIZE
 from udpft.units import format_bytes, format_rate, format_seconds, parse_bytes
 
 _ONE_FILE_ONLY = (ServerRefused, DestinationExists, DigestMismatch)
 """Errors after which the next file may do better; the others concern the server or the disk."""
 
+_STANDARD_OUTPUT = ("-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
 
-class ChunkSize(click.ParamType):
-    """A chunk size in bytes, or ``auto``."""
 
-    name = "size"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> int | Literal["auto"]:
-        """Read the words."""
-        if isinstance(value, int):
-            return value
-        if value == "auto":
-            return "auto"
-        try:
-            return parse_bytes(value)
-        except ValueError:
-            self.fail(f"{value!r} is neither a number of bytes nor auto", param, ctx)
+def _chunk_size(value: Any) -> int | Literal["auto"]:
+    if value == "auto":
+        return "auto"
+    try:
+        return parse_bytes(str(value))
+    except ValueError:
+        raise click.BadParameter(f"{value!r} is neither a number of bytes nor auto") from None
 
 
 @click.command("get", short_help="Fetch files.")
@@ -71,154 +64,197 @@ class ChunkSize(click.ParamType):
     default="reliable",
     envvar="UDPFT_MODE",
     show_envvar=True,
-    show_default=True,
-    help="plain: no acknowledgements, unverified.",
+    help="plain: unverified.",
 )
 @click.option(
     "--chunk-size",
     metavar="N|auto",
-    type=ChunkSize(),
-    default=2048,
+    type=_chunk_size,
+    default=CHUNK_SIZE,
     show_default=True,
-    help="Bytes in a chunk; auto: the most that the path carries.",
+    help="Bytes; auto: what the path carries.",
 )
 @click.option(
-    "--limit-rate",
-    metavar="RATE",
-    type=QUANTITY,
-    default=0,
-    help="At most so many bytes per second.",
+    "--limit-rate", metavar="RATE", type=QUANTITY, default=0, help="Bytes per second, at most."
 )
 @click.option("--allow-partial", is_flag=True, help="Plain: keep what came without the end.")
 @connect_timeout_option
-@click.option(
-    "--timeout",
-    metavar="SECONDS",
-    type=SECONDS,
-    default=IDLE_TIMEOUT_S,
-    show_default=True,
-    help="Give up after so long without progress.",
-)
+@timeout_option("Give up after so long without progress.")
 @click.option(
     "--progress",
+    metavar="STYLE",
     type=click.Choice(["auto", "bar", "line", "none"]),
     default="auto",
     envvar="UDPFT_PROGRESS",
     show_envvar=True,
-    help="auto: a bar on a terminal, a line every 10 s elsewhere.",
+    help="auto, bar, line or none.",
 )
 @json_option
 @click.pass_obj
 def command(
     console: Console,
+    /,
     names: tuple[str, ...],
     server: str,
     output: str | None,
     force: bool,
-    mode: str,
+    mode: Literal["reliable", "plain"],
     allow_partial: bool,
     progress: ProgressStyle,
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Fetch files by their NAMEs on the server, each verified and complete or not at all.
+    """Fetch files by their NAMEs, each complete and verified or not at all.
 
-    \b
     Example: udpft get report.pdf -s files.lan
     """
-    if len(names) > 1 and output not in (None, "-") and not os.path.isdir(str(output)):
-        raise UsageError(f"several files cannot all become {output!r}", hint="name a folder")
-    first_error: UdpftError | None = None
-    results: list[Result] = []
-    try:
+    if progress != "none" and as_json:
+        progress = "json"
+    elif console.verbosity < 0:
+        progress = "none"
+    getter = _Getter(console, output, mode, force, allow_partial, progress, as_json)
+    with verdict(as_json=as_json, files=getter.files):
+        _check_output(names, output, as_json=as_json)
         with api.connect(server, **options) as client:
             for name in names:
-                try:
-                    with _destination(name, output) as destination:
-                        style = progress if console.verbosity >= 0 and not as_json else "none"
-                        with Meter(name, style) as meter:
-                            result = _fetch(
-                                client, name, destination, mode, force, allow_partial, meter
-                            )
-                except _ONE_FILE_ONLY as error:
-                    first_error = first_error or error
-                    if len(names) > 1:
-                        report(error)
-                    if as_json:
-                        _print_error(name, error)
-                    continue
-                results.append(result)
-                _print_result(console, result, as_json=as_json)
-    except UdpftError as error:
-        first_error = error
+                error = getter.get(client, name)
+                if error and not isinstance(error, _ONE_FILE_ONLY):
+                    break
+        if getter.failures:
+            raise click.exceptions.Exit(getter.failures[0].exit_code)
+
+
+def _check_output(names: tuple[str, ...], output: str | None, *, as_json: bool) -> None:
+    """See that every file has a place of its own.
+
+    Raises:
+        UsageError: some would have to share one.
+    """
+    if output in _STANDARD_OUTPUT:
         if as_json:
-            _print_error(None, error)
-    if first_error is None and any(not r.complete for r in results):
-        first_error = PartialTransfer(
-            "the end of the file did not come", hint="it was kept as it is"
+            raise UsageError("standard output takes either the file or JSON lines")
+        return
+    if len(names) > 1 and output is not None and not os.path.isdir(output):
+        raise UsageError(
+            f"several files cannot all become {output!r}", hint="name a folder that is there"
         )
-    if as_json:
-        _print_summary(results, first_error)
-    if first_error and len(names) > 1 and isinstance(first_error, _ONE_FILE_ONLY):
-        raise click.exceptions.Exit(first_error.exit_code)  # reported above
-    if first_error:
-        raise first_error
+    taken: dict[Path, str] = {}
+    for name in names:
+        path = api.destination_of(name, output)
+        if path in taken:
+            raise UsageError(f"{taken[path]!r} and {name!r} would both become {path}")
+        taken[path] = name
 
 
-def _fetch(
-    client: Client,
-    name: str,
-    destination: Path,
-    mode: str,
-    force: bool,
-    allow_partial: bool,
-    meter: Meter,
-) -> Result:
-    if mode == "plain":
-        return client.fetch_plain(
-            name, destination, force=force, allow_partial=allow_partial, progress=meter.update
+@dataclass
+class _Getter:
+    """Fetches one file after the other, tells of each, and keeps the books."""
+
+    console: Console
+    output: str | None
+    mode: Literal["reliable", "plain"]
+    force: bool
+    allow_partial: bool
+    progress: ProgressStyle
+    as_json: bool
+    files: list[dict[str, Any]] = field(default_factory=list)
+    failures: list[UdpftError] = field(default_factory=list)
+
+    def get(self, client: Client, name: str) -> UdpftError | None:
+        """Fetch one file; return what went wrong, which has been told."""
+        if self.as_json:
+            print_json("start", name=name, server=str(client.server), mode=self.mode)
+        try:
+            with _destination(name, self.output) as path, Meter(name, self.progress) as meter:
+                result = self._fetch(client, name, path, meter.update)
+            self._tell(result)
+            if not result.complete:
+                raise PartialTransfer(
+                    f"the end of {name!r} did not come", hint="what came was kept"
+                )
+        except UdpftError as error:
+            self.failures.append(error)
+            self.files.append(_failure(name, error))
+            self.console.report(error)
+            if self.as_json:
+                print_json("error", **_failure(name, error))
+            return error
+        self.files.append(_success(result))
+        return None
+
+    def _fetch(self, client: Client, name: str, path: Path, progress: Progress) -> Result:
+        if self.mode == "plain":
+            return client.fetch_plain(
+                name,
+                path,
+                force=self.force,
+                allow_partial=self.allow_partial,
+                progress=progress,
+            )
+        return client.fetch(name, path, force=self.force, progress=progress)
+
+    def _tell(self, result: Result) -> None:
+        if self.as_json and result.complete:
+            print_json("done", **_success(result))
+        where = "standard output" if self.output in _STANDARD_OUTPUT else result.path
+        if result.up_to_date:
+            self.console.say(f"{where}: up to date, verified")
+            return
+        verdict_ = "verified" if result.verified else "unverified: plain checks nothing"
+        self.console.say(
+            f"{where}: {format_bytes(result.bytes)} in {format_seconds(result.seconds)}, "
+            f"{format_rate(result.rate_bytes_per_s)}, {verdict_}"
         )
-    return client.fetch(name, destination, force=force, progress=meter.update)
+        if result.verified:
+            self.console.say(
+                f"  chunks of {result.chunk_size} bytes, {result.resent_packets} packets resent, "
+                f"digest {result.digest}",
+                level=1,
+            )
 
 
 @contextmanager
 def _destination(name: str, output: str | None) -> Iterator[Path]:
-    """Where a file goes. For standard output: a folder that goes away, once it was copied out,
-    because nothing unverified may leave."""
-    if output != "-":
+    """Where a file goes.
+
+    For standard output: a temporary folder, from which it is copied out when it is verified.
+
+    Raises:
+        LocalWriteFailed: there is no temporary folder, or standard output takes nothing.
+        UsageError: the name names no file.
+    """
+    if output not in _STANDARD_OUTPUT:
         yield api.destination_of(name, output)
         return
-    with tempfile.TemporaryDirectory(prefix="udpft-") as folder:
-        path = Path(folder, "file")
+    try:
+        folder = tempfile.TemporaryDirectory(prefix="udpft-")
+    except OSError as error:
+        raise LocalWriteFailed(
+            f"no temporary folder: {error.strerror}", hint="TMPDIR names a folder for it"
+        ) from error
+    with folder:
+        path = Path(folder.name, "file")
         yield path
-        with path.open("rb") as file:
+        _copy_out(path)
+
+
+def _copy_out(path: Path) -> None:
+    if sys.stdout is None:
+        raise LocalWriteFailed("standard output is closed")
+    with path.open("rb") as file:
+        try:
             shutil.copyfileobj(file, sys.stdout.buffer, 1 << 20)
-        sys.stdout.buffer.flush()
+            sys.stdout.buffer.flush()
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise cannot_print(error) from error
 
 
-def _print_result(console: Console, result: Result, *, as_json: bool) -> None:
-    if as_json:
-        print_json("done", **_fields(result))
-        return
-    if result.up_to_date:
-        console.say(f"{result.path}: up to date, verified")
-        return
-    verdict = "verified" if result.verified else "unverified: plain checks nothing"
-    console.say(
-        f"{result.path}: {format_bytes(result.bytes)} in {format_seconds(result.seconds)}, "
-        f"{format_rate(result.rate_bytes_per_s)}, {verdict}"
-    )
-    if result.verified:
-        console.say(
-            f"  chunks of {result.chunk_size} bytes, {result.resent_packets} packets resent, "
-            f"digest {result.digest}",
-            level=1,
-        )
-
-
-def _fields(result: Result) -> dict[str, Any]:
+def _success(result: Result) -> dict[str, Any]:
     return {
         "name": result.name,
+        "ok": True,
         "path": str(result.path),
         "bytes": result.bytes,
         "seconds": round(result.seconds, 6),
@@ -233,16 +269,11 @@ def _fields(result: Result) -> dict[str, Any]:
     }
 
 
-def _print_error(name: str | None, error: UdpftError) -> None:
-    print_json(
-        "error", name=name, message=str(error), hint=error.hint, exit_code=int(error.exit_code)
-    )
-
-
-def _print_summary(results: list[Result], error: UdpftError | None) -> None:
-    print_json(
-        "summary",
-        ok=error is None,
-        exit_code=int(error.exit_code if error else ExitCode.DONE),
-        files=[_fields(result) for result in results],
-    )
+def _failure(name: str, error: UdpftError) -> dict[str, Any]:
+    return {
+        "name": name,
+        "ok": False,
+        "message": str(error),
+        "hint": error.hint,
+        "exit_code": int(error.exit_code),
+    }

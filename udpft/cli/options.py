@@ -3,50 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import nan
 from typing import Any, TypeVar
 
 import click
 
+from udpft.protocol.params import CONNECT_TIMEOUT_S, IDLE_TIMEOUT_S
 from udpft.units import parse_bytes
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
-class Quantity(click.ParamType):
-    """A size, or a rate in bytes per second: 4096, 10M, 1.5Gi."""
-
-    name = "quantity"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """Read the words; a nonsense one is a usage error."""
-        if isinstance(value, int):
-            return value
-        try:
-            return parse_bytes(value)
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
+def _quantity(value: Any) -> int:
+    try:
+        return parse_bytes(str(value))
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
 
 
-class Seconds(click.ParamType):
-    """A positive number of seconds."""
-
-    name = "seconds"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> float:
-        """Read the number."""
-        try:
-            seconds = float(value)
-        except ValueError:
-            seconds = -1.0
-        if not 0 < seconds < 1e9:
-            self.fail(f"{value!r} is not a number of seconds above 0", param, ctx)
-        return seconds
+def _seconds(value: Any) -> float:
+    try:
+        seconds = float(value)
+    except ValueError:
+        seconds = nan
+    if not 0 < seconds < 1e9:
+        raise click.BadParameter(f"{value!r} is not a number of seconds above 0")
+    return seconds
 
 
-QUANTITY = Quantity()
-SECONDS = Seconds()
+QUANTITY = _quantity
+"""A size, or a rate in bytes per second: 4096, 10M, 1.5Gi."""
+
+SECONDS = _seconds
+"""A positive number of seconds."""
 
 
 def server_option(function: Function) -> Function:
@@ -59,7 +48,7 @@ def server_option(function: Function) -> Function:
         envvar="UDPFT_SERVER",
         show_envvar=True,
         show_default=True,
-        help="Where the server is; port 9000 unless given.",
+        help="Its address; port 9000 unless given.",
     )(function)
 
 
@@ -69,14 +58,26 @@ def connect_timeout_option(function: Function) -> Function:
         "--connect-timeout",
         metavar="SECONDS",
         type=SECONDS,
-        default=5,
+        default=f"{CONNECT_TIMEOUT_S:g}",
         show_default=True,
-        help="Wait this long for the first answer.",
+        help="Wait so long for the first answer.",
     )(function)
+
+
+def timeout_option(help_: str) -> Callable[[Function], Function]:
+    """``--timeout``: how long a transfer may stand still."""
+    return click.option(
+        "--timeout",
+        metavar="SECONDS",
+        type=SECONDS,
+        default=f"{IDLE_TIMEOUT_S:g}",
+        show_default=True,
+        help=help_,
+    )
 
 
 def json_option(function: Function) -> Function:
     """``--json``, shared by all commands that have something to say to programs."""
-    return click.option(
-        "--json", "as_json", is_flag=True, help="One JSON object a line on standard output."
-    )(function)
+    return click.option("--json", "as_json", is_flag=True, help="JSON lines on standard output.")(
+        function
+    )

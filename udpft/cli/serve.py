@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -10,9 +12,13 @@ from typing import Any
 import click
 
 from udpft.cli.console import Console, print_json
-from udpft.cli.options import QUANTITY, SECONDS, json_option
-from udpft.protocol.params import IDLE_TIMEOUT_S, MAX_SESSIONS, PLAIN_RATE_BYTES_PER_S
-from udpft.server import Served, Server
+from udpft.cli.ending import verdict
+from udpft.cli.options import QUANTITY, json_option, timeout_option
+from udpft.errors import LocalWriteFailed
+from udpft.net.address import Address
+from udpft.protocol.params import MAX_SESSIONS, PLAIN_RATE_BYTES_PER_S
+from udpft.served import Served
+from udpft.server import Server
 from udpft.units import format_bytes, format_rate, format_seconds
 
 
@@ -20,15 +26,17 @@ from udpft.units import format_bytes, format_rate, format_seconds
 @click.argument("directory", metavar="DIR", type=click.Path(path_type=Path))
 @click.option(
     "--host",
+    metavar="ADDRESS",
     default="127.0.0.1",
     envvar="UDPFT_HOST",
     show_envvar=True,
     show_default=True,
-    help="Address to listen on; 0.0.0.0 for all of this machine's.",
+    help="Listen here; 0.0.0.0: everywhere.",
 )
 @click.option(
     "-p",
     "--port",
+    metavar="N",
     type=click.IntRange(0, 65535),
     default=9000,
     envvar="UDPFT_PORT",
@@ -41,87 +49,113 @@ from udpft.units import format_bytes, format_rate, format_seconds
     type=click.Choice(["auto", "always", "never"]),
     default="auto",
     show_default=True,
-    help="Whom the plain protocol serves; auto: loopback and private addresses.",
+    help="Whom plain serves; auto: private addresses.",
 )
 @click.option(
     "--plain-rate",
     metavar="RATE",
     type=QUANTITY,
-    default=PLAIN_RATE_BYTES_PER_S,
-    help="Bytes per second of a plain transfer.  [default: 10M]",
+    default=f"{PLAIN_RATE_BYTES_PER_S // 1_000_000}M",
+    show_default=True,
+    help="Bytes per second, each plain transfer.",
 )
 @click.option(
     "--max-clients",
+    metavar="N",
     type=click.IntRange(1),
     default=MAX_SESSIONS,
     show_default=True,
-    help="Transfers at once; more are told to come back.",
+    help="More are told to come back.",
 )
 @click.option(
-    "--max-rate", metavar="RATE", type=QUANTITY, default=0, help="Bytes per second of a transfer."
+    "--max-rate",
+    metavar="RATE",
+    type=QUANTITY,
+    default=0,
+    help="Bytes per second, each transfer, at most.",
 )
 @click.option("--hidden", is_flag=True, help="Serve names that begin with a dot, too.")
-@click.option(
-    "--insecure-public",
-    is_flag=True,
-    help="Answer addresses that are neither loopback nor private.",
-)
-@click.option(
-    "--timeout",
-    metavar="SECONDS",
-    type=SECONDS,
-    default=IDLE_TIMEOUT_S,
-    show_default=True,
-    help="Drop a transfer that made no progress for so long.",
-)
+@click.option("--insecure-public", is_flag=True, help="Answer public addresses, too.")
+@timeout_option("Drop who stands still for so long.")
 @json_option
 @click.pass_obj
-def command(
-    console: Console, directory: Path, as_json: bool, timeout: float, **options: Any
-) -> None:
-    """Serve the files below DIR, on one UDP port, until interrupted.
+def command(console: Console, /, directory: Path, as_json: bool, **options: Any) -> None:
+    """Serve the files below DIR on one UDP port, until interrupted.
 
-    \b
     Example: udpft serve ./files --host 0.0.0.0
     """
-
-    def on_served(served: Served) -> None:
-        _report(console, served, as_json=as_json)
-
-    with Server(directory, idle_timeout=timeout, on_served=on_served, **options) as server:
-
-        def stop(_signum: int, _frame: FrameType | None) -> None:
-            server.stop()
-
-        # As PID 1 in a container these two would be ignored without a handler.
-        signal.signal(signal.SIGTERM, stop)
-        signal.signal(signal.SIGINT, stop)
-        if as_json:
-            print_json("listening", host=server.host, port=server.port)
-        console.log(f"serving {directory} on {server.host}:{server.port}")
-        server.run()
-        console.log("stopped")
+    with verdict(as_json=as_json):
+        teller = _Teller(console, as_json)
+        with Server(directory, on_served=teller.tell, **options) as server, _until_signal(server):
+            if as_json:
+                print_json("start", host=server.host, port=server.port)
+            console.log(f"serving {directory} on {Address(server.host, server.port)}")
+            server.run()
+            console.log("stopped")
 
 
-def _report(console: Console, served: Served, *, as_json: bool) -> None:
-    """One line for each transfer."""
-    fields = {
-        "name": served.name,
-        "peer": served.peer,
-        "mode": served.mode,
-        "bytes": served.bytes,
-        "seconds": round(served.seconds, 6),
-        "resent_packets": served.resent_packets,
-        "error": str(served.error) if served.error else None,
-    }
-    if as_json:
-        print_json("served", **fields)
+@contextmanager
+def _until_signal(server: Server) -> Iterator[None]:
+    """Stop the server at SIGTERM and SIGINT, the second time at once.
+
+    As PID 1 in a container the two would be ignored without a handler.
+    """
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+
+    def restore() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    def stop(_signum: int, _frame: FrameType | None) -> None:
+        server.stop()
+        restore()
+
+    for number in before:
+        signal.signal(number, stop)
+    try:
+        yield
+    finally:
+        restore()
+
+
+class _Teller:
+    """Tells of each transfer that is over, in a line."""
+
+    def __init__(self, console: Console, as_json: bool) -> None:
+        self._console = console
+        self._as_json = as_json
+
+    def tell(self, served: Served) -> None:
+        """Write the line, or lines. A server whose output nobody takes goes on without."""
+        fields: dict[str, Any] = {
+            "name": served.name,
+            "peer": served.peer,
+            "mode": served.mode,
+            "bytes": served.bytes,
+            "bytes_sent": served.bytes_sent,
+            "seconds": round(served.seconds, 6),
+            "resent_packets": served.resent_packets,
+            "verified": served.verified,
+        }
+        if served.error:
+            fields |= {"message": str(served.error), "exit_code": int(served.error.exit_code)}
+        if self._as_json:
+            try:
+                print_json("error" if served.error else "done", **fields)
+            except (LocalWriteFailed, BrokenPipeError):
+                self._as_json = False
+        self._console.log(_in_words(served), **fields)
+
+
+def _in_words(served: Served) -> str:
     what = f"{served.peer} {served.mode} {served.name!r}"
     if served.error:
-        console.log(f"{what}: failed: {served.error}", **fields)
-        return
-    console.log(
-        f"{what}: {format_bytes(served.bytes)} in {format_seconds(served.seconds)}, "
-        f"{format_rate(served.rate_bytes_per_s)}, {served.resent_packets} packets resent",
-        **fields,
-    )
+        return f"{what}: failed: {served.error}"
+    size = format_bytes(served.bytes)
+    if served.bytes_sent < served.bytes:
+        size += f", {format_bytes(served.bytes_sent)} of it sent,"
+    taken = f"{size} in {format_seconds(served.seconds)}, {format_rate(served.rate_bytes_per_s)}"
+    if served.mode == "plain":
+        return f"{what}: {taken}, unverified"
+    unconfirmed = "" if served.verified else ", not confirmed: the client left without a word"
+    return f"{what}: {taken}, {served.resent_packets} packets resent{unconfirmed}"

@@ -1,0 +1,58 @@
+# udpft in a container. What `docker build -t udpft .` gives serves the folder mounted at /data:
+#
+#   docker run --rm -p 9000:9000/udp -v "$PWD:/data:ro" udpft
+#   docker run --rm --user "$(id -u):$(id -g)" -v "$PWD:/downloads" -w /downloads \
+#       udpft get NAME -s HOST
+#
+# Targets: `tool`, the above, and `test`, the checks. compose.yml uses both.
+
+FROM python:3.13-slim AS wheels
+ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore
+WORKDIR /src
+# What udpft depends on comes first: it changes less often than the source, so its layer is kept.
+COPY pyproject.toml ./
+RUN python -c "import tomllib; project = tomllib.load(open('pyproject.toml', 'rb'))['project']; \
+    print(*project['dependencies'], sep='\n')" > dependencies.txt \
+ && pip wheel --wheel-dir /wheels -r dependencies.txt
+COPY README.md LICENSE ./
+COPY udpft udpft
+RUN pip wheel --no-deps --wheel-dir /wheels .
+
+
+FROM python:3.13-slim AS tool
+ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore
+COPY --from=wheels /wheels /tmp/wheels
+# 1000 is the first ordinary user on most hosts, so that what is mounted is often that user's own.
+RUN pip install --no-index --find-links=/tmp/wheels udpft \
+ && rm -r /tmp/wheels \
+ && useradd --uid 1000 --create-home udpft \
+ && mkdir /data
+# Every address of the container, because loopback is not reached from outside; and each line at
+# once, because a log is read while it grows.
+ENV UDPFT_HOST=0.0.0.0 PYTHONUNBUFFERED=1
+USER udpft
+EXPOSE 9000/udp
+HEALTHCHECK --interval=30s --timeout=5s --start-period=10s \
+    CMD udpft -q ping -s "127.0.0.1:${UDPFT_PORT:-9000}" --connect-timeout 3 || exit 1
+ENTRYPOINT ["udpft"]
+CMD ["serve", "/data"]
+
+
+FROM tool AS test
+USER root
+WORKDIR /src
+COPY pyproject.toml ./
+RUN python -c "import tomllib; project = tomllib.load(open('pyproject.toml', 'rb'))['project']; \
+    print(*project['optional-dependencies']['test'], sep='\n')" > /tmp/test.txt \
+ && pip install -r /tmp/test.txt
+# Owned by the user that runs the checks, whose caches are written beside the source.
+COPY --chown=udpft . .
+RUN pip install --no-deps --editable . && chown udpft .
+USER udpft
+HEALTHCHECK NONE
+ENTRYPOINT []
+CMD [".ci/check"]
+
+
+# The last stage is what a build without --target gives.
+FROM tool

@@ -1,0 +1,45 @@
+# The commands of this repository. They need make and Python 3.11 or newer, and install what else
+# they use into .venv.
+
+PYTHON ?= python3
+VENV := .venv
+PIP := $(VENV)/bin/python -m pip --disable-pip-version-check --quiet
+IN_VENV := PATH="$(CURDIR)/$(VENV)/bin:$$PATH"
+
+.PHONY: help demo test containers clean
+.DELETE_ON_ERROR:
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: $(VENV)/tool.stamp ## Serve a folder over loopback, fetch 256 MiB reliably and a little in plain
+	@$(IN_VENV) sh bench/demo.sh
+
+test: $(VENV)/test.stamp ## Run all checks that need no Docker: ruff, mypy and pytest
+	@$(IN_VENV) .ci/check -m 'not container'
+
+containers: $(VENV)/test.stamp ## Run the tests that need a Docker engine
+	$(IN_VENV) pytest tests/containers -rs --durations 5
+
+clean: ## Remove what these commands made
+	rm -rf $(VENV) dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks .coverage
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# A stamp says that all is installed that pyproject.toml asked for when the stamp was made. The
+# source is used in place: changing it needs no new installation.
+$(VENV)/tool.stamp: pyproject.toml | $(VENV)/pyvenv.cfg
+	$(PIP) install --editable .
+	@touch $@
+
+$(VENV)/test.stamp: pyproject.toml | $(VENV)/pyvenv.cfg
+	$(PIP) install --editable '.[test]'
+	@touch $(VENV)/tool.stamp $@
+
+$(VENV)/pyvenv.cfg:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo 'udpft needs Python 3.11 or newer; say where it is: make PYTHON=python3.13' >&2; \
+	  exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+	  echo '$(PYTHON) makes no virtual environments; on Debian: apt install python3-venv' >&2; \
+	  exit 1; }
+	$(PYTHON) -m venv $(VENV)

@@ -1,0 +1,252 @@
+"""The controller: finds the path's rate, tells its loss from a full queue's, and never stops."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from math import inf, isfinite
+from random import Random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.simnet import Shape, SimNet, random_bytes
+from udpft.protocol.congestion import MAX_BASELINE, MIN_RATE, CongestionController, Phase
+from udpft.protocol.params import (
+    INITIAL_WINDOW_PACKETS,
+    MIN_WINDOW_PACKETS,
+    PERSISTENT_CONGESTION_PTOS,
+)
+
+
+@dataclass
+class Path:
+    """A bottleneck with a queue that loses nothing of its own but a share at random.
+
+    One round trip at a time: the controller's window, at its pace, is sent and acknowledged in
+    a few acknowledgements.
+    """
+
+    packets_per_s: float
+    rtt_s: float
+    loss: float = 0.0
+    now: float = 0.0
+    delivered: int = 0
+    random: Random = field(default_factory=lambda: Random(3))
+
+    def round_trip(self, controller: CongestionController) -> None:
+        epoch, sent_at_delivered = controller.epoch, self.delivered
+        paced = controller.pacing_rate * self.rtt_s
+        n_sent = max(1, int(min(controller.window, paced)))
+        n_acked = n_sent
+        if self.loss:
+            n_acked = sum(self.random.random() >= self.loss for _ in range(n_sent))
+        # What is sent faster than the bottleneck waits there.
+        round_s = max(self.rtt_s, n_sent / self.packets_per_s)
+        for share in range(1, 5):
+            self.now += round_s / 4
+            acked = n_acked * share // 4 - n_acked * (share - 1) // 4
+            self.delivered += acked
+            lost = n_sent - n_acked if share == 4 else 0
+            controller.on_tally({epoch: [acked, lost]})
+            controller.on_ack(
+                self.now,
+                rtt_s=round_s,
+                delivery_rate=n_acked / round_s,
+                sent_at_delivered=sent_at_delivered,
+                delivered=self.delivered,
+                in_flight=n_sent - n_acked * share // 4,
+            )
+
+
+def settled(path: Path, *, rounds: int = 200) -> CongestionController:
+    controller = CongestionController(Random(1))
+    for _ in range(rounds):
+        path.round_trip(controller)
+    return controller
+
+
+# -------------------------------------------------------------------------- before any estimate
+
+
+def test_it_begins_with_the_initial_window_and_no_pace() -> None:
+    controller = CongestionController(Random(1))
+    assert controller.phase is Phase.STARTUP
+    assert controller.window == controller.burst_packets == INITIAL_WINDOW_PACKETS
+    assert controller.pacing_rate == inf
+    assert controller.baseline_loss == 0.0
+
+
+# ------------------------------------------------------------------------------------ the model
+
+
+@pytest.mark.parametrize("packets_per_s", [500.0, 10_000.0, 200_000.0])
+@pytest.mark.parametrize("rtt_s", [0.001, 0.050, 0.5])
+def test_it_finds_the_bandwidth_of_a_path(packets_per_s: float, rtt_s: float) -> None:
+    controller = settled(Path(packets_per_s, rtt_s))
+    assert controller.bandwidth == pytest.approx(packets_per_s, rel=0.3)
+    # Never much more in flight than the path and a queue as long as the path hold.
+    product = packets_per_s * rtt_s
+    assert controller.window <= max(20, 3 * product + 4 * controller.burst_packets)
+    assert controller.phase is not Phase.STARTUP
+
+
+def test_startup_takes_a_few_round_trips_to_a_thousand_times_the_first_window() -> None:
+    path = Path(packets_per_s=1e6, rtt_s=0.010)
+    controller = CongestionController(Random(1))
+    rounds = 0
+    while controller.bandwidth < 500_000:
+        path.round_trip(controller)
+        rounds += 1
+    assert rounds <= 14
+
+
+@pytest.mark.parametrize("loss", [0.02, 0.1, 0.25])
+def test_loss_that_slowing_down_does_not_cure_becomes_the_baseline(loss: float) -> None:
+    controller = settled(Path(10_000.0, 0.020, loss=loss))
+    assert controller.baseline_loss == pytest.approx(loss, abs=0.05)
+    assert controller.bandwidth >= 0.7 * 10_000 * (1 - loss)
+
+
+def test_a_path_without_loss_has_none_for_a_baseline() -> None:
+    assert settled(Path(10_000.0, 0.020)).baseline_loss == 0.0
+
+
+def test_it_probes_for_more_and_finds_it() -> None:
+    path = Path(5_000.0, 0.020)
+    controller = settled(path)
+    path.packets_per_s = 20_000.0
+    for _ in range(400):
+        path.round_trip(controller)
+    assert controller.bandwidth >= 15_000
+
+
+def test_it_follows_a_path_that_becomes_slower() -> None:
+    path = Path(20_000.0, 0.020)
+    controller = settled(path)
+    path.packets_per_s = 2_000.0
+    for _ in range(300):
+        path.round_trip(controller)
+    assert controller.bandwidth <= 4_000
+
+
+def test_a_round_trip_that_became_longer_is_measured_anew() -> None:
+    path = Path(10_000.0, 0.020)
+    controller = settled(path)
+    assert controller.min_rtt_s == pytest.approx(0.020, rel=0.1)
+    path.rtt_s = 0.040
+    began, seen = path.now, set()
+    while path.now < began + 15.0:
+        path.round_trip(controller)
+        seen.add(controller.phase)
+    assert seen >= {Phase.CRUISE, Phase.PROBE_UP, Phase.PROBE_DOWN, Phase.PROBE_RTT}
+    assert controller.min_rtt_s == pytest.approx(0.040, rel=0.1)
+
+
+def test_a_dead_path_is_begun_again_slowly() -> None:
+    controller = settled(Path(10_000.0, 0.020))
+    epoch = controller.epoch
+    controller.on_persistent_congestion()
+    assert controller.phase is Phase.STARTUP
+    assert controller.window == INITIAL_WINDOW_PACKETS
+    assert controller.bandwidth == 0.0
+    # What was sent before the silence is no news of the path.
+    controller.on_tally({epoch: [5, 5]})
+    assert controller.window == INITIAL_WINDOW_PACKETS
+    assert PERSISTENT_CONGESTION_PTOS >= 2
+
+
+# ------------------------------------------------------------------------- whatever it is told
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.floats(0.000_1, 2.0),  # seconds since the last one
+            st.floats(0.000_1, 2.0),  # round trip
+            st.floats(0.0, 1e6),  # delivery rate
+            st.integers(0, 500),  # acked
+            st.integers(0, 500),  # lost
+            st.integers(0, 1_000),  # in flight
+            st.booleans(),  # a dead path, now
+        ),
+        max_size=120,
+    )
+)
+def test_it_never_stops_whatever_it_is_told(
+    acks: list[tuple[float, float, float, int, int, int, bool]],
+) -> None:
+    controller, now, delivered = CongestionController(Random(1)), 0.0, 0
+    for elapsed_s, rtt_s, delivery_rate, acked, lost, in_flight, dead in acks:
+        now += elapsed_s
+        before, delivered = delivered, delivered + acked
+        if acked + lost:
+            controller.on_tally({controller.epoch: [acked, lost]})
+        controller.on_ack(
+            now,
+            rtt_s=rtt_s,
+            delivery_rate=delivery_rate,
+            sent_at_delivered=before,
+            delivered=delivered,
+            in_flight=in_flight,
+        )
+        if dead:
+            controller.on_persistent_congestion()
+        assert controller.window >= MIN_WINDOW_PACKETS
+        assert controller.burst_packets >= 2
+        assert controller.pacing_rate >= MIN_RATE
+        assert 0.0 <= controller.baseline_loss <= MAX_BASELINE
+        assert isfinite(controller.bandwidth_delay_product)
+        assert controller.bandwidth <= max([0.0, *(ack[2] for ack in acks)])
+
+
+# ---------------------------------------------------------------- on the simulated network
+
+
+RATE = 5e6
+CONTENT = random_bytes(5 * 2**20)
+
+
+def share_of_the_path(down: Shape, *, seed: int = 1) -> float:
+    """How much of a path's rate one transfer used, in virtual time."""
+    net = SimNet({"file": CONTENT}, seed=seed, down=down)
+    client = net.get("file")
+    net.run()
+    assert client.content == CONTENT
+    possible = down.rate_bytes_per_s * (1 - down.loss)
+    return len(CONTENT) / client.ended_at / possible
+
+
+@pytest.mark.parametrize("loss", [0.0, 0.01, 0.05, 0.1])
+@pytest.mark.parametrize("seed", [1, 2])
+def test_random_loss_does_not_make_it_slow(loss: float, seed: int) -> None:
+    path = Shape(rate_bytes_per_s=RATE, queue_bytes=200_000, loss=loss)
+    assert share_of_the_path(path, seed=seed) >= 0.7
+
+
+def test_a_shallow_queue_does_not_make_it_slow_nor_wasteful() -> None:
+    shallow = Shape(rate_bytes_per_s=RATE, queue_bytes=30_000)
+    net = SimNet({"file": CONTENT}, seed=1, down=shallow)
+    client = net.get("file")
+    net.run()
+    assert len(CONTENT) / client.ended_at >= 0.6 * RATE
+    assert net.down.overflowed <= 0.15 * len(net.down.sent)
+
+
+def test_a_deep_queue_is_not_filled() -> None:
+    net = SimNet({"file": CONTENT}, seed=1, down=Shape(rate_bytes_per_s=RATE))
+    client = net.get("file")
+    net.run()
+    assert client.content == CONTENT
+    assert net.down.longest_wait_s <= 0.1
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_two_transfers_share_a_path(seed: int) -> None:
+    path = Shape(rate_bytes_per_s=RATE, queue_bytes=100_000)
+    net = SimNet({"file": CONTENT[: 3 * 2**20]}, seed=seed, down=path)
+    clients = [net.get("file") for _ in range(2)]
+    net.run()
+    ends = sorted(client.ended_at for client in clients)
+    assert ends[1] <= 2 * ends[0]
+    assert 2 * len(clients[0].content) / ends[1] >= 0.6 * RATE

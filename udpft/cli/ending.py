@@ -1,0 +1,54 @@
+"""How a command ends: its exit code, and its verdict in JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import click
+
+from udpft.cli.console import print_json
+from udpft.errors import ExitCode, UdpftError
+
+
+class Terminated(BaseException):
+    """SIGTERM arrived, as an exception, so that ``finally`` clauses run."""
+
+
+def exit_code_of(ending: BaseException) -> int:
+    """The documented exit code of a command that ends with this exception."""
+    if isinstance(ending, UdpftError):
+        return ending.exit_code
+    if isinstance(ending, click.exceptions.Exit):
+        return ending.exit_code
+    if isinstance(ending, click.ClickException):
+        return ExitCode.USAGE
+    if isinstance(ending, (KeyboardInterrupt, click.exceptions.Abort)):
+        return ExitCode.INTERRUPTED
+    if isinstance(ending, Terminated):
+        return ExitCode.TERMINATED
+    if isinstance(ending, BrokenPipeError):
+        return ExitCode.DONE  # the reader of our output went away, as `head` does
+    return ExitCode.BUG
+
+
+@contextmanager
+def verdict(*, as_json: bool, **fields: Any) -> Iterator[None]:
+    """See that a command's last ``--json`` line is its summary, however it ends.
+
+    Args:
+        as_json: whether there are such lines at all.
+        fields: more to say there; containers may be filled meanwhile.
+    """
+    code: int = ExitCode.DONE
+    try:
+        yield
+    except BaseException as ending:
+        code = exit_code_of(ending)
+        if as_json and isinstance(ending, UdpftError):
+            print_json("error", message=str(ending), hint=ending.hint, exit_code=int(code))
+        raise
+    finally:
+        if as_json:
+            print_json("summary", ok=code == ExitCode.DONE, exit_code=int(code), **fields)

@@ -1,0 +1,34 @@
+"""What a server tells of each transfer that is over."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from udpft.errors import UdpftError
+
+
+@dataclass(frozen=True)
+class Served:
+    """One transfer, over.
+
+    ``bytes``: the file's size; ``bytes_sent``: what left for it, headers and repeats included,
+    and less than that where the client had some of it. ``error`` is None where it ended well.
+    ``verified``: the client has said that it has the file and that the digests agree; never so
+    in plain.
+    """
+
+    name: str
+    peer: str
+    mode: Literal["reliable", "plain"]
+    bytes: int
+    bytes_sent: int
+    seconds: float
+    resent_packets: int
+    verified: bool
+    error: UdpftError | None
+
+    @property
+    def rate_bytes_per_s(self) -> float:
+        """Bytes of the file, as far as they were sent, per second."""
+        return min(self.bytes, self.bytes_sent) / self.seconds if self.seconds > 0 else 0.0

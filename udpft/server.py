@@ -227,14 +227,14 @@ class Server:
             if self._stopping and drain_until == inf:
                 drain_until = now + DRAIN_S
                 self._listener.draining = True
+            more = self._transmit(now)
+            self._report_ended()
             if self._stopping and (now >= drain_until or not (self._listener or self._plains)):
                 self._say_goodbye(now)
                 return
-            more = self._transmit(now)
             if not self._receive() and not more:
                 self._wait(min(self._next_timeout(), drain_until))
             self._listener.handle_timeout(clock())
-            self._report_ended()
 
     def _wait(self, until: float) -> None:
         """Wait for a datagram, for room in the send buffer where it was full, or for a moment."""

@@ -16,7 +16,7 @@ def drive(
     endpoint: Endpoint,
     sock: UdpSocket,
     on_event: Callable[[Event], bool],
-    on_turn: Callable[[float], None] = lambda now: None,
+    on_turn: Callable[[float], None] | None = None,
 ) -> None:
     """Run an endpoint until ``on_event`` returns True for one of its events.
 
@@ -39,7 +39,8 @@ def drive(
                 flush(endpoint, sock, now)
                 return
             flush(endpoint, sock, now)
-        on_turn(now)
+        if on_turn:
+            on_turn(now)
         received = sock.receive()
         if received is None:
             deadline = endpoint.next_timeout()

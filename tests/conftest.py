@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,8 +10,9 @@ import pytest
 from hypothesis import settings
 
 import udpft
-from tests.samples import SIZES, sample
-from udpft.api import RunningServer
+from tests.samples import PATIENCE_S, SIZES, sample
+from udpft.api import RunningServer, connect
+from udpft.client import Client
 
 # Derandomized, so that a run fails or passes by the code alone; without a deadline, so that a
 # busy machine fails nothing.
@@ -33,3 +35,26 @@ def server(samples: Path) -> Iterator[RunningServer]:
     """A server of the samples, in a thread."""
     with udpft.serve(samples, port=0) as running:
         yield running
+
+
+@pytest.fixture
+def client(server: RunningServer) -> Iterator[Client]:
+    with connect(server.address) as connected:
+        yield connected
+
+
+@pytest.fixture
+def stranger() -> Iterator[socket.socket]:
+    """A socket on loopback that is no server."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.bind(("127.0.0.1", 0))
+        sock.settimeout(PATIENCE_S)
+        yield sock
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder, the working directory, that nobody may enter too: by relative paths."""
+    tmp_path.chmod(0o755)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path

@@ -178,7 +178,8 @@ def test_no_module_is_a_drawer_for_everything(module: Path) -> None:
 def test_nothing_is_called_get_something(module: Path) -> None:
     tree = tree_of(module)
     classes = [node for node in tree.body if isinstance(node, ast.ClassDef) and not node.bases]
-    for owner in (tree, *classes):  # what overrides a library's method has the library's name
+    owners: list[ast.Module | ast.ClassDef] = [tree, *classes]
+    for owner in owners:  # what overrides a library's method has the library's name
         for node in owner.body:
             if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
                 assert not node.name.startswith("get_"), f"{module.name}: {node.name}"

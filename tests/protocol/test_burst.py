@@ -134,7 +134,7 @@ def test_a_burst_is_read_as_it_was_written(written: Written) -> None:
 @given(bursts())
 def test_it_reads_the_same_datagram_by_datagram(written: Written) -> None:
     reader = BurstReader(ID, written.chunk_size)
-    contents = {}
+    contents: dict[tuple[int, int], bytes] = {}
     for datagram in written.datagrams:
         contents |= contents_of(read([datagram], written.chunk_size, reader=reader))
     assert contents == written.contents

@@ -170,7 +170,7 @@ def test_a_source_that_became_shorter_fails_it() -> None:
 class UnreadableSource(MemorySource):
     """A file on a broken disk."""
 
-    def readv(self, slots: object, offset: int, /) -> int:  # type: ignore[override]
+    def readv(self, slots: object, offset: int, /) -> int:
         raise LocalReadFailed(f"cannot read {slots} at {offset}")
 
 

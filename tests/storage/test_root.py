@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import resource
 import threading
 from collections.abc import Iterator
@@ -319,7 +320,7 @@ def test_running_out_of_descriptors_is_no_missing_file(root: Root) -> None:
         ("file", "file is not a folder", "serve the folder"),
         ("closed", "cannot serve closed: Permission denied", "chmod u+rx"),
         ("unsearchable", "cannot serve unsearchable: Permission denied", "chmod u+rx"),
-        ("nul\0", "cannot serve nul\0: embedded null byte", ""),
+        ("nul\0", "cannot serve nul\0: .*embedded null .*", ""),
     ],
 )
 @pytest.mark.usefixtures("confined")
@@ -332,7 +333,7 @@ def test_what_is_no_readable_folder_is_not_served(
     (here / "unsearchable").chmod(0o444)
     with unprivileged(), pytest.raises(LocalReadFailed) as caught:
         Root(name)
-    assert str(caught.value) == message
+    assert re.fullmatch(message, str(caught.value))
     assert hint in caught.value.hint
     assert caught.value.exit_code == ExitCode.READ_FAILED
 

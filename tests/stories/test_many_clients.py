@@ -113,9 +113,9 @@ def test_a_client_that_vanishes_does_not_hold_up_the_others() -> None:
 @pytest.mark.parametrize("limit", [300_000, 2_000_000, 10_000_000])
 def test_a_rate_limit_is_kept_within_five_per_cent(limit: int, limited_by: str) -> None:
     content = random_bytes(2 * limit)
-    options = {"max_rate_bytes_per_s": limit} if limited_by == "server" else {}
-    net = SimNet({"file": content}, **options)
-    client = net.get("file", max_rate_bytes_per_s=limit if limited_by == "client" else 0)
+    of_server, of_client = (limit, 0) if limited_by == "server" else (0, limit)
+    net = SimNet({"file": content}, max_rate_bytes_per_s=of_server)
+    client = net.get("file", max_rate_bytes_per_s=of_client)
     net.run_to(0.5)
     before = net.down.sent_bytes
     net.run_to(1.5)

@@ -130,7 +130,7 @@ class Sender:
         self._history = SentHistory()
         self._pacer = Pacer()
         self._receive_room = receive_room
-        self._receiver_drops = 0
+        self._receiver_drops: int | None = None  # its socket may be older than this transfer
         self._room_share = _ROOM_SHARE
         self._delivered = 0
         self._delivered_at = self._first_sent_at = now
@@ -207,8 +207,8 @@ class Sender:
     def _note_room(self, ack: Ack) -> None:
         """Believe the receiver's room, less so after each time that its buffer overflowed."""
         self._receive_room = ack.room
-        if ack.drops != self._receiver_drops:
-            self._receiver_drops = ack.drops
+        known, self._receiver_drops = self._receiver_drops, ack.drops
+        if known is not None and ack.drops != known:
             self._room_share = max(0.1, self._room_share * 0.7)
         else:
             self._room_share += (_ROOM_SHARE - self._room_share) / 1000
@@ -434,10 +434,17 @@ class Sender:
         return inf
 
     def _probe(self, now: float) -> None:
+        """Say something that a living peer must answer."""
         self._ptos += 1
         self._last_sent_at = now
         self.repeat_prelude()
-        if self._history.packets_in_flight:
+        self._say_fin()
+        if self._peer_has_all:
+            self._fin_attempts += 1
+            if self._fin_attempts > FIN_ATTEMPTS:
+                # It has every chunk and the digest, and went away without a word.
+                self._end(Completed(self._own_fin.digest, confirmed=False))
+        elif self._history.packets_in_flight:
             self._probes = _PROBE_PACKETS
             if not self._resend and self._next_chunk == self._chunk_count:
                 for start, stop in self._history.give_up_oldest(_PROBE_PACKETS):
@@ -445,13 +452,6 @@ class Sender:
             if self._ptos == PERSISTENT_CONGESTION_PTOS:
                 self.congestion.on_persistent_congestion()
                 self._decide_limits()
-        elif self._fin:
-            self._fin_attempts += 1
-            if self._peer_has_all and self._fin_attempts > FIN_ATTEMPTS:
-                # It has every chunk and the digest, and went away without a word.
-                self._end(Completed(self._own_fin.digest, confirmed=False))
-                return
-        self._say_fin()
 
     def next_timeout(self) -> float | None:
         """When something is due: a loss, a probe, the next paced burst, the end of patience."""

@@ -1,0 +1,57 @@
+"""Loopback's inhabitants: strangers, closed ports, and transfers that do not go on."""
+
+from __future__ import annotations
+
+import secrets
+import socket
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+from tests.samples import PATIENCE_S
+from udpft.api import RunningServer
+from udpft.net.address import Address
+from udpft.net.driver import clock
+from udpft.protocol.handshake import Initiator
+from udpft.protocol.packets import ErrorCode, Hello, Refusal, encode_error
+
+
+def address_of(sock: socket.socket) -> str:
+    return str(Address.of(sock.getsockname()))
+
+
+def closed_port() -> str:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.bind(("127.0.0.1", 0))
+        return address_of(sock)
+
+
+@contextmanager
+def meanwhile(work: Callable[[], object]) -> Iterator[None]:
+    """Do some work in a thread, and see at the end that it was done."""
+    with ThreadPoolExecutor(1) as pool:
+        done = pool.submit(work)
+        yield
+        done.result(PATIENCE_S)
+
+
+class HeldTransfer:
+    """A transfer that was let in and does not go on, by hand."""
+
+    def __init__(self, server: RunningServer, name: str) -> None:
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._socket.connect((server.host, server.port))
+        self._socket.settimeout(PATIENCE_S)
+        hello = Hello(secrets.randbits(64), secrets.randbits(32), name.encode(), 2048, 4096)
+        initiator = Initiator(hello, now=clock())
+        while not initiator.introduction:
+            while datagram := initiator.poll(clock()):
+                self._socket.send(datagram)
+            initiator.handle(memoryview(self._socket.recv(65_536)), clock())
+        self._accept = initiator.introduction.accept
+
+    def end(self) -> None:
+        """Cancel it."""
+        refusal = Refusal(self._accept.nonce, ErrorCode.CANCELLED, "enough")
+        self._socket.send(encode_error(refusal, self._accept.connection_id))
+        self._socket.close()

@@ -95,6 +95,7 @@ def test_a_file_that_cannot_be_read_cannot_be_compared(client: Client, here: Pat
     (here / "out").chmod(0)
     with unprivileged(), pytest.raises(DestinationExists, match="cannot be read to compare it"):
         client.fetch("1", Path("out"))
+    (here / "out").chmod(0o600)
     assert (here / "out").read_bytes() == b"secret"
 
 

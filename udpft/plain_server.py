@@ -1,7 +1,8 @@
 """The server's side of plain transfers: a socket for each, on the server's own port.
 
 Such a sibling is connected to its client, so that a client that closes its port, or never asked,
-stops it after one datagram; and a client that asks again while it is served is not heard.
+stops it after one datagram. What its client sends meanwhile comes to the sibling and is ignored;
+what it sends after the last datagram is a new request.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ class PlainTransfers:
         open_source: opens a file by its name, a client's word and so untrusted; raises an
             `UdpftError` where it cannot.
         rate_bytes_per_s: of each transfer; nothing else keeps a client's buffer from overflowing.
-        on_stray: called with what a sibling received before it was connected.
+        on_stray: called with what a sibling received and is not its own.
         on_ended: called with each transfer that is over.
     """
 
@@ -105,9 +106,9 @@ class PlainTransfers:
             finally:
                 self._main.share_port(False)
             sibling = UdpSocket(sock, offload=False, fragment=True)
-            while stray := sibling.receive():
+            for data, stray in _take_all(sibling):
                 if stray.address != address:
-                    self._on_stray(sibling.buffer, stray)
+                    self._on_stray(data, stray)
         except BaseException:
             sock.close()
             raise
@@ -119,6 +120,8 @@ class PlainTransfers:
             error: UdpftError | None = None
             try:
                 while (chunk := transfer.sender.poll(now)) is not None:
+                    if transfer.sender.done:
+                        _take_all(transfer.socket)  # and ignore it
                     # Where the send buffer is full the chunk is lost, as on the wire.
                     transfer.socket.send(Transmit(chunk, max(1, len(chunk))))
                 if not transfer.sender.done:
@@ -142,6 +145,7 @@ class PlainTransfers:
 
     def _end(self, transfer: _Transfer, error: UdpftError | None, now: float) -> None:
         del self._transfers[transfer.address]
+        requests = [] if error else _take_all(transfer.socket)
         transfer.socket.close()
         transfer.source.close()
         self._on_ended(
@@ -157,3 +161,13 @@ class PlainTransfers:
                 error=error,
             )
         )
+        for data, received in requests:
+            self._on_stray(data, received)
+
+
+def _take_all(sibling: UdpSocket) -> list[tuple[bytearray, Received]]:
+    """Empty a socket's receive queue."""
+    taken = []
+    while received := sibling.receive():
+        taken.append((sibling.buffer[: received.length], received))
+    return taken

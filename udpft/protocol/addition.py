@@ -83,6 +83,7 @@ class Sum(NamedTuple):
 
     @property
     def total(self) -> int:
+        """What the two integers add up to."""
         return self.client.number + self.server.number
 
     def __str__(self) -> str:

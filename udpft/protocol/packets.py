@@ -209,6 +209,7 @@ def decode_hello_untrusted(packet: Packet) -> Hello:
         raise MalformedPacket("HELLO too short")
     nonce, cookie, connection_id, version, role, _ = _HELLO.unpack_from(body)
     numbers = {_FIELD_CHUNK_SIZE: 0, _FIELD_RECEIVE_ROOM: 0, _FIELD_MAX_RATE: 0}
+    seen: set[int] = set()
     name: bytes | None = None
     have: tuple[tuple[int, int], ...] = ()
     at = _HELLO.size
@@ -219,6 +220,9 @@ def decode_hello_untrusted(packet: Packet) -> Hello:
         value = body[at + _FIELD.size : at + _FIELD.size + length]
         if len(value) != length:
             raise MalformedPacket("HELLO field over the end")
+        if tag in seen:
+            raise MalformedPacket("HELLO field given twice")
+        seen.add(tag)
         if tag == _FIELD_NAME:
             name = bytes(value)
         elif tag == _FIELD_HAVE:

@@ -97,6 +97,7 @@ class Receiver:
         self._events: deque[Event] = deque()
         self._control: deque[bytes] = deque()
         self._ended = False
+        self._paused = False
 
         self._packets = RangeSet()
         self._reported = deque([0] * ACK_REPEATS, maxlen=ACK_REPEATS)
@@ -127,7 +128,11 @@ class Receiver:
         return self._hashed_chunks > self._last_chunk
 
     def note_present(self, first_chunk: int, hashes: bytes) -> None:
-        """Count chunks as here that the file holds already, and that the HELLO said it has."""
+        """Count chunks as here that the file holds already, and that the HELLO said it has.
+
+        Reading them may have taken its time, so patience begins with the next turn.
+        """
+        self._paused = True
         self._present_chunks += self._chunks.add(
             first_chunk, first_chunk + len(hashes) // HASH_SIZE
         )
@@ -245,6 +250,9 @@ class Receiver:
 
     def poll_transmit(self, now: float) -> Transmit | None:
         """The next datagram: control packets, then an acknowledgement where one is due."""
+        if self._paused:
+            self._paused = False
+            self._last_progress_at = now
         if self._control:
             datagram = self._control.popleft()
         elif now >= self._ack_at and not self._ended:
@@ -277,7 +285,9 @@ class Receiver:
 
     def handle_timeout(self, now: float) -> None:
         """Give the transfer up where nothing new came for too long."""
-        if not self._ended and now >= self._last_progress_at + self._idle_timeout_s:
+        if self._ended or self._paused:
+            return
+        if now >= self._last_progress_at + self._idle_timeout_s:
             stalled = TimedOut(
                 f"nothing came from the server for {self._idle_timeout_s:g} s",
                 hint="see whether the server still runs; --timeout sets how long to wait",

@@ -20,10 +20,8 @@ from collections import deque
 from math import inf
 from random import Random
 
-from xxhash import xxh3_128
-
 from udpft.errors import PartialTransfer, SourceChanged, TimedOut, UdpftError
-from udpft.protocol.burst import ACK_REQUEST, BurstWriter, chunk_hashes, data_common
+from udpft.protocol.burst import ACK_REQUEST, BurstWriter, data_common
 from udpft.protocol.congestion import CongestionController
 from udpft.protocol.endpoint import ChunkSource, Completed, Event, Failed, Transmit
 from udpft.protocol.loss import SentBurst, SentHistory, Verdicts
@@ -55,11 +53,12 @@ from udpft.protocol.params import (
 )
 from udpft.protocol.ranges import RangeSet
 from udpft.protocol.rtt import RttEstimator
+from udpft.protocol.supply import Chunks, ChunkSupply
 
 _MIN_FLOW_WINDOW = 2
 _ROOM_SHARE = 0.85  # of the receiver's room: its report is old, and the pipe's content a guess
 _PROBE_PACKETS = 2
-_SKIPPED_BURSTS_A_TURN = 16
+_PASSED_BURSTS_A_TURN = 16
 _FORGET_AFTER_PTOS = 3
 
 
@@ -102,10 +101,9 @@ class Sender:
         self._connection_id = connection_id
         self._own_connection_id = own_connection_id
         self._nonce = nonce
-        self._source = source
         self._size = size
         self._writer = writer
-        self._chunk_count = size // writer.chunk_size + 1
+        self._supply = ChunkSupply(source, size, writer, have)
         self._common = data_common(connection_id)
         self._common_ack = data_common(connection_id, ACK_REQUEST)
         self._max_packets_per_s = max_rate_bytes_per_s / writer.packet_size or inf
@@ -115,12 +113,8 @@ class Sender:
         self._events: deque[Event] = deque()
         self._ended = False
 
-        self._have = have or RangeSet()
-        self._next_chunk = 0
         self._next_packet = 0
         self._shut = False
-        self._resend = RangeSet()
-        self._digest = xxh3_128()
         self._fin: bytes | None = None
         self._fin_attempts = 0
         self._peer_has_all = False
@@ -136,7 +130,6 @@ class Sender:
         self._delivered_at = self._first_sent_at = now
         self._last_sent_at = now
         self._last_progress_at = now
-        self._first_missing = 0
         self._loss_at: float | None = None
         self._ptos = 0
         self._probes = 0
@@ -173,7 +166,7 @@ class Sender:
                 self._end(Failed(refusal.as_error()))
 
     def _handle_ack(self, ack: Ack, now: float) -> None:
-        if ack.ranges[0][1] > self._next_packet or ack.first_missing > self._chunk_count:
+        if ack.ranges[0][1] > self._next_packet or ack.first_missing > self._supply.chunk_count:
             # Packets acknowledged that were never sent: optimistic acks, RFC 9000, 21.4.
             violation = PartialTransfer("the receiver acknowledged what was never sent")
             self.abort(violation, ErrorCode.VIOLATION)
@@ -188,19 +181,16 @@ class Sender:
             self._ptos = self._probes = 0
             self._delivered += verdicts.acked
         for start, stop in verdicts.late_chunks:
-            self._resend.remove(start, stop)
+            self._supply.note_arrived(start, stop)
         self._note_room(ack)
-        if ack.first_missing > self._first_missing:
-            self._first_missing = ack.first_missing
-            if self._resend:
-                self._resend.remove(0, ack.first_missing)
+        self._supply.note_first_missing(ack.first_missing)
         if verdicts.acked:
             self._last_progress_at = now
         self._judge(now, verdicts)
         if newest is not None:
             self._inform_controller(now, newest, verdicts)
         history.forget(now - _FORGET_AFTER_PTOS * self.rtt.pto_s)
-        if ack.first_missing == self._chunk_count and not self._peer_has_all:
+        if ack.first_missing == self._supply.chunk_count and not self._peer_has_all:
             self._peer_has_all = True
             self._say_fin()
 
@@ -217,7 +207,7 @@ class Sender:
         delay = self.rtt.loss_delay_s(self._history.time_threshold)
         self._loss_at = self._history.judge(now, delay, verdicts)
         for start, stop in verdicts.lost_chunks:
-            self._resend.add(max(start, self._first_missing), stop)
+            self._supply.note_lost(start, stop)
 
     def _inform_controller(self, now: float, newest: SentBurst, verdicts: Verdicts) -> None:
         """Give the controller its sample (draft-ietf-ccwg-bbr, 4.1)."""
@@ -251,13 +241,12 @@ class Sender:
         allowed = self._probes or (self._window_room() if now >= self._pacer.ready_at else 0)
         if not allowed:
             return None
-        chunks = self._choose_chunks(allowed)
-        if not chunks:
-            return None
         try:
-            if self._have and chunks[0] == self._next_chunk and chunks[0] in self._have:
-                return self._skip(chunks[0], now)
-            return self._send_chunks(chunks, now)
+            if self._supply.holds_next:
+                self._pass_over(now)
+                return self.poll_transmit(now) if self._control else None
+            chunks = self._supply.take(allowed)
+            return self._send_chunks(chunks, now) if chunks else None
         except UdpftError as error:
             changed = isinstance(error, SourceChanged)
             self.abort(error, ErrorCode.CHANGED if changed else ErrorCode.READ_FAILED)
@@ -283,7 +272,7 @@ class Sender:
         room, burst = self._window - in_flight, self._burst
         if room >= burst and not self._shut:
             return burst
-        if room <= 0 or (room < in_flight and self._next_chunk < self._chunk_count):
+        if room <= 0 or (room < in_flight and not self._supply.first_pass_over):
             # A window that opens by a few packets at a time would make every burst a small one;
             # and on a fast path each ACK would draw one burst, and each burst one ACK.
             self._shut = burst >= self._writer.send_capacity
@@ -291,56 +280,24 @@ class Sender:
         self._shut = False
         return min(room, burst)
 
-    def _choose_chunks(self, limit: int) -> range | list[int]:
-        """The chunks of the next burst: a range where they are consecutive."""
-        if not self._resend:
-            start = self._next_chunk
-            stop = min(start + limit, self._chunk_count)
-            if self._have and start < stop and start not in self._have:
-                stop = self._have.holes(start, stop)[0][1]
-            return range(start, stop)
-        first = range(*self._resend.take(limit))
-        if not self._resend or len(first) == limit:
-            return first
-        chunks = list(first)
-        while self._resend and len(chunks) < limit:
-            chunks.extend(range(*self._resend.take(limit - len(chunks))))
-        return chunks
-
-    def _skip(self, first: int, now: float) -> Transmit | None:
-        """Hash chunks that the receiver has; some at a time, for other transfers wait too."""
-        size, capacity = self._writer.chunk_size, self._writer.capacity
-        for _ in range(_SKIPPED_BURSTS_A_TURN):
-            stop = min(self._have.first_missing(first), first + capacity)
-            if stop == first:
-                break
-            chunks = range(first, stop)
-            last_length = min(size, self._size - (stop - 1) * size)
-            slots = self._writer.slots(len(chunks), last_length)
-            self._read_chunks(chunks, slots)
-            self._digest.update(chunk_hashes(slots))
-            self._next_chunk = first = stop
+    def _pass_over(self, now: float) -> None:
+        """Hash chunks that the receiver holds instead of sending them."""
+        self._supply.pass_over(_PASSED_BURSTS_A_TURN)
         self._last_progress_at = now
-        if first == self._chunk_count:
+        if self._supply.first_pass_over:
             self._finish_first_pass()
-        return self.poll_transmit(now) if self._control or first not in self._have else None
 
-    def _send_chunks(self, chunks: range | list[int], now: float) -> Transmit:
-        writer, count, history = self._writer, len(chunks), self._history
-        last_length = writer.chunk_size
-        if chunks[-1] == self._chunk_count - 1:
-            last_length = self._size - chunks[-1] * writer.chunk_size
-        slots = writer.slots(count, last_length)
-        self._read_chunks(chunks, slots)
+    def _send_chunks(self, chunks: Chunks, now: float) -> Transmit:
+        supply, count, history = self._supply, len(chunks), self._history
         last_common = self._common_ack if self._wants_ack(chunks) else self._common
-        data, hashes = writer.seal(self._common, last_common, self._next_packet, chunks, slots)
-        if chunks[0] == self._next_chunk:
-            self._next_chunk += count
-            self._digest.update(hashes)
-            if self._next_chunk == self._chunk_count:
-                self._finish_first_pass()
-        else:
+        slots = supply.load(chunks)
+        data, hashes = self._writer.seal(
+            self._common, last_common, self._next_packet, chunks, slots
+        )
+        if not supply.note_hashes(chunks, hashes):
             self.packets_resent += count
+        elif supply.first_pass_over:
+            self._finish_first_pass()
         if not history.packets_in_flight:
             self._delivered_at = self._first_sent_at = now
         history.add(
@@ -363,34 +320,16 @@ class Sender:
         self._last_sent_at = now
         self.packets_sent += count
         self.bytes_sent += len(data)
-        return Transmit(data, writer.packet_size)
+        return Transmit(data, self._writer.packet_size)
 
-    def _wants_ack(self, chunks: range | list[int]) -> bool:
+    def _wants_ack(self, chunks: Chunks) -> bool:
         """Whether the burst should draw an ACK at once: it fills the window, or is the last."""
         left = self._window - self._history.packets_in_flight - len(chunks)
-        return left < self._burst or chunks[-1] == self._chunk_count - 1
-
-    def _read_chunks(self, chunks: range | list[int], slots: list[memoryview]) -> None:
-        """Fill slots from the file, one read for each run of chunks."""
-        size = self._writer.chunk_size
-        at, stop = 0, len(chunks)
-        while at < stop:
-            end = stop
-            if not isinstance(chunks, range):
-                end = at + 1
-                while end < stop and chunks[end] == chunks[end - 1] + 1:
-                    end += 1
-            expected = (end - at - 1) * size + len(slots[end - 1])
-            run = slots if end - at == stop else slots[at:end]
-            if expected and self._source.readv(run, chunks[at] * size) != expected:
-                raise SourceChanged("the file became shorter while it was sent")
-            at = end
+        return left < self._burst or chunks[-1] == self._supply.chunk_count - 1
 
     def _finish_first_pass(self) -> None:
         """Every chunk has been read once: the digest is known."""
-        if self._source.changed():
-            raise SourceChanged("the file changed while it was sent")
-        self._own_fin = Fin(self._size, self._digest.digest())
+        self._own_fin = Fin(self._size, self._supply.digest())
         self._fin = encode_fin(PacketType.FIN, self._own_fin, self._connection_id)
         self._say_fin()
 
@@ -421,9 +360,12 @@ class Sender:
             self._probe(now)
 
     def _give_up_at(self) -> float:
-        """When patience ends; sooner with a peer that was never heard to know of us."""
+        """When patience ends; sooner with a peer that was never heard to know of us.
+
+        Unless it has chunks already: it reads them before it says anything.
+        """
         patience_s = self._idle_timeout_s
-        if self._prelude:
+        if self._prelude and not self._supply.any_held:
             patience_s = min(patience_s, CONNECT_TIMEOUT_S)
         return self._last_progress_at + patience_s
 
@@ -446,9 +388,9 @@ class Sender:
                 self._end(Completed(self._own_fin.digest, confirmed=False))
         elif self._history.packets_in_flight:
             self._probes = _PROBE_PACKETS
-            if not self._resend and self._next_chunk == self._chunk_count:
+            if not self._supply.is_due:
                 for start, stop in self._history.give_up_oldest(_PROBE_PACKETS):
-                    self._resend.add(max(start, self._first_missing), stop)
+                    self._supply.note_lost(start, stop)
             if self._ptos == PERSISTENT_CONGESTION_PTOS:
                 self.congestion.on_persistent_congestion()
                 self._decide_limits()
@@ -459,7 +401,7 @@ class Sender:
             return None
         at = self._loss_at if self._loss_at is not None else self._probe_at()
         at = min(at, self._give_up_at())
-        if (self._resend or self._next_chunk < self._chunk_count) and self._window_room():
+        if self._supply.is_due and self._window_room():
             at = min(at, self._pacer.ready_at)
         return at
 

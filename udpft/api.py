@@ -16,7 +16,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, TypedDict, Unpack
+from typing import TYPE_CHECKING, Literal, TypedDict, Unpack
 
 from udpft.client import Client, Progress, Result
 from udpft.errors import UsageError
@@ -28,8 +28,10 @@ from udpft.protocol.params import (
     MAX_CHUNK_SIZE,
     MIN_CHUNK_SIZE,
 )
-from udpft.served import Served
-from udpft.server import PlainPolicy, Server
+
+if TYPE_CHECKING:
+    from udpft.served import Served
+    from udpft.server import PlainPolicy, Server
 
 DEFAULT_PORT = 9000
 
@@ -215,4 +217,6 @@ def serve(
         LocalReadFailed: the folder cannot be read.
         UsageError: the address cannot be bound.
     """
+    from udpft.server import Server  # a client has no use for it, and starts without
+
     return RunningServer(Server(os.fspath(directory), on_served=on_served, **options))

@@ -268,13 +268,21 @@ class Server:
         return True
 
     def _dispatch(self, buffer: bytearray, received: Received) -> None:
+        """Hand a batch to whom it is for. One that is not all reliable is taken apart."""
         length, segment_size, address = received
-        if not length:
+        if not any(map(is_plain, buffer[:length:segment_size])):  # the first byte of each
+            self._take_reliable(buffer, received)
             return
-        if is_plain(buffer[0]):
-            if not self._stopping and self._serves_plain(address[0]):
-                self._plains.begin(bytes(buffer[: min(length, segment_size)]), address, clock())
-        elif self._insecure_public or self._is_private(address[0]):
+        for at in range(0, length, segment_size):
+            datagram = buffer[at : min(at + segment_size, length)]
+            if not is_plain(datagram[0]):
+                self._take_reliable(datagram, Received(len(datagram), len(datagram), address))
+            elif not self._stopping and self._serves_plain(address[0]):
+                self._plains.begin(bytes(datagram), address, clock())
+
+    def _take_reliable(self, buffer: bytearray, received: Received) -> None:
+        length, segment_size, address = received
+        if self._insecure_public or self._is_private(address[0]):
             self._listener.handle_datagrams(buffer, length, segment_size, address, clock())
 
     def _serves_plain(self, host: str) -> bool:

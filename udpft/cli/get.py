@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -226,8 +224,10 @@ def _destination(name: str, output: str | None) -> Iterator[Path]:
     if output not in _STANDARD_OUTPUT:
         yield api.destination_of(name, output)
         return
+    from tempfile import TemporaryDirectory  # a tenth of a short get's time, and seldom needed
+
     try:
-        folder = tempfile.TemporaryDirectory(prefix="udpft-")
+        folder = TemporaryDirectory(prefix="udpft-")
     except OSError as error:
         raise LocalWriteFailed(
             f"no temporary folder: {error.strerror}", hint="TMPDIR names a folder for it"
@@ -241,9 +241,11 @@ def _destination(name: str, output: str | None) -> Iterator[Path]:
 def _copy_out(path: Path) -> None:
     if sys.stdout is None:
         raise LocalWriteFailed("standard output is closed")
+    from shutil import copyfileobj
+
     with path.open("rb") as file:
         try:
-            shutil.copyfileobj(file, sys.stdout.buffer, 1 << 20)
+            copyfileobj(file, sys.stdout.buffer, 1 << 20)
             sys.stdout.buffer.flush()
         except BrokenPipeError:
             raise

@@ -4,7 +4,8 @@
 PYTHON ?= python3
 VENV := .venv
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check --quiet
-IN_VENV := PATH="$(CURDIR)/$(VENV)/bin:$$PATH"
+# What is installed comes first, and nothing tells it that make has called: tests call make too.
+IN_VENV := env -u MAKELEVEL -u MAKEFLAGS PATH="$(CURDIR)/$(VENV)/bin:$$PATH"
 
 .PHONY: help demo test containers clean
 .DELETE_ON_ERROR:

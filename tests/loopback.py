@@ -49,6 +49,7 @@ class HeldTransfer:
                 self._socket.send(datagram)
             initiator.handle(memoryview(self._socket.recv(65_536)), clock())
         self._accept = initiator.introduction.accept
+        self.port: int = self._socket.getsockname()[1]
 
     def end(self) -> None:
         """Cancel it."""

@@ -54,7 +54,7 @@ def test_part_one_is_as_shown(project: Project) -> None:
         line = re.sub(r"^(docker compose (run|exec)) ", r"\1 -T ", line)
         # Whoever builds, starts and removes talks about it; what matters is that it went well.
         line = re.sub(
-            r"^docker compose (build|up|down)\b.*", r"said=$(\g<0> 2>&1) || echo $said", line
+            r"^docker compose (build|up|down)\b.*", r"said=$(\g<0> 2>&1) || echo \"$said\"", line
         )
         return line.replace("docker compose", shlex.join(compose_command()))
 

@@ -241,6 +241,44 @@ def test_a_deep_queue_is_not_filled() -> None:
     assert net.down.longest_wait_s <= 0.1
 
 
+@pytest.mark.parametrize("queue_bytes", [20_000, 50_000, 200_000])
+@pytest.mark.parametrize("times_slower", [2, 4, 10])
+def test_a_path_that_becomes_much_slower_is_not_flooded(
+    times_slower: int, queue_bytes: int
+) -> None:
+    # As when a radio link degrades, or others come to share it: RFC 8085, 3.1.
+    net = SimNet(
+        {"file": CONTENT}, seed=1, down=Shape(rate_bytes_per_s=RATE, queue_bytes=queue_bytes)
+    )
+    client = net.get("file")
+    net.run_to(0.4)
+    net.down.shape = Shape(rate_bytes_per_s=RATE / times_slower, queue_bytes=queue_bytes)
+    net.run_to(1.4)
+    sent, overflowed = len(net.down.sent), net.down.overflowed
+    net.run()
+    assert client.content == CONTENT
+    share_lost = (net.down.overflowed - overflowed) / max(1, len(net.down.sent) - sent)
+    assert share_lost <= 0.15, "a second later it still sends far more than the path carries"
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_newcomers_get_their_share(seed: int) -> None:
+    net = SimNet(
+        {"file": CONTENT, "small": CONTENT[: 2**19]},
+        seed=seed,
+        down=Shape(rate_bytes_per_s=RATE, queue_bytes=50_000),
+    )
+    first = net.get("file")
+    net.run_to(0.4)
+    newcomers = [net.get("small") for _ in range(5)]
+    net.run()
+    assert all(client.content == CONTENT[: 2**19] for client in newcomers)
+    assert first.content == CONTENT
+    # 5 times half a MiB at 5 MB/s is half a second for them alone.
+    assert max(client.ended_at for client in newcomers) <= 2.5
+    assert net.down.overflowed <= 0.25 * len(net.down.sent)
+
+
 @pytest.mark.parametrize("seed", [1, 2])
 def test_two_transfers_share_a_path(seed: int) -> None:
     path = Shape(rate_bytes_per_s=RATE, queue_bytes=100_000)

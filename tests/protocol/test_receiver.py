@@ -376,6 +376,17 @@ def test_nothing_new_for_too_long_ends_it_and_tells_the_sender() -> None:
     assert {packet.type for packet in net.sent(13.0)} == {PacketType.ERROR}
 
 
+def test_patience_begins_when_what_is_present_has_been_read() -> None:
+    net = Receiving()
+    net.receiver.note_present(0, net.hashes[: 4 * 8])
+    net.receiver.handle_timeout(100.0)  # so long did it take to read
+    assert net.events() == []
+    assert net.sent(100.0) == []
+    assert net.receiver.next_timeout() == 110.0
+    net.receiver.handle_timeout(110.0)
+    assert isinstance(net.events()[0], Failed)
+
+
 def test_an_error_from_the_sender_ends_it_without_an_answer() -> None:
     net = Receiving()
     refusal = Refusal(NONCE, ErrorCode.SHUTTING_DOWN, "the server is stopping")

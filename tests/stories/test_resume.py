@@ -110,6 +110,21 @@ def test_any_one_datagram_of_such_a_fetch_may_be_lost(place: int) -> None:
     assert net.ended[0].error is None
 
 
+@pytest.mark.parametrize("have", [((0, SIZE),), ((0, 1_000_000),)])
+def test_a_client_may_take_its_time_to_read_what_it_has(have: tuple[tuple[int, int], ...]) -> None:
+    # It says nothing meanwhile: to the server, all that it says comes eight seconds late.
+    net = SimNet({"file": CONTENT})
+    client = resume(net, CONTENT, have)
+    net.run_to(0.035)
+    net.up.shape = Shape(delay_s=8.0)
+    net.run_to(9.0)
+    net.up.shape = Shape()
+    net.run()
+    assert client.content == CONTENT
+    net.run_until_quiet()
+    assert net.ended[0].error is None
+
+
 @pytest.mark.parametrize("have", [((0, SIZE),), ((0, SIZE // 2),), ((2048, 4096),)])
 def test_what_is_here_of_another_file_is_a_digest_mismatch(
     have: tuple[tuple[int, int], ...],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,10 +17,13 @@ from udpft.cli.ending import verdict
 from udpft.cli.options import QUANTITY, json_option, timeout_option
 from udpft.errors import LocalWriteFailed
 from udpft.net.address import Address
+from udpft.plain_server import MAX_PLAIN_TRANSFERS
 from udpft.protocol.params import MAX_SESSIONS, PLAIN_RATE_BYTES_PER_S
 from udpft.served import Served
 from udpft.server import Server
 from udpft.units import format_bytes, format_rate, format_seconds
+
+_OTHER_OPEN_FILES = 64
 
 
 @click.command("serve", short_help="Serve the files of a folder.")
@@ -85,6 +89,7 @@ def command(console: Console, /, directory: Path, as_json: bool, **options: Any)
     Example: udpft serve ./files --host 0.0.0.0
     """
     with verdict(as_json=as_json):
+        _allow_open_files(options["max_clients"])
         teller = _Teller(console, as_json)
         with Server(directory, on_served=teller.tell, **options) as server, _until_signal(server):
             if as_json:
@@ -92,6 +97,19 @@ def command(console: Console, /, directory: Path, as_json: bool, **options: Any)
             console.log(f"serving {directory} on {Address(server.host, server.port)}")
             server.run()
             console.log("stopped")
+
+
+def _allow_open_files(max_clients: int) -> None:
+    """Raise this process's limit of open files, usually 1,024, as far as it may be raised.
+
+    Each transfer has a file open, and a plain one a socket as well.
+    """
+    wanted = max_clients + 2 * MAX_PLAIN_TRANSFERS + _OTHER_OPEN_FILES
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY:
+        wanted = min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 @contextmanager

@@ -209,6 +209,12 @@ class _Getter:
                 f"digest {result.digest}",
                 level=1,
             )
+        spent = os.times()
+        self.console.say(
+            f"  this end: {spent.user:.2f} s of processor in the program, "
+            f"{spent.system:.2f} s in the system",
+            level=2,
+        )
 
 
 @contextmanager

@@ -38,7 +38,7 @@ def meanwhile(work: Callable[[], object]) -> Iterator[None]:
 class HeldTransfer:
     """A transfer that was let in and does not go on, by hand."""
 
-    def __init__(self, server: RunningServer, name: str) -> None:
+    def __init__(self, server: RunningServer | Address, name: str) -> None:
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._socket.connect((server.host, server.port))
         self._socket.settimeout(PATIENCE_S)

@@ -15,6 +15,7 @@ import pytest
 
 import udpft
 from tests.faults import failing_below
+from tests.ipv6 import needs_ipv6
 from tests.loopback import HeldTransfer
 from tests.samples import LARGE, PATIENCE_S, sample
 from tests.storage.conftest import names
@@ -305,12 +306,9 @@ def test_outsiders_get_silence_unless_it_is_wished_otherwise(
                 udpft.ping(server.address, connect_timeout=0.2)
 
 
+@needs_ipv6
 def test_ipv6_and_ipv4_on_one_socket(samples: Path, tmp_path: Path) -> None:
-    try:
-        server = udpft.serve(samples, host="::", port=0)
-    except UsageError as error:
-        pytest.skip(f"no IPv6 here: {error}")
-    with server:
+    with udpft.serve(samples, host="::", port=0) as server:
         for host in ("127.0.0.1", "[::1]"):
             for mode in ("reliable", "plain"):
                 result = udpft.get(

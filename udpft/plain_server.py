@@ -25,6 +25,33 @@ from udpft.served import Served
 MAX_PLAIN_TRANSFERS = 64
 """Plain transfers at once; further requests get the silence that a lost one gets."""
 
+_BATCHES_TAKEN = 16
+
+
+class _Sibling(UdpSocket):
+    """A socket on the server's port, connected to one client."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        super().__init__(sock, offload=False, fragment=True)
+        self._sock = sock
+
+    def take_all(self) -> list[tuple[bytearray, Received]]:
+        """Empty the receive queue; at most so much of it that a flood holds nobody up."""
+        taken: list[tuple[bytearray, Received]] = []
+        while len(taken) < _BATCHES_TAKEN and (received := self.receive()):
+            taken.append((self.buffer[: received.length], received))
+        return taken
+
+    def leave(self) -> list[tuple[bytearray, Received]]:
+        """Close it; what it received until now is returned, and what comes goes to the server."""
+        try:
+            self._sock.connect(self._sock.getsockname())  # to nobody: nothing comes any more
+            return self.take_all()
+        except OSError:
+            return []  # the client's port is closed
+        finally:
+            self.close()
+
 
 @dataclass(slots=True, eq=False)
 class _Transfer:
@@ -32,7 +59,7 @@ class _Transfer:
 
     name: str
     address: Any
-    socket: UdpSocket
+    sibling: _Sibling
     source: OpenedSource
     sender: PlainSender
     began: float
@@ -87,8 +114,8 @@ class PlainTransfers:
         sender = PlainSender(source, rate_bytes_per_s=self._rate_bytes_per_s, now=now)
         self._transfers[address] = _Transfer(name, address, sibling, source, sender, now)
 
-    def _connected_sibling(self, address: Any) -> UdpSocket:
-        """A socket on the server's port, connected to one client.
+    def _connected_sibling(self, address: Any) -> _Sibling:
+        """Open a sibling for a client.
 
         Sharing the port is allowed for this moment only, so that nobody else ever can. Between
         bind and connect the kernel may give it datagrams of others: they are handed on.
@@ -105,8 +132,8 @@ class PlainTransfers:
                 sock.connect(address)
             finally:
                 self._main.share_port(False)
-            sibling = UdpSocket(sock, offload=False, fragment=True)
-            for data, stray in _take_all(sibling):
+            sibling = _Sibling(sock)
+            for data, stray in sibling.take_all():
                 if stray.address != address:
                     self._on_stray(data, stray)
         except BaseException:
@@ -121,9 +148,9 @@ class PlainTransfers:
             try:
                 while (chunk := transfer.sender.poll(now)) is not None:
                     if transfer.sender.done:
-                        _take_all(transfer.socket)  # and ignore it
+                        transfer.sibling.take_all()  # and ignore it
                     # Where the send buffer is full the chunk is lost, as on the wire.
-                    transfer.socket.send(Transmit(chunk, max(1, len(chunk))))
+                    transfer.sibling.send(Transmit(chunk, max(1, len(chunk))))
                 if not transfer.sender.done:
                     continue
             except ConnectionRefusedError:
@@ -132,7 +159,8 @@ class PlainTransfers:
                 error = PartialTransfer(f"no way to the client: {failure.strerror}")
             except UdpftError as failure:
                 error = failure
-            self._end(transfer, error, now)
+            for data, request in self._end(transfer, error, now):
+                self._on_stray(data, request)
 
     def next_timeout(self) -> float:
         """When `transmit` has something to do."""
@@ -143,10 +171,12 @@ class PlainTransfers:
         for transfer in list(self._transfers.values()):
             self._end(transfer, error, now)
 
-    def _end(self, transfer: _Transfer, error: UdpftError | None, now: float) -> None:
+    def _end(
+        self, transfer: _Transfer, error: UdpftError | None, now: float
+    ) -> list[tuple[bytearray, Received]]:
+        """End a transfer; return what its client has sent since."""
         del self._transfers[transfer.address]
-        requests = [] if error else _take_all(transfer.socket)
-        transfer.socket.close()
+        requests = transfer.sibling.leave()
         transfer.source.close()
         self._on_ended(
             Served(
@@ -161,13 +191,4 @@ class PlainTransfers:
                 error=error,
             )
         )
-        for data, received in requests:
-            self._on_stray(data, received)
-
-
-def _take_all(sibling: UdpSocket) -> list[tuple[bytearray, Received]]:
-    """Empty a socket's receive queue."""
-    taken = []
-    while received := sibling.receive():
-        taken.append((sibling.buffer[: received.length], received))
-    return taken
+        return requests

@@ -9,6 +9,7 @@ from math import inf
 
 import pytest
 
+from tests.ipv6 import needs_ipv6
 from udpft.errors import HostNotFound, PortClosed, TimedOut, UsageError
 from udpft.net.address import Address
 from udpft.net.conversation import MAX_LINE_BYTES, Conversation, Datagram, Line, Signal, ask
@@ -82,17 +83,7 @@ def test_an_answer_that_cannot_be_sent_harms_nobody(server: Conversation) -> Non
     assert server.wait(clock()) is Signal.TIME_OUT
 
 
-def has_ipv6_loopback() -> bool:
-    """Containers often have none."""
-    try:
-        with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as sock:
-            sock.bind(("::1", 0))
-    except OSError:
-        return False
-    return True
-
-
-@pytest.mark.skipif(not has_ipv6_loopback(), reason="there is no IPv6 loopback")
+@needs_ipv6
 def test_ipv6_does_as_well() -> None:
     with (
         Conversation.listen(Address("::1", 0)) as server,

@@ -77,6 +77,23 @@ def test_lost_chunks_go_before_new_ones() -> None:
     assert [one.packet for one in resent[:3]] == [10, 11, 12]
 
 
+def test_a_packet_that_few_others_followed_is_taken_for_lost_in_time() -> None:
+    # RFC 9002, 6.1.2: 9/8 of the round trip after it left, long before the probe timeout.
+    net = Sending()
+    flight = net.data(0.0)
+    net.ack(flight[:8] + flight[9:], RTT_S)
+    resent = [at for at, one in net.pass_time(RTT_S, 2 * RTT_S) if one.chunk == 8]
+    assert resent == [pytest.approx(9 / 8 * RTT_S, abs=0.005)]
+
+
+def test_only_the_largest_packet_named_is_a_sample_of_the_round_trip() -> None:
+    net = Sending()
+    flight = net.data(0.0)
+    net.ack(flight[:2] + flight[3:], RTT_S)
+    net.ack(flight[2:3], 1.0)  # the network held it back for a second
+    assert net.sender.rtt.latest_s == pytest.approx(RTT_S)
+
+
 def test_a_chunk_whose_packet_was_late_is_not_sent_again() -> None:
     net = Sending(max_rate_bytes_per_s=1_000)
     flight = [*net.data(0.0), *(one for _, one in net.pass_time(0.0, 0.9))]

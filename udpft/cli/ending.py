@@ -28,8 +28,8 @@ def exit_code_of(ending: BaseException) -> int:
         return ExitCode.INTERRUPTED
     if isinstance(ending, Terminated):
         return ExitCode.TERMINATED
-    if isinstance(ending, BrokenPipeError):
-        return ExitCode.DONE  # the reader of our output went away, as `head` does
+    if isinstance(ending, (BrokenPipeError, SystemExit)):
+        return ExitCode.DONE  # our output's reader left, as `head` does; click makes it SystemExit
     return ExitCode.BUG
 
 

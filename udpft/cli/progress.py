@@ -85,6 +85,7 @@ class Meter:
 
             self._bar = tqdm(
                 total=total_bytes if total_bytes >= 0 else None,
+                initial=done_bytes,
                 desc=escape(self._name),
                 unit="B",
                 unit_scale=True,

@@ -242,7 +242,11 @@ class BurstReader:
             asked = common == self._common_ack
             last = bursts[-1] if bursts else None
             run = len(last.slots) if last else 0
-            if last and (packet, chunk) == (last.first_packet + run, last.first_chunk + run):
+            if (
+                last
+                and run < MAX_BURST_PACKETS  # a sink takes no more slots than that at once
+                and (packet, chunk) == (last.first_packet + run, last.first_chunk + run)
+            ):
                 last.slots.append(slot)
                 asked = asked or last.ack_request
                 bursts[-1] = last._replace(hashes=last.hashes + hash_, ack_request=asked)

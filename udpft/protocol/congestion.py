@@ -9,9 +9,10 @@ bandwidth-delay products in flight (draft-ietf-ccwg-bbr).
 Loss is where it differs. A lossy radio link and a full queue both lose packets; slowing down
 helps one and only costs on the other. So the controller keeps a *baseline*, the share of packets
 that the path loses whatever the rate, and when loss exceeds the baseline it makes an experiment:
-one round at half the rate. If loss falls, it was congestion and the bandwidth is cut to 0.85. If
-not, what was seen is the path's nature and goes into the baseline, and the pacing rate is raised
-by it, so that the goodput stays.
+one round at half the rate. If loss falls, or half the rate brings nearly as much as the whole, or
+the queue still stands, it was congestion, and the bandwidth is cut to 0.85, or to what was
+delivered where that is less. If not, what was seen is the path's nature and goes into the
+baseline, and the pacing rate is raised by it, so that the goodput stays.
 
 Time is cut into *epochs*: a phase, or one round trip of a longer one. Packets are counted, acked
 or lost, for the epoch in which they were sent; when acknowledgements come from a later epoch the
@@ -37,6 +38,7 @@ from math import inf, sqrt
 from random import Random
 
 from udpft.protocol.params import (
+    GRANULARITY_S,
     INITIAL_WINDOW_PACKETS,
     MAX_BURST_INTERVAL_S,
     MIN_BURST_INTERVAL_S,
@@ -69,6 +71,8 @@ _EXPERIMENT_MIN_PACKETS = 20
 _EXPERIMENT_MIN_LOST = 6  # expected, if nothing was cured
 _EXPERIMENT_MAX_RTTS = 8
 _CURED = 0.6  # loss below this share of what prompted the experiment: backing off cured it
+_NO_LESS = 1.5  # the share that arrives grew so much that half the rate brought as much: a queue
+_STANDING_QUEUE = 1.5  # round trips this much above the least: the queue did not drain
 _BACK_OFF = 0.85
 _STALE_MIN_RTT_S = 10.0
 _PROBE_RTT_S = 0.2
@@ -82,11 +86,17 @@ class _Epoch:
     bandwidth: float
     acked: int = 0
     lost: int = 0
+    min_rtt_s: float = inf
 
     @property
     def loss(self) -> float:
         """The share of packets lost."""
         return self.lost / (self.acked + self.lost)
+
+    @property
+    def kept(self) -> float:
+        """The share of packets that arrived."""
+        return self.acked / (self.acked + self.lost)
 
 
 class CongestionController:
@@ -173,6 +183,7 @@ class CongestionController:
         self,
         now: float,
         *,
+        epoch: int,
         rtt_s: float,
         delivery_rate: float,
         sent_at_delivered: int,
@@ -183,14 +194,18 @@ class CongestionController:
 
         Args:
             now: seconds.
+            epoch: in which the newest packet acknowledged left.
             rtt_s: round trip of the newest packet acknowledged.
             delivery_rate: packets per second, 0 where the sample is no good.
             sent_at_delivered: packets that had been delivered when that packet left.
             delivered: packets delivered by now.
             in_flight: packets in flight now.
         """
-        epoch = self._epochs[-1]
-        suspicious = self.phase is Phase.PROBE_UP and self._excess(epoch.acked, epoch.lost)
+        oldest = self.epoch - len(self._epochs) + 1
+        if epoch >= oldest and rtt_s < self._epochs[epoch - oldest].min_rtt_s:
+            self._epochs[epoch - oldest].min_rtt_s = rtt_s
+        probe = self._epochs[-1]
+        suspicious = self.phase is Phase.PROBE_UP and self._excess(probe.acked, probe.lost)
         if delivery_rate and not (suspicious and delivery_rate > self.bandwidth):
             if delivery_rate > self._maxima[0]:
                 self._maxima[0] = delivery_rate
@@ -255,10 +270,11 @@ class CongestionController:
         elif epoch.phase is Phase.PROBE_DOWN:
             prompt, self._experiment = self._experiment, None
             if prompt is None:
-                if total >= _EXPERIMENT_MIN_PACKETS:
+                if total >= _EXPERIMENT_MIN_PACKETS and not excess:
                     self._learn_baseline(0.7, lost, total)
-            elif lost < _CURED * prompt.loss * total:
-                self._set_bandwidth(_BACK_OFF * self.bandwidth)
+            elif self._was_congestion(prompt, epoch):
+                delivered = self.bandwidth * prompt.kept / (1 - self.baseline_loss)
+                self._set_bandwidth(min(_BACK_OFF * self.bandwidth, delivered))
             else:
                 self._learn_baseline(0.3, lost + prompt.lost, total + prompt.acked + prompt.lost)
         elif epoch.phase is Phase.CRUISE:
@@ -273,6 +289,18 @@ class CongestionController:
                         Phase.CRUISE, self.bandwidth, self._cruise_acked, self._cruise_lost
                     )
                 self._cruise_acked = self._cruise_lost = 0
+
+    def _was_congestion(self, prompt: _Epoch, result: _Epoch) -> bool:
+        """Whether an experiment shows a queue behind the loss that prompted it.
+
+        Half the rate lost less; or brought as much as the whole; or left the queue standing.
+        """
+        total = result.acked + result.lost
+        return (
+            result.lost < _CURED * prompt.loss * total
+            or result.acked > _NO_LESS * prompt.kept * total
+            or result.min_rtt_s > _STANDING_QUEUE * self.min_rtt_s + GRANULARITY_S
+        )
 
     def _learn_baseline(self, keep: float, lost: int, total: int) -> None:
         self._baseline_lost = keep * self._baseline_lost + lost

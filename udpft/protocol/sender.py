@@ -219,6 +219,7 @@ class Sender:
         self.congestion.on_tally(verdicts.tally)
         self.congestion.on_ack(
             now,
+            epoch=newest.epoch,
             rtt_s=now - newest.sent_at,
             delivery_rate=(self._delivered - newest.delivered) / interval_s if good else 0.0,
             sent_at_delivered=newest.delivered,
@@ -272,10 +273,12 @@ class Sender:
         room, burst = self._window - in_flight, self._burst
         if room >= burst and not self._shut:
             return burst
-        if room <= 0 or (room < in_flight and not self._supply.first_pass_over):
+        fast = burst >= self._writer.send_capacity
+        urgent = self._supply.first_pass_over or (self._supply.any_lost and not fast)
+        if room <= 0 or (room < in_flight and not urgent):
             # A window that opens by a few packets at a time would make every burst a small one;
             # and on a fast path each ACK would draw one burst, and each burst one ACK.
-            self._shut = burst >= self._writer.send_capacity
+            self._shut = fast
             return 0
         self._shut = False
         return min(room, burst)

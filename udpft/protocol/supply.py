@@ -52,6 +52,11 @@ class ChunkSupply:
         return self._hashed == self.chunk_count
 
     @property
+    def any_lost(self) -> bool:
+        """Whether chunks wait to be sent again."""
+        return bool(self._lost)
+
+    @property
     def any_held(self) -> bool:
         """Whether the receiver held any chunks to begin with."""
         return bool(self._have)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import threading
@@ -338,3 +339,35 @@ def test_what_came_to_a_sibling_too_early_is_handed_on(
         transfers.transmit(1.0)
         assert handed_on == [(b"early", ("127.0.0.1", other.getsockname()[1]))]
     assert stranger.recv(65_536) == sample(1)
+
+
+def test_no_way_to_a_client_any_more_ends_its_transfer(
+    by_hand: tuple[PlainTransfers, list[Served]],
+    stranger: socket.socket,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def unreachable(*_: object) -> None:
+        raise OSError(errno.ENETUNREACH, os.strerror(errno.ENETUNREACH))
+
+    transfers, ended = by_hand
+    transfers.begin(b"4096", stranger.getsockname(), 1.0)
+    monkeypatch.setattr(UdpSocket, "send", unreachable)
+    transfers.transmit(1.0)
+    assert [str(one.error) for one in ended] == ["no way to the client: Network is unreachable"]
+
+
+def test_no_descriptor_for_a_sibling_is_silence(
+    by_hand: tuple[PlainTransfers, list[Served]],
+    stranger: socket.socket,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def exhausted(*_: object) -> None:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    transfers, ended = by_hand
+    with monkeypatch.context() as patch:
+        patch.setattr(socket, "socket", exhausted)
+        transfers.begin(b"4096", stranger.getsockname(), 1.0)
+    assert len(transfers) == len(ended) == 0
+    transfers.begin(b"4096", stranger.getsockname(), 1.0)
+    assert len(transfers) == 1

@@ -130,7 +130,11 @@ def test_no_command_at_all_shows_them(capsys: pytest.CaptureFixture[str]) -> Non
     [
         (NoSuchFile("no such file"), 78, ["udpft: no such file"]),
         (NoSuchFile("none", hint="another"), 78, ["udpft: none", "hint: another"]),
-        (click.UsageError("nonsense"), 2, ["Error: nonsense"]),
+        (
+            click.UsageError("nonsense"),
+            2,
+            ["udpft: nonsense", "hint: `udpft fail --help` says more"],
+        ),
         (click.exceptions.Exit(7), 7, []),
         (KeyboardInterrupt(), 130, ["udpft: interrupted"]),
         (click.exceptions.Abort(), 130, ["udpft: interrupted"]),

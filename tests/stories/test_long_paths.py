@@ -71,6 +71,20 @@ def test_three_dead_seconds_during_the_handshake_only_delay_it(begins: float) ->
     assert client.ended_at < begins + 5
 
 
+@pytest.mark.parametrize("begins", [0.031, 0.041, 0.065])
+def test_ten_dead_seconds_right_after_the_handshake_only_delay_it(begins: float) -> None:
+    # While ACCEPT and the first DATA, or their acknowledgement, are on their way.
+    def dead(now: float) -> bool:
+        return begins <= now < begins + 10
+
+    down = Shape(rate_bytes_per_s=SLOW, dead=dead)
+    net = SimNet({"file": CONTENT}, down=down, up=Shape(dead=dead))
+    client = net.get("file")
+    net.run()
+    assert client.content == CONTENT
+    assert client.ended_at < begins + 10 + 2 + 1.5 * SIZE / SLOW
+
+
 def test_where_no_more_data_comes_both_give_up_at_their_idle_timeouts() -> None:
     net = SimNet({"file": LARGE}, down=Shape(rate_bytes_per_s=SLOW), idle_timeout_s=20.0)
     client = net.get("file", idle_timeout_s=10.0)

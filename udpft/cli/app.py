@@ -123,8 +123,12 @@ def _terminate(signum: int, _frame: FrameType | None) -> None:
 
 def _explain(ending: BaseException) -> None:
     """Say why the command ends, unless that was said already."""
-    if isinstance(ending, click.ClickException):
-        ending.show()
+    if isinstance(ending, click.exceptions.NoArgsIsHelpError):
+        ending.show()  # nothing was asked for: the help is the answer
+    elif isinstance(ending, click.ClickException):
+        context = getattr(ending, "ctx", None)
+        print_aside(f"udpft: {escape(' '.join(ending.format_message().split()))}")
+        print_aside(f"hint: `{context.command_path if context else 'udpft'} --help` says more")
     elif isinstance(ending, (KeyboardInterrupt, click.exceptions.Abort)):
         print_aside("udpft: interrupted")
     elif isinstance(ending, Terminated):

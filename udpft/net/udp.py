@@ -47,7 +47,14 @@ _SINGLE_EFFICIENCY = 0.4
 payload, and a single datagram its whole allocation, 2,304 bytes for 1,472 and 4,352 for 2,048."""
 
 # The path cannot take this datagram; the one after it may fare better. Like loss on the wire.
-_TRANSIENT = {errno.ENOBUFS, errno.EPERM, errno.EMSGSIZE, errno.ECONNREFUSED, errno.EHOSTUNREACH}
+_TRANSIENT = {
+    errno.ENOBUFS,
+    errno.EPERM,
+    errno.EMSGSIZE,
+    errno.ECONNREFUSED,
+    errno.EHOSTUNREACH,
+    errno.ENETUNREACH,
+}
 _OFFLOAD_REFUSED = {errno.EIO, errno.EINVAL, errno.EMSGSIZE, errno.ENOPROTOOPT, errno.EOPNOTSUPP}
 
 
@@ -163,6 +170,11 @@ class UdpSocket:
             length, control, flags, address = self._socket.recvmsg_into((place,), _CONTROL_BYTES)
         except BlockingIOError:
             return None
+        except OSError as error:
+            # News of a datagram sent earlier: a closed port ends it, the rest may pass.
+            if error.errno == errno.ECONNREFUSED or error.errno not in _TRANSIENT:
+                raise
+            return None
         if flags & _TRUNCATED:
             return Received(0, 1, address)
         for level, kind, data in control:
@@ -198,6 +210,7 @@ class UdpSocket:
         at, length, step = 0, len(data), segment_size
         if length > segment_size and self._can_segment and address not in self._refused:
             step *= min(MAX_SEND_PACKETS, MAX_SEND_BYTES // segment_size)
+        told = False
         while True:
             piece = data if length <= step else data[at : at + step]
             try:
@@ -217,6 +230,9 @@ class UdpSocket:
                 closed = error.errno == errno.ECONNREFUSED and address is None
                 if closed or error.errno not in _TRANSIENT:
                     raise
+                if not told:
+                    told = True  # of an earlier datagram, it may be: this one was not tried
+                    continue
             at += step
             if at >= length:
                 return None

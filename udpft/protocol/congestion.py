@@ -153,7 +153,9 @@ class CongestionController:
         self.bandwidth_delay_product = corrected * self.min_rtt_s
         self.pacing_rate = max(MIN_RATE, self.phase.value * corrected)
         # Long bursts spare the hosts, but overflow the shallow queues of longer paths.
-        share = min(1.0, max(MIN_BURST_INTERVAL_S / MAX_BURST_INTERVAL_S, 0.001 / self.min_rtt_s))
+        share = min(
+            1.0, max(MIN_BURST_INTERVAL_S / MAX_BURST_INTERVAL_S, 0.001 / max(self.min_rtt_s, 1e-6))
+        )
         self.burst_packets = burst = max(2, int(self.bandwidth * share * MAX_BURST_INTERVAL_S))
         if self.phase is Phase.PROBE_RTT:
             window = 0.5 * self.bandwidth_delay_product

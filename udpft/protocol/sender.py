@@ -42,7 +42,6 @@ from udpft.protocol.packets import (
     encode_fin,
 )
 from udpft.protocol.params import (
-    CONNECT_TIMEOUT_S,
     FIN_ATTEMPTS,
     IDLE_TIMEOUT_S,
     INITIAL_RECEIVE_ROOM,
@@ -363,14 +362,8 @@ class Sender:
             self._probe(now)
 
     def _give_up_at(self) -> float:
-        """When patience ends; sooner with a peer that was never heard to know of us.
-
-        Unless it has chunks already: it reads them before it says anything.
-        """
-        patience_s = self._idle_timeout_s
-        if self._prelude and not self._supply.any_held:
-            patience_s = min(patience_s, CONNECT_TIMEOUT_S)
-        return self._last_progress_at + patience_s
+        """When patience ends."""
+        return self._last_progress_at + self._idle_timeout_s
 
     def _probe_at(self) -> float:
         """When a silent peer is probed: the PTO, doubling (RFC 9002, 6.2)."""

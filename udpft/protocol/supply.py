@@ -57,11 +57,6 @@ class ChunkSupply:
         return bool(self._lost)
 
     @property
-    def any_held(self) -> bool:
-        """Whether the receiver held any chunks to begin with."""
-        return bool(self._have)
-
-    @property
     def holds_next(self) -> bool:
         """Whether the receiver holds the next new chunk already, so that `pass_over` is due."""
         return bool(self._have) and not self._lost and self._next in self._have

@@ -18,9 +18,8 @@ PATIENCE_S = 20.0
 
 
 def environment(**variables: str) -> dict[str, str]:
-    """This process's environment without what udpft would read, and with these variables."""
-    ours = {k: v for k, v in os.environ.items() if not k.startswith("UDPFT_")}
-    return ours | variables
+    """This process's environment, in which nothing is for udpft, and these variables."""
+    return {**os.environ, **variables}
 
 
 def run_udpft(

@@ -61,7 +61,7 @@ def _transcript_options(function: Function) -> Function:
         "--log",
         "log_path",
         metavar="FILE",
-        type=click.Path(path_type=Path, dir_okay=False),
+        type=click.Path(path_type=Path, dir_okay=False, readable=False),
         help="Append the conversation to FILE, one JSON object a line.",
     )(function)
     return click.option(

@@ -27,7 +27,7 @@ _OTHER_OPEN_FILES = 64
 
 
 @click.command("serve", short_help="Serve the files of a folder.")
-@click.argument("directory", metavar="DIR", type=click.Path(path_type=Path))
+@click.argument("directory", metavar="DIR", type=click.Path(path_type=Path, readable=False))
 @click.option(
     "--host",
     metavar="ADDRESS",

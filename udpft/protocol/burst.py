@@ -23,7 +23,9 @@ straight into and out of the payload slots. Per packet remains one call, the has
 from __future__ import annotations
 
 import sys
+from array import array
 from collections.abc import Iterable, Sequence
+from functools import cache
 from typing import Final, NamedTuple
 
 from xxhash import xxh3_64_digest
@@ -50,13 +52,20 @@ _LOW = 0xFFFF_FFFF
 # Fields are read as native words; a big-endian machine would have to swap them.
 assert sys.byteorder == "little", "udpft needs a little-endian machine"
 
-# Integers of 64-bit lanes, for bursts of n packets: a 1 in each lane; and in lane i what the
-# numbers of packet i are ahead of the first, where packets and chunks are in step.
 _STEP = 1 << 32 | 1
-_ONES, _STEPS = [0], [0]
-for _lane in range(MAX_BURST_PACKETS):
-    _ONES.append(_ONES[-1] | 1 << 64 * _lane)
-    _STEPS.append(_STEPS[-1] | _STEP * _lane << 64 * _lane)
+"""What the numbers of a packet are ahead of the one before, where both are in step."""
+
+
+@cache
+def _ones(count: int) -> int:
+    """An integer of 64-bit lanes with a 1 in each."""
+    return int.from_bytes((1).to_bytes(_WORD, "little") * count, "little")
+
+
+@cache
+def _steps(count: int) -> int:
+    """An integer of 64-bit lanes with i times `_STEP` in lane i."""
+    return int.from_bytes(array("Q", range(0, count * _STEP, _STEP)).tobytes(), "little")
 
 
 def data_common(connection_id: int, flags: int = 0) -> bytes:
@@ -124,9 +133,9 @@ class BurstWriter:
         count = len(chunks)
         hashes = chunk_hashes(slots)
         if isinstance(chunks, range):
-            numbers = _STEPS[count] + (chunks.start << 32 | first_packet) * _ONES[count]
+            numbers = _steps(count) + (chunks.start << 32 | first_packet) * _ones(count)
         else:
-            numbers = _STEPS[count] // _STEP + first_packet * _ONES[count]
+            numbers = _steps(count) // _STEP + first_packet * _ones(count)
             numbers += sum(chunk << 64 * i + 32 for i, chunk in enumerate(chunks))
         checks = int.from_bytes(hashes, "little") ^ numbers
         commons = common * (count - 1) + last_common
@@ -214,7 +223,7 @@ class BurstReader:
         first = numbers & _WORD_MASK
         if (
             count <= MAX_BURST_PACKETS
-            and numbers == _STEPS[count] + first * _ONES[count]
+            and numbers == _steps(count) + first * _ones(count)
             and commons[:-_WORD] == self._commons_expected[: len(commons) - _WORD]
             and commons[-_WORD:] in (self._common, self._common_ack)
         ):

@@ -23,7 +23,7 @@ MAX_UDP_PAYLOAD: Final = 65_507
 """The largest UDP payload over IPv4, in bytes: 65,535 less IP's 20 and UDP's 8 (RFC 768)."""
 
 MAX_CHUNK_SIZE: Final = 16_344
-"""The largest chunk, in bytes: four of them with their headers fill a burst."""
+"""The largest chunk, in bytes: four of them with their headers fill one send."""
 
 MIN_DATAGRAM_SIZE: Final = 1_200
 """What every path is assumed to carry, in bytes of UDP payload (RFC 9000, 14)."""
@@ -53,9 +53,9 @@ stay within 65,536, or Linux takes it apart again before the device (netif_set_g
 MAX_SEND_PACKETS: Final = 64
 """Packets in one send: UDP_MAX_SEGMENTS of Linux before 6.9 (128 since)."""
 
-SENDS_A_BURST: Final = 4
+SENDS_A_BURST: Final = 6
 """Sends that make one burst on a fast path: what Python costs is per burst, and a burst of
-256 KiB still fits a core's second-level cache, so that it is hashed where it was read."""
+384 KiB still fits a core's second-level cache, so that it is hashed where it was read."""
 
 MAX_BURST_BYTES: Final = SENDS_A_BURST * MAX_SEND_BYTES
 """Bytes in one burst, at most."""
@@ -63,8 +63,8 @@ MAX_BURST_BYTES: Final = SENDS_A_BURST * MAX_SEND_BYTES
 MAX_BURST_PACKETS: Final = SENDS_A_BURST * MAX_SEND_PACKETS
 """Packets in one burst, at most."""
 
-MAX_BATCH_BYTES: Final = 4 * 65_536
-"""Bytes received before they are looked at: up to four joined bursts, or 126 single chunks."""
+MAX_BATCH_BYTES: Final = SENDS_A_BURST * 65_536
+"""Bytes received before they are looked at: a whole burst, as the kernel has joined its sends."""
 
 assert CHUNK_SIZE % CHUNK_ALIGNMENT == 0
 assert DATA_HEADER_SIZE % CHUNK_ALIGNMENT == 0
@@ -105,8 +105,9 @@ assert MAX_NAME_BYTES + 220 <= MIN_DATAGRAM_SIZE
 MAX_ACK_DELAY_S: Final = 0.005
 """Seconds a receiver may hold an acknowledgement back. RFC 9000 has 25 ms; ours are cheap."""
 
-ACK_EVERY_PACKETS: Final = 120
-"""Packets after which an acknowledgement is due at once: every fourth burst on a fast path."""
+ACK_EVERY_PACKETS: Final = 360
+"""Packets after which an acknowledgement is due at once, where none was asked for before: every
+other burst on a fast path. An ACK costs both ends about half of what a burst does."""
 
 MAX_ACK_RANGES: Final = 64
 """Ranges of packet numbers in one ACK, at most: 576 bytes with its header."""

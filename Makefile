@@ -30,6 +30,7 @@ clean: ## Remove what these commands made
 # source is used in place: changing it needs no new installation.
 $(VENV)/tool.stamp: pyproject.toml | $(VENV)/pyvenv.cfg
 	$(PIP) install --editable .
+	@$(VENV)/bin/python -m compileall -q udpft
 	@touch $@
 
 $(VENV)/test.stamp: pyproject.toml | $(VENV)/pyvenv.cfg

@@ -12,7 +12,6 @@ Errors are `udpft.errors.UdpftError`, with ``.exit_code`` and ``.hint``.
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
@@ -176,6 +175,8 @@ class RunningServer:
         self.host: str = server.host
         self.port: int = server.port
         self.address = str(Address(server.host, server.port))
+        import threading  # a client has no use for it, and starts without
+
         self._thread = threading.Thread(target=self._run, name="udpft-server", daemon=True)
         self._thread.start()
 

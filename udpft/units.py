@@ -8,7 +8,6 @@ as curl, iperf3 and dd's users expect. Rates print in bytes and in bits side by 
 from __future__ import annotations
 
 import re
-from fractions import Fraction
 
 MAX_BYTES = 2**63 - 1
 """The largest quantity read: what a file's size may be."""
@@ -37,6 +36,8 @@ def parse_bytes(text: str) -> int:
     match = _QUANTITY.fullmatch(text.strip())
     if not match:
         raise ValueError(f"{text!r} is not a size: write 4096, 10M, 1.5G or 64Ki")
+    from fractions import Fraction  # most commands are given no size, and start without it
+
     n_bytes = round(Fraction(match[1]) * _MULTIPLIER[(match[2] or "").lower()])
     if n_bytes > MAX_BYTES:
         raise ValueError(f"{text!r} is more than any file holds")

@@ -5,7 +5,6 @@ Commands are imported when they are called, because a get of one kilobyte is mos
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import io
 import os
@@ -52,6 +51,8 @@ class LazyGroup(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Find the command that the words begin with, or say which may have been meant."""
         if args[0] not in COMMANDS and not args[0].startswith("-"):
+            import difflib
+
             near = difflib.get_close_matches(args[0], COMMANDS, n=1)
             meant = f" Did you mean {near[0]!r}?" if near else ""
             ctx.fail(f"No such command {args[0]!r}.{meant}")

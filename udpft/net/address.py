@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import socket
-from ipaddress import AddressValueError, IPv6Address
 from typing import Any, NamedTuple
 
 from udpft.errors import HostNotFound, UsageError
@@ -73,7 +72,9 @@ def resolve(address: Address) -> tuple[socket.AddressFamily, Sockaddr]:
         HostNotFound: the name does not resolve.
     """
     try:
-        found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_DGRAM)
+        # As bytes a plain name does not need the codec of international ones, which takes its time.
+        host = address.host.encode() if address.host.isascii() else address.host
+        found = socket.getaddrinfo(host, address.port, type=socket.SOCK_DGRAM)
     except (socket.gaierror, UnicodeError) as error:
         why = error.strerror if isinstance(error, socket.gaierror) else "no valid name"
         raise HostNotFound(
@@ -93,11 +94,12 @@ def _parse_port(digits: str, text: str) -> int:
 
 
 def _is_ipv6(host: str) -> bool:
+    number, _, zone = host.partition("%")
     try:
-        IPv6Address(host)
-    except AddressValueError:
+        socket.inet_pton(socket.AF_INET6, number)
+    except (OSError, ValueError):
         return False
-    return True
+    return zone.isprintable() and "%" not in zone and not host.endswith("%")
 
 
 def _may_be_host(host: str) -> bool:

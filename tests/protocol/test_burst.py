@@ -168,11 +168,14 @@ def test_a_run_is_one_burst_and_a_gap_begins_another() -> None:
     ]
 
 
-def test_a_burst_asks_for_an_acknowledgement_where_any_of_its_packets_does() -> None:
+def test_a_burst_ends_with_the_packet_that_asks_for_an_acknowledgement() -> None:
     first = write(2048, range(3), ack_request=True)
     second = write(2048, range(3, 6), first_packet=3)
-    [burst] = read(first.datagrams + second.datagrams, 2048).bursts
-    assert burst.ack_request
+    bursts = read(first.datagrams + second.datagrams, 2048).bursts
+    assert [(b.first_packet, len(b.slots), b.ack_request) for b in bursts] == [
+        (0, 3, True),
+        (3, 3, False),
+    ]
 
 
 def test_a_send_buffer_may_be_shared_by_taking_turns() -> None:

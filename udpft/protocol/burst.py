@@ -24,7 +24,7 @@ from __future__ import annotations
 
 import sys
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from typing import Final, NamedTuple
 
@@ -151,6 +151,14 @@ def _lanes(number: int, count: int) -> memoryview:
     return memoryview(number.to_bytes(count * _WORD, "little")).cast("Q")
 
 
+def _lanes_in_use(number: int) -> Iterator[int]:
+    """The lanes that are not 0 of an integer of 64-bit lanes, in ascending order."""
+    while number:
+        lane = ((number & -number).bit_length() - 1) // 64
+        yield lane
+        number &= ~(_WORD_MASK << 64 * lane)
+
+
 class Burst(NamedTuple):
     """Undamaged DATA packets of one batch with consecutive packet and chunk numbers.
 
@@ -180,9 +188,8 @@ class BurstReader:
 
     def __init__(self, connection_id: int, chunk_size: int) -> None:
         self._connection_id = connection_id
-        self._common = data_common(connection_id)
-        self._common_ack = data_common(connection_id, ACK_REQUEST)
-        self._commons_expected = self._common * MAX_BURST_PACKETS
+        self._common = int.from_bytes(data_common(connection_id), "little")
+        self._common_ack = int.from_bytes(data_common(connection_id, ACK_REQUEST), "little")
         self._chunk_size = chunk_size
         self._packet_size = chunk_size + DATA_HEADER_SIZE
         self._buffer: bytearray | None = None
@@ -203,7 +210,7 @@ class BurstReader:
         """Read a batch: ``length`` bytes of datagrams of ``segment_size``, the last one shorter.
 
         A batch that arrived in order and whole, the usual case, is one burst and costs no loop
-        over its packets.
+        over its packets; one with gaps costs a little for each stretch without.
         """
         if buffer is not self._buffer:
             self._look_at(buffer)
@@ -216,52 +223,51 @@ class BurstReader:
             at = count * packet_size
             slots.append(self._view[at + DATA_HEADER_SIZE : at + rest])
             count += 1
-        if not count:
-            return Batch([], [])
-        commons = self._commons[:count].tobytes()
-        numbers = int.from_bytes(self._numbers[:count].tobytes(), "little")
-        first = numbers & _WORD_MASK
-        if (
-            count <= MAX_BURST_PACKETS
-            and numbers == _steps(count) + first * _ones(count)
-            and commons[:-_WORD] == self._commons_expected[: len(commons) - _WORD]
-            and commons[-_WORD:] in (self._common, self._common_ack)
-        ):
-            hashes = chunk_hashes(slots)
-            check = int.from_bytes(self._checks[:count].tobytes(), "little")
-            if int.from_bytes(hashes, "little") ^ numbers == check:
-                asked = commons[-_WORD:] == self._common_ack
-                return Batch([Burst(first & _LOW, first >> 32, slots, hashes, asked)], [])
-        return self._sort_out(slots)
-
-    def _sort_out(self, slots: list[memoryview]) -> Batch:
-        """The undamaged packets, in runs, of a batch with gaps, strangers or damage."""
-        bursts: list[Burst] = []
-        strays: list[tuple[int, int]] = []
-        for i, slot in enumerate(slots):
-            common = self._commons[i].to_bytes(_WORD, "little")
-            if common != self._common and common != self._common_ack:
-                strays.append((i * self._packet_size, DATA_HEADER_SIZE + len(slot)))
-                continue
-            numbers = self._numbers[i]
-            hash_ = xxh3_64_digest(slot)
-            if int.from_bytes(hash_, "little") ^ numbers != self._checks[i]:
-                continue
-            packet, chunk = numbers & _LOW, numbers >> 32
-            asked = common == self._common_ack
-            last = bursts[-1] if bursts else None
-            run = len(last.slots) if last else 0
-            if (
-                last
-                and run < MAX_BURST_PACKETS  # a sink takes no more slots than that at once
-                and (packet, chunk) == (last.first_packet + run, last.first_chunk + run)
-            ):
-                last.slots.append(slot)
-                asked = asked or last.ack_request
-                bursts[-1] = last._replace(hashes=last.hashes + hash_, ack_request=asked)
+        batch = Batch([], [])
+        at = 0
+        while at < count:
+            run, asked = self._stretch(at, min(count - at, MAX_BURST_PACKETS))
+            if run:
+                whole = run == count
+                self._check(at, slots if whole else slots[at : at + run], asked, batch.bursts)
             else:
-                bursts.append(Burst(packet, chunk, [slot], hash_, asked))
-        return Batch(bursts, strays)
+                batch.strays.append((at * packet_size, DATA_HEADER_SIZE + len(slots[at])))
+            at += run or 1
+        return batch
+
+    def _stretch(self, at: int, limit: int) -> tuple[int, bool]:
+        """How many packets from one on are ours and in step; whether the last asks for an ACK.
+
+        A packet that asks ends the stretch.
+        """
+        end = at + limit
+        numbers = int.from_bytes(self._numbers[at:end].tobytes(), "little")
+        commons = int.from_bytes(self._commons[at:end].tobytes(), "little")
+        first = numbers & _WORD_MASK
+        unlike = commons ^ self._common * _ones(limit)
+        unlike |= numbers ^ (_steps(limit) + first * _ones(limit))
+        if not unlike:
+            return limit, False
+        run = next(_lanes_in_use(unlike))
+        in_step = self._numbers[at + run] == first + run * _STEP
+        if in_step and self._commons[at + run] == self._common_ack:
+            return run + 1, True
+        return run, False
+
+    def _check(self, at: int, slots: list[memoryview], asked: bool, bursts: list[Burst]) -> None:
+        """Append what is undamaged of a stretch: one burst, where nothing is damaged."""
+        count, first = len(slots), self._numbers[at]
+        hashes = chunk_hashes(slots)
+        checks = int.from_bytes(self._checks[at : at + count].tobytes(), "little")
+        damage = int.from_bytes(hashes, "little") ^ (_steps(count) + first * _ones(count)) ^ checks
+        start = 0
+        for stop in (*_lanes_in_use(damage), count):
+            if stop > start:
+                packet, chunk = (first & _LOW) + start, (first >> 32) + start
+                own_hashes = hashes[start * HASH_SIZE : stop * HASH_SIZE]
+                last = stop == count
+                bursts.append(Burst(packet, chunk, slots[start:stop], own_hashes, asked and last))
+            start = stop + 1
 
     def _read_singly(self, buffer: bytearray, length: int, segment_size: int) -> Batch:
         """Read a batch cut otherwise than into packets of this transfer, datagram by datagram."""

@@ -75,3 +75,14 @@ def test_the_loss_delay_covers_the_slowest_recent_round_trip(
     assert delay_s >= GRANULARITY_S
     assert delay_s >= threshold * samples[-1]
     assert delay_s >= threshold * rtt.smoothed_rtt_s
+
+
+def test_jitter_is_lateness_and_a_standing_queue_is_none() -> None:
+    jitter, queue = RttEstimator(), RttEstimator()
+    for rtt in (jitter, queue):
+        rtt.update(0.001, 0.0)
+    for i in range(200):
+        jitter.update(0.001 + i % 5 * 0.0025, 0.0)  # evenly from 1 to 11 ms
+        queue.update(0.011, 0.0)
+    assert jitter.lateness_s == pytest.approx(0.005, rel=0.25)
+    assert queue.lateness_s == pytest.approx(0.0, abs=1e-6)

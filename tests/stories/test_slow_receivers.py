@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from tests.simnet import Inbox, Shape, SimNet, random_bytes
@@ -56,3 +58,15 @@ def test_a_receiver_that_stops_reading_for_a_while_gets_the_rest_afterwards() ->
     net.run()
     assert client.content == CONTENT
     assert net.down.sent_bytes <= 1.3 * SIZE
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_hosts_that_are_late_cost_no_more_than_half_the_rate(seed: int) -> None:
+    """A busy processor answers up to 10 ms late, over a wire of 0.2 ms."""
+    wire = Shape(delay_s=0.0001, rate_bytes_per_s=20e6, queue_bytes=400e3)
+    content = random_bytes(10_000_000)
+    net = SimNet({"file": content}, seed=seed, down=wire, up=replace(wire, jitter_s=0.010))
+    client = net.get("file")
+    net.run()
+    assert client.content == content
+    assert client.ended_at <= 2 * len(content) / wire.rate_bytes_per_s

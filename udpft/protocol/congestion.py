@@ -6,6 +6,11 @@ The controller keeps two numbers of the path: ``bandwidth``, the highest deliver
 last two probing cycles, and ``min_rtt_s``. It paces at the bandwidth and keeps about two
 bandwidth-delay products in flight (draft-ietf-ccwg-bbr).
 
+The delay in that product is ``base_rtt_s``: the smallest round trip, and what jitter adds to it.
+On a short path the hosts add most of it: a process that waits for its turn on a busy processor is
+late by milliseconds, where the wire takes a tenth of one. A window that knew only of the wire
+would be empty while its ends wait, the delivery rate would look small, and the window with it.
+
 Loss is where it differs. A lossy radio link and a full queue both lose packets; slowing down
 helps one and only costs on the other. So the controller keeps a *baseline*, the share of packets
 that the path loses whatever the rate, and when loss exceeds the baseline it makes an experiment:
@@ -122,6 +127,7 @@ class CongestionController:
         self.phase = Phase.STARTUP
         self.bandwidth = 0.0
         self.min_rtt_s = inf
+        self.base_rtt_s = 0.0
         self._epochs: deque[_Epoch] = deque([_Epoch(Phase.STARTUP, 0.0)])
         self._maxima = [0.0, 0.0]  # highest delivery rate of this probing cycle and the last
         self.baseline_loss = 0.0
@@ -150,7 +156,7 @@ class CongestionController:
             self.burst_packets = self.window = INITIAL_WINDOW_PACKETS
             return
         corrected = self.bandwidth / (1 - self.baseline_loss)
-        self.bandwidth_delay_product = corrected * self.min_rtt_s
+        self.bandwidth_delay_product = corrected * self.base_rtt_s
         self.pacing_rate = max(MIN_RATE, self.phase.value * corrected)
         # Long bursts spare the hosts, but overflow the shallow queues of longer paths.
         share = min(
@@ -187,6 +193,7 @@ class CongestionController:
         *,
         epoch: int,
         rtt_s: float,
+        lateness_s: float,
         delivery_rate: float,
         sent_at_delivered: int,
         delivered: int,
@@ -198,6 +205,7 @@ class CongestionController:
             now: seconds.
             epoch: in which the newest packet acknowledged left.
             rtt_s: round trip of the newest packet acknowledged.
+            lateness_s: what jitter adds to the smallest round trip.
             delivery_rate: packets per second, 0 where the sample is no good.
             sent_at_delivered: packets that had been delivered when that packet left.
             delivered: packets delivered by now.
@@ -216,6 +224,7 @@ class CongestionController:
         if rtt_s <= 1.02 * self.min_rtt_s or (stale and self.phase is Phase.PROBE_RTT):
             self.min_rtt_s = rtt_s if stale else min(rtt_s, self.min_rtt_s)
             self._min_rtt_seen = now
+        self.base_rtt_s = self.min_rtt_s + lateness_s
         if sent_at_delivered >= self._next_round:
             self._next_round = delivered
             if self.phase is Phase.STARTUP:
@@ -267,8 +276,8 @@ class CongestionController:
             if not excess and self.bandwidth > 1.1 * epoch.bandwidth:
                 self._cycle_s = 0.0
             else:
-                longest = min(_MAX_CYCLE_S, _MAX_CYCLE_RTTS * self.min_rtt_s)
-                self._cycle_s = min(longest, max(2 * self._cycle_s, 8 * self.min_rtt_s))
+                longest = min(_MAX_CYCLE_S, _MAX_CYCLE_RTTS * self.base_rtt_s)
+                self._cycle_s = min(longest, max(2 * self._cycle_s, 8 * self.base_rtt_s))
         elif epoch.phase is Phase.PROBE_DOWN:
             prompt, self._experiment = self._experiment, None
             if prompt is None:
@@ -301,7 +310,7 @@ class CongestionController:
         return (
             result.lost < _CURED * prompt.loss * total
             or result.acked > _NO_LESS * prompt.kept * total
-            or result.min_rtt_s > _STANDING_QUEUE * self.min_rtt_s + GRANULARITY_S
+            or result.min_rtt_s > _STANDING_QUEUE * self.base_rtt_s + GRANULARITY_S
         )
 
     def _learn_baseline(self, keep: float, lost: int, total: int) -> None:
@@ -336,22 +345,24 @@ class CongestionController:
         self, now: float, rtt_s: float, in_flight: int, *, suspicious: bool, stale: bool
     ) -> None:
         """Leave the phase where its time has come."""
-        phase, elapsed, min_rtt = self.phase, now - self._phase_began, self.min_rtt_s
+        phase, elapsed, base_rtt = self.phase, now - self._phase_began, self.base_rtt_s
         if phase is Phase.DRAIN:
             if in_flight <= self.bandwidth_delay_product:
                 self._cycle_began = now
-                self._cycle_s = self._random.uniform(2, 8) * min_rtt
+                self._cycle_s = self._random.uniform(2, 8) * base_rtt
                 self._enter(Phase.CRUISE, now)
         elif phase is Phase.PROBE_UP:
             full = in_flight >= 1.25 * self.bandwidth_delay_product
-            if elapsed > min_rtt and (suspicious or full or elapsed > 3 * rtt_s):
+            if elapsed > base_rtt and (suspicious or full or elapsed > 3 * rtt_s):
                 self._enter(Phase.PROBE_DOWN, now)
         elif phase is Phase.PROBE_DOWN:
-            if elapsed > min_rtt and (self._conclusive() or elapsed > _EXPERIMENT_MAX_RTTS * rtt_s):
+            if elapsed > base_rtt and (
+                self._conclusive() or elapsed > _EXPERIMENT_MAX_RTTS * rtt_s
+            ):
                 self._cycle_began = now
                 self._enter(Phase.CRUISE, now)
         elif phase is Phase.CRUISE:
-            probe = now - self._cycle_began > max(self._cycle_s, 2 * min_rtt)
+            probe = now - self._cycle_began > max(self._cycle_s, 2 * base_rtt)
             if stale:
                 self._probe_rtt_until = None
                 self._enter(Phase.PROBE_RTT, now)
@@ -359,12 +370,12 @@ class CongestionController:
                 self._enter(Phase.PROBE_DOWN, now)
             elif probe:
                 self._enter(Phase.PROBE_UP, now)
-            elif elapsed > min_rtt:
+            elif elapsed > base_rtt:
                 self._enter(Phase.CRUISE, now)
         elif phase is Phase.PROBE_RTT:
             if self._probe_rtt_until is None:
                 if in_flight <= max(MIN_WINDOW_PACKETS, 0.55 * self.bandwidth_delay_product):
-                    self._probe_rtt_until = now + max(_PROBE_RTT_S, min_rtt)
+                    self._probe_rtt_until = now + max(_PROBE_RTT_S, base_rtt)
             elif now > self._probe_rtt_until:
                 self._min_rtt_seen = self._cycle_began = now
                 self._enter(Phase.CRUISE, now)

@@ -42,6 +42,15 @@ class RttEstimator:
         """Probe timeout before any back-off (RFC 9002, 6.2.1)."""
         return self.smoothed_rtt_s + max(4 * self.variation_s, GRANULARITY_S) + MAX_ACK_DELAY_S
 
+    @property
+    def lateness_s(self) -> float:
+        """What a round trip takes beyond the smallest because of jitter and hosts that are late.
+
+        Jitter makes round trips differ, a queue makes all of them long: so no more than twice the
+        mean deviation counts, which is the mean of what is spread evenly above the smallest.
+        """
+        return min(self.smoothed_rtt_s - self.min_rtt_s, 2 * self.variation_s)
+
     def loss_delay_s(self, time_threshold: float) -> float:
         """How long after a later packet's delivery an earlier one is lost (RFC 9002, 6.1.2)."""
         return max(time_threshold * max(self.smoothed_rtt_s, self.latest_s), GRANULARITY_S)

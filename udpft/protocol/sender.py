@@ -220,6 +220,7 @@ class Sender:
             now,
             epoch=newest.epoch,
             rtt_s=now - newest.sent_at,
+            lateness_s=self.rtt.lateness_s,
             delivery_rate=(self._delivered - newest.delivered) / interval_s if good else 0.0,
             sent_at_delivered=newest.delivered,
             delivered=self._delivered,

@@ -4,14 +4,24 @@ from __future__ import annotations
 
 from udpft.protocol.params import GRANULARITY_S, INITIAL_RTT_S, MAX_ACK_DELAY_S
 
+_RECENT_SAMPLES = 8
+
 
 class RttEstimator:
     """Latest, smallest and smoothed round trip, and its mean deviation; all in seconds."""
 
-    __slots__ = ("_sampled", "latest_s", "min_rtt_s", "smoothed_rtt_s", "variation_s")
+    __slots__ = (
+        "_minima",
+        "_samples",
+        "latest_s",
+        "min_rtt_s",
+        "smoothed_rtt_s",
+        "variation_s",
+    )
 
     def __init__(self) -> None:
-        self._sampled = False
+        self._samples = 0
+        self._minima = (INITIAL_RTT_S, INITIAL_RTT_S)  # of the last samples, and those before
         self.latest_s = INITIAL_RTT_S
         self.min_rtt_s = INITIAL_RTT_S
         self.smoothed_rtt_s = INITIAL_RTT_S
@@ -23,8 +33,13 @@ class RttEstimator:
         The peer's delay is taken off, but never more than it may delay, nor below the minimum.
         """
         self.latest_s = sample_s
-        if not self._sampled:
-            self._sampled = True
+        newer, older = self._minima
+        if self._samples % _RECENT_SAMPLES == 0:
+            self._minima = sample_s, newer
+        elif sample_s < newer:
+            self._minima = sample_s, older
+        self._samples += 1
+        if self._samples == 1:
             self.min_rtt_s = self.smoothed_rtt_s = sample_s
             self.variation_s = sample_s / 2
             return
@@ -46,10 +61,12 @@ class RttEstimator:
     def lateness_s(self) -> float:
         """What a round trip takes beyond the smallest because of jitter and hosts that are late.
 
-        Jitter makes round trips differ, a queue makes all of them long: so no more than twice the
-        mean deviation counts, which is the mean of what is spread evenly above the smallest.
+        Jitter makes round trips differ, a queue makes all of them long. So no more than twice the
+        mean deviation counts, which is the mean of what is spread evenly above the smallest; less
+        what even the smallest of the last samples took too long.
         """
-        return min(self.smoothed_rtt_s - self.min_rtt_s, 2 * self.variation_s)
+        spread_s = min(self.smoothed_rtt_s - self.min_rtt_s, 2 * self.variation_s)
+        return max(0.0, spread_s - (min(self._minima) - self.min_rtt_s))
 
     def loss_delay_s(self, time_threshold: float) -> float:
         """How long after a later packet's delivery an earlier one is lost (RFC 9002, 6.1.2)."""

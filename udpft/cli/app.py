@@ -28,6 +28,7 @@ COMMANDS = {
     "ping": "udpft.cli.ping",
     "add": "udpft.cli.add",
     "message": "udpft.cli.message",
+    "completion": "udpft.cli.completion",
 }
 """Command name to the module that defines ``command``, in the order of ``--help``."""
 

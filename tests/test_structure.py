@@ -46,7 +46,7 @@ IMPURE_CALLS |= {"datetime.now", "datetime.utcnow", "datetime.today", "date.toda
 PROTOCOL_MAY_IMPORT = {"udpft.errors", "udpft.units", "udpft.protocol", "xxhash"}
 NET_MAY_IMPORT = {"udpft.errors", "udpft.protocol", "udpft.net", "udpft.units"}
 STORAGE_MAY_IMPORT = {"udpft.errors", "udpft.protocol.params", "udpft.protocol.burst"}
-STORAGE_MAY_IMPORT |= {"udpft.storage", "udpft.units", "xxhash"}
+STORAGE_MAY_IMPORT |= {"udpft.protocol.ranges", "udpft.storage", "udpft.units", "xxhash"}
 
 
 def name_of(path: Path) -> str:

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from tests.storage.conftest import NEW, OLD, make_socket, names, parts, refused, unprivileged, write
-from udpft.storage.partfile import PartFile, part_name
+from udpft.storage.claim import part_name
+from udpft.storage.partfile import PartFile
 
 
 def test_a_killed_download_leaves_a_part_that_the_next_takes_over(destination: Path) -> None:

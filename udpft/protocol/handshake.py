@@ -90,6 +90,11 @@ def agreed_chunk_size(wanted: int, hello_size: int) -> int:
     return max(MIN_CHUNK_SIZE, min(fits, wanted, MAX_CHUNK_SIZE))
 
 
+def held_ranges(hello: Hello, accept: Accept) -> tuple[tuple[int, int], ...]:
+    """The byte ranges that will not be sent: those of HELLO, where they are of ACCEPT's file."""
+    return hello.have if hello.have_of in (0, accept.identity) else ()
+
+
 def whole_chunks(byte_ranges: Sequence[tuple[int, int]], chunk_size: int, size: int) -> RangeSet:
     """The chunks of a file of ``size`` bytes that byte ranges hold whole.
 
@@ -170,13 +175,15 @@ class Introduction:
     """What the handshake found out.
 
     ``hello_size``: bytes of the datagram that the path carried, 0 where it was not this
-    handshake that tried; ``cookie``: what the server believes us by; ``rtt_s``: 0 where unknown.
+    handshake that tried; ``cookie``: what the server believes us by; ``rtt_s``: 0 where unknown;
+    ``have``: byte ranges that the server will not send, for we said that we have them.
     """
 
     accept: Accept
     hello_size: int
     cookie: bytes
     rtt_s: float
+    have: tuple[tuple[int, int], ...] = ()
 
 
 class Initiator:
@@ -274,7 +281,11 @@ class Initiator:
             accept = decode_accept_untrusted(packet)
             if accept.nonce == self.hello.nonce and self._plausible(accept):
                 self.introduction = Introduction(
-                    accept, self._answered, self.hello.cookie, self.rtt_s or 0.0
+                    accept,
+                    self._answered,
+                    self.hello.cookie,
+                    self.rtt_s or 0.0,
+                    held_ranges(self.hello, accept),
                 )
         elif packet.type is PacketType.ERROR:
             refusal = decode_error_untrusted(packet)

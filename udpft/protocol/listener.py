@@ -28,7 +28,7 @@ from udpft.errors import (
 )
 from udpft.protocol.burst import BurstWriter
 from udpft.protocol.endpoint import ChunkSource, Completed, Failed, Transmit
-from udpft.protocol.handshake import Doorkeeper, agreed_chunk_size, whole_chunks
+from udpft.protocol.handshake import Doorkeeper, agreed_chunk_size, held_ranges, whole_chunks
 from udpft.protocol.packets import (
     Accept,
     ErrorCode,
@@ -232,7 +232,7 @@ class Listener:
             now=now,
             random=self._random,
             prelude=encode_accept(accept, hello.connection_id, writer.packet_size),
-            have=whole_chunks(hello.have, chunk_size, source.size),
+            have=whole_chunks(held_ranges(hello, accept), chunk_size, source.size),
             receive_room=hello.receive_room or INITIAL_RECEIVE_ROOM,
             max_rate_bytes_per_s=min(limits, default=0),
             idle_timeout_s=self._idle_timeout_s,

@@ -150,6 +150,7 @@ _HELLO = struct.Struct("<Q16sIHBB")
 # HELLO field: tag u8, length u16, then the value. Tag 0 ends the fields; unknown tags are skipped.
 _FIELD = struct.Struct("<BH")
 _FIELD_NAME, _FIELD_CHUNK_SIZE, _FIELD_RECEIVE_ROOM, _FIELD_MAX_RATE, _FIELD_HAVE = range(1, 6)
+_FIELD_HAVE_OF = 6
 # Numeric fields: u64, whatever their range.
 _NUMBER = struct.Struct("<Q")
 # HAVE field: pairs of u64, the bytes [start, stop) that the client has already, at most 8 of them
@@ -165,7 +166,8 @@ class Hello:
 
     ``attempt`` numbers the repeats (mod 256) and comes back in RETRY, so that a round trip is
     measured from the right one. ``max_rate_bytes_per_s`` is 0 where the client sets no limit.
-    ``have``: the byte ranges that need not be sent, for the client holds them already.
+    ``have``: the byte ranges that need not be sent, for the client holds them already; of the file
+    with the identity ``have_of``, or of whichever there is where that is 0.
     """
 
     nonce: int
@@ -178,6 +180,7 @@ class Hello:
     cookie: bytes = NO_COOKIE
     max_rate_bytes_per_s: int = 0
     have: tuple[tuple[int, int], ...] = ()
+    have_of: int = 0
     attempt: int = 0
 
 
@@ -193,6 +196,7 @@ def encode_hello(hello: Hello, size: int) -> bytes:
     if hello.have:
         body += _FIELD.pack(_FIELD_HAVE, _HAVE.size * len(hello.have))
         body += b"".join(_HAVE.pack(*pair) for pair in hello.have)
+        body += _FIELD.pack(_FIELD_HAVE_OF, _NUMBER.size) + _NUMBER.pack(hello.have_of)
     body += _FIELD.pack(_FIELD_NAME, len(hello.name)) + hello.name
     body += bytes(size - _BODY_AT - len(body))
     return encode(PacketType.HELLO, 0, body, flags=hello.attempt & 0xFF)
@@ -208,7 +212,9 @@ def decode_hello_untrusted(packet: Packet) -> Hello:
     if len(body) < _HELLO.size:
         raise MalformedPacket("HELLO too short")
     nonce, cookie, connection_id, version, role, _ = _HELLO.unpack_from(body)
-    numbers = {_FIELD_CHUNK_SIZE: 0, _FIELD_RECEIVE_ROOM: 0, _FIELD_MAX_RATE: 0}
+    numbers = dict.fromkeys(
+        (_FIELD_CHUNK_SIZE, _FIELD_RECEIVE_ROOM, _FIELD_MAX_RATE, _FIELD_HAVE_OF), 0
+    )
     seen: set[int] = set()
     name: bytes | None = None
     have: tuple[tuple[int, int], ...] = ()
@@ -247,6 +253,7 @@ def decode_hello_untrusted(packet: Packet) -> Hello:
         version=version,
         cookie=cookie,
         have=have,
+        have_of=numbers[_FIELD_HAVE_OF],
         attempt=packet.flags,
     )
 

@@ -6,10 +6,9 @@ The bytes go to ``.NAME.udpft-part`` in the destination's folder. `PartFile.comm
 the disk, renames the part file over the destination and syncs the folder, so that the destination
 is at every moment absent, the old file, or the new one complete; after a power cut too.
 
-A lock (flock(2)) on the part file keeps a second download of the same name out. It ends with the
-process, so a part file without a lock is a leftover of one that was killed, and is taken over.
-Between opening a part file and locking it, its owner may have renamed or removed it; so after
-locking, the name must still lead to what was locked, or it all begins again.
+A part file with a `journal.Label` can be gone on with when its process is gone. Its journal stands
+behind the data, in the same file: there is one name to lock, to look for and to remove, and data
+and journal cannot come apart. It is cut off at the end, when the data is on the disk.
 
 What stands at the destination:
 
@@ -23,46 +22,32 @@ from __future__ import annotations
 
 import ctypes
 import errno
-import fcntl
 import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from hashlib import blake2b
 from pathlib import Path
-from stat import S_ISDIR, S_ISLNK, S_ISREG
+from stat import S_ISREG
 from typing import Final, Self
 
-from udpft.errors import LocalWriteFailed
+from udpft.errors import LocalReadFailed, LocalWriteFailed
+from udpft.protocol.params import MAX_BURST_BYTES
+from udpft.protocol.ranges import RangeSet
+from udpft.storage.claim import ELSEWHERE, claim, claim_leftover, leads_to, part_name, refuse_unfit
+from udpft.storage.journal import Journal, Label, MalformedJournal, hash_chunks
+from udpft.storage.sync import BackgroundSync
 from udpft.units import format_bytes
-
-_SUFFIX: Final = b".udpft-part"
-
-_NAME_MAX: Final = 255
-"""Bytes in one component of a path (NAME_MAX of Linux)."""
-
-_CLAIM_ATTEMPTS: Final = 16
-"""How often the part file may be taken away between opening and locking it."""
 
 _STAT_BLOCK: Final = 512
 """The unit of st_blocks, whatever the file system's own (POSIX.1-2017, sys/stat.h)."""
 
 _FOLDER_FLAGS: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-_PART_FLAGS: Final = (
-    os.O_RDWR
-    | os.O_NOFOLLOW
-    | os.O_NONBLOCK  # no waiting for whatever else might have that name
-    | os.O_NOCTTY
-    | os.O_CLOEXEC
-)
-
 _FALLOC_FL_KEEP_SIZE: Final = 0x01
 
 _IN_MEMORY: Final = (0x0102_1994, 0x8584_58F6)
 """File system types: tmpfs, ramfs (linux/magic.h)."""
 
-_ELSEWHERE: Final = "choose another place with --output"
-_FREE_SPACE: Final = f"free some space, or {_ELSEWHERE}"
+_FREE_SPACE: Final = f"free some space, or {ELSEWHERE}"
 
 _libc = ctypes.CDLL(None, use_errno=True)
 # fallocate64 where the C library has it: there, fallocate may take 32-bit lengths.
@@ -75,16 +60,28 @@ _libc_fstatfs.argtypes = (ctypes.c_int, ctypes.c_char_p)
 class PartFile:
     """A download on its way to its name; a `udpft.protocol.endpoint.ChunkSink`.
 
-    Made by `open`. Then `writev` as often as there is something; at last `commit` (it is whole and
+    Made by `open`; or by `take_over`, to go on with what an earlier one left. Then `writev` as
+    often as there is something, and `note_hashes` behind it; at last `commit` (it is whole and
     verified), `keep` (it may be gone on with later) or `discard`, as leaving the context does.
 
     Attributes:
         destination: where the file will be.
         part_path: where it is meanwhile.
         size: bytes that it will have; None where only its end will tell.
+        journal: what it knows of itself; None where it cannot be gone on with.
+        resumable: whether it has a journal, and chunks in it.
     """
 
-    __slots__ = ("_fd", "_folder_fd", "destination", "part_path", "size")
+    __slots__ = (
+        "_fd",
+        "_folder_fd",
+        "_sync",
+        "destination",
+        "journal",
+        "part_path",
+        "resumable",
+        "size",
+    )
 
     def __init__(self, folder_fd: int, fd: int, destination: Path, size: int | None) -> None:
         self._folder_fd = folder_fd
@@ -92,10 +89,15 @@ class PartFile:
         self.destination = destination
         self.part_path = destination.with_name(part_name(destination.name))
         self.size = size
+        self.journal: Journal | None = None
+        self.resumable = False
+        self._sync = BackgroundSync(fd)
 
     @classmethod
-    def open(cls, destination: Path, size: int | None) -> PartFile:
-        """Create or take over the part file of a destination, locked, of the size in bytes.
+    def open(cls, destination: Path, size: int | None, label: Label | None = None) -> PartFile:
+        """Create the part file of a destination, locked, of the size in bytes, all zeros.
+
+        One that is there already is emptied. With a label it has a journal.
 
         Raises:
             LocalWriteFailed: there is not enough room, another process is writing it, something
@@ -105,10 +107,12 @@ class PartFile:
             folder_fd = os.open(destination.parent, _FOLDER_FLAGS)
         except (OSError, ValueError) as error:
             raise _folder_failure(destination.parent, error) from error
-        return cls.open_in(folder_fd, destination, size)
+        return cls.open_in(folder_fd, destination, size, label)
 
     @classmethod
-    def open_in(cls, folder_fd: int, destination: Path, size: int | None) -> PartFile:
+    def open_in(
+        cls, folder_fd: int, destination: Path, size: int | None, label: Label | None = None
+    ) -> PartFile:
         """As `open`, in a folder already opened and whatever its path leads to by now.
 
         Only the name of ``destination`` is used; the rest of it is for messages. Takes
@@ -119,22 +123,102 @@ class PartFile:
         """
         with _reported(destination):
             try:
-                _refuse_unfit(folder_fd, destination)
-                fd = _claim(folder_fd, destination)
+                refuse_unfit(folder_fd, destination)
+                fd = claim(folder_fd, destination)
             except BaseException:
                 os.close(folder_fd)
                 raise
             part = cls(folder_fd, fd, destination, size)
+        part.begin(size, label)
+        return part
+
+    @classmethod
+    def take_over(cls, destination: Path) -> PartFile | None:
+        """The part file that an earlier download left, locked and as it is; None without one.
+
+        Raises:
+            LocalWriteFailed: another process is writing it, something that is no file is in the
+                way, it may not be opened.
+        """
+        try:
+            folder_fd = os.open(destination.parent, _FOLDER_FLAGS)
+        except (OSError, ValueError):
+            return None  # `open` will say why
+        with _reported(destination):
             try:
-                part._take_permissions(at_least=0o600)
-                part._make_room()
+                fd = claim_leftover(folder_fd, destination)
+            except BaseException:
+                os.close(folder_fd)
+                raise
+            if fd < 0:
+                os.close(folder_fd)
+                return None
+            part = cls(folder_fd, fd, destination, None)
+            with suppress(MalformedJournal, OSError):
+                part.journal = Journal.read_untrusted(fd)
+                part.size = part.journal.label.size
+                part.resumable = True
+        return part
+
+    def begin(self, size: int | None, label: Label | None = None) -> None:
+        """Empty it, and give it its size and its journal.
+
+        Raises:
+            LocalWriteFailed: as `open` does. It is then closed; a leftover that could not be
+                replaced is kept, and all else removed.
+        """
+        self.size, self.journal, self.resumable = size, None, False
+        with _reported(self.destination):
+            try:
+                refuse_unfit(self._folder_fd, self.destination)
+                self._take_permissions(at_least=0o600)
+                self._make_room(label.total_bytes if label else size or 0)
             except BaseException:
                 # A leftover that is still as it was may yet be gone on with, once there is room.
-                if os.fstat(fd).st_size:
-                    part.keep()
-                part.discard()
+                if os.fstat(self._fd).st_size:
+                    self.keep()
+                self.discard()
                 raise
-        return part
+            try:
+                self.journal = Journal.begin(self._fd, label) if label else None
+            except BaseException:
+                self.discard()
+                raise
+
+    def relabel(self, label: Label) -> None:
+        """Keep the data and begin its journal anew, for chunks of another size.
+
+        Raises:
+            LocalWriteFailed: the disk refuses.
+        """
+        with _reported(self.destination):
+            self.journal, self.resumable = None, False
+            os.ftruncate(self._fd, label.table_at)
+            os.ftruncate(self._fd, label.total_bytes)
+            self.journal = Journal.begin(self._fd, label)
+
+    def note_hashes(self, first_chunk: int, hashes: bytes) -> None:
+        """Write into the journal, where there is one, that chunks were written.
+
+        Raises:
+            LocalWriteFailed: the journal or an earlier chunk cannot be written.
+        """
+        if self.journal:
+            try:
+                self.journal.note(first_chunk, hashes)
+                self._sync.poll()
+            except OSError as error:
+                raise _failure(self.destination, error) from error
+            self.resumable = True
+
+    def hashes(self, chunks: RangeSet, chunk_size: int) -> Iterator[tuple[int, bytes]]:
+        """The hashes of chunks as they stand in the file, with the number of each first one.
+
+        Raises:
+            LocalReadFailed: it cannot be read.
+        """
+        assert self.size is not None
+        return read_hashes(self._fd, self.size, chunk_size, chunks)
 
     def writev(self, slots: Sequence[memoryview], offset: int) -> None:
         """Write the slots one after another from ``offset`` bytes on.
@@ -176,6 +260,11 @@ class PartFile:
         """
         with _reported(self.destination):
             self._take_permissions()
+            self._sync.finish()
+            if self.journal:
+                # It takes its time, and whoever is killed meanwhile should not lose everything.
+                os.fdatasync(self._fd)
+                self.journal, self.resumable = None, False
             if self.size is not None and os.fstat(self._fd).st_size != self.size:
                 os.ftruncate(self._fd, self.size)
             if mtime_ns is not None:
@@ -184,7 +273,7 @@ class PartFile:
                     os.utime(self._fd, ns=(mtime_ns, mtime_ns))
             os.fsync(self._fd)
             folder_fd, part = self._folder_fd, self.part_path.name
-            if not _leads_to(folder_fd, part, self._fd):
+            if not leads_to(folder_fd, part, self._fd):
                 raise LocalWriteFailed(f"{self.part_path} was moved or removed meanwhile")
             os.rename(part, self.destination.name, src_dir_fd=folder_fd, dst_dir_fd=folder_fd)
             _sync_folder(folder_fd)
@@ -199,7 +288,7 @@ class PartFile:
         if self._fd < 0:
             return
         with suppress(OSError):
-            if _leads_to(self._folder_fd, self.part_path.name, self._fd):
+            if leads_to(self._folder_fd, self.part_path.name, self._fd):
                 os.unlink(self.part_path.name, dir_fd=self._folder_fd)
         self._close()
 
@@ -230,14 +319,13 @@ class PartFile:
             with suppress(PermissionError):
                 os.fchmod(self._fd, old.st_mode & 0o777 | at_least)
 
-    def _make_room(self) -> None:
-        """See that the file fits, then give it its size.
+    def _make_room(self, size: int) -> None:
+        """See that so many bytes fit, then give the file that size.
 
         Raises:
             LocalWriteFailed: it does not fit.
             OSError: the file system refuses, for the quota for instance.
         """
-        size = self.size or 0
         space = os.fstatvfs(self._fd)
         held = os.fstat(self._fd).st_blocks * _STAT_BLOCK
         free = space.f_bavail * space.f_frsize + held
@@ -251,116 +339,6 @@ class PartFile:
         os.ftruncate(self._fd, 0)
         _allocate(self._fd, size)
         os.ftruncate(self._fd, size)
-
-
-def part_name(name: str) -> str:
-    """The name of the part file for a file's name: ``.NAME.udpft-part``.
-
-    Where that passes 255 bytes, the end of NAME gives way to a digest of it all.
-    """
-    encoded = os.fsencode(name)
-    if 1 + len(encoded) + len(_SUFFIX) > _NAME_MAX:
-        digest = blake2b(encoded, digest_size=8).hexdigest().encode()
-        room = _NAME_MAX - 2 - len(digest) - len(_SUFFIX)
-        # No half characters: some file systems take only UTF-8.
-        start = encoded[:room].decode(errors="ignore").encode()
-        encoded = start + b"-" + digest
-    return os.fsdecode(b"." + encoded + _SUFFIX)
-
-
-def _refuse_unfit(folder_fd: int, destination: Path) -> None:
-    """Refuse a destination that is there and cannot be replaced by a file.
-
-    Raises:
-        LocalWriteFailed: it is a folder, a device, a FIFO, or a symlink to one.
-        OSError: the name is too long, the folder may not be searched.
-    """
-    name = destination.name
-    if name in ("", ".."):
-        raise _is_a_folder(destination)
-    try:
-        status = os.lstat(name, dir_fd=folder_fd)
-    except FileNotFoundError:
-        return
-    if S_ISLNK(status.st_mode):
-        try:
-            status = os.stat(name, dir_fd=folder_fd)
-        except OSError:
-            return  # it leads nowhere, and is replaced as any other symlink
-    if S_ISDIR(status.st_mode):
-        raise _is_a_folder(destination)
-    if not S_ISREG(status.st_mode):
-        raise LocalWriteFailed(
-            f"cannot write {destination}: it is no regular file",
-            hint="to write to standard output: --output -",
-        )
-
-
-def _claim(folder_fd: int, destination: Path) -> int:
-    """Create or take over the part file, and lock it; return its descriptor.
-
-    Raises:
-        LocalWriteFailed: another process has it, or what has its name is no regular file.
-        OSError: the folder may not be written to.
-    """
-    name = part_name(destination.name)
-    for _ in range(_CLAIM_ATTEMPTS):
-        try:
-            created = True
-            fd = os.open(name, _PART_FLAGS | os.O_CREAT | os.O_EXCL, 0o666, dir_fd=folder_fd)
-        except FileExistsError:
-            created = False
-            fd = _open_leftover(folder_fd, name, destination)
-        if fd < 0:
-            continue
-        try:
-            if _lock(folder_fd, name, fd, destination, created):
-                return fd
-        except BaseException:
-            os.close(fd)
-            raise
-        os.close(fd)
-    raise _is_being_written(destination)
-
-
-def _open_leftover(folder_fd: int, name: str, destination: Path) -> int:
-    """Open a part file that is there already; -1 where it has just gone."""
-    try:
-        return os.open(name, _PART_FLAGS, dir_fd=folder_fd)
-    except FileNotFoundError:
-        return -1
-    except OSError as error:
-        if error.errno in (errno.ELOOP, errno.EISDIR, errno.ENXIO):  # a symlink, a folder, a socket
-            raise _in_the_way(destination, name) from error
-        raise
-
-
-def _lock(folder_fd: int, name: str, fd: int, destination: Path, created: bool) -> bool:
-    """Lock the part file; False where another has to be opened."""
-    status = os.fstat(fd)
-    if not S_ISREG(status.st_mode):
-        raise _in_the_way(destination, name)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise _is_being_written(destination) from error
-    if not _leads_to(folder_fd, name, fd):
-        return False
-    # In a folder open to all, one that somebody else made or linked to could be written to by
-    # them after it was verified. (Where root is mapped to nobody, even a new one looks so.)
-    if not created and (status.st_uid != os.geteuid() or status.st_nlink > 1):
-        os.unlink(name, dir_fd=folder_fd)
-        return False
-    return True
-
-
-def _leads_to(folder_fd: int, name: str, fd: int) -> bool:
-    """Whether a name in a folder leads to the open file."""
-    try:
-        found = os.lstat(name, dir_fd=folder_fd)
-    except FileNotFoundError:
-        return False
-    return os.path.samestat(found, os.fstat(fd))
 
 
 def _allocate(fd: int, size: int) -> None:
@@ -383,6 +361,27 @@ def _allocate(fd: int, size: int) -> None:
             raise OSError(code, os.strerror(code))
 
 
+def read_hashes(
+    fd: int, size: int, chunk_size: int, chunks: RangeSet
+) -> Iterator[tuple[int, bytes]]:
+    """The hashes of chunks of a local file, some at a time, with the number of each first one.
+
+    Raises:
+        LocalReadFailed: it cannot be read, or has become shorter.
+    """
+    step = MAX_BURST_BYTES // chunk_size
+    buffer = memoryview(bytearray(step * chunk_size))
+    for start, stop in chunks:
+        for first in range(start, stop, step):
+            count = min(step, stop - first)
+            try:
+                yield first, hash_chunks(fd, size, chunk_size, first, count, buffer)
+            except OSError as error:
+                raise LocalReadFailed(
+                    f"cannot read the file that is here: {error.strerror}"
+                ) from error
+
+
 def _is_in_memory(fd: int) -> bool:
     """Whether the file's pages live in memory only (tmpfs, ramfs)."""
     # struct statfs begins with the type, a long; 256 bytes hold it all on every architecture.
@@ -400,24 +399,6 @@ def _sync_folder(folder_fd: int) -> None:
     except OSError as error:
         if error.errno not in (errno.EBADF, errno.EINVAL):  # some network file systems'
             raise
-
-
-def _is_a_folder(destination: Path) -> LocalWriteFailed:
-    return LocalWriteFailed(
-        f"cannot write {destination}: it is a folder", hint="name a file in it with --output"
-    )
-
-
-def _in_the_way(destination: Path, name: str) -> LocalWriteFailed:
-    return LocalWriteFailed(
-        f"cannot write {destination}: {name} beside it is no regular file", hint="remove it"
-    )
-
-
-def _is_being_written(destination: Path) -> LocalWriteFailed:
-    return LocalWriteFailed(
-        f"another get is writing {destination}", hint=f"wait for it, or {_ELSEWHERE}"
-    )
 
 
 def _folder_failure(folder: Path, error: OSError | ValueError) -> LocalWriteFailed:
@@ -445,5 +426,5 @@ def _failure(path: Path, error: OSError | ValueError) -> LocalWriteFailed:
         reason = "disk full" if error.errno == errno.ENOSPC else "disk quota exceeded"
         hint = _FREE_SPACE
     elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR):
-        hint = _ELSEWHERE
+        hint = ELSEWHERE
     return LocalWriteFailed(f"cannot write {path}: {reason}", hint=hint)

@@ -1,0 +1,185 @@
+"""Whose part file it is: its name, and the lock on it.
+
+A lock (flock(2)) on the part file keeps a second download of the same name out. It ends with the
+process, so a part file without a lock is a leftover of one that was killed or gave up, and is taken
+over. Between opening a part file and locking it, its owner may have renamed or removed it; so after
+locking, the name must still lead to what was locked, or it all begins again.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+from hashlib import blake2b
+from pathlib import Path
+from stat import S_ISDIR, S_ISLNK, S_ISREG
+from typing import Final
+
+from udpft.errors import LocalWriteFailed
+
+_SUFFIX: Final = b".udpft-part"
+
+_NAME_MAX: Final = 255
+"""Bytes in one component of a path (NAME_MAX of Linux)."""
+
+_CLAIM_ATTEMPTS: Final = 16
+"""How often the part file may be taken away between opening and locking it."""
+
+_PART_FLAGS: Final = (
+    os.O_RDWR
+    | os.O_NOFOLLOW
+    | os.O_NONBLOCK  # no waiting for whatever else might have that name
+    | os.O_NOCTTY
+    | os.O_CLOEXEC
+)
+
+ELSEWHERE: Final = "choose another place with --output"
+
+
+def part_name(name: str) -> str:
+    """The name of the part file for a file's name: ``.NAME.udpft-part``.
+
+    Where that passes 255 bytes, the end of NAME gives way to a digest of it all.
+    """
+    encoded = os.fsencode(name)
+    if 1 + len(encoded) + len(_SUFFIX) > _NAME_MAX:
+        digest = blake2b(encoded, digest_size=8).hexdigest().encode()
+        room = _NAME_MAX - 2 - len(digest) - len(_SUFFIX)
+        # No half characters: some file systems take only UTF-8.
+        start = encoded[:room].decode(errors="ignore").encode()
+        encoded = start + b"-" + digest
+    return os.fsdecode(b"." + encoded + _SUFFIX)
+
+
+def refuse_unfit(folder_fd: int, destination: Path) -> None:
+    """Refuse a destination that is there and cannot be replaced by a file.
+
+    Raises:
+        LocalWriteFailed: it is a folder, a device, a FIFO, or a symlink to one.
+        OSError: the name is too long, the folder may not be searched.
+    """
+    name = destination.name
+    if name in ("", ".."):
+        raise _is_a_folder(destination)
+    try:
+        status = os.lstat(name, dir_fd=folder_fd)
+    except FileNotFoundError:
+        return
+    if S_ISLNK(status.st_mode):
+        try:
+            status = os.stat(name, dir_fd=folder_fd)
+        except OSError:
+            return  # it leads nowhere, and is replaced as any other symlink
+    if S_ISDIR(status.st_mode):
+        raise _is_a_folder(destination)
+    if not S_ISREG(status.st_mode):
+        raise LocalWriteFailed(
+            f"cannot write {destination}: it is no regular file",
+            hint="to write to standard output: --output -",
+        )
+
+
+def claim(folder_fd: int, destination: Path) -> int:
+    """Create or take over the part file, and lock it; return its descriptor.
+
+    Raises:
+        LocalWriteFailed: another process has it, or what has its name is no regular file.
+        OSError: the folder may not be written to.
+    """
+    name = part_name(destination.name)
+    for _ in range(_CLAIM_ATTEMPTS):
+        try:
+            created = True
+            fd = os.open(name, _PART_FLAGS | os.O_CREAT | os.O_EXCL, 0o666, dir_fd=folder_fd)
+        except FileExistsError:
+            created = False
+            fd = _open_leftover(folder_fd, name, destination)
+        if fd < 0:
+            continue
+        try:
+            if _lock(folder_fd, name, fd, destination, created):
+                return fd
+        except BaseException:
+            os.close(fd)
+            raise
+        os.close(fd)
+    raise _is_being_written(destination)
+
+
+def claim_leftover(folder_fd: int, destination: Path) -> int:
+    """Take over the part file if there is one, and lock it; return its descriptor, or -1.
+
+    Raises: as `claim` does.
+    """
+    name = part_name(destination.name)
+    for _ in range(_CLAIM_ATTEMPTS):
+        fd = _open_leftover(folder_fd, name, destination)
+        if fd < 0:
+            return -1
+        try:
+            if _lock(folder_fd, name, fd, destination, created=False):
+                return fd
+        except BaseException:
+            os.close(fd)
+            raise
+        os.close(fd)
+    raise _is_being_written(destination)
+
+
+def _open_leftover(folder_fd: int, name: str, destination: Path) -> int:
+    """Open a part file that is there already; -1 where it has just gone."""
+    try:
+        return os.open(name, _PART_FLAGS, dir_fd=folder_fd)
+    except FileNotFoundError:
+        return -1
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.EISDIR, errno.ENXIO):  # a symlink, a folder, a socket
+            raise _in_the_way(destination, name) from error
+        raise
+
+
+def _lock(folder_fd: int, name: str, fd: int, destination: Path, created: bool) -> bool:
+    """Lock the part file; False where another has to be opened."""
+    status = os.fstat(fd)
+    if not S_ISREG(status.st_mode):
+        raise _in_the_way(destination, name)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise _is_being_written(destination) from error
+    if not leads_to(folder_fd, name, fd):
+        return False
+    # In a folder open to all, one that somebody else made or linked to could be written to by
+    # them after it was verified. (Where root is mapped to nobody, even a new one looks so.)
+    if not created and (status.st_uid != os.geteuid() or status.st_nlink > 1):
+        os.unlink(name, dir_fd=folder_fd)
+        return False
+    return True
+
+
+def leads_to(folder_fd: int, name: str, fd: int) -> bool:
+    """Whether a name in a folder leads to the open file."""
+    try:
+        found = os.lstat(name, dir_fd=folder_fd)
+    except FileNotFoundError:
+        return False
+    return os.path.samestat(found, os.fstat(fd))
+
+
+def _is_a_folder(destination: Path) -> LocalWriteFailed:
+    return LocalWriteFailed(
+        f"cannot write {destination}: it is a folder", hint="name a file in it with --output"
+    )
+
+
+def _in_the_way(destination: Path, name: str) -> LocalWriteFailed:
+    return LocalWriteFailed(
+        f"cannot write {destination}: {name} beside it is no regular file", hint="remove it"
+    )
+
+
+def _is_being_written(destination: Path) -> LocalWriteFailed:
+    return LocalWriteFailed(
+        f"another get is writing {destination}", hint=f"wait for it, or {ELSEWHERE}"
+    )

@@ -1,0 +1,80 @@
+"""A file synced to the disk while it is still written, without making the writer wait.
+
+What a power cut costs is then a second's worth, and not the half minute for which Linux may keep
+written pages to itself (vm.dirty_expire_centisecs); and the sync at the end has less to do.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from time import monotonic
+from typing import Final
+
+SYNC_INTERVAL_S: Final = 1.0
+"""Seconds between syncs. A sync for each MiB would halve the rate of a fast transfer; one that has
+not ended when the next is due delays it, so a slow disk is not kept busy by syncing alone."""
+
+
+class BackgroundSync:
+    """Syncs one file, now and then, in a thread that lives only as long as a sync takes.
+
+    The system reports an error of writing back once, to whoever syncs next; so one that is met
+    here is kept for `finish`.
+
+    Args:
+        fd: the file, which is not closed.
+        clock: seconds.
+    """
+
+    __slots__ = ("_clock", "_due_at", "_error", "_fd", "_thread")
+
+    def __init__(self, fd: int, clock: Callable[[], float] = monotonic) -> None:
+        self._fd = fd
+        self._clock = clock
+        self._due_at = clock() + SYNC_INTERVAL_S
+        self._thread: threading.Thread | None = None
+        self._error: OSError | None = None
+
+    def poll(self) -> None:
+        """Begin a sync if one is due and none is at work. Cheap: for each burst.
+
+        Raises:
+            OSError: an earlier one failed.
+        """
+        if self._clock() < self._due_at:
+            return
+        if self._thread and self._thread.is_alive():
+            return
+        self._raise_error()
+        self._due_at = self._clock() + SYNC_INTERVAL_S
+        # By a descriptor of its own, so that nobody has to wait before the file is closed.
+        fd = os.dup(self._fd)
+        self._thread = threading.Thread(
+            target=self._sync, args=(fd,), name="udpft-sync", daemon=True
+        )
+        self._thread.start()
+
+    def _sync(self, fd: int) -> None:
+        try:
+            os.fdatasync(fd)
+        except OSError as error:
+            self._error = error
+        finally:
+            os.close(fd)
+
+    def finish(self) -> None:
+        """Wait for the sync at work, if there is one.
+
+        Raises:
+            OSError: it failed, or an earlier one.
+        """
+        if self._thread:
+            self._thread.join()
+            self._thread = None
+        self._raise_error()
+
+    def _raise_error(self) -> None:
+        if self._error:
+            raise self._error

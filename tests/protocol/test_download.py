@@ -31,7 +31,7 @@ from udpft.protocol.packets import (
     encode_error,
     encode_retry,
 )
-from udpft.protocol.params import MAX_BURST_BYTES, VERSION
+from udpft.protocol.params import MAX_BURST_BYTES, QUIET_S, VERSION
 
 HELLO = Hello(nonce=7, connection_id=1_234, name=b"file", chunk_size=64, receive_room=200_000)
 SERVERS_ID = 99
@@ -106,7 +106,7 @@ def test_it_greets_until_the_server_consents() -> None:
     assert end.introduction.accept.identity == 6
     assert end.receiver is not None
     assert sent(end, 0.08) == []
-    assert end.next_timeout() == pytest.approx(0.07 + 10.0)
+    assert end.next_timeout() == pytest.approx(0.07 + QUIET_S + 2 * 0.02)
 
 
 def test_the_first_data_may_come_joined_to_the_consent() -> None:

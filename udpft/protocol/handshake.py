@@ -36,6 +36,7 @@ from math import inf
 
 from udpft.errors import TimedOut, UdpftError, VersionMismatch
 from udpft.protocol.packets import (
+    MAX_HAVE,
     NO_COOKIE,
     Accept,
     Hello,
@@ -93,6 +94,14 @@ def agreed_chunk_size(wanted: int, hello_size: int) -> int:
 def held_ranges(hello: Hello, accept: Accept) -> tuple[tuple[int, int], ...]:
     """The byte ranges that will not be sent: those of HELLO, where they are of ACCEPT's file."""
     return hello.have if hello.have_of in (0, accept.identity) else ()
+
+
+def byte_ranges(chunks: RangeSet, chunk_size: int, size: int) -> tuple[tuple[int, int], ...]:
+    """The bytes in the largest runs of chunks, as many runs as a HELLO can name, in order."""
+    ranges = [(first * chunk_size, min(stop * chunk_size, size)) for first, stop in chunks]
+    ranges = [(start, stop) for start, stop in ranges if start < stop]  # no empty last chunk
+    ranges.sort(key=lambda pair: pair[0] - pair[1])
+    return tuple(sorted(ranges[:MAX_HAVE]))
 
 
 def whole_chunks(byte_ranges: Sequence[tuple[int, int]], chunk_size: int, size: int) -> RangeSet:

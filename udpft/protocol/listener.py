@@ -189,11 +189,23 @@ class Listener:
         source = repr(address).encode()
         for at in range(0, length, segment_size):
             datagram = view[at : min(at + segment_size, length)]
+            if at and self._is_for_a_session(datagram, address, now):
+                continue
             greeting = self._doorkeeper.greet_untrusted(datagram, source, now)
             if isinstance(greeting, Hello):
                 self._let_in(greeting, len(datagram), address, now)
             elif greeting:
                 self._reply(greeting, address)
+
+    def _is_for_a_session(self, datagram: memoryview, address: Address, now: float) -> bool:
+        """Take in what a transfer's client sent behind a HELLO, if that is what it is."""
+        alone = bytearray(datagram)
+        session = self._sessions.get(connection_id_untrusted(alone)) if len(alone) >= 8 else None
+        if not session or session.address != address:
+            return False
+        session.sender.handle_datagrams(alone, len(alone), len(alone), now)
+        self._wake(session)
+        return True
 
     def _let_in(self, hello: Hello, hello_size: int, address: Address, now: float) -> None:
         """Begin a transfer, once for each HELLO however often it comes."""

@@ -14,7 +14,7 @@ so a byte that changes anywhere makes the packet none at all. The first byte of 
 0x80–0xBF, where no UTF-8 text can begin: that tells reliable from plain on the same port.
 
 The connection id is the one that the *receiver* of the packet chose; it is 0 in a HELLO, which
-has nobody to name yet.
+has nobody to name yet, unless it asks whether a transfer is still known.
 """
 
 from __future__ import annotations
@@ -184,8 +184,11 @@ class Hello:
     attempt: int = 0
 
 
-def encode_hello(hello: Hello, size: int) -> bytes:
-    """Write a HELLO padded to ``size`` bytes: the padding is the probe of the path's MTU."""
+def encode_hello(hello: Hello, size: int, connection_id: int = 0) -> bytes:
+    """Write a HELLO padded to ``size`` bytes: the padding is the probe of the path's MTU.
+
+    With the connection id of a transfer at work, it asks whether the server knows of that.
+    """
     body = _HELLO.pack(hello.nonce, hello.cookie, hello.connection_id, hello.version, hello.role, 0)
     for tag, number in (
         (_FIELD_CHUNK_SIZE, hello.chunk_size),
@@ -199,7 +202,7 @@ def encode_hello(hello: Hello, size: int) -> bytes:
         body += _FIELD.pack(_FIELD_HAVE_OF, _NUMBER.size) + _NUMBER.pack(hello.have_of)
     body += _FIELD.pack(_FIELD_NAME, len(hello.name)) + hello.name
     body += bytes(size - _BODY_AT - len(body))
-    return encode(PacketType.HELLO, 0, body, flags=hello.attempt & 0xFF)
+    return encode(PacketType.HELLO, connection_id, body, flags=hello.attempt & 0xFF)
 
 
 def decode_hello_untrusted(packet: Packet) -> Hello:

@@ -98,7 +98,7 @@ MAX_NAME_BYTES: Final = 960
 """Bytes in a file's name as the network carries it: fits the smallest HELLO, beside its fields."""
 
 assert RETRY_MAX_SIZE < MIN_DATAGRAM_SIZE
-assert MAX_NAME_BYTES + 220 <= MIN_DATAGRAM_SIZE
+assert MAX_NAME_BYTES + 226 <= MIN_DATAGRAM_SIZE
 
 # ------------------------------------------------------------------- acknowledgements, recovery
 
@@ -184,6 +184,17 @@ CONNECT_TIMEOUT_S: Final = 5.0
 
 IDLE_TIMEOUT_S: Final = 30.0
 """Seconds without progress after which a transfer has failed."""
+
+QUIET_S: Final = 1.0
+"""Seconds of silence, and two round trips, after which a client asks whether the server still knows
+of its transfer: a living one that waits for an answer says something each `MAX_PTO_S`."""
+
+QUESTION_INTERVAL_S: Final = 0.5
+"""Seconds between such questions. The first of them that reaches a server is answered."""
+
+READING_BYTES_PER_S: Final = 20_000_000
+"""How fast a server reads, at least, what a client has already, and need not say anything: a slow
+disk. A client's patience is longer by so much."""
 
 PLAIN_RATE_BYTES_PER_S: Final = 10_000_000
 """Default rate of a plain transfer. A receive buffer of 208 KiB holds 48 chunks, or 10 ms of it:

@@ -49,6 +49,7 @@ from udpft.protocol.params import (
     MAX_ACK_DELAY_S,
     MAX_ACK_RANGES,
     PARTING_COPIES,
+    READING_BYTES_PER_S,
 )
 from udpft.protocol.ranges import RangeSet
 
@@ -68,6 +69,12 @@ class Receiver:
         receive_queue: asks the socket: bytes that it has room for, datagrams it has dropped.
         now: seconds on the driver's clock.
         idle_timeout_s: seconds without a new chunk after which the transfer has failed.
+        note_hashes: told the hashes of chunks once they are written, by the first one's number.
+
+    Attributes:
+        heard_at: when a packet of this transfer came last, new or not.
+        bytes_received: of chunks that were new.
+        bytes_present: of those that were here already.
     """
 
     def __init__(
@@ -82,6 +89,7 @@ class Receiver:
         receive_queue: Callable[[], tuple[int, int]],
         now: float,
         idle_timeout_s: float = IDLE_TIMEOUT_S,
+        note_hashes: Callable[[int, bytes], None] | None = None,
     ) -> None:
         self._connection_id = connection_id
         self._own_connection_id = own_connection_id
@@ -93,6 +101,7 @@ class Receiver:
         self._sink = sink
         self._receive_queue = receive_queue
         self._idle_timeout_s = idle_timeout_s
+        self._note_hashes = note_hashes
         self._reader = BurstReader(own_connection_id, chunk_size)
         self._events: deque[Event] = deque()
         self._control: deque[bytes] = deque()
@@ -108,19 +117,34 @@ class Receiver:
 
         self._chunks = RangeSet()
         self._present_chunks = 0
+        self._earlier_packets = 0
+        self._reading_until = now
         self._hashed_chunks = 0
         self._digest = xxh3_128()
         self._early_hashes: dict[int, bytes] = {}
         self._fin: Fin | None = None
         self._verified = False
-        self.bytes_received = 0  # of chunks that were new
+        self.heard_at = now
+        self.bytes_received = 0
+        self.bytes_present = 0
         self.duplicate_packets = 0
 
     @property
     def resent_packets(self) -> int:
         """Packets that the sender needed beyond one a chunk, as far as packet numbers tell."""
         sent = self._packets.stop if self._packets else 0
+        sent += self._earlier_packets
         return max(0, sent - self._chunks.total + self._present_chunks)
+
+    @property
+    def chunks(self) -> RangeSet:
+        """Those that are here."""
+        return self._chunks
+
+    @property
+    def ended(self) -> bool:
+        """Whether there is nothing more to come from this end but its last words."""
+        return self._ended
 
     @property
     def complete(self) -> bool:
@@ -133,10 +157,32 @@ class Receiver:
         Reading them may have taken its time, so patience begins with the next turn.
         """
         self._paused = True
-        self._present_chunks += self._chunks.add(
-            first_chunk, first_chunk + len(hashes) // HASH_SIZE
-        )
+        stop = first_chunk + len(hashes) // HASH_SIZE
+        self._present_chunks += self._chunks.add(first_chunk, stop)
+        n_bytes = min(stop * self._chunk_size, self._size) - first_chunk * self._chunk_size
+        self.bytes_present += n_bytes
         self._hash_on(first_chunk, hashes)
+
+    def change_session(
+        self, *, connection_id: int, own_connection_id: int, nonce: int, now: float
+    ) -> None:
+        """Go on with what another session sends of the same file, in chunks of the same size.
+
+        Packet numbers begin anew. What is still on its way from the old session is not heard.
+        """
+        self._connection_id = connection_id
+        self._own_connection_id = own_connection_id
+        self._nonce = nonce
+        self._reader = BurstReader(own_connection_id, self._chunk_size)
+        self._control.clear()
+        self._earlier_packets += self._packets.stop if self._packets else 0
+        self._packets = RangeSet()
+        self._reported.extend([0] * ACK_REPEATS)
+        self._unacknowledged = 0
+        self._ack_at = inf
+        self._largest_at = self._last_progress_at = self.heard_at = now
+        self._reading_until = now + self._chunks.total * self._chunk_size / READING_BYTES_PER_S
+        self._fin = None
 
     # ------------------------------------------------------------------------------- incoming
 
@@ -151,6 +197,8 @@ class Receiver:
         if self._ended:
             return
         batch = self._reader.read_untrusted(buffer, length, segment_size)
+        if batch.bursts:
+            self.heard_at = now
         for burst in batch.bursts:
             self._take_in(burst, now)
         for at, size in batch.strays:
@@ -199,7 +247,10 @@ class Receiver:
         self._chunks.add(first, burst.first_chunk + stop)
         n_bytes = (stop - start - 1) * self._chunk_size + len(slots[-1])
         self.bytes_received += n_bytes
-        self._hash_on(first, burst.hashes[start * HASH_SIZE : stop * HASH_SIZE])
+        hashes = burst.hashes[start * HASH_SIZE : stop * HASH_SIZE]
+        if self._note_hashes:
+            self._note_hashes(first, hashes)
+        self._hash_on(first, hashes)
 
     def _hash_on(self, first: int, hashes: bytes) -> None:
         """Take the hashes of chunks, each once and in any order, into the digest."""
@@ -219,7 +270,10 @@ class Receiver:
             packet = decode_untrusted(datagram)
             if packet.connection_id != self._own_connection_id:
                 return
-            if packet.type is PacketType.FIN:
+            self.heard_at = now
+            if packet.type is PacketType.ACCEPT and now < self._reading_until:
+                self._last_progress_at = now  # it still reads what we have, for the digest
+            elif packet.type is PacketType.FIN:
                 fin = decode_fin_untrusted(packet)
                 if fin.size == self._size:
                     self._fin = fin
@@ -252,7 +306,8 @@ class Receiver:
         """The next datagram: control packets, then an acknowledgement where one is due."""
         if self._paused:
             self._paused = False
-            self._last_progress_at = now
+            self._last_progress_at = self.heard_at = now
+            self._reading_until = now + self.bytes_present / READING_BYTES_PER_S
         if self._control:
             datagram = self._control.popleft()
         elif now >= self._ack_at and not self._ended:

@@ -37,6 +37,7 @@ from udpft.protocol.packets import (
     decode_ack_untrusted,
     decode_error_untrusted,
     decode_fin_untrusted,
+    decode_hello_untrusted,
     decode_untrusted,
     encode_error,
     encode_fin,
@@ -108,7 +109,7 @@ class Sender:
         self._max_packets_per_s = max_rate_bytes_per_s / writer.packet_size or inf
         self._idle_timeout_s = idle_timeout_s
         self._control: deque[bytes] = deque([prelude] if prelude else [])
-        self._prelude = prelude
+        self._prelude = self._greeting = prelude
         self._events: deque[Event] = deque()
         self._ended = False
 
@@ -163,6 +164,11 @@ class Sender:
             refusal = decode_error_untrusted(packet)
             if refusal.nonce == self._nonce:
                 self._end(Failed(refusal.as_error()))
+        elif packet.type is PacketType.HELLO:
+            # A client that hears nothing asks whether we are still here.
+            asks = decode_hello_untrusted(packet).nonce == self._nonce
+            if asks and self._greeting not in self._control:
+                self._control.append(self._greeting)
 
     def _handle_ack(self, ack: Ack, now: float) -> None:
         if ack.ranges[0][1] > self._next_packet or ack.first_missing > self._supply.chunk_count:

@@ -84,7 +84,7 @@ def test_a_destination_that_cannot_be(client: Client, tmp_path: Path, name: str)
             fetch("1", tmp_path / name)
 
 
-def test_interrupted_it_leaves_nothing_and_tells_the_server(samples: Path, tmp_path: Path) -> None:
+def test_interrupted_it_leaves_a_part_and_tells_the_server(samples: Path, tmp_path: Path) -> None:
     served: list[Served] = []
 
     def interrupt(_done: int, _total: int) -> None:
@@ -97,7 +97,7 @@ def test_interrupted_it_leaves_nothing_and_tells_the_server(samples: Path, tmp_p
     ):
         udpft.get(str(LARGE), server=server.address, output=tmp_path / "out", progress=interrupt)
     assert [str(one.error) for one in served] == ["the client gave up"]
-    assert names(tmp_path) == []
+    assert names(tmp_path) == [".out.udpft-part"]
 
 
 # ----------------------------------------------------------------------------------- the other side
@@ -232,10 +232,11 @@ def test_a_server_that_vanishes_is_waited_for(samples: Path, tmp_path: Path) -> 
                 process.process.wait()
                 killed_at.append(clock())
 
-        with pytest.raises(TimedOut, match=r"nothing came from the server for 0\.5 s"):
+        with pytest.raises(TimedOut, match=r"nothing came from the server for 0\.5 s") as caught:
             client.fetch(str(LARGE), tmp_path / "out", progress=kill)
         assert clock() - killed_at[0] >= 0.3
-    assert names(tmp_path) == []
+    assert caught.value.hint.endswith("; run the same command again to resume")
+    assert names(tmp_path) == [".out.udpft-part"]
 
 
 def test_a_server_that_stops_says_so(
@@ -251,4 +252,5 @@ def test_a_server_that_stops_says_so(
                 progress=lambda *_: server.stop(),
             )
         assert caught.value.exit_code == ExitCode.PARTIAL
-    assert names(tmp_path) == []
+        assert "run the same command again to resume" in caught.value.hint
+    assert names(tmp_path) == [".out.udpft-part"]

@@ -125,6 +125,7 @@ def get(
     output: str | os.PathLike[str] | None = None,
     mode: Literal["reliable", "plain"] = "reliable",
     force: bool = False,
+    resume: bool = True,
     allow_partial: bool = False,
     progress: Progress | None = None,
     **options: Unpack[ClientOptions],
@@ -137,6 +138,8 @@ def get(
         output: a file or a folder; by default the file's own name in the current folder.
         mode: reliable, or plain: unverified, for servers that know nothing else.
         force: replace a different file of that name.
+        resume: reliable only: go on with what an earlier get of that file left, and leave what
+            there is of it if this one fails.
         allow_partial: plain only: keep what came, where the end did not.
         progress: called with the bytes done and the bytes in all, -1 where plain cannot know
             them: ten times a second, and at the end.
@@ -151,7 +154,7 @@ def get(
             return client.fetch_plain(
                 name, destination, force=force, allow_partial=allow_partial, progress=progress
             )
-        return client.fetch(name, destination, force=force, progress=progress)
+        return client.fetch(name, destination, force=force, resume=resume, progress=progress)
 
 
 def ping(server: str, **options: Unpack[ClientOptions]) -> float:

@@ -204,7 +204,9 @@ class Client:
         destination: Path,
         *,
         force: bool = False,
+        resume: bool = True,
         progress: Progress | None = None,
+        on_resume: Progress | None = None,
     ) -> Result:
         """Fetch one file reliably. A busy server is asked again, up to the connect time-out.
 
@@ -212,7 +214,11 @@ class Client:
             name: the file's name on the server.
             destination: the file's name here. The file's time will be that of its arrival.
             force: replace a different file of that name.
+            resume: go on with what an earlier fetch of that destination left, and leave what there
+                is of the file if this one fails; False begins again, and leaves nothing.
             progress: told how far it is.
+            on_resume: told the bytes that are here already and the bytes in all, where this goes
+                on with an earlier fetch.
 
         Returns:
             The verified result. Where the same file is here already, nothing but its digest
@@ -223,19 +229,19 @@ class Client:
             UdpftError: whatever else went wrong; the destination is as it was.
         """
         began = clock()
-        while True:
-            try:
-                with Destination(destination, force=force) as target:
+        with Destination(destination, force=force, resume=resume, on_resume=on_resume) as target:
+            asked = clock()
+            while True:
+                try:
                     completed, download = self._run(name, target, progress)
-                    up_to_date = target.compares
-                break
-            except ServerBusy as busy:
-                pause_s = uniform(0.5, 1.0) * busy.retry_after_s  # not all of us at once
-                if clock() + pause_s > began + self._connect_timeout:
-                    raise
-            sleep(pause_s)
+                    break
+                except ServerBusy as busy:
+                    pause_s = uniform(0.5, 1.0) * busy.retry_after_s  # not all of us at once
+                    if clock() + pause_s > asked + self._connect_timeout:
+                        raise
+                sleep(pause_s)
+            up_to_date = target.compares
         assert download.introduction
-        assert download.receiver
         accept = download.introduction.accept
         if progress:
             progress(accept.size, accept.size)
@@ -245,15 +251,15 @@ class Client:
             bytes=accept.size,
             seconds=clock() - began,
             digest=completed.digest.hex(),
-            resent_packets=download.receiver.resent_packets,
+            resent_packets=download.resent_packets,
             mode="reliable",
             verified=True,
-            resumed_bytes=accept.size - download.receiver.bytes_received,
+            resumed_bytes=accept.size - download.bytes_received,
             chunk_size=accept.chunk_size,
             up_to_date=up_to_date,
         )
 
-    def _hello(self, name: str, have: tuple[tuple[int, int], ...] = ()) -> Hello:
+    def _hello(self, name: str, have: tuple[tuple[int, int], ...] = (), have_of: int = 0) -> Hello:
         return Hello(
             nonce=secrets.randbits(64),
             connection_id=secrets.randbits(32),
@@ -263,6 +269,7 @@ class Client:
             max_rate_bytes_per_s=self._limit_rate,
             cookie=self._cookie,
             have=have,
+            have_of=have_of,
         )
 
     def _run(
@@ -270,7 +277,7 @@ class Client:
     ) -> tuple[Completed, Download]:
         """One transfer from its HELLO to its FIN_ACK."""
         download = Download(
-            self._hello(name, target.have),
+            self._hello(name, target.have, target.have_of),
             open_sink=target.open_sink,
             receive_queue=self._socket.receive_queue,
             now=clock(),
@@ -292,8 +299,8 @@ class Client:
             return True
 
         def measure() -> tuple[int, int] | None:
-            if download.receiver and download.introduction:
-                return download.receiver.bytes_received, download.introduction.accept.size
+            if download.introduction:
+                return download.bytes_here, download.introduction.accept.size
             return None
 
         tick = _ticker(progress, measure)
@@ -306,6 +313,7 @@ class Client:
                         if not download.introduction:
                             raise
                         # It vanished in mid-transfer, and may be back before the time-out.
+                        download.note_refused(clock())
         except BaseException as error:
             self._leave(download, error)
             raise

@@ -3,18 +3,33 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from stat import S_ISREG
 from types import TracebackType
 from typing import Self
 
-from udpft.errors import DestinationExists, LocalReadFailed, PartialTransfer
-from udpft.protocol.burst import chunk_hashes
+from udpft.errors import (
+    DestinationExists,
+    DigestMismatch,
+    LocalError,
+    LocalWriteFailed,
+    NetworkError,
+    PartialTransfer,
+    SourceChanged,
+    UdpftError,
+)
 from udpft.protocol.download import Opened
-from udpft.protocol.handshake import Introduction
-from udpft.protocol.params import MAX_BURST_BYTES
-from udpft.storage.partfile import PartFile
+from udpft.protocol.handshake import Introduction, byte_ranges, whole_chunks
+from udpft.protocol.ranges import RangeSet
+from udpft.storage.journal import JOURNAL_MIN_BYTES, Label
+from udpft.storage.partfile import PartFile, read_hashes
+
+RESUME_HINT = "run the same command again to resume"
+
+_WORTHLESS = (DigestMismatch, SourceChanged)
+"""Errors that tell that what is here is of no file that the server has."""
 
 
 class Destination:
@@ -23,40 +38,109 @@ class Destination:
     Where a file of that name is here already and may not be replaced, the server is told that we
     have it all. Its digest then shows whether that is so, and nothing else crosses the network.
 
+    Otherwise, what an earlier fetch left is locked and checked, before the server is asked: that
+    may take its time, and a server would have to wait. On leaving with an error, what there is of
+    the file is kept for the next fetch, unless the error says that it is worthless; and the error
+    says how to go on.
+
     Args:
         path: the file's name here.
         force: replace a different file of that name.
+        resume: go on with what an earlier fetch left, and leave what there is to the next one.
+        on_resume: told the bytes that are here and the bytes in all, where it goes on.
+
+    Attributes:
+        have: the byte ranges that are here, of the source with the identity ``have_of``.
 
     Raises:
         DestinationExists: a file is there that cannot be read, and so not compared.
+        LocalWriteFailed: another process is fetching it.
     """
 
-    def __init__(self, path: Path, *, force: bool) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        force: bool,
+        resume: bool = True,
+        on_resume: Callable[[int, int], None] | None = None,
+    ) -> None:
         self.path = path
+        self.have: tuple[tuple[int, int], ...] = ()
+        self.have_of = 0
+        self._on_resume = on_resume
+        self._resume = resume
         self._part: PartFile | None = None
+        self._label: Label | None = None
+        self._opened = False
         self._existing_fd = -1 if force else _open_existing(path)
-        size = os.fstat(self._existing_fd).st_size if self.compares else 0
-        self.have: tuple[tuple[int, int], ...] = ((0, size),) if size else ()
+        if self.compares:
+            size = os.fstat(self._existing_fd).st_size
+            self.have = ((0, size),) if size else ()
+        elif resume:
+            self._take_over()
+        else:
+            _discard_leftover(path)
 
     @property
     def compares(self) -> bool:
         """Whether this fetch only finds out if the file that is here is the server's."""
         return self._existing_fd >= 0
 
+    def _take_over(self) -> None:
+        """See what an earlier fetch left, and believe of it what its hashes bear out."""
+        self._part = part = PartFile.take_over(self.path)
+        if part and part.journal and part.journal.label.identity:
+            self._label = label = part.journal.label
+            self.have = byte_ranges(part.journal.check(), label.chunk_size, label.size)
+            self.have_of = label.identity
+            part.resumable = bool(self.have)
+
     def open_sink(self, introduction: Introduction) -> Opened:
         """Open the part file; or compare, where a file of that name is here already.
 
+        Again, where the transfer goes on in chunks of another size.
+
         Raises:
             DestinationExists: it is a different one, as its size shows.
+            LocalReadFailed: what is here cannot be read.
             LocalWriteFailed: the part file cannot be made.
+            SourceChanged: what is here is of no file that the server has.
         """
         accept = introduction.accept
-        if not self.compares:
-            self._part = PartFile.open(self.path, accept.size)
-            return Opened(self._part)
-        if os.fstat(self._existing_fd).st_size != accept.size:
-            raise self.is_different()
-        return Opened(_Nowhere(), _hash_file(self._existing_fd, accept.size, accept.chunk_size))
+        chunks = whole_chunks(introduction.have, accept.chunk_size, accept.size)
+        if self.compares:
+            if os.fstat(self._existing_fd).st_size != accept.size:
+                raise self.is_different()
+            present = read_hashes(self._existing_fd, accept.size, accept.chunk_size, chunks)
+            return Opened(_Nowhere(), present)
+        old = self._label
+        self._label = label = Label(
+            accept.size, accept.mtime_ns, accept.identity, accept.chunk_size
+        )
+        first_time, self._opened = not self._opened, True
+        if not old or not self._part or (old.size, old.identity) != (label.size, label.identity):
+            if introduction.have:
+                raise SourceChanged("the server took a part of another file for one of this")
+            part = self._begin(label)
+            return Opened(part, note_hashes=part.note_hashes)
+        part = self._part
+        if self._on_resume and first_time and chunks:
+            have_bytes = sum(stop - start for start, stop in introduction.have)
+            self._on_resume(have_bytes, label.size)
+        if old.chunk_size == label.chunk_size:
+            return Opened(part, part.noted_hashes(chunks), part.note_hashes)
+        part.relabel(label)
+        return Opened(part, _noting(part, chunks, label.chunk_size), part.note_hashes)
+
+    def _begin(self, label: Label) -> PartFile:
+        """Make the part file one that holds nothing yet."""
+        journaled = self._resume and label.size >= JOURNAL_MIN_BYTES
+        if self._part:
+            self._part.begin(label.size, label if journaled else None)
+        else:
+            self._part = PartFile.open(self.path, label.size, label if journaled else None)
+        return self._part
 
     def commit(self) -> None:
         """Give the file, which is verified, its name. Its time is that of its arrival here.
@@ -66,6 +150,9 @@ class Destination:
         """
         if self._part:
             self._part.commit()
+        elif self._resume:
+            with suppress(LocalWriteFailed):
+                _discard_leftover(self.path)  # of a fetch that is not needed any more
 
     def is_different(self) -> DestinationExists:
         """The error that the file that is here is not the server's."""
@@ -74,9 +161,12 @@ class Destination:
             hint="--force replaces it; --output names another",
         )
 
-    def close(self) -> None:
-        """Remove the part file, unless it was committed."""
+    def close(self, error: BaseException | None = None) -> None:
+        """Keep or remove the part file, unless it was committed."""
         if self._part:
+            if error and self._part.resumable and not isinstance(error, _WORTHLESS):
+                self._part.keep()
+                _say_how_to_resume(error)
             self._part.discard()
         if self.compares:
             fd, self._existing_fd = self._existing_fd, -1
@@ -91,7 +181,32 @@ class Destination:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.close()
+        self.close(error)
+
+
+def _noting(part: PartFile, chunks: RangeSet, chunk_size: int) -> Iterator[tuple[int, bytes]]:
+    """The hashes of chunks that are here, read anew, and written into the journal."""
+    for first, hashes in part.hashes(chunks, chunk_size):
+        part.note_hashes(first, hashes)
+        yield first, hashes
+
+
+def _say_how_to_resume(error: BaseException) -> None:
+    """Put it where it is printed: in an error's hint, or in the notes of an interrupt."""
+    if isinstance(error, (NetworkError, LocalError)):
+        error.hint = f"{error.hint}; {RESUME_HINT}" if error.hint else RESUME_HINT
+    elif not isinstance(error, UdpftError):
+        error.add_note(RESUME_HINT)
+
+
+def _discard_leftover(path: Path) -> None:
+    """Remove what an earlier fetch left.
+
+    Raises:
+        LocalWriteFailed: it is still at work.
+    """
+    if leftover := PartFile.take_over(path):
+        leftover.discard()
 
 
 class _Nowhere:
@@ -127,23 +242,3 @@ def _open_existing(path: Path) -> int:
             f"{path} exists and cannot be read to compare it: {error.strerror}",
             hint="--force replaces it",
         ) from None
-
-
-def _hash_file(fd: int, size: int, chunk_size: int) -> Iterator[tuple[int, bytes]]:
-    """The chunk hashes of a local file, some at a time, with the number of each first chunk.
-
-    Raises:
-        LocalReadFailed: it cannot be read, or has become shorter.
-    """
-    count = MAX_BURST_BYTES // chunk_size
-    buffer = memoryview(bytearray(count * chunk_size))
-    for offset in range(0, size, count * chunk_size):
-        length = min(len(buffer), size - offset)
-        try:
-            got = os.preadv(fd, [buffer[:length]], offset)
-        except OSError as error:
-            raise LocalReadFailed(f"cannot read the file that is here: {error.strerror}") from error
-        if got != length:
-            raise LocalReadFailed("the file that is here became shorter while it was compared")
-        slots = [buffer[at : min(at + chunk_size, length)] for at in range(0, length, chunk_size)]
-        yield offset // chunk_size, chunk_hashes(slots)

@@ -342,7 +342,7 @@ def test_plain_without_its_end(
         (signal.SIGTERM, ExitCode.TERMINATED, "terminated"),
     ],
 )
-def test_a_signal_leaves_nothing_behind(
+def test_a_signal_leaves_a_part_and_says_how_to_go_on(
     samples: Path, tmp_path: Path, signum: int, code: int, word: str
 ) -> None:
     with udpft.serve(samples, port=0, max_rate=400_000) as server:
@@ -362,7 +362,10 @@ def test_a_signal_leaves_nothing_behind(
         process.send_signal(signum)
         out, err = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == code
-    assert err.decode().strip() == f"udpft: {word}"
+    assert err.decode().splitlines() == [
+        f"udpft: {word}",
+        "hint: run the same command again to resume",
+    ]
     assert events(out.decode())[-1] == {
         "schema": 1,
         "event": "summary",
@@ -370,7 +373,7 @@ def test_a_signal_leaves_nothing_behind(
         "exit_code": code,
         "files": [],
     }
-    assert names(tmp_path) == []
+    assert names(tmp_path) == [f".{LARGE}.udpft-part"]
 
 
 def test_as_processes_with_the_server_from_the_environment(

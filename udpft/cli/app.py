@@ -133,12 +133,20 @@ def _explain(ending: BaseException) -> None:
         print_aside(f"hint: `{context.command_path if context else 'udpft'} --help` says more")
     elif isinstance(ending, (KeyboardInterrupt, click.exceptions.Abort)):
         print_aside("udpft: interrupted")
+        _give_hints(ending.__cause__ or ending)
     elif isinstance(ending, Terminated):
         print_aside("udpft: terminated")
+        _give_hints(ending)
     elif exit_code_of(ending) == ExitCode.BUG:
         what = escape(f"{type(ending).__name__}: {ending}")
         print_aside(f"udpft: a bug in udpft: {what}")
         print_aside("hint: run it again as `udpft -v …` for the traceback, and report it")
+
+
+def _give_hints(ending: BaseException) -> None:
+    """Say how to go on, where that was noted on the way out."""
+    for note in getattr(ending, "__notes__", ()):
+        print_aside(f"hint: {escape(note)}")
 
 
 def _never_fail_to_encode() -> None:

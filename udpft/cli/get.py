@@ -23,7 +23,7 @@ from udpft.cli.options import (
     timeout_option,
 )
 from udpft.cli.progress import Meter, ProgressStyle
-from udpft.client import Client, Progress, Result
+from udpft.client import Client, Result
 from udpft.errors import (
     DestinationExists,
     DigestMismatch,
@@ -75,6 +75,7 @@ def _chunk_size(value: Any) -> int | Literal["auto"]:
 @click.option(
     "--limit-rate", metavar="RATE", type=QUANTITY, default=0, help="Bytes per second, at most."
 )
+@click.option("--no-resume", is_flag=True, help="Begin again, whatever an earlier get left.")
 @click.option("--allow-partial", is_flag=True, help="Plain: keep what came without the end.")
 @connect_timeout_option
 @timeout_option("Give up after so long without progress.")
@@ -98,6 +99,7 @@ def command(
     force: bool,
     mode: Literal["reliable", "plain"],
     allow_partial: bool,
+    no_resume: bool,
     progress: ProgressStyle,
     as_json: bool,
     **options: Any,
@@ -110,7 +112,9 @@ def command(
         progress = "json"
     elif console.verbosity < 0:
         progress = "none"
-    getter = _Getter(console, output, mode, force, allow_partial, progress, as_json)
+    # What goes to standard output leaves nothing in a folder that anybody would find again.
+    resume = not no_resume and output not in _STANDARD_OUTPUT
+    getter = _Getter(console, output, mode, force, resume, allow_partial, progress, as_json)
     with verdict(as_json=as_json, files=getter.files):
         _check_output(names, output, as_json=as_json)
         with api.connect(server, **options) as client:
@@ -152,6 +156,7 @@ class _Getter:
     output: str | None
     mode: Literal["reliable", "plain"]
     force: bool
+    resume: bool
     allow_partial: bool
     progress: ProgressStyle
     as_json: bool
@@ -164,7 +169,7 @@ class _Getter:
             print_json("start", name=name, server=str(client.server), mode=self.mode)
         try:
             with _destination(name, self.output) as path, Meter(name, self.progress) as meter:
-                result = self._fetch(client, name, path, meter.update)
+                result = self._fetch(client, name, path, meter)
             self._tell(result)
             if not result.complete:
                 raise PartialTransfer(
@@ -180,16 +185,30 @@ class _Getter:
         self.files.append(_success(result))
         return None
 
-    def _fetch(self, client: Client, name: str, path: Path, progress: Progress) -> Result:
+    def _fetch(self, client: Client, name: str, path: Path, meter: Meter) -> Result:
         if self.mode == "plain":
             return client.fetch_plain(
                 name,
                 path,
                 force=self.force,
                 allow_partial=self.allow_partial,
-                progress=progress,
+                progress=meter.update,
             )
-        return client.fetch(name, path, force=self.force, progress=progress)
+
+        def on_resume(done_bytes: int, total_bytes: int) -> None:
+            meter.begin_at(done_bytes)
+            self.console.say(
+                f"{path}: resumed at {format_bytes(done_bytes)} of {format_bytes(total_bytes)}"
+            )
+
+        return client.fetch(
+            name,
+            path,
+            force=self.force,
+            resume=self.resume,
+            progress=meter.update,
+            on_resume=on_resume,
+        )
 
     def _tell(self, result: Result) -> None:
         if self.as_json and result.complete:

@@ -48,6 +48,10 @@ class Meter:
         if self._bar is not None:
             self._bar.close()
 
+    def begin_at(self, done_bytes: int) -> None:
+        """Count from here on: so many bytes are of an earlier attempt, and no part of the rate."""
+        self._shown_bytes = done_bytes
+
     def update(self, done_bytes: int, total_bytes: int) -> None:
         """Show that so many bytes of so many are here; -1 where the total is not known."""
         if self._style == "bar":

@@ -166,8 +166,8 @@ class Hello:
 
     ``attempt`` numbers the repeats (mod 256) and comes back in RETRY, so that a round trip is
     measured from the right one. ``max_rate_bytes_per_s`` is 0 where the client sets no limit.
-    ``have``: the byte ranges that need not be sent, for the client holds them already; of the file
-    with the identity ``have_of``, or of whichever there is where that is 0.
+    ``have``: the byte ranges that need not be sent, for the client holds them already, of the file
+    whose identity is ``have_of``; 0 for any.
     """
 
     nonce: int
@@ -185,10 +185,7 @@ class Hello:
 
 
 def encode_hello(hello: Hello, size: int, connection_id: int = 0) -> bytes:
-    """Write a HELLO padded to ``size`` bytes: the padding is the probe of the path's MTU.
-
-    With the connection id of a transfer at work, it asks whether the server knows of that.
-    """
+    """Write a HELLO padded to ``size`` bytes, which probes the path. See `successor` for the id."""
     body = _HELLO.pack(hello.nonce, hello.cookie, hello.connection_id, hello.version, hello.role, 0)
     for tag, number in (
         (_FIELD_CHUNK_SIZE, hello.chunk_size),
@@ -215,9 +212,7 @@ def decode_hello_untrusted(packet: Packet) -> Hello:
     if len(body) < _HELLO.size:
         raise MalformedPacket("HELLO too short")
     nonce, cookie, connection_id, version, role, _ = _HELLO.unpack_from(body)
-    numbers = dict.fromkeys(
-        (_FIELD_CHUNK_SIZE, _FIELD_RECEIVE_ROOM, _FIELD_MAX_RATE, _FIELD_HAVE_OF), 0
-    )
+    numbers = {_FIELD_CHUNK_SIZE: 0, _FIELD_RECEIVE_ROOM: 0, _FIELD_MAX_RATE: 0, _FIELD_HAVE_OF: 0}
     seen: set[int] = set()
     name: bytes | None = None
     have: tuple[tuple[int, int], ...] = ()

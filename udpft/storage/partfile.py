@@ -186,16 +186,17 @@ class PartFile:
                 raise
 
     def relabel(self, label: Label) -> None:
-        """Keep the data and begin its journal anew, for chunks of another size.
+        """Keep the data and begin the journal anew, if there is one, for chunks of another size.
 
         Raises:
             LocalWriteFailed: the disk refuses.
         """
-        with _reported(self.destination):
-            self.journal, self.resumable = None, False
-            os.ftruncate(self._fd, label.table_at)
-            os.ftruncate(self._fd, label.total_bytes)
-            self.journal = Journal.begin(self._fd, label)
+        if self.journal:
+            with _reported(self.destination):
+                self.journal, self.resumable = None, False
+                os.ftruncate(self._fd, label.table_at)
+                os.ftruncate(self._fd, label.total_bytes)
+                self.journal = Journal.begin(self._fd, label)
 
     def note_hashes(self, first_chunk: int, hashes: bytes) -> None:
         """Write into the journal, where there is one, that chunks were written.
@@ -210,6 +211,18 @@ class PartFile:
             except OSError as error:
                 raise _failure(self.destination, error) from error
             self.resumable = True
+
+    def noted_hashes(self, chunks: RangeSet) -> Iterator[tuple[int, bytes]]:
+        """The journal's hashes of chunks, with the number of each first one.
+
+        Raises:
+            LocalReadFailed: it cannot be read.
+        """
+        assert self.journal
+        try:
+            yield from self.journal.hashes(chunks)
+        except OSError as error:
+            raise _unreadable(error) from error
 
     def hashes(self, chunks: RangeSet, chunk_size: int) -> Iterator[tuple[int, bytes]]:
         """The hashes of chunks as they stand in the file, with the number of each first one.
@@ -377,9 +390,7 @@ def read_hashes(
             try:
                 yield first, hash_chunks(fd, size, chunk_size, first, count, buffer)
             except OSError as error:
-                raise LocalReadFailed(
-                    f"cannot read the file that is here: {error.strerror}"
-                ) from error
+                raise _unreadable(error) from error
 
 
 def _is_in_memory(fd: int) -> bool:
@@ -428,3 +439,7 @@ def _failure(path: Path, error: OSError | ValueError) -> LocalWriteFailed:
     elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR):
         hint = ELSEWHERE
     return LocalWriteFailed(f"cannot write {path}: {reason}", hint=hint)
+
+
+def _unreadable(error: OSError) -> LocalReadFailed:
+    return LocalReadFailed(f"cannot read the file that is here: {error.strerror}")

@@ -256,19 +256,27 @@ class SimNet:
         self.down = Link(down or Shape(), self.random)
         self.up = Link(up or Shape(), self.random)
         self.sources = {name: MemorySource(content) for name, content in files.items()}
-        self.listener = Listener(
-            open_source=self._open,
-            secret=self.random.randbytes(32),
-            draw_id=lambda: self.random.getrandbits(32),
-            random=self.random,
-            **listener_options,
-        )
+        self._listener_options = listener_options
+        self.listener = self._new_listener()
         self.clients: dict[str, Client] = {}
         self.ended: list[Ended] = []
         self._inboxes = {SERVER: Inbox()}
         self._arrivals: list[tuple[float, int, str, str, bytes]] = []
         self._order = count()
         self._buffer = bytearray(MAX_BATCH_BYTES)
+
+    def _new_listener(self) -> Listener:
+        return Listener(
+            open_source=self._open,
+            secret=self.random.randbytes(32),
+            draw_id=lambda: self.random.getrandbits(32),
+            random=self.random,
+            **self._listener_options,
+        )
+
+    def restart_server(self) -> None:
+        """The server is killed, and another one takes its place: it knows of nothing before."""
+        self.listener = self._new_listener()
 
     def _open(self, name: str) -> MemorySource:
         if name not in self.sources:

@@ -362,7 +362,7 @@ def test_a_signal_leaves_a_part_and_says_how_to_go_on(
         process.send_signal(signum)
         out, err = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == code
-    assert err.decode().splitlines() == [
+    assert err.decode().strip().splitlines() == [
         f"udpft: {word}",
         "hint: run the same command again to resume",
     ]

@@ -268,8 +268,8 @@ class Receiver:
     def _handle_control(self, datagram: memoryview, now: float) -> None:
         try:
             packet = decode_untrusted(datagram)
-            if packet.connection_id != self._own_connection_id:
-                return
+            if packet.connection_id != self._own_connection_id or packet.type is PacketType.RETRY:
+                return  # RETRY: from a server that knows nothing of this transfer
             self.heard_at = now
             if packet.type is PacketType.ACCEPT and now < self._reading_until:
                 self._last_progress_at = now  # it still reads what we have, for the digest

@@ -27,9 +27,10 @@ from random import Random
 from typing import Any
 
 from udpft.errors import NoSuchFile, UdpftError
+from udpft.protocol.burst import chunk_hashes
 from udpft.protocol.download import Download, Opened
 from udpft.protocol.endpoint import Completed, Failed, Transmit, Verified
-from udpft.protocol.handshake import Introduction
+from udpft.protocol.handshake import Introduction, whole_chunks
 from udpft.protocol.listener import Ended, Listener
 from udpft.protocol.packets import Hello, PacketType
 from udpft.protocol.params import CHUNK_SIZE, MAX_BATCH_BYTES
@@ -207,6 +208,17 @@ class MemorySink:
             self.written += len(slot)
 
 
+def present_in(content: bytes | bytearray, introduction: Introduction) -> list[tuple[int, bytes]]:
+    """The hashes of the chunks that a server need not send, of what is here of the file."""
+    size, chunk_size = introduction.accept.size, introduction.accept.chunk_size
+    view = memoryview(content)
+    return [
+        (start, chunk_hashes(view[at : at + chunk_size] for at in offsets))
+        for start, stop in whole_chunks(introduction.have, chunk_size, size)
+        if (offsets := range(start * chunk_size, min(stop * chunk_size, size), chunk_size))
+    ]
+
+
 @dataclass
 class Client:
     """One download in the simulation, and how it ended."""
@@ -294,6 +306,7 @@ class SimNet:
         chunk_size: int = CHUNK_SIZE,
         max_rate_bytes_per_s: int = 0,
         have: tuple[tuple[int, int], ...] = (),
+        have_of: int = 0,
         open_sink: Callable[[Introduction], Opened] | None = None,
         inbox: Inbox | None = None,
         **options: Any,
@@ -308,14 +321,16 @@ class SimNet:
             receive_room=inbox.state()[0],
             max_rate_bytes_per_s=max_rate_bytes_per_s,
             have=have,
+            have_of=have_of,
         )
 
         def sink_of(introduction: Introduction) -> Opened:
             client.introduction = introduction
             if open_sink:
                 return open_sink(introduction)
-            client.sink = MemorySink(introduction.accept.size)
-            return Opened(client.sink)
+            if client.sink is None:
+                client.sink = MemorySink(introduction.accept.size)
+            return Opened(client.sink, present_in(client.sink.content, introduction))
 
         download = Download(
             hello, open_sink=sink_of, receive_queue=inbox.state, now=self.now, **options

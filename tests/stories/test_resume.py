@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from tests.simnet import Client, MemorySink, Shape, SimNet, random_bytes
+from tests.simnet import Client, MemorySink, Shape, SimNet, present_in, random_bytes
 from udpft.errors import DigestMismatch
-from udpft.protocol.burst import chunk_hashes
 from udpft.protocol.download import Opened
-from udpft.protocol.handshake import Introduction, whole_chunks
+from udpft.protocol.handshake import Introduction
 from udpft.protocol.packets import PacketType
 
 SIZE = 2**20 + 3
@@ -22,16 +21,9 @@ def resume(
     """Fetch "file" where byte ranges of ``here`` are kept from an earlier attempt."""
 
     def open_sink(introduction: Introduction) -> Opened:
-        size, chunk = introduction.accept.size, introduction.accept.chunk_size
-        client.sink = MemorySink(size)
+        client.sink = MemorySink(introduction.accept.size)
         client.sink.content[:] = here
-        view = memoryview(here)
-        present = [
-            (start, chunk_hashes(view[at : at + chunk] for at in offsets))
-            for start, stop in whole_chunks(have, chunk, size)
-            if (offsets := range(start * chunk, min(stop * chunk, size), chunk))
-        ]
-        return Opened(client.sink, present)
+        return Opened(client.sink, present_in(here, introduction))
 
     client = net.get("file", have=have, open_sink=open_sink, chunk_size=chunk_size)
     return client
@@ -143,6 +135,21 @@ def test_ranges_that_cannot_be_are_not_believed(have: tuple[tuple[int, int], ...
     client = net.get("file", have=have)
     net.run()
     assert client.content == CONTENT
+
+
+@pytest.mark.parametrize("have_of", [1, 2])
+def test_ranges_count_for_the_file_that_they_are_of(have_of: int) -> None:
+    net = SimNet({"file": CONTENT})
+    have = ((0, SIZE // 2),)
+    client = net.get("file", have=have, have_of=have_of)
+    client.sink = MemorySink(SIZE)
+    client.sink.content[:] = CONTENT[: SIZE // 2] + bytes(SIZE - SIZE // 2)
+    assert net.sources["file"].identity == 1
+    net.run()
+    assert client.content == CONTENT
+    assert client.introduction
+    assert client.introduction.have == (have if have_of == 1 else ())
+    assert (client.download.bytes_received < 0.6 * SIZE) == (have_of == 1)
 
 
 def test_a_resume_of_a_large_file_lets_others_have_their_turns() -> None:

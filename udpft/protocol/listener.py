@@ -33,6 +33,7 @@ from udpft.protocol.packets import (
     Accept,
     ErrorCode,
     Hello,
+    PacketType,
     Refusal,
     Role,
     connection_id_untrusted,
@@ -178,7 +179,7 @@ class Listener:
         now: float,
     ) -> None:
         """Take in a batch from one address."""
-        if length >= 8:
+        if length >= 8 and buffer[0] != PacketType.HELLO:
             session = self._sessions.get(connection_id_untrusted(buffer))
             if session:
                 if session.address == address:
@@ -189,7 +190,7 @@ class Listener:
         source = repr(address).encode()
         for at in range(0, length, segment_size):
             datagram = view[at : min(at + segment_size, length)]
-            if at and self._is_for_a_session(datagram, address, now):
+            if self._is_a_question(datagram, address, now):
                 continue
             greeting = self._doorkeeper.greet_untrusted(datagram, source, now)
             if isinstance(greeting, Hello):
@@ -197,8 +198,11 @@ class Listener:
             elif greeting:
                 self._reply(greeting, address)
 
-    def _is_for_a_session(self, datagram: memoryview, address: Address, now: float) -> bool:
-        """Take in what a transfer's client sent behind a HELLO, if that is what it is."""
+    def _is_a_question(self, datagram: memoryview, address: Address, now: float) -> bool:
+        """Take in a datagram if it names a transfer: a HELLO that asks whether it is still known.
+
+        Such a one may arrive in one batch with others of its size that begin something new.
+        """
         alone = bytearray(datagram)
         session = self._sessions.get(connection_id_untrusted(alone)) if len(alone) >= 8 else None
         if not session or session.address != address:

@@ -192,6 +192,10 @@ of its transfer: a living one that waits for an answer says something each `MAX_
 QUESTION_INTERVAL_S: Final = 0.5
 """Seconds between such questions. The first of them that reaches a server is answered."""
 
+MAX_OVERTAKING_S: Final = 0.1
+"""Seconds, and a round trip, by which the answer to a new HELLO may overtake the one to a question:
+it is small, and a server sends it first."""
+
 READING_BYTES_PER_S: Final = 20_000_000
 """How fast a server reads, at least, what a client has already, and need not say anything: a slow
 disk. A client's patience is longer by so much."""

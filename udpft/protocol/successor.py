@@ -11,14 +11,15 @@ transfer's own connection ids, without a cookie. ::
     ASKING      RETRY to a question                  →  LEAVING: there is a server, without it
     ASKING      no answer for a while                →  GREETING: a new HELLO beside each question
     GREETING    anything of the transfer             →  LISTENING: the new HELLO is forgotten
-    GREETING    RETRY to the new HELLO               →  LEAVING
+    GREETING    RETRY to the new HELLO, and then no
+                answer to the question beside it     →  LEAVING
     LEAVING     ACCEPT                               →  ``introduction``: the transfer goes on there
     LEAVING     ERROR                                →  ``error``; BUSY: asked again, later
 
 A living server that has the transfer answers with its ACCEPT, padded as always. Where the path no
 longer carries datagrams of that size, that is as lost as DATA is, and the new HELLO finds what it
 does carry. Where the path was cut and comes back, question and HELLO arrive together, and so do the
-answers, ACCEPT first.
+answers.
 
 LEAVING begins with an ERROR to the old session, should there be one: two never send at once.
 """
@@ -46,6 +47,7 @@ from udpft.protocol.packets import (
 )
 from udpft.protocol.params import (
     DATA_HEADER_SIZE,
+    MAX_OVERTAKING_S,
     MIN_DATAGRAM_SIZE,
     PARTING_COPIES,
     QUESTION_INTERVAL_S,
@@ -83,9 +85,12 @@ class Successor:
             patience_s += _PACED_PACKETS * packet_size / hello.max_rate_bytes_per_s
         self._quiet_s = patience_s
         self._answer_s = QUIET_S + 2 * introduction.rtt_s
+        self._overtaking_s = MAX_OVERTAKING_S + introduction.rtt_s
         self._asking_since: float | None = None
         self._ask_at = inf
+        self._asked_at = -inf
         self._greet_at = inf
+        self._leave_at = inf
         self._leaving = False
         self._initiator: Initiator | None = None
         self._queue: deque[bytes] = deque()
@@ -118,6 +123,7 @@ class Successor:
         if heard_at < self._asking_since or self._leaving:
             return False
         self._asking_since = None
+        self._leave_at = inf
         self._queue.clear()
         self._stop_greeting()
         return True
@@ -134,7 +140,13 @@ class Successor:
             if now < heard_at + self._quiet_s:
                 return None
             self._ask(now)
-        if now >= self._ask_at and not self._leaving:
+        if now >= self._leave_at:
+            self._leave(now)
+        # Before each HELLO, so that where one gets through, a living transfer has been asked.
+        greeting_at = self._initiator.next_timeout if self._initiator else self._greet_at
+        undecided = not self._leaving and self._leave_at == inf
+        if undecided and now >= min(self._ask_at, greeting_at) and now > self._asked_at:
+            self._asked_at = now
             self._ask_at = now + QUESTION_INTERVAL_S
             question = replace(self._hello, cookie=NO_COOKIE, have=(), attempt=0)
             self._queue.append(
@@ -144,7 +156,9 @@ class Successor:
             return self._queue.popleft()
         if now >= self._greet_at:
             self._greet(now)
-        return self._initiator.poll(now) if self._initiator else None
+        if not self._initiator or self._leave_at < inf:
+            return None
+        return self._initiator.poll(now)
 
     def _greet(self, now: float) -> None:
         """Begin a handshake, under new numbers, for what is still missing."""
@@ -165,6 +179,7 @@ class Successor:
 
     def _leave(self, now: float) -> None:
         """Give the old session up, for there is a server that lets us in again."""
+        self._leave_at = inf
         if not self._leaving:
             self._leaving = True
             refusal = Refusal(self._accept.nonce, ErrorCode.CANCELLED, "the client begins anew")
@@ -186,8 +201,8 @@ class Successor:
         if not initiator:
             return
         initiator.handle(datagram, now)
-        if initiator.hello.cookie != NO_COOKIE:
-            self._leave(now)
+        if initiator.hello.cookie != NO_COOKIE and not self._leaving and self._leave_at == inf:
+            self._leave_at = now + self._overtaking_s
         self.introduction = initiator.introduction
         if isinstance(initiator.error, ServerBusy):
             self._stop_greeting(now + initiator.error.retry_after_s)
@@ -211,5 +226,7 @@ class Successor:
             return heard_at + self._quiet_s
         if self._queue:
             return -inf
+        if self._leave_at < inf:
+            return self._leave_at
         greeting_at = self._initiator.next_timeout if self._initiator else inf
         return min(self._greet_at, greeting_at, inf if self._leaving else self._ask_at)

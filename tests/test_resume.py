@@ -20,6 +20,7 @@ from tests.faults import file_size_limit
 from tests.samples import LARGE, sample
 from tests.storage.conftest import names
 from udpft.api import RunningServer
+from udpft.cli.app import run
 from udpft.errors import (
     DestinationExists,
     LocalWriteFailed,
@@ -29,6 +30,7 @@ from udpft.errors import (
 )
 from udpft.protocol.params import CHUNK_SIZE
 from udpft.served import Served
+from udpft.storage.journal import Journal
 
 PART = ".out.udpft-part"
 HINT = "run the same command again to resume"
@@ -36,6 +38,11 @@ HINT = "run the same command again to resume"
 
 class Enough(Exception):
     """Raised out of a fetch when enough of the file is here."""
+
+
+def interrupt(*_: object) -> None:
+    """Ctrl-C, wherever it is called."""
+    raise KeyboardInterrupt
 
 
 @pytest.fixture
@@ -154,6 +161,32 @@ def test_without_resume_the_part_is_thrown_away(slow: RunningServer, out: Path) 
     with pytest.raises(PortClosed):
         udpft.get("file", server=address, output=out, resume=False)
     assert names(out.parent) == []
+
+
+def test_an_interrupt_while_it_is_checked_leaves_it(
+    slow: RunningServer, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    break_off(slow, out)
+    with monkeypatch.context() as patch:
+        patch.setattr(Journal, "check", interrupt)
+        with pytest.raises(KeyboardInterrupt) as caught:
+            udpft.get("file", server=slow.address, output=out)
+    assert caught.value.__notes__ == [HINT]
+    assert udpft.get("file", server=slow.address, output=out).resumed_bytes > 0
+
+
+@pytest.mark.parametrize("resume", [True, False])
+def test_on_the_command_line(
+    slow: RunningServer, out: Path, capsys: pytest.CaptureFixture[str], resume: bool
+) -> None:
+    break_off(slow, out)
+    arguments = ["get", "file", "-s", slow.address, "-o", str(out)]
+    assert run(arguments if resume else [*arguments, "--no-resume"]) == 0
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[-1].endswith("verified")
+    assert [" resumed at " in line for line in lines] == [True, False][-len(lines) :]
+    assert len(lines) == 1 + resume
+    assert out.read_bytes() == sample(LARGE)
 
 
 def test_the_old_file_stays_until_a_forced_fetch_is_whole(slow: RunningServer, out: Path) -> None:

@@ -92,7 +92,12 @@ class Destination:
         self._part = part = PartFile.take_over(self.path)
         if part and part.journal and part.journal.label.identity:
             self._label = label = part.journal.label
-            self.have = byte_ranges(part.journal.check(), label.chunk_size, label.size)
+            try:
+                checked = part.journal.check()
+            except BaseException as error:  # interrupted, for it may take its time
+                self.close(error)
+                raise
+            self.have = byte_ranges(checked, label.chunk_size, label.size)
             self.have_of = label.identity
             part.resumable = bool(self.have)
 

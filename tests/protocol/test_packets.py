@@ -60,6 +60,7 @@ hellos = st.builds(
     cookie=st.binary(min_size=16, max_size=16),
     max_rate_bytes_per_s=u64,
     have=st.lists(st.tuples(u64, u64), max_size=MAX_HAVE).map(tuple),
+    have_of=u64,
     attempt=u8,
 )
 retries = st.builds(
@@ -191,7 +192,9 @@ def test_the_longest_hello_fits_the_smallest_datagram() -> None:
         name=b"n" * MAX_NAME_BYTES,
         chunk_size=2048,
         receive_room=2**63,
+        max_rate_bytes_per_s=1,
         have=((0, 2**63),) * MAX_HAVE,
+        have_of=2**64 - 1,
     )
     datagram = encode_hello(hello, MIN_DATAGRAM_SIZE)
     assert len(datagram) == MIN_DATAGRAM_SIZE

@@ -14,6 +14,7 @@ from udpft.errors import DigestMismatch, LocalWriteFailed, PartialTransfer, Time
 from udpft.protocol.burst import ACK_REQUEST, BurstWriter, chunk_hashes, data_common
 from udpft.protocol.endpoint import Completed, Event, Failed, Verified
 from udpft.protocol.packets import (
+    Accept,
     Ack,
     ErrorCode,
     Fin,
@@ -24,6 +25,7 @@ from udpft.protocol.packets import (
     decode_error_untrusted,
     decode_fin_untrusted,
     decode_untrusted,
+    encode_accept,
     encode_ack,
     encode_error,
     encode_fin,
@@ -33,6 +35,7 @@ from udpft.protocol.params import (
     MAX_ACK_DELAY_S,
     MAX_ACK_RANGES,
     MAX_BURST_BYTES,
+    READING_BYTES_PER_S,
 )
 from udpft.protocol.receiver import Receiver
 
@@ -385,6 +388,50 @@ def test_patience_begins_when_what_is_present_has_been_read() -> None:
     assert net.receiver.next_timeout() == 110.0
     net.receiver.handle_timeout(110.0)
     assert isinstance(net.events()[0], Failed)
+
+
+def test_a_sender_that_reads_what_is_present_may_take_its_time_and_not_for_ever() -> None:
+    size = 60 * READING_BYTES_PER_S  # a minute's reading, on a slow disk
+    receiver = Receiver(
+        connection_id=THEIRS,
+        own_connection_id=OURS,
+        nonce=NONCE,
+        chunk_size=16_344,
+        size=size,
+        sink=MemorySink(0),
+        receive_queue=lambda: (0, 0),
+        now=0.0,
+        idle_timeout_s=10.0,
+    )
+    receiver.note_present(0, bytes(8 * (size // 16_344)))
+    accept = encode_accept(Accept(NONCE, THEIRS, 16_344, size, 0, 1), OURS, 0)
+    assert receiver.poll_transmit(0.0) is None
+    for now in range(80):
+        receiver.handle_datagrams(bytearray(accept), len(accept), len(accept), now)
+        receiver.handle_timeout(now)
+        assert receiver.ended == (now >= 59 + 10)
+
+
+@pytest.mark.parametrize("again", [True, False])
+def test_another_session_goes_on_with_what_is_here(again: bool) -> None:
+    net = Receiving()
+    net.feed(0, [0, 1, 5, 6], 0.0)
+    net.receiver.change_session(connection_id=THEIRS, own_connection_id=OURS, nonce=55, now=1.0)
+    assert net.sent(1.0) == []
+    net.feed(0, [2, 3, 4], 1.1)
+    net.feed(3, [0, 7, 8, 9, 10] if again else [7, 8, 9, 10], 1.1)
+    assert net.receiver.complete
+    assert bytes(net.sink.content) == CONTENT
+    assert net.receiver.resent_packets == again
+
+
+def test_the_session_before_is_not_heard() -> None:
+    net = Receiving()
+    net.feed(0, [0, 1], 0.0)
+    net.receiver.change_session(connection_id=44, own_connection_id=OURS + 1, nonce=55, now=1.0)
+    net.feed(2, [2, 3], 1.1)
+    assert net.receiver.bytes_received == 2 * CHUNK
+    assert net.receiver.heard_at == 1.0
 
 
 def test_an_error_from_the_sender_ends_it_without_an_answer() -> None:

@@ -196,6 +196,7 @@ def encode_hello(hello: Hello, size: int, connection_id: int = 0) -> bytes:
     if hello.have:
         body += _FIELD.pack(_FIELD_HAVE, _HAVE.size * len(hello.have))
         body += b"".join(_HAVE.pack(*pair) for pair in hello.have)
+    if hello.have_of:
         body += _FIELD.pack(_FIELD_HAVE_OF, _NUMBER.size) + _NUMBER.pack(hello.have_of)
     body += _FIELD.pack(_FIELD_NAME, len(hello.name)) + hello.name
     body += bytes(size - _BODY_AT - len(body))

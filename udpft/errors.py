@@ -121,7 +121,7 @@ class ServerBusy(ServerRefused):
     """The server has no room for another transfer now. ``retry_after_s``: when it may have."""
 
     exit_code = ExitCode.BUSY
-    retry_after_s = 1.0
+    retry_after_s: float = 1.0
 
 
 class NoSuchFile(ServerRefused):

@@ -382,3 +382,8 @@ def test_a_reason_of_two_lines_is_a_message_and_its_hint() -> None:
 def test_what_the_servers_own_disk_does_is_not_this_machines_fault() -> None:
     assert isinstance(Refusal(0, ErrorCode.READ_FAILED, "I/O error").as_error(), PartialTransfer)
     assert isinstance(Refusal(0, ErrorCode.BUSY, "full").as_error(), ServerBusy)
+
+
+def test_a_busy_server_says_when_to_come_back() -> None:
+    busy = [Refusal(0, ErrorCode.BUSY, "full", wait_s).as_error() for wait_s in (2.5, 0.0)]
+    assert [isinstance(one, ServerBusy) and one.retry_after_s for one in busy] == [2.5, 1.0]

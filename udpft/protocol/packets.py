@@ -417,7 +417,10 @@ class Refusal(NamedTuple):
         A reason of several lines carries its hint in the second one.
         """
         message, _, hint = self.reason.partition("\n")
-        return ERROR_TYPES[self.code](message or self.code.name.lower(), hint=hint)
+        error = ERROR_TYPES[self.code](message or self.code.name.lower(), hint=hint)
+        if isinstance(error, errors.ServerBusy) and self.retry_after_s:
+            error.retry_after_s = self.retry_after_s
+        return error
 
 
 def encode_error(refusal: Refusal, connection_id: int) -> bytes:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
+import resource
 import socket
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from itertools import pairwise
@@ -12,11 +15,13 @@ from typing import Any
 
 import pytest
 
+from tests.ipv6 import needs_ipv6
 from tests.samples import PATIENCE_S, sample
 from udpft.net.udp import (
     IP_MTU_DISCOVER,
     IP_PMTUDISC_DONT,
     IP_PMTUDISC_PROBE,
+    IPV6_MTU_DISCOVER,
     UdpSocket,
     wait,
 )
@@ -24,6 +29,8 @@ from udpft.protocol.endpoint import Transmit
 from udpft.protocol.params import MAX_BATCH_BYTES, MAX_SEND_BYTES, MAX_SEND_PACKETS
 
 Open = Callable[..., UdpSocket]
+
+FD_SETSIZE = 1024
 
 
 def bound(kind: type[socket.socket] = socket.socket) -> socket.socket:
@@ -327,6 +334,14 @@ def test_datagrams_are_fragmented_for_plain_alone(open_: Open, fragment: bool, o
     assert sock.getsockopt(socket.IPPROTO_IP, IP_MTU_DISCOVER) == option
 
 
+@needs_ipv6
+def test_datagrams_to_ipv4_clients_of_an_ipv6_socket_are_not_fragmented_either(open_: Open) -> None:
+    sock = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+    open_(sock)
+    assert sock.getsockopt(socket.IPPROTO_IP, IP_MTU_DISCOVER) == IP_PMTUDISC_PROBE
+    assert sock.getsockopt(socket.IPPROTO_IPV6, IPV6_MTU_DISCOVER) == IP_PMTUDISC_PROBE
+
+
 def test_a_port_is_shared_for_a_moment(open_: Open) -> None:
     udp = open_()
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sibling:
@@ -353,6 +368,39 @@ def test_waiting_ends_at_once_where_time_is_up_or_something_is_there(
     assert wait([udp], [], None) == [udp]
 
 
+@pytest.fixture
+def many_descriptors() -> Iterator[None]:
+    """Let this process have more descriptors than `select` can name."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard <= FD_SETSIZE + 10:
+        pytest.skip(f"this process may have {hard} descriptors only")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, FD_SETSIZE + 10), hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.usefixtures("many_descriptors")
+def test_a_program_with_a_thousand_files_open_waits_as_well(
+    open_: Open, foreign: socket.socket
+) -> None:
+    sock = bound()
+    high = socket.socket(fileno=fcntl.fcntl(sock.detach(), fcntl.F_DUPFD, FD_SETSIZE))
+    udp, low = open_(high), open_()
+    assert wait([udp, low], [], 0.0) == []
+    began = time.monotonic()
+    assert wait([udp], [], 0.0123) == []
+    assert 0.0123 <= time.monotonic() - began < PATIENCE_S
+    assert wait([udp], [udp], None) == []  # it can be written to
+    assert wait([low], [udp], None) == []
+    foreign.sendto(b"x", udp.address)
+    assert wait([low, udp], [], None) == [udp]
+    assert wait([low, udp], [udp], PATIENCE_S) == [udp]
+    foreign.sendto(b"x", low.address)
+    assert wait([low], [], None) == [low]
+    assert wait([low, udp], [], None) == [low, udp]
+    assert wait([udp.fileno()], [], 0.5) == [udp.fileno()]
+
+
 class Told(socket.socket):
     """A socket that hears from a router, late, that an earlier datagram was too large."""
 
@@ -369,7 +417,10 @@ class Told(socket.socket):
         return super().send(*arguments)
 
 
-@pytest.mark.parametrize("code", [errno.EMSGSIZE, errno.EHOSTUNREACH, errno.ENETUNREACH])
+@pytest.mark.parametrize(
+    "code",
+    [errno.EMSGSIZE, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.ENETDOWN],
+)
 def test_news_of_an_earlier_datagram_spoil_nothing(
     open_: Open, foreign: socket.socket, code: int
 ) -> None:

@@ -16,6 +16,7 @@ import errno
 import select
 import socket
 import struct
+import time
 from typing import Any, NamedTuple
 
 from udpft.protocol.endpoint import Transmit
@@ -32,6 +33,7 @@ RECEIVE_BUFFER_BYTES = 4 << 20
 
 SEND_BUFFER_BYTES = 1 << 20
 
+_POLL_STEP_S = 0.000_05
 _RECEIVE_BYTES = 65_536
 _LAST_OFFSET = MAX_BATCH_BYTES - _RECEIVE_BYTES
 _TRUNCATED = int(socket.MSG_TRUNC)  # as an enum's member it costs microseconds
@@ -46,14 +48,21 @@ _SINGLE_EFFICIENCY = 0.4
 """Payload per byte of receive buffer: the kernel charges a joined burst little more than its
 payload, and a single datagram its whole allocation, 2,304 bytes for 1,472 and 4,352 for 2,048."""
 
-# The path cannot take this datagram; the one after it may fare better. Like loss on the wire.
+# The path cannot take this datagram; a later one may fare better, when a link is up again or a
+# route is back. Like loss on the wire. These are what Linux makes of a full queue, a firewall, a
+# link or a route that is down, and of ICMP (icmp_err_convert, icmpv6_err_convert).
 _TRANSIENT = {
     errno.ENOBUFS,
     errno.EPERM,
+    errno.EACCES,
     errno.EMSGSIZE,
     errno.ECONNREFUSED,
     errno.EHOSTUNREACH,
     errno.ENETUNREACH,
+    errno.EHOSTDOWN,
+    errno.ENETDOWN,
+    errno.ENONET,
+    errno.EPROTO,
 }
 _OFFLOAD_REFUSED = {errno.EIO, errno.EINVAL, errno.EMSGSIZE, errno.ENOPROTOOPT, errno.EOPNOTSUPP}
 
@@ -93,8 +102,8 @@ class UdpSocket:
         discover = IP_PMTUDISC_DONT if fragment else IP_PMTUDISC_PROBE
         if sock.family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, IPV6_MTU_DISCOVER, discover)
-        else:
-            sock.setsockopt(socket.IPPROTO_IP, IP_MTU_DISCOVER, discover)
+        # An IPv6 socket has both: it may have IPv4 clients, by their mapped addresses.
+        sock.setsockopt(socket.IPPROTO_IP, IP_MTU_DISCOVER, discover)
         self._can_join = offload and self._enable(UDP_GRO)
 
     def _enable(self, option: int) -> bool:
@@ -263,4 +272,27 @@ def wait(reading: list[Any], writing: list[Any], timeout_s: float | None) -> lis
     """
     if timeout_s is not None:
         timeout_s = max(0.0, timeout_s)
-    return select.select(reading, writing, [], timeout_s)[0]
+    try:
+        return select.select(reading, writing, [], timeout_s)[0]
+    except ValueError:  # a descriptor of 1,024 or above, in a program that has many
+        return _wait_by_poll(reading, writing, timeout_s)
+
+
+def _wait_by_poll(reading: list[Any], writing: list[Any], timeout_s: float | None) -> list[Any]:
+    """`wait` for descriptors that `select` has no room for; as exact, with a little more work."""
+    poll = select.poll()
+    of_fd = {one if isinstance(one, int) else one.fileno(): one for one in reading}
+    for fd in of_fd:
+        poll.register(fd, select.POLLIN)
+    for one in writing:
+        fd = one if isinstance(one, int) else one.fileno()
+        poll.register(fd, select.POLLOUT | (select.POLLIN if fd in of_fd else 0))
+    if timeout_s is None:
+        events = poll.poll()
+    else:
+        until = time.monotonic() + timeout_s
+        events = poll.poll(int(timeout_s * 1000))  # whole milliseconds, and the rest in small steps
+        while not events and (left_s := until - time.monotonic()) > 0:
+            time.sleep(min(left_s, _POLL_STEP_S))
+            events = poll.poll(0)
+    return [of_fd[fd] for fd, event in events if fd in of_fd and event & ~select.POLLOUT]

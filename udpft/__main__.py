@@ -7,9 +7,14 @@ import sys
 
 def main() -> None:
     """Run the command line and exit with its documented code."""
-    from udpft.cli.app import run
+    try:
+        from udpft.cli.app import run
 
-    sys.exit(run(sys.argv[1:]))
+        code = run(sys.argv[1:])
+    except KeyboardInterrupt:  # before the command line was there to catch it
+        print("udpft: interrupted", file=sys.stderr)
+        code = 130
+    sys.exit(code)
 
 
 if __name__ == "__main__":

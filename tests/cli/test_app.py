@@ -247,6 +247,23 @@ def test_a_command_starts_without_what_it_does_not_need() -> None:
     assert not {"tqdm", "udpft.server", "asyncio"} & set(done.stderr.split())
 
 
+def test_ctrl_c_before_the_command_line_is_there_is_told_in_a_line() -> None:
+    # Ctrl-C comes while the command line's modules are imported: here, always.
+    early = (
+        "import sys, builtins\n"
+        "real = builtins.__import__\n"
+        "def interrupted(name, *rest):\n"
+        "    if name == 'udpft.cli.app': raise KeyboardInterrupt\n"
+        "    return real(name, *rest)\n"
+        "from udpft.__main__ import main\n"
+        "builtins.__import__ = interrupted\n"
+        "main()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", early], capture_output=True, timeout=PATIENCE_S)
+    assert (done.returncode, done.stdout) == (130, b"")
+    assert done.stderr == b"udpft: interrupted\n"
+
+
 def test_a_command_as_a_process() -> None:
     done = run_udpft("--version")
     assert (done.returncode, done.stdout, done.stderr) == (0, f"udpft {udpft.__version__}\n", "")

@@ -51,6 +51,7 @@ class Sending:
         have: RangeSet | None = None,
         max_rate_bytes_per_s: int = 0,
         source: MemorySource | None = None,
+        idle_timeout_s: float = IDLE_S,
     ) -> None:
         self.source = source or MemorySource(content)
         self.chunk_count = len(content) // CHUNK + 1
@@ -67,7 +68,7 @@ class Sending:
             have=have,
             receive_room=200_000,
             max_rate_bytes_per_s=max_rate_bytes_per_s,
-            idle_timeout_s=IDLE_S,
+            idle_timeout_s=idle_timeout_s,
         )
         self.arrived = RangeSet()
         self.chunks: dict[int, bytes] = {}

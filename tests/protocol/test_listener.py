@@ -23,6 +23,7 @@ from udpft.errors import (
 from udpft.protocol.listener import Listener
 from udpft.protocol.packets import (
     Accept,
+    Ack,
     ErrorCode,
     Hello,
     Packet,
@@ -32,6 +33,7 @@ from udpft.protocol.packets import (
     decode_error_untrusted,
     decode_retry_untrusted,
     decode_untrusted,
+    encode_ack,
     encode_error,
     encode_hello,
 )
@@ -141,6 +143,26 @@ def test_the_same_nonce_from_elsewhere_is_another_transfer() -> None:
     net = Served()
     ids = {net.accept(address=(f"10.0.0.{n}", 5000)).connection_id for n in range(3)}
     assert len(ids) == len(net.listener) == 3
+
+
+def test_a_client_that_begins_again_replaces_what_it_never_heard_of() -> None:
+    net = Served()
+    net.accept()
+    net.accept(replace(HELLO, nonce=8), address=("10.0.0.2", 5000))
+    assert len(net.listener) == 2, "another client's next nonce is no concern of the first"
+    net.accept(replace(HELLO, nonce=8))
+    assert len(net.listener) == 2
+    assert net.listener.poll_ended() is None, "nothing to log: it goes on"
+    assert net.source.closed
+
+
+def test_a_client_that_was_heard_may_begin_another_transfer_beside_the_first() -> None:
+    net = Served()
+    accept = net.accept()
+    ack = Ack(0.0, 10_000, 1, 0, [(0, 1)])
+    net.receive(encode_ack(ack, accept.connection_id))
+    net.accept(replace(HELLO, nonce=8))
+    assert len(net.listener) == 2
 
 
 def test_connection_ids_are_never_zero_and_never_shared() -> None:
@@ -263,7 +285,7 @@ def test_nothing_to_do_is_no_timeout() -> None:
 
 def test_every_transfer_is_ended_when_the_server_stops() -> None:
     net = Served()
-    for nonce in range(3):
+    for nonce in (10, 20, 30):
         net.accept(replace(HELLO, nonce=nonce))
     net.listener.abort_all(PartialTransfer("stopping"))
     reasons = {decode_error_untrusted(packet).reason for packet in net.answers()}

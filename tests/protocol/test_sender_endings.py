@@ -38,7 +38,7 @@ from udpft.protocol.packets import (
     encode_fin,
 )
 from udpft.protocol.params import (
-    FIN_ATTEMPTS,
+    FIN_PATIENCE_S,
     INITIAL_WINDOW_PACKETS,
     MAX_PTO_S,
 )
@@ -66,7 +66,7 @@ def test_a_probe_is_a_packet_or_two_that_ask_for_an_answer() -> None:
 
 
 def test_without_progress_it_gives_up_at_the_idle_timeout_and_says_so() -> None:
-    net = Sending()
+    net = Sending(random_bytes(400 * CHUNK))
     net.ack(net.data(0.0), RTT_S)
     net.data(RTT_S)
     net.pass_time(RTT_S, RTT_S + IDLE_S - 0.001)
@@ -107,18 +107,54 @@ def test_a_long_silence_makes_it_begin_again_slowly() -> None:
 # --------------------------------------------------------------------------------------- the end
 
 
-def test_fin_is_repeated_until_it_is_answered_and_then_the_end_is_unconfirmed() -> None:
-    net = Sending()
-    now = to_the_end(net)
+def unanswered_end(net: Sending, now: float) -> tuple[float, int]:
+    """Let a peer be silent until the transfer is over; when that is, and how many FINs it took."""
     fins = 0
-    while not (events := net.events()):
-        at = net.sender.next_timeout()
-        assert at is not None
+    while (at := net.sender.next_timeout()) is not None:
         now = max(now, at)
         net.sender.handle_timeout(now)
-        fins += len(net.control(now))
-    assert fins == FIN_ATTEMPTS
-    assert events == [Completed(digest_of(CONTENT), confirmed=False)]
+        fins += sum(type_of(datagram) is PacketType.FIN for datagram in net.control(now))
+    return now, fins
+
+
+def test_fin_is_repeated_until_it_is_answered_and_then_the_end_is_unconfirmed() -> None:
+    net = Sending(idle_timeout_s=30.0)
+    began = to_the_end(net)
+    ended, fins = unanswered_end(net, began)
+    assert ended == pytest.approx(began + FIN_PATIENCE_S, abs=0.1)
+    assert fins > FIN_PATIENCE_S / MAX_PTO_S
+    assert net.events() == [Completed(digest_of(CONTENT), confirmed=False)]
+
+
+def test_a_peer_that_may_have_everything_and_falls_silent_is_an_unconfirmed_end_too() -> None:
+    # The acknowledgement of the last chunk is lost, and all FIN_ACKs.
+    net = Sending(CONTENT[: 9 * CHUNK + 1], idle_timeout_s=30.0)
+    net.ack(net.data(0.0)[:-1], RTT_S)
+    ended, _ = unanswered_end(net, RTT_S)
+    assert ended == pytest.approx(RTT_S + FIN_PATIENCE_S)
+    assert net.events() == [Completed(digest_of(CONTENT[: 9 * CHUNK + 1]), confirmed=False)]
+
+
+def test_a_peer_that_was_never_heard_is_no_such_end() -> None:
+    net = Sending(CONTENT[: 3 * CHUNK], prelude=b"\x83".ljust(100, b"\0"))
+    net.sent(0.0)
+    net.pass_time(0.0, 100.0)
+    assert isinstance(net.failure(), TimedOut)
+
+
+def test_packet_numbers_that_run_out_end_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("udpft.protocol.sender.MAX_PACKETS", 25)
+    net = Sending()
+    now, packets = 0.0, 0
+    while not packets or net.sender.next_timeout() is not None:
+        data = net.data(now)
+        packets += len(data)
+        now += RTT_S
+        if data:
+            net.ack(data, now)
+        net.sender.handle_timeout(now)
+    assert "numbered" in str(net.failure())
+    assert 15 < packets <= 25
 
 
 def test_fin_names_the_size_and_the_digest() -> None:

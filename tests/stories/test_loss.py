@@ -160,3 +160,34 @@ def test_a_server_that_hears_no_fin_ack_counts_the_transfer_as_done_unconfirmed(
     [ended] = net.ended
     assert (ended.error, ended.confirmed) == (None, False)
     assert net.sources["file"].closed
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_where_the_last_acknowledgements_are_lost_too_the_end_is_unconfirmed(seed: int) -> None:
+    net = SimNet({"file": CONTENT}, seed=seed, down=Shape(rate_bytes_per_s=5e6))
+    client = net.get("file")
+    net.run_while(lambda: not net.down.packets(PacketType.FIN))
+    net.up.shape = Shape(loss=1.0)
+    net.run()
+    assert client.content == CONTENT
+    net.run_until_quiet(until=20)
+    [ended] = net.ended
+    assert (ended.error, ended.confirmed) == (None, False)
+
+
+def test_ten_dead_seconds_at_the_very_end_only_delay_it() -> None:
+    # Everything is here but FIN, and the server knows that it is.
+    whole = SimNet({"file": SHORT})
+    whole.get("file")
+    whole.run()
+    fins = {n for n, d in enumerate(whole.down.sent) if d[0] == PacketType.FIN}
+    net = SimNet({"file": SHORT}, down=Shape(lose=fins))
+    client = net.get("file")
+    net.run_while(lambda: not net.down.packets(PacketType.FIN))
+    ends = net.now + 10
+    net.down.shape = Shape(dead=lambda now: now < ends)
+    net.run()
+    assert client.content == SHORT
+    assert ends < client.ended_at < ends + 2
+    net.run_until_quiet()
+    assert [(ended.error, ended.confirmed) for ended in net.ended] == [(None, True)]

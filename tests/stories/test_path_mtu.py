@@ -37,8 +37,9 @@ def test_the_chunk_size_is_the_largest_usual_one_that_both_ways_carry(
     largest = max(map(len, net.down.packets(PacketType.DATA)[-100:]))
     assert largest == chunk_size + DATA_HEADER_SIZE <= down_mtu
     net.run_until_quiet()
-    # What the client gave up because its ACCEPT never came, the server gives up in its time.
-    assert [ended.error for ended in net.ended if ended.confirmed] == [None]
+    # What the client gave up, because its ACCEPT never came, ends when it begins again.
+    assert [(ended.error, ended.confirmed) for ended in net.ended] == [(None, True)]
+    assert net.now < client.ended_at + 1.0
     assert net.sources["file"].closed
 
 

@@ -22,6 +22,7 @@ from udpft.errors import (
     Denied,
     LocalError,
     NoSuchFile,
+    PartialTransfer,
     ServerBusy,
     UdpftError,
     VersionMismatch,
@@ -60,6 +61,8 @@ _CODES: tuple[tuple[type[UdpftError], ErrorCode], ...] = (
     (VersionMismatch, ErrorCode.VERSION),
     (LocalError, ErrorCode.READ_FAILED),
 )
+
+_U64 = 0xFFFF_FFFF_FFFF_FFFF
 
 Address = Hashable
 """A peer's address as the driver names it: compared, and told apart by its ``repr``."""
@@ -118,6 +121,7 @@ class _Session:
     sender: Sender
     began: float
     ready: bool = False
+    replaced: bool = False
     timer_at: float = inf
 
 
@@ -256,6 +260,15 @@ class Listener:
         session = _Session(name, address, key, connection_id, source, sender, now)
         self._sessions[connection_id] = self._by_hello[key] = session
         self._wake(session)
+        self._replace(address, hello.nonce)
+
+    def _replace(self, address: Address, nonce: int) -> None:
+        """End the transfer that a client never heard of: it begins again under the next nonce."""
+        known = self._by_hello.get((address, (nonce - 1) & _U64))
+        if known and not known.sender.heard:
+            known.replaced = True
+            known.sender.abort(PartialTransfer("the client began again"))
+            self._wake(known)
 
     def _open(self, hello: Hello) -> tuple[OpenedSource, str]:
         if hello.version != VERSION or hello.role != Role.GET:
@@ -320,6 +333,8 @@ class Listener:
             self._ended_hellos.popitem(last=False)
         session.source.close()
         session.timer_at = -inf
+        if session.replaced:
+            return
         self._ended.append(
             Ended(
                 name=session.name,

@@ -34,6 +34,9 @@ MIN_CHUNK_SIZE: Final = 64
 MAX_CHUNKS: Final = 2**31
 """Chunks in a file, at most: 3 TB at 1,448 bytes, and as many packet numbers left for repeats."""
 
+MAX_PACKETS: Final = 2**32 - 1
+"""Packet numbers in a transfer, at most: one past the last must fit in an ACK's u32."""
+
 PROBE_SIZES: Final = (
     MAX_CHUNK_SIZE + DATA_HEADER_SIZE,  # loopback, MTU 65,536
     8_968,  # jumbo frames, MTU 9,000: 8,972 over IPv4, rounded down to a whole number of words
@@ -67,6 +70,7 @@ MAX_BATCH_BYTES: Final = SENDS_A_BURST * 65_536
 """Bytes received before they are looked at: a whole burst, as the kernel has joined its sends."""
 
 assert CHUNK_SIZE % CHUNK_ALIGNMENT == 0
+assert MAX_PACKETS >= 2 * MAX_CHUNKS - 1
 assert DATA_HEADER_SIZE % CHUNK_ALIGNMENT == 0
 assert MIN_CHUNK_SIZE % CHUNK_ALIGNMENT == 0
 assert MAX_SEND_BYTES <= MAX_UDP_PAYLOAD
@@ -140,8 +144,9 @@ MAX_PTO_S: Final = 1.0
 PERSISTENT_CONGESTION_PTOS: Final = 3
 """Probes without an answer after which the estimate of the path is forgotten (RFC 9002, 7.6)."""
 
-FIN_ATTEMPTS: Final = 8
-"""Times that the end is announced to a peer that has everything and says nothing more."""
+FIN_PATIENCE_S: Final = 12.0
+"""Seconds for which the end is announced to a peer that says nothing more. It may be done, and all
+of its FIN_ACKs lost; or behind a path that is dead for ten seconds and comes back."""
 
 PARTING_COPIES: Final = 3
 """Copies of a transfer's last word, FIN_ACK or ERROR: who says it does not stay to repeat it."""

@@ -48,12 +48,11 @@ from udpft.protocol.params import (
     IDLE_TIMEOUT_S,
     MAX_ACK_DELAY_S,
     MAX_ACK_RANGES,
+    MAX_PACKETS,
     PARTING_COPIES,
     READING_BYTES_PER_S,
 )
 from udpft.protocol.ranges import RangeSet
-
-_MAX_PACKETS = 0xFFFF_FFFF
 
 
 class Receiver:
@@ -209,7 +208,7 @@ class Receiver:
     def _take_in(self, burst: Burst, now: float) -> None:
         first, count = burst.first_chunk, len(burst.slots)
         stop = first + count
-        if not self._lengths_fit(burst) or burst.first_packet + count > _MAX_PACKETS:
+        if not self._lengths_fit(burst) or burst.first_packet + count > MAX_PACKETS:
             return
         packets = self._packets
         end = burst.first_packet + count

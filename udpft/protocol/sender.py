@@ -43,10 +43,11 @@ from udpft.protocol.packets import (
     encode_fin,
 )
 from udpft.protocol.params import (
-    FIN_ATTEMPTS,
+    FIN_PATIENCE_S,
     IDLE_TIMEOUT_S,
     INITIAL_RECEIVE_ROOM,
     MAX_BURST_INTERVAL_S,
+    MAX_PACKETS,
     MAX_PTO_S,
     PARTING_COPIES,
     PERSISTENT_CONGESTION_PTOS,
@@ -116,7 +117,6 @@ class Sender:
         self._next_packet = 0
         self._shut = False
         self._fin: bytes | None = None
-        self._fin_attempts = 0
         self._peer_has_all = False
 
         self.rtt = RttEstimator()
@@ -129,7 +129,7 @@ class Sender:
         self._delivered = 0
         self._delivered_at = self._first_sent_at = now
         self._last_sent_at = now
-        self._last_progress_at = now
+        self._last_progress_at = self._last_heard_at = now
         self._loss_at: float | None = None
         self._ptos = 0
         self._probes = 0
@@ -177,6 +177,7 @@ class Sender:
             self.abort(violation, ErrorCode.VIOLATION)
             return
         self._prelude = b""
+        self._last_heard_at = now
         history = self._history
         verdicts = history.acknowledge(ack.ranges)
         newest = verdicts.newest
@@ -248,6 +249,9 @@ class Sender:
         allowed = self._probes or (self._window_room() if now >= self._pacer.ready_at else 0)
         if not allowed:
             return None
+        if self._next_packet + allowed > MAX_PACKETS:
+            self.abort(PartialTransfer("the transfer took more packets than can be numbered"))
+            return self.poll_transmit(now)
         try:
             if self._supply.holds_next:
                 self._pass_over(now)
@@ -346,6 +350,11 @@ class Sender:
         if self._fin and self._fin not in self._control:
             self._control.append(self._fin)
 
+    @property
+    def heard(self) -> bool:
+        """Whether the peer has shown that it knows of the transfer; always so without a prelude."""
+        return not self._prelude
+
     def repeat_prelude(self) -> None:
         """The peer has asked again, so what we answered was lost; once heard, this does nothing."""
         if self._prelude and self._prelude not in self._control:
@@ -357,7 +366,10 @@ class Sender:
         """Declare losses that are due, probe a silent peer, or give the transfer up."""
         if self._ended:
             return
-        if now >= self._give_up_at():
+        if now >= self._unconfirmed_at():
+            # It was sent everything, and went away without a word.
+            self._end(Completed(self._own_fin.digest, confirmed=False))
+        elif now >= self._give_up_at():
             silence = TimedOut("the receiver stopped answering")
             self.abort(silence, ErrorCode.TIMED_OUT)
         elif self._loss_at is not None:
@@ -372,6 +384,12 @@ class Sender:
         """When patience ends."""
         return self._last_progress_at + self._idle_timeout_s
 
+    def _unconfirmed_at(self) -> float:
+        """When a peer that was sent everything, and was heard before, has been silent too long."""
+        if self._fin is None or self._prelude:
+            return inf
+        return self._last_heard_at + min(FIN_PATIENCE_S, self._idle_timeout_s)
+
     def _probe_at(self) -> float:
         """When a silent peer is probed: the PTO, doubling (RFC 9002, 6.2)."""
         if self._history.packets_in_flight or self._fin or self._prelude:
@@ -384,12 +402,7 @@ class Sender:
         self._last_sent_at = now
         self.repeat_prelude()
         self._say_fin()
-        if self._peer_has_all:
-            self._fin_attempts += 1
-            if self._fin_attempts > FIN_ATTEMPTS:
-                # It has every chunk and the digest, and went away without a word.
-                self._end(Completed(self._own_fin.digest, confirmed=False))
-        elif self._history.packets_in_flight:
+        if self._history.packets_in_flight and not self._peer_has_all:
             self._probes = _PROBE_PACKETS
             if not self._supply.is_due:
                 for start, stop in self._history.give_up_oldest(_PROBE_PACKETS):
@@ -403,7 +416,7 @@ class Sender:
         if self._ended:
             return None
         at = self._loss_at if self._loss_at is not None else self._probe_at()
-        at = min(at, self._give_up_at())
+        at = min(at, self._give_up_at(), self._unconfirmed_at())
         if self._supply.is_due and self._window_room():
             at = min(at, self._pacer.ready_at)
         return at

@@ -33,8 +33,9 @@ from udpft.errors import (
 )
 from udpft.net.udp import UdpSocket
 from udpft.protocol.endpoint import Transmit
+from udpft.protocol.params import MAX_SESSIONS_A_HOST
 from udpft.served import Served
-from udpft.server import HINT_SHARE, Hints, Server, is_private
+from udpft.server import HINT_SHARE, Hints, Server, host_of, is_private
 from udpft.storage.root import Root
 
 # ------------------------------------------------------------------------------------ many clients
@@ -291,6 +292,35 @@ def test_private_addresses(host: str) -> None:
 )
 def test_public_addresses(host: str) -> None:
     assert not is_private(host)
+
+
+@pytest.mark.parametrize(
+    ("host", "its_own"),
+    [
+        ("8.8.8.8", "8.8.8.8"),
+        ("::ffff:8.8.8.8", "8.8.8.8"),
+        ("2606:4700::1111", "2606:4700::/64"),
+        ("2606:4700:0:0:1:2:3:4", "2606:4700::/64"),
+        ("2606:4700:0:1::1", "2606:4700:0:1::/64"),
+    ],
+)
+def test_what_counts_as_one_host(host: str, its_own: str) -> None:
+    assert host_of(host) == its_own
+
+
+def test_an_outsider_may_have_a_few_transfers_at_once(
+    samples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server_module, "is_private", lambda _: False)
+    with (
+        udpft.serve(samples, port=0, insecure_public=True) as server,
+        connect(server.address, connect_timeout=0.3) as client,
+    ):
+        held = [HeldTransfer(server, str(LARGE)) for _ in range(MAX_SESSIONS_A_HOST)]
+        with pytest.raises(ServerBusy, match="to this host"):
+            client.fetch("1", tmp_path / "out")
+        held[0].end()
+        client.fetch("1", tmp_path / "out")
 
 
 @pytest.mark.parametrize("public", [False, True])

@@ -13,22 +13,28 @@ import errno
 import ipaddress
 import secrets
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from contextlib import ExitStack
 from math import inf
 from pathlib import Path
 from random import Random
 from types import TracebackType
-from typing import Literal
+from typing import Any, Literal
 
 from udpft.errors import LocalReadFailed, NoSuchFile, PartialTransfer, UsageError
 from udpft.net.address import Address, resolve
 from udpft.net.driver import clock
 from udpft.net.udp import Received, UdpSocket, wait
 from udpft.plain_server import PlainTransfers
+from udpft.protocol.admission import Admission
 from udpft.protocol.endpoint import Transmit
 from udpft.protocol.listener import Addressed, Listener
-from udpft.protocol.params import IDLE_TIMEOUT_S, MAX_SESSIONS, PLAIN_RATE_BYTES_PER_S
+from udpft.protocol.params import (
+    IDLE_TIMEOUT_S,
+    MAX_BURST_BYTES,
+    MAX_SESSIONS,
+    PLAIN_RATE_BYTES_PER_S,
+)
 from udpft.protocol.plain import is_plain
 from udpft.served import Served
 from udpft.storage.root import Root, SourceFile
@@ -42,8 +48,11 @@ HINT_SHARE = 0.05
 """Part of the server's time that may go into hints: to find the nearest name takes 10 ms in a
 folder of 1,000, and whoever has a cookie can ask for names that are not there."""
 
-_BURSTS_A_TURN = 4
-"""Bursts sent before the socket is looked at again: a millisecond's work at most."""
+_BYTES_A_TURN = 4 * MAX_BURST_BYTES
+"""Bytes sent before the socket is looked at again: a millisecond's work at most."""
+
+_BYTES_A_SEND = 16_384
+"""What a send counts at least: a small one costs nearly as much time."""
 
 _BATCHES_A_TURN = 16
 """Batches received before anything is sent: acknowledgements, a few at a time."""
@@ -73,6 +82,16 @@ def is_private(host: str) -> bool:
     if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
         address = address.ipv4_mapped
     return any(address in network for network in _PRIVATE_NETWORKS)
+
+
+def host_of(host: str) -> str:
+    """What one host may call its own: an IPv4 address, or a /64 of IPv6."""
+    address = ipaddress.ip_address(host.partition("%")[0])
+    if isinstance(address, ipaddress.IPv6Address):
+        if address.ipv4_mapped is None:
+            return str(ipaddress.ip_network((int(address) >> 64 << 64, 64)))
+        address = address.ipv4_mapped
+    return str(address)
 
 
 class Hints:
@@ -156,7 +175,7 @@ class Server:
             secret=secrets.token_bytes(32),
             draw_id=lambda: secrets.randbits(32),
             random=Random(secrets.randbits(64)),
-            max_sessions=max_clients,
+            admission=Admission(self._limited_host, max_sessions=max_clients),
             max_rate_bytes_per_s=max_rate,
             idle_timeout_s=timeout,
         )
@@ -298,14 +317,20 @@ class Server:
             known = self._private[host] = is_private(host)
         return known
 
+    def _limited_host(self, address: Any) -> Hashable | None:
+        """Whose transfers count as one host's: an IPv4 address, an IPv6 network, no private one."""
+        return None if self._is_private(address[0]) else host_of(address[0])
+
     def _transmit(self, now: float) -> bool:
         """Send up to a turn's bursts; whether more could leave at once."""
         if self._plains:
             self._plains.transmit(now)
-        for _ in range(_BURSTS_A_TURN):
+        left = _BYTES_A_TURN
+        while left > 0:
             burst = self._unsent or self._listener.poll_transmit(now)
             if burst is None:
                 return False
+            left -= max(len(burst.transmit.data), _BYTES_A_SEND)
             rest = self._send(burst)
             self._unsent = Addressed(rest, burst.address) if rest else None
             if rest:

@@ -143,6 +143,23 @@ def test_a_client_that_left_without_a_word_is_not_confirmed(capsys: Capture) -> 
     assert capsys.readouterr().err.endswith("not confirmed: the client left without a word\n")
 
 
+def test_a_flood_of_transfers_does_not_fill_the_log(capsys: Capture) -> None:
+    now = 0.0
+    teller = serve_module._Teller(Console(), as_json=True, clock=lambda: now)
+    served = Served("a", "[::1]:7", "plain", 10, 10, 0.5, 0, verified=False, error=None)
+    for _ in range(30_000):
+        teller.tell(served)
+        now += 0.001
+    teller.tell_untold()
+    out, err = capsys.readouterr()
+    lines, events = err.splitlines(), [json.loads(line) for line in out.splitlines()]
+    for n_lines in (len(lines), len(events)):
+        assert 2_600 <= n_lines <= 3_200
+    untold = sum(event.get("transfers", 0) for event in events)
+    assert untold + sum(event["event"] == "done" for event in events) == 30_000
+    assert sum("more transfers, too many to tell" in line for line in lines) > 500
+
+
 def test_a_server_whose_output_nobody_takes_goes_on(samples: Path, tmp_path: Path) -> None:
     with serving("serve", str(samples)) as (process, address):
         assert process.stdout is not None

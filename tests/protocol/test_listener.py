@@ -20,6 +20,7 @@ from udpft.errors import (
     UdpftError,
     UsageError,
 )
+from udpft.protocol.admission import Admission
 from udpft.protocol.listener import Listener
 from udpft.protocol.packets import (
     Accept,
@@ -41,6 +42,7 @@ from udpft.protocol.params import (
     BUSY_RETRY_S,
     COOKIE_EPOCH_S,
     MAX_CHUNKS,
+    MAX_REPLIES_WAITING,
     MIN_CHUNK_SIZE,
 )
 
@@ -68,7 +70,7 @@ class Served:
             secret=bytes(32),
             draw_id=lambda: next(ids),
             random=Random(1),
-            max_sessions=max_sessions,
+            admission=Admission(max_sessions=max_sessions),
         )
 
     def _open(self, name: str) -> MemorySource:
@@ -224,6 +226,8 @@ def test_a_full_server_says_when_to_come_back() -> None:
     refusal = net.refusal(replace(HELLO, nonce=8))
     assert refusal.code is ErrorCode.BUSY
     assert refusal.retry_after_s == BUSY_RETRY_S
+    net.cancel(net.accept())
+    assert net.accept(replace(HELLO, nonce=8)).size == 10_000
 
 
 def test_a_draining_server_takes_nothing_new() -> None:
@@ -292,6 +296,31 @@ def test_every_transfer_is_ended_when_the_server_stops() -> None:
     assert reasons == {"stopping"}
     assert len(net.listener) == 0
     assert [net.listener.poll_ended() is None for _ in range(4)] == [False, False, False, True]
+
+
+# ------------------------------------------------------------------------------------- floods
+
+
+def test_replies_that_nobody_takes_do_not_heap_up() -> None:
+    net = Served()
+    for nonce in range(2 * MAX_REPLIES_WAITING):
+        net.receive(encode_hello(replace(HELLO, nonce=nonce), 1200))
+    assert len(net.answers()) == MAX_REPLIES_WAITING
+
+
+def test_a_flood_of_requests_takes_every_other_turn_at_most() -> None:
+    net = Served(source=MemorySource(bytes(100_000)))
+    net.accept()
+    accept = net.accept(replace(HELLO, nonce=8))
+    for nonce in range(100, 200):
+        net.receive(encode_hello(replace(HELLO, nonce=nonce), 1200))
+    net.receive(encode_ack(Ack(0.0, 200_000, 10, 0, [(0, 10)]), accept.connection_id), now=0.01)
+    kinds = []
+    while addressed := net.listener.poll_transmit(0.01):
+        kinds.append(addressed.transmit.data[0])
+    first_data = kinds.index(PacketType.DATA)
+    assert first_data <= 1, "transfers wait behind strangers"
+    assert kinds.count(PacketType.RETRY) == 100
 
 
 # --------------------------------------------------------------------------------- what is wrong

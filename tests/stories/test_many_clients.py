@@ -6,6 +6,7 @@ import pytest
 
 from tests.simnet import Shape, SimNet, random_bytes
 from udpft.errors import PartialTransfer, ServerBusy, TimedOut
+from udpft.protocol.admission import Admission
 from udpft.protocol.packets import PacketType
 
 SIZE = 2**20 + 3
@@ -46,7 +47,8 @@ def test_two_transfers_from_one_address_are_kept_apart() -> None:
 
 
 def test_a_full_server_says_that_it_is_busy_and_has_room_later() -> None:
-    net = SimNet({"file": CONTENT}, down=Shape(rate_bytes_per_s=2e6), max_sessions=2)
+    admission = Admission(max_sessions=2)
+    net = SimNet({"file": CONTENT}, down=Shape(rate_bytes_per_s=2e6), admission=admission)
     welcome = [net.get("file") for _ in range(2)]
     net.run_to(0.1)
     turned_away = net.get("file")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import resource
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -17,6 +17,7 @@ from udpft.cli.ending import verdict
 from udpft.cli.options import QUANTITY, json_option, timeout_option
 from udpft.errors import LocalWriteFailed
 from udpft.net.address import Address
+from udpft.net.driver import clock
 from udpft.plain_server import MAX_PLAIN_TRANSFERS
 from udpft.protocol.params import MAX_SESSIONS, PLAIN_RATE_BYTES_PER_S
 from udpft.served import Served
@@ -96,6 +97,7 @@ def command(console: Console, /, directory: Path, as_json: bool, **options: Any)
                 print_json("start", host=server.host, port=server.port)
             console.log(f"serving {directory} on {Address(server.host, server.port)}")
             server.run()
+            teller.tell_untold()
             console.log("stopped")
 
 
@@ -136,15 +138,46 @@ def _until_signal(server: Server) -> Iterator[None]:
         restore()
 
 
-class _Teller:
-    """Tells of each transfer that is over, in a line."""
+class _Budget:
+    """How many lines may be written: some at once, and then so many a second.
 
-    def __init__(self, console: Console, as_json: bool) -> None:
+    Whoever can reach the server can make it write a line, and should not fill its disk.
+    """
+
+    BURST = 2_000
+    PER_S = 20.0
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._left = float(self.BURST)
+        self._counted_at = clock()
+
+    def take(self) -> bool:
+        """Whether there is one more line to write."""
+        now = self._clock()
+        self._left = min(self.BURST, self._left + (now - self._counted_at) * self.PER_S)
+        self._counted_at = now
+        if self._left < 1:
+            return False
+        self._left -= 1
+        return True
+
+
+class _Teller:
+    """Tells of each transfer that is over, in a line, unless there are too many of them."""
+
+    def __init__(self, console: Console, as_json: bool, clock: Callable[[], float] = clock) -> None:
         self._console = console
         self._as_json = as_json
+        self._budget = _Budget(clock)
+        self._untold = 0
 
     def tell(self, served: Served) -> None:
         """Write the line, or lines. A server whose output nobody takes goes on without."""
+        if not self._budget.take():
+            self._untold += 1
+            return
+        self.tell_untold()
         fields: dict[str, Any] = {
             "name": served.name,
             "peer": served.peer,
@@ -157,12 +190,23 @@ class _Teller:
         }
         if served.error:
             fields |= {"message": str(served.error), "exit_code": int(served.error.exit_code)}
+        self._print_json("error" if served.error else "done", fields)
+        self._console.log(_in_words(served), **fields)
+
+    def tell_untold(self) -> None:
+        """Say how many transfers were over and not told of."""
+        if self._untold:
+            fields = {"transfers": self._untold}
+            self._print_json("untold", fields)
+            self._console.log(f"{self._untold} more transfers, too many to tell", **fields)
+            self._untold = 0
+
+    def _print_json(self, event: str, fields: dict[str, Any]) -> None:
         if self._as_json:
             try:
-                print_json("error" if served.error else "done", **fields)
+                print_json(event, **fields)
             except (LocalWriteFailed, BrokenPipeError):
                 self._as_json = False
-        self._console.log(_in_words(served), **fields)
 
 
 def _in_words(served: Served) -> str:

@@ -27,6 +27,7 @@ from udpft.errors import (
     UdpftError,
     VersionMismatch,
 )
+from udpft.protocol.admission import Admission
 from udpft.protocol.burst import BurstWriter
 from udpft.protocol.endpoint import ChunkSource, Completed, Failed, Transmit
 from udpft.protocol.handshake import Doorkeeper, agreed_chunk_size, held_ranges, whole_chunks
@@ -42,14 +43,13 @@ from udpft.protocol.packets import (
     encode_error,
 )
 from udpft.protocol.params import (
-    BUSY_RETRY_S,
     COOKIE_EPOCH_S,
     IDLE_TIMEOUT_S,
     INITIAL_RECEIVE_ROOM,
     MAX_BURST_BYTES,
     MAX_CHUNKS,
     MAX_ENDED_REMEMBERED,
-    MAX_SESSIONS,
+    MAX_REPLIES_WAITING,
     VERSION,
 )
 from udpft.protocol.sender import Sender
@@ -134,7 +134,7 @@ class Listener:
         secret: 32 random bytes, for the cookies.
         draw_id: draws a connection id: 32 bits that nobody can guess.
         random: spreads the controllers' probes.
-        max_sessions: transfers at once; more are told to come back.
+        admission: how many transfers there may be; more are told to come back.
         max_rate_bytes_per_s: of each transfer; 0 for no limit.
         idle_timeout_s: seconds without progress after which a transfer is dropped.
     """
@@ -146,7 +146,7 @@ class Listener:
         secret: bytes,
         draw_id: Callable[[], int],
         random: Random,
-        max_sessions: int = MAX_SESSIONS,
+        admission: Admission | None = None,
         max_rate_bytes_per_s: int = 0,
         idle_timeout_s: float = IDLE_TIMEOUT_S,
     ) -> None:
@@ -154,7 +154,7 @@ class Listener:
         self._doorkeeper = Doorkeeper(secret)
         self._draw_id = draw_id
         self._random = random
-        self._max_sessions = max_sessions
+        self._admission = admission or Admission()
         self._max_rate_bytes_per_s = max_rate_bytes_per_s
         self._idle_timeout_s = idle_timeout_s
         self._buffer = bytearray(MAX_BURST_BYTES)
@@ -162,6 +162,7 @@ class Listener:
         self._by_hello: dict[tuple[Address, int], _Session] = {}
         self._ended_hellos: OrderedDict[tuple[Address, int], float] = OrderedDict()
         self._replies: deque[Addressed] = deque()
+        self._replied = False
         self._ready: deque[_Session] = deque()
         self._timers: list[tuple[float, int, _Session]] = []
         self._timer_count = 0
@@ -225,7 +226,7 @@ class Listener:
             self._wake(known)
             return
         try:
-            source, name = self._open(hello)
+            source, name = self._open(hello, address, now)
         except UdpftError as error:
             self._refuse(hello, address, error)
             return
@@ -259,6 +260,7 @@ class Listener:
         )
         session = _Session(name, address, key, connection_id, source, sender, now)
         self._sessions[connection_id] = self._by_hello[key] = session
+        self._admission.begin(address)
         self._wake(session)
         self._replace(address, hello.nonce)
 
@@ -270,12 +272,12 @@ class Listener:
             known.sender.abort(PartialTransfer("the client began again"))
             self._wake(known)
 
-    def _open(self, hello: Hello) -> tuple[OpenedSource, str]:
+    def _open(self, hello: Hello, address: Address, now: float) -> tuple[OpenedSource, str]:
         if hello.version != VERSION or hello.role != Role.GET:
             raise VersionMismatch(f"the server speaks version {VERSION} of the protocol")
-        if self.draining or len(self._sessions) >= self._max_sessions:
-            why = "is stopping" if self.draining else "has no room for another transfer"
-            raise ServerBusy(f"the server {why}", hint="try again in a moment")
+        if self.draining:
+            raise ServerBusy("the server is stopping", hint="try again in a moment")
+        self._admission.check(address, now)
         try:
             name = hello.name.decode()
         except UnicodeDecodeError:
@@ -285,18 +287,23 @@ class Listener:
     def _refuse(self, hello: Hello, address: Address, error: UdpftError) -> None:
         code = next((c for t, c in _CODES if isinstance(error, t)), ErrorCode.CANCELLED)
         reason = f"{error}\n{error.hint}" if error.hint else str(error)
-        wait_s = BUSY_RETRY_S if code is ErrorCode.BUSY else 0.0
+        wait_s = error.retry_after_s if isinstance(error, ServerBusy) else 0.0
         refusal = Refusal(hello.nonce, code, reason, wait_s)
         self._reply(encode_error(refusal, hello.connection_id), address)
 
     def _reply(self, datagram: bytes, address: Address) -> None:
-        self._replies.append(Addressed(Transmit(memoryview(datagram), len(datagram)), address))
+        if len(self._replies) < MAX_REPLIES_WAITING:
+            self._replies.append(Addressed(Transmit(memoryview(datagram), len(datagram)), address))
 
     # ------------------------------------------------------------------------------- outgoing
 
     def poll_transmit(self, now: float) -> Addressed | None:
-        """The next burst of the next transfer that has one, or None."""
-        if self._replies:
+        """The next burst of the next transfer that has one, or None.
+
+        Where strangers wait for replies, it is one for them and one for a transfer.
+        """
+        self._replied = not self._replied
+        if self._replies and self._replied:
             return self._replies.popleft()
         while self._ready:
             session = self._ready.popleft()
@@ -306,7 +313,7 @@ class Listener:
                 return Addressed(transmit, session.address)
             session.ready = False
             self._settle(session, now)
-        return None
+        return self._replies.popleft() if self._replies else None
 
     def _wake(self, session: _Session) -> None:
         if not session.ready:
@@ -331,6 +338,7 @@ class Listener:
         self._ended_hellos[session.key] = now + 2 * COOKIE_EPOCH_S
         if len(self._ended_hellos) > MAX_ENDED_REMEMBERED:
             self._ended_hellos.popitem(last=False)
+        self._admission.end(session.address)
         session.source.close()
         session.timer_at = -inf
         if session.replaced:

@@ -176,11 +176,25 @@ INITIAL_RECEIVE_ROOM: Final = 65_536
 MAX_SESSIONS: Final = 1_024
 """Transfers at once, by default. Each holds one open file and some tens of KiB."""
 
-MAX_ENDED_REMEMBERED: Final = 4_096
+MAX_SESSIONS_A_HOST: Final = 16
+"""Transfers at once to one host that is neither this one nor in a private network."""
+
+NEW_SESSIONS_PER_S: Final = 1_000
+"""Transfers begun per second, in the long run: about what one core begins and ends."""
+
+NEW_SESSIONS_BURST: Final = 1_024
+"""Transfers begun at once, after a quiet second: as many as there may be."""
+
+MAX_ENDED_REMEMBERED: Final = 32_768
 """Ended transfers whose HELLO, replayed, draws nothing until its cookie has expired."""
+
+MAX_REPLIES_WAITING: Final = 1_024
+"""RETRYs and refusals that wait to be sent; what a flood asks for beyond them is lost."""
 
 BUSY_RETRY_S: Final = 1.0
 """Seconds after which a client that found the server full should try again."""
+
+assert MAX_ENDED_REMEMBERED >= 2 * COOKIE_EPOCH_S * NEW_SESSIONS_PER_S + NEW_SESSIONS_BURST
 
 # ------------------------------------------------------------------------------------ deadlines
 

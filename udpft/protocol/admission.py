@@ -1,0 +1,83 @@
+"""How many transfers a server takes on: in all, from one host, and in a second.
+
+A host with a valid cookie may still ask for more than its share. What is too much is told to come
+back, and when. Sessions begun in a second are a token bucket, filled at a rate, up to a burst.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+
+from udpft.errors import ServerBusy
+from udpft.protocol.params import (
+    BUSY_RETRY_S,
+    MAX_SESSIONS,
+    MAX_SESSIONS_A_HOST,
+    NEW_SESSIONS_BURST,
+    NEW_SESSIONS_PER_S,
+)
+
+
+class Admission:
+    """Counts transfers; says whether another one may begin.
+
+    Args:
+        host_of: the host that an address belongs to; None where it may have as many transfers as
+            it likes.
+        max_sessions: transfers at once.
+        max_sessions_a_host: transfers at once from one host.
+    """
+
+    def __init__(
+        self,
+        host_of: Callable[[Hashable], Hashable | None] = lambda _: None,
+        *,
+        max_sessions: int = MAX_SESSIONS,
+        max_sessions_a_host: int = MAX_SESSIONS_A_HOST,
+    ) -> None:
+        self._host_of = host_of
+        self._max_sessions = max_sessions
+        self._max_sessions_a_host = max_sessions_a_host
+        self._sessions = 0
+        self._of_host: dict[Hashable, int] = {}
+        self._tokens = float(NEW_SESSIONS_BURST)
+        self._counted_at = 0.0
+
+    def check(self, address: Hashable, now: float) -> None:
+        """See whether a transfer may begin.
+
+        Raises:
+            ServerBusy: not now; with the time after which to ask again.
+        """
+        if self._sessions >= self._max_sessions:
+            raise _busy("the server has no room for another transfer", BUSY_RETRY_S)
+        if self._of_host.get(self._host_of(address), 0) >= self._max_sessions_a_host:
+            raise _busy("the server has no room for another transfer to this host", BUSY_RETRY_S)
+        earned = max(0.0, now - self._counted_at) * NEW_SESSIONS_PER_S
+        self._tokens = min(NEW_SESSIONS_BURST, self._tokens + earned)
+        self._counted_at = now
+        if self._tokens < 1:
+            raise _busy("the server was asked for too much at once", BUSY_RETRY_S)
+
+    def begin(self, address: Hashable) -> None:
+        """A transfer begins."""
+        self._tokens -= 1
+        self._sessions += 1
+        host = self._host_of(address)
+        if host is not None:
+            self._of_host[host] = self._of_host.get(host, 0) + 1
+
+    def end(self, address: Hashable) -> None:
+        """A transfer is over."""
+        self._sessions -= 1
+        host = self._host_of(address)
+        if host is not None:
+            left = self._of_host.pop(host) - 1
+            if left:
+                self._of_host[host] = left
+
+
+def _busy(why: str, retry_after_s: float) -> ServerBusy:
+    error = ServerBusy(why, hint="try again in a moment")
+    error.retry_after_s = retry_after_s
+    return error

@@ -151,7 +151,7 @@ def test_the_example_reads_as_it_says() -> None:
     shown = [read_dump(block)[1] for block in EXAMPLE]
 
     def control(at: int) -> Packet:
-        return packets.decode_untrusted(memoryview(shown[at]))
+        return packets.decode_untrusted(memoryview(shown[at]), NONCE)
 
     retry = packets.decode_retry_untrusted(control(1))
     fin = Fin(16, bytes.fromhex("9971eb1c3b12ede38249f96e1204d927"))
@@ -161,7 +161,7 @@ def test_the_example_reads_as_it_says() -> None:
     assert retry == Retry(NONCE, retry.cookie, 1200, 1, attempt=0)
     accept = Accept(NONCE, SERVER_ID, 1176, 16, MTIME_NS, IDENTITY)
     assert packets.decode_accept_untrusted(control(3)) == accept
-    batch = BurstReader(CLIENT_ID, 1176).read_untrusted(bytearray(shown[4]), 40, 40)
+    batch = BurstReader(CLIENT_ID, 1176, NONCE).read_untrusted(bytearray(shown[4]), 40, 40)
     assert [bytes(slot) for burst in batch.bursts for slot in burst.slots] == [CONTENT]
     assert (
         packets.decode_fin_untrusted(control(5)) == packets.decode_fin_untrusted(control(7)) == fin
@@ -208,7 +208,7 @@ def test_numbers_are_those_of_the_code() -> None:
 
 def test_hashes_are_as_shown() -> None:
     shown = {row[0]: row[1] for row in rows(section(PROTOCOL, "### A worked example"))}
-    writer = BurstWriter(64, bytearray(params.MAX_BURST_BYTES))
+    writer = BurstWriter(64, bytearray(params.MAX_BURST_BYTES), NONCE)
     slots = writer.slots(1, len(CONTENT))
     slots[0][:] = CONTENT
     packet, hash_ = writer.seal(data_common(1), data_common(1), 7, range(3, 4), slots)

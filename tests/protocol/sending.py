@@ -61,7 +61,7 @@ class Sending:
             nonce=NONCE,
             source=self.source,
             size=len(content),
-            writer=BurstWriter(CHUNK, bytearray(MAX_BURST_BYTES)),
+            writer=BurstWriter(CHUNK, bytearray(MAX_BURST_BYTES), NONCE),
             now=0.0,
             random=Random(1),
             prelude=prelude,
@@ -79,7 +79,7 @@ class Sending:
         control: list[bytes] = []
         while transmit := self.sender.poll_transmit(now):
             buffer = bytearray(transmit.data)
-            batch = BurstReader(THEIRS, CHUNK).read_untrusted(
+            batch = BurstReader(THEIRS, CHUNK, NONCE).read_untrusted(
                 buffer, len(buffer), transmit.segment_size
             )
             for burst in batch.bursts:
@@ -106,11 +106,11 @@ class Sending:
             self.chunks[one.chunk] = one.content
         first_missing = min(set(range(self.chunk_count + 1)) - set(self.chunks))
         ack = Ack(0.0, room, first_missing, drops, self.arrived.newest(64))
-        self.receive(encode_ack(ack, OURS), now)
+        self.receive(encode_ack(ack, OURS, NONCE), now)
 
     def fin_ack(self, now: float, *, digest: bytes = b"") -> None:
         fin = Fin(self.source.size, digest or digest_of(self.source.content))
-        self.receive(encode_fin(PacketType.FIN_ACK, fin, OURS), now)
+        self.receive(encode_fin(PacketType.FIN_ACK, fin, OURS, NONCE), now)
 
     def events(self) -> list[Event]:
         events = []
@@ -142,7 +142,7 @@ def digest_of(content: bytes) -> bytes:
 
 
 def type_of(datagram: bytes) -> PacketType:
-    return decode_untrusted(memoryview(datagram)).type
+    return decode_untrusted(memoryview(datagram), NONCE).type
 
 
 def to_the_end(net: Sending, now: float = 0.0, *, lost: frozenset[int] = frozenset()) -> float:

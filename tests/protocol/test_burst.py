@@ -286,14 +286,14 @@ def test_data_of_another_transfer_is_none_of_ours() -> None:
 def test_a_control_packet_after_data_is_told_apart() -> None:
     # FIN is smaller than a packet of data, so the kernel may join it to the end of a burst.
     written = write(2048, range(4))
-    fin = encode_fin(PacketType.FIN, Fin(1, bytes(16)), ID)
+    fin = encode_fin(PacketType.FIN, Fin(1, bytes(16)), ID, 0)
     batch = read([*written.datagrams, fin], 2048)
     assert contents_of(batch) == written.contents
     assert batch.strays == [(4 * 2072, len(fin))]
 
 
 def test_datagrams_of_another_size_are_told_apart() -> None:
-    fin = encode_fin(PacketType.FIN, Fin(1, bytes(16)), ID)
+    fin = encode_fin(PacketType.FIN, Fin(1, bytes(16)), ID, 0)
     assert read([fin, fin], 2048).strays == [(0, len(fin)), (len(fin), len(fin))]
     too_long = bytes([PacketType.DATA]) + bytes(2_999)
     assert read([too_long], 2048).strays == [(0, 3_000)]
@@ -315,3 +315,15 @@ def test_a_batch_of_more_packets_than_we_send_at_once_is_read_too() -> None:
         ).datagrams
     contents = contents_of(read(datagrams, 64))
     assert [chunk for _, chunk in contents] == list(range(3 * MAX_BURST_PACKETS))
+
+
+@given(st.integers(0, 2**64 - 1), st.integers(1, 2**64 - 1), st.integers(1, 20), st.booleans())
+def test_data_is_bound_to_the_nonce(nonce: int, other: int, count: int, in_order: bool) -> None:
+    writer = BurstWriter(64, bytearray(MAX_BURST_BYTES), nonce)
+    chunks = range(count) if in_order else [2 * n for n in range(count)]
+    common = data_common(ID)
+    data, hashes = writer.seal(common, common, 5, chunks, writer.slots(count, 64))
+    for reader_nonce, expected in ((nonce, hashes), (nonce ^ other, b"")):
+        buffer = bytearray(data)
+        batch = BurstReader(ID, 64, reader_nonce).read_untrusted(buffer, len(buffer), 88)
+        assert b"".join(burst.hashes for burst in batch.bursts) == expected

@@ -62,7 +62,7 @@ def receive(end: Download, datagrams: bytes, now: float, *, segment_size: int = 
 def sent(end: Download, now: float) -> list[Packet]:
     packets = []
     while transmit := end.poll_transmit(now):
-        packets.append(decode_untrusted(memoryview(bytes(transmit.data))))
+        packets.append(decode_untrusted(memoryview(bytes(transmit.data)), HELLO.nonce))
     return packets
 
 
@@ -84,7 +84,7 @@ def accept(size: int = 0) -> bytes:
 
 
 def data(chunks: range) -> bytes:
-    writer = BurstWriter(64, bytearray(MAX_BURST_BYTES))
+    writer = BurstWriter(64, bytearray(MAX_BURST_BYTES), HELLO.nonce)
     slots = writer.slots(len(chunks), 64)
     for slot, chunk in zip(slots, chunks, strict=True):
         slot[:] = CONTENT[chunk * 64 : chunk * 64 + 64]

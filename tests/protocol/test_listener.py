@@ -162,7 +162,7 @@ def test_a_client_that_was_heard_may_begin_another_transfer_beside_the_first() -
     net = Served()
     accept = net.accept()
     ack = Ack(0.0, 10_000, 1, 0, [(0, 1)])
-    net.receive(encode_ack(ack, accept.connection_id))
+    net.receive(encode_ack(ack, accept.connection_id, accept.nonce))
     net.accept(replace(HELLO, nonce=8))
     assert len(net.listener) == 2
 
@@ -314,7 +314,8 @@ def test_a_flood_of_requests_takes_every_other_turn_at_most() -> None:
     accept = net.accept(replace(HELLO, nonce=8))
     for nonce in range(100, 200):
         net.receive(encode_hello(replace(HELLO, nonce=nonce), 1200))
-    net.receive(encode_ack(Ack(0.0, 200_000, 10, 0, [(0, 10)]), accept.connection_id), now=0.01)
+    ack = Ack(0.0, 200_000, 10, 0, [(0, 10)])
+    net.receive(encode_ack(ack, accept.connection_id, accept.nonce), now=0.01)
     kinds = []
     while addressed := net.listener.poll_transmit(0.01):
         kinds.append(addressed.transmit.data[0])

@@ -162,7 +162,7 @@ def test_accept_round_trips_whatever_its_padding(
 
 @given(acks, u32)
 def test_ack_round_trips(ack: Ack, connection_id: int) -> None:
-    packet = opened(encode_ack(ack, connection_id))
+    packet = opened(encode_ack(ack, connection_id, 0))
     again = decode_ack_untrusted(packet)
     assert again._replace(ack_delay_s=0) == ack._replace(ack_delay_s=0)
     assert again.ack_delay_s == pytest.approx(ack.ack_delay_s, abs=1e-6)
@@ -171,7 +171,7 @@ def test_ack_round_trips(ack: Ack, connection_id: int) -> None:
 
 @given(fins, st.sampled_from([PacketType.FIN, PacketType.FIN_ACK]), u32)
 def test_fin_round_trips(fin: Fin, type_: PacketType, connection_id: int) -> None:
-    packet = opened(encode_fin(type_, fin, connection_id))
+    packet = opened(encode_fin(type_, fin, connection_id, 0))
     assert (packet.type, decode_fin_untrusted(packet)) == (type_, fin)
 
 
@@ -202,7 +202,7 @@ def test_the_longest_hello_fits_the_smallest_datagram() -> None:
 
 
 def test_an_ack_that_was_held_back_for_hours_says_as_much_as_it_can() -> None:
-    ack = decode_ack_untrusted(opened(encode_ack(Ack(1e6, 0, 0, 0, [(0, 1)]), 1)))
+    ack = decode_ack_untrusted(opened(encode_ack(Ack(1e6, 0, 0, 0, [(0, 1)]), 1, 0)))
     assert ack.ack_delay_s == pytest.approx(4294.967295)
 
 
@@ -343,7 +343,7 @@ def test_a_hello_of_a_name_alone_is_enough() -> None:
     ],
 )
 def test_ack_ranges_out_of_order_or_touching_are_malformed(ranges: list[tuple[int, int]]) -> None:
-    packet = opened(encode_ack(Ack(0.0, 0, 0, 0, ranges), 1))
+    packet = opened(encode_ack(Ack(0.0, 0, 0, 0, ranges), 1, 0))
     with pytest.raises(MalformedPacket):
         decode_ack_untrusted(packet)
 
@@ -387,3 +387,16 @@ def test_what_the_servers_own_disk_does_is_not_this_machines_fault() -> None:
 def test_a_busy_server_says_when_to_come_back() -> None:
     busy = [Refusal(0, ErrorCode.BUSY, "full", wait_s).as_error() for wait_s in (2.5, 0.0)]
     assert [isinstance(one, ServerBusy) and one.retry_after_s for one in busy] == [2.5, 1.0]
+
+
+@given(st.integers(0, 2**64 - 1), st.integers(1, 2**64 - 1))
+def test_what_moves_a_transfer_is_bound_to_its_nonce(nonce: int, other: int) -> None:
+    fin, ack = Fin(1, bytes(16)), Ack(0.0, 0, 0, 0, [(0, 1)])
+    for datagram in (
+        encode_ack(ack, 1, nonce),
+        encode_fin(PacketType.FIN, fin, 1, nonce),
+        encode_fin(PacketType.FIN_ACK, fin, 1, nonce),
+    ):
+        assert decode_untrusted(memoryview(datagram), nonce).connection_id == 1
+        with pytest.raises(MalformedPacket):
+            decode_untrusted(memoryview(datagram), nonce ^ other)

@@ -62,7 +62,7 @@ class Receiving:
             now=0.0,
             idle_timeout_s=10.0,
         )
-        self._writer = BurstWriter(CHUNK, bytearray(MAX_BURST_BYTES))
+        self._writer = BurstWriter(CHUNK, bytearray(MAX_BURST_BYTES), NONCE)
 
     def chunk(self, number: int) -> bytes:
         return self.content[number * CHUNK : (number + 1) * CHUNK]
@@ -96,12 +96,12 @@ class Receiving:
     def fin(self, *, size: int = -1, digest: bytes = b"") -> bytes:
         size = len(self.content) if size < 0 else size
         fin = Fin(size, digest or xxh3_128(self.hashes).digest())
-        return encode_fin(PacketType.FIN, fin, OURS)
+        return encode_fin(PacketType.FIN, fin, OURS, NONCE)
 
     def sent(self, now: float) -> list[Packet]:
         packets = []
         while transmit := self.receiver.poll_transmit(now):
-            packets.append(decode_untrusted(memoryview(bytes(transmit.data))))
+            packets.append(decode_untrusted(memoryview(bytes(transmit.data)), NONCE))
         assert all(packet.connection_id == THEIRS for packet in packets)
         return packets
 
@@ -460,8 +460,8 @@ def test_after_the_end_nothing_has_any_effect() -> None:
 
 def test_what_is_not_for_a_receiver_is_ignored() -> None:
     net = Receiving()
-    fin = encode_fin(PacketType.FIN_ACK, Fin(len(net.content), bytes(16)), OURS)
-    ack = encode_ack(Ack(0.0, 0, 0, 0, [(0, 1)]), OURS)
+    fin = encode_fin(PacketType.FIN_ACK, Fin(len(net.content), bytes(16)), OURS, NONCE)
+    ack = encode_ack(Ack(0.0, 0, 0, 0, [(0, 1)]), OURS, NONCE)
     alien = encode_error(Refusal(NONCE, ErrorCode.CANCELLED, ""), OURS + 1)
     elsewhere = encode_error(Refusal(NONCE + 1, ErrorCode.CANCELLED, ""), OURS)
     for datagram in (fin, ack, alien, elsewhere):
@@ -477,3 +477,17 @@ def test_random_bytes_have_no_effect(datagrams: bytes, segment_size: int) -> Non
     assert net.events() == []
     assert net.sent(2.0) == []
     assert net.sink.written == 0
+
+
+def test_who_does_not_know_the_nonce_writes_nothing_and_ends_nothing() -> None:
+    net = Receiving()
+    stranger = Receiving()
+    stranger._writer = BurstWriter(CHUNK, bytearray(MAX_BURST_BYTES), NONCE ^ 1)
+    net.receive(stranger.data(0, range(11), ack_request=True), 1.0)
+    lie = Fin(len(net.content), bytes(16))
+    net.receive(encode_fin(PacketType.FIN, lie, OURS, NONCE ^ 1), 1.0)
+    assert net.sent(2.0) == []
+    assert net.sink.written == 0
+    net.feed_all(3.0)
+    net.receive(net.fin(), 3.0)
+    assert len(net.events()) == 1

@@ -160,7 +160,7 @@ def test_packet_numbers_that_run_out_end_it(monkeypatch: pytest.MonkeyPatch) -> 
 def test_fin_names_the_size_and_the_digest() -> None:
     net = Sending(CONTENT[:CHUNK])
     [datagram] = [d for d in net.control(0.0) if type_of(d) is PacketType.FIN]
-    packet = decode_untrusted(memoryview(datagram))
+    packet = decode_untrusted(memoryview(datagram), NONCE)
     assert packet.connection_id == THEIRS
     assert decode_fin_untrusted(packet) == Fin(CHUNK, digest_of(CONTENT[:CHUNK]))
 
@@ -229,7 +229,7 @@ def test_a_source_that_cannot_be_read_fails_it() -> None:
 def test_acknowledging_what_was_never_sent_ends_it(lie: Ack) -> None:
     net = Sending()
     net.data(0.0)
-    net.receive(encode_ack(lie, OURS), RTT_S)
+    net.receive(encode_ack(lie, OURS, NONCE), RTT_S)
     assert isinstance(net.failure(), PartialTransfer)
     assert {type_of(d) for d in net.control(RTT_S)} == {PacketType.ERROR}
 
@@ -248,7 +248,7 @@ def test_what_is_not_for_a_sender_is_ignored() -> None:
     net.data(0.0)
     wrong_nonce = encode_error(Refusal(NONCE ^ 1, ErrorCode.CANCELLED, ""), OURS)
     wrong_id = encode_error(Refusal(NONCE, ErrorCode.CANCELLED, ""), OURS ^ 1)
-    fin = encode_fin(PacketType.FIN, Fin(len(CONTENT), bytes(16)), OURS)
+    fin = encode_fin(PacketType.FIN, Fin(len(CONTENT), bytes(16)), OURS, NONCE)
     for datagram in (wrong_nonce, wrong_id, fin, b"", b"\x85", bytes(48)):
         net.receive(datagram.ljust(1, b"\0"), RTT_S)
     assert net.events() == []

@@ -12,6 +12,7 @@ from udpft.errors import PartialTransfer
 from udpft.protocol.burst import ACK_REQUEST, BurstWriter, data_common
 from udpft.protocol.handshake import probe_sizes
 from udpft.protocol.packets import (
+    Accept,
     Ack,
     ErrorCode,
     Fin,
@@ -20,12 +21,18 @@ from udpft.protocol.packets import (
     Refusal,
     decode_hello_untrusted,
     decode_untrusted,
+    encode_accept,
     encode_ack,
     encode_error,
     encode_fin,
     encode_hello,
 )
-from udpft.protocol.params import COOKIE_EPOCH_S, MIN_DATAGRAM_SIZE, RETRY_MAX_SIZE
+from udpft.protocol.params import (
+    COOKIE_EPOCH_S,
+    MAX_BURST_BYTES,
+    MIN_DATAGRAM_SIZE,
+    RETRY_MAX_SIZE,
+)
 
 SIZE = 2**20 + 3
 CONTENT = random_bytes(SIZE)
@@ -178,22 +185,25 @@ def test_a_hello_with_a_good_cookie_and_another_role_is_refused_politely() -> No
 # ------------------------------------------------------------------------ packets of no session
 
 
-def forgeries(connection_id: int, random: Random) -> list[bytes]:
+def forgeries(connection_id: int, random: Random, nonce: int | None = None) -> list[bytes]:
     """One well-formed packet of each kind that could do harm, for a connection id."""
-    writer = BurstWriter(2048, bytearray(65_472))
+    nonce = random.getrandbits(64) if nonce is None else nonce
+    writer = BurstWriter(2048, bytearray(MAX_BURST_BYTES), nonce)
     slots = writer.slots(1, 2048)
     slots[0][:] = random.randbytes(2048)
     common = data_common(connection_id, ACK_REQUEST)
     data, _ = writer.seal(common, common, 3, range(5, 6), slots)
     fin = Fin(SIZE, random.randbytes(16))
     ack = Ack(0.0, 0, 0, 0, [(0, 1)])
-    refusal = Refusal(random.getrandbits(64), ErrorCode.CANCELLED, "go away")
+    refusal = Refusal(nonce, ErrorCode.CANCELLED, "go away")
+    accept = Accept(nonce, random.getrandbits(32), 2048, SIZE, 0, 0)
     return [
         bytes(data),
-        encode_ack(ack, connection_id),
-        encode_fin(PacketType.FIN, fin, connection_id),
-        encode_fin(PacketType.FIN_ACK, fin, connection_id),
+        encode_ack(ack, connection_id, nonce),
+        encode_fin(PacketType.FIN, fin, connection_id, nonce),
+        encode_fin(PacketType.FIN_ACK, fin, connection_id, nonce),
         encode_error(refusal, connection_id),
+        encode_accept(accept, connection_id, 2072),
     ]
 
 
@@ -218,14 +228,41 @@ def test_packets_with_the_right_connection_id_from_another_address_change_nothin
     net.run_to(0.2)
     assert client.introduction is not None
     connection_id = client.introduction.accept.connection_id
-    for forged in forgeries(connection_id, Random(12)):
+    nonce = client.introduction.accept.nonce
+    for forged in forgeries(connection_id, Random(12), nonce):
         net.inject(forged, net.up, "somebody-else", SERVER)
     optimistic = Ack(0.0, 10**6, 2**31, 0, [(0, 2**31)])
-    net.inject(encode_ack(optimistic, connection_id), net.up, "somebody-else", SERVER)
+    net.inject(encode_ack(optimistic, connection_id, nonce), net.up, "somebody-else", SERVER)
     net.run()
     assert client.content == CONTENT
     net.run_until_quiet()
     assert [ended.error for ended in net.ended] == [None]
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_packets_with_the_right_connection_id_and_address_need_the_nonce_too(seed: int) -> None:
+    # All that somebody can guess or see who is not on the path; what he says is false.
+    net = SimNet({"file": CONTENT}, seed=seed, down=PACED)
+    client = net.get("file")
+    net.run_while(lambda: client.introduction is None)
+    assert client.introduction is not None
+    servers_id = client.introduction.accept.connection_id
+    clients_id = int.from_bytes(net.down.packets(PacketType.ACCEPT)[0][4:8], "little")
+    random = Random(seed)
+    for moment in range(5, 50):
+        net.run_to(moment / 100)
+        for forged in forgeries(clients_id, random):
+            net.inject(forged, net.down, SERVER, client.address)
+        for forged in forgeries(servers_id, random):
+            net.inject(forged, net.up, client.address, SERVER)
+        lie = Ack(0.0, 10**6, 2**31, 0, [(0, 2**31)])
+        net.inject(
+            encode_ack(lie, servers_id, random.getrandbits(64)), net.up, client.address, SERVER
+        )
+    net.run()
+    assert client.content == CONTENT
+    net.run_until_quiet()
+    assert [(ended.error, ended.confirmed) for ended in net.ended] == [(None, True)]
 
 
 def test_an_error_with_a_wrong_nonce_ends_nothing() -> None:
@@ -258,7 +295,8 @@ def test_acknowledging_what_was_never_sent_ends_the_session(lie: Ack) -> None:
     client = net.get("file")
     net.run_to(0.2)
     assert client.introduction is not None
-    forged = encode_ack(lie, client.introduction.accept.connection_id)
+    accept = client.introduction.accept
+    forged = encode_ack(lie, accept.connection_id, accept.nonce)
     net.inject(forged, net.up, client.address, SERVER)
     net.run()
     assert isinstance(client.error, PartialTransfer)
@@ -274,7 +312,8 @@ def test_a_wrong_fin_ack_does_not_end_the_session() -> None:
     net.run_to(0.2)
     assert client.introduction is not None
     connection_id = client.introduction.accept.connection_id
-    wrong = encode_fin(PacketType.FIN_ACK, Fin(SIZE, bytes(16)), connection_id)
+    nonce = client.introduction.accept.nonce
+    wrong = encode_fin(PacketType.FIN_ACK, Fin(SIZE, bytes(16)), connection_id, nonce)
     net.inject(wrong, net.up, client.address, SERVER)
     net.run()
     assert client.content == CONTENT

@@ -9,10 +9,11 @@ A DATA packet, little-endian::
 - *pn*: the packet number, never used twice in a transfer (RFC 9002, 2).
 - *chunk*: the chunk's number; its place in the file is chunk × chunk size. Read as one 64-bit
   word, packet number and chunk number are the packet's *numbers*.
-- *check*: the chunk's hash XOR the numbers, byte by byte. The chunk's hash is XXH3-64 of the
-  payload in its canonical form (8 bytes, big-endian). So a damaged payload, packet number or
-  chunk number shows; and the hash, once the numbers are taken out again, is what the digest of
-  the file is made of: XXH3-128 of all chunks' hashes in order.
+- *check*: the chunk's hash XOR the numbers XOR the nonce of the transfer's HELLO, byte by byte.
+  The chunk's hash is XXH3-64 of the payload in its canonical form (8 bytes, big-endian). So a
+  damaged payload, packet number or chunk number shows, and so does a packet of somebody who has
+  not seen the HELLO; and the hash is what the digest of the file is made of: XXH3-128 of all
+  chunks' hashes in order.
 
 Python's cost is per call, not per byte. So a burst is one buffer in which headers and payload
 slots alternate; each header field is one strided view of 64-bit words over all packets; fields of
@@ -24,8 +25,8 @@ from __future__ import annotations
 
 import sys
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
-from functools import cache
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cache, lru_cache
 from typing import Final, NamedTuple
 
 from xxhash import xxh3_64_digest
@@ -68,6 +69,11 @@ def _steps(count: int) -> int:
     return int.from_bytes(array("Q", range(0, count * _STEP, _STEP)).tobytes(), "little")
 
 
+def _repeated(word: int) -> Callable[[int], int]:
+    """A function of a count: an integer with a word in each of so many lanes."""
+    return lru_cache(maxsize=2)(lambda count: word * _ones(count))
+
+
 def data_common(connection_id: int, flags: int = 0) -> bytes:
     """The first eight bytes of a DATA packet."""
     return (PacketType.DATA | flags << 8 | connection_id << 32).to_bytes(_WORD, "little")
@@ -89,8 +95,9 @@ class BurstWriter:
     Writers that take turns may share the buffer: a burst is good until the next one is written.
     """
 
-    def __init__(self, chunk_size: int, buffer: bytearray) -> None:
+    def __init__(self, chunk_size: int, buffer: bytearray, nonce: int = 0) -> None:
         self.chunk_size = chunk_size
+        self._nonces = _repeated(nonce)
         self.packet_size = chunk_size + DATA_HEADER_SIZE
         self.send_capacity = send_capacity(self.packet_size)
         self.capacity = SENDS_A_BURST * self.send_capacity
@@ -137,7 +144,7 @@ class BurstWriter:
         else:
             numbers = _steps(count) // _STEP + first_packet * _ones(count)
             numbers += sum(chunk << 64 * i + 32 for i, chunk in enumerate(chunks))
-        checks = int.from_bytes(hashes, "little") ^ numbers
+        checks = int.from_bytes(hashes, "little") ^ numbers ^ self._nonces(count)
         commons = common * (count - 1) + last_common
         self._commons[:count] = memoryview(commons).cast("Q")
         self._numbers[:count] = _lanes(numbers, count)
@@ -186,8 +193,10 @@ class Batch(NamedTuple):
 class BurstReader:
     """Reads DATA packets of one transfer out of receive buffers, checking each."""
 
-    def __init__(self, connection_id: int, chunk_size: int) -> None:
+    def __init__(self, connection_id: int, chunk_size: int, nonce: int = 0) -> None:
         self._connection_id = connection_id
+        self._nonce = nonce
+        self._nonces = _repeated(nonce)
         self._common = int.from_bytes(data_common(connection_id), "little")
         self._common_ack = int.from_bytes(data_common(connection_id, ACK_REQUEST), "little")
         self._chunk_size = chunk_size
@@ -259,7 +268,8 @@ class BurstReader:
         count, first = len(slots), self._numbers[at]
         hashes = chunk_hashes(slots)
         checks = int.from_bytes(self._checks[at : at + count].tobytes(), "little")
-        damage = int.from_bytes(hashes, "little") ^ (_steps(count) + first * _ones(count)) ^ checks
+        numbers = _steps(count) + first * _ones(count)
+        damage = int.from_bytes(hashes, "little") ^ numbers ^ self._nonces(count) ^ checks
         start = 0
         for stop in (*_lanes_in_use(damage), count):
             if stop > start:
@@ -277,6 +287,6 @@ class BurstReader:
             if size > self._packet_size or buffer[at] != PacketType.DATA:
                 batch.strays.append((at, size))
                 continue
-            alone = BurstReader(self._connection_id, self._chunk_size)
+            alone = BurstReader(self._connection_id, self._chunk_size, self._nonce)
             batch.bursts.extend(alone.read_untrusted(buffer[at : at + size], size, size).bursts)
         return batch

@@ -241,7 +241,7 @@ class Listener:
         accept = Accept(
             hello.nonce, connection_id, chunk_size, source.size, source.mtime_ns, source.identity
         )
-        writer = BurstWriter(chunk_size, self._buffer)
+        writer = BurstWriter(chunk_size, self._buffer, hello.nonce)
         limits = [r for r in (hello.max_rate_bytes_per_s, self._max_rate_bytes_per_s) if r]
         sender = Sender(
             connection_id=hello.connection_id,

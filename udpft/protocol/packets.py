@@ -10,7 +10,9 @@ and every control packet goes on with a check of itself::
     8                                                      16
     | XXH3-64 of the bytes from 16 on, seeded with 0–8     | body ...
 
-so a byte that changes anywhere makes the packet none at all. The first byte of every type is in
+so a byte that changes anywhere makes the packet none at all. In ACK, FIN and FIN_ACK the seed is
+XORed with the nonce of HELLO, which ACCEPT and ERROR carry: who has not seen it can forge none of
+them. The first byte of every type is in
 0x80–0xBF, where no UTF-8 text can begin: that tells reliable from plain on the same port.
 
 The connection id is the one that the *receiver* of the packet chose; it is 0 in a HELLO, which
@@ -41,6 +43,9 @@ class PacketType(IntEnum):
     FIN = 0x86
     FIN_ACK = 0x87
     ERROR = 0x88
+
+
+_BOUND = {PacketType.ACK, PacketType.FIN, PacketType.FIN_ACK}
 
 
 class Role(IntEnum):
@@ -110,25 +115,24 @@ class Packet(NamedTuple):
 
 
 def encode(
-    type_: PacketType, connection_id: int, body: bytes, *, flags: int = 0, aux: int = 0
+    type_: PacketType, to: int, body: bytes, *, flags: int = 0, aux: int = 0, nonce: int = 0
 ) -> bytes:
-    """Write a control packet: the common part, its check, the body."""
-    common = COMMON.pack(type_, flags, aux, connection_id)
-    check = xxh3_64_intdigest(body, int.from_bytes(common, "little"))
+    """Write a control packet: the common part, its check bound to a nonce, the body."""
+    common = COMMON.pack(type_, flags, aux, to)
+    check = xxh3_64_intdigest(body, int.from_bytes(common, "little") ^ nonce)
     return common + CHECK.pack(check) + body
 
 
-def decode_untrusted(datagram: memoryview) -> Packet:
-    """Read a control packet and check it.
+def decode_untrusted(datagram: memoryview, nonce: int = 0) -> Packet:
+    """Read a control packet and check it; ACK, FIN and FIN_ACK against their transfer's nonce.
 
-    Raises:
-        MalformedPacket: too short, of no known type, or damaged.
+    Raises MalformedPacket: too short, of no known type, damaged, or of another transfer.
     """
     if len(datagram) < _BODY_AT:
         raise MalformedPacket("shorter than a packet's header")
     type_, flags, aux, connection_id = COMMON.unpack_from(datagram)
     body = datagram[_BODY_AT:]
-    seed = int.from_bytes(datagram[: COMMON.size], "little")
+    seed = int.from_bytes(datagram[: COMMON.size], "little") ^ (nonce if type_ in _BOUND else 0)
     if xxh3_64_intdigest(body, seed) != CHECK.unpack_from(datagram, COMMON.size)[0]:
         raise MalformedPacket("its check is wrong")
     known = _TYPES.get(type_)
@@ -341,12 +345,13 @@ class Ack(NamedTuple):
     ranges: list[tuple[int, int]]
 
 
-def encode_ack(ack: Ack, connection_id: int) -> bytes:
+def encode_ack(ack: Ack, connection_id: int, nonce: int) -> bytes:
     """Write an ACK of at most `MAX_ACK_RANGES` ranges."""
     flat = [number for pair in ack.ranges for number in pair]
     delay_us = min(_U32, round(ack.ack_delay_s * 1e6))
     body = _ACK.pack(delay_us, min(_U32, ack.room), ack.first_missing, ack.drops & _U32)
-    return encode(PacketType.ACK, connection_id, body + _ACK_RANGES[len(ack.ranges)].pack(*flat))
+    body += _ACK_RANGES[len(ack.ranges)].pack(*flat)
+    return encode(PacketType.ACK, connection_id, body, nonce=nonce)
 
 
 def decode_ack_untrusted(packet: Packet) -> Ack:
@@ -383,9 +388,9 @@ class Fin(NamedTuple):
     digest: bytes
 
 
-def encode_fin(type_: PacketType, fin: Fin, connection_id: int) -> bytes:
+def encode_fin(type_: PacketType, fin: Fin, connection_id: int, nonce: int) -> bytes:
     """Write a FIN or a FIN_ACK."""
-    return encode(type_, connection_id, _FIN.pack(*fin))
+    return encode(type_, connection_id, _FIN.pack(*fin), nonce=nonce)
 
 
 def decode_fin_untrusted(packet: Packet) -> Fin:
@@ -412,10 +417,7 @@ class Refusal(NamedTuple):
     retry_after_s: float = 0.0
 
     def as_error(self) -> errors.UdpftError:
-        """The exception that this ERROR is at the end that receives it.
-
-        A reason of several lines carries its hint in the second one.
-        """
+        """The exception that this ERROR is at the other end; the reason's second line, its hint."""
         message, _, hint = self.reason.partition("\n")
         error = ERROR_TYPES[self.code](message or self.code.name.lower(), hint=hint)
         if isinstance(error, errors.ServerBusy) and self.retry_after_s:

@@ -61,7 +61,7 @@ class Receiver:
     Args:
         connection_id: the sender's; it stands in every packet sent.
         own_connection_id: ours; packets with another one are not for us.
-        nonce: of the HELLO that began the transfer; it stands in an ERROR.
+        nonce: of the HELLO that began the transfer; packets without it are not for us.
         chunk_size: as agreed in the handshake.
         size: the file's size in bytes.
         sink: the file. Written burst by burst, straight from the receive buffer.
@@ -101,7 +101,7 @@ class Receiver:
         self._receive_queue = receive_queue
         self._idle_timeout_s = idle_timeout_s
         self._note_hashes = note_hashes
-        self._reader = BurstReader(own_connection_id, chunk_size)
+        self._reader = BurstReader(own_connection_id, chunk_size, nonce)
         self._events: deque[Event] = deque()
         self._control: deque[bytes] = deque()
         self._ended = False
@@ -172,7 +172,7 @@ class Receiver:
         self._connection_id = connection_id
         self._own_connection_id = own_connection_id
         self._nonce = nonce
-        self._reader = BurstReader(own_connection_id, self._chunk_size)
+        self._reader = BurstReader(own_connection_id, self._chunk_size, nonce)
         self._control.clear()
         self._earlier_packets += self._packets.stop if self._packets else 0
         self._packets = RangeSet()
@@ -266,7 +266,7 @@ class Receiver:
 
     def _handle_control(self, datagram: memoryview, now: float) -> None:
         try:
-            packet = decode_untrusted(datagram)
+            packet = decode_untrusted(datagram, self._nonce)
             if packet.connection_id != self._own_connection_id or packet.type is PacketType.RETRY:
                 return  # RETRY: from a server that knows nothing of this transfer
             self.heard_at = now
@@ -326,12 +326,12 @@ class Receiver:
         self._unacknowledged = 0
         self._ack_at = inf
         ack = Ack(now - self._largest_at, room, self._hashed_chunks, drops, ranges)
-        return encode_ack(ack, self._connection_id)
+        return encode_ack(ack, self._connection_id, self._nonce)
 
     def confirm(self) -> None:
         """The file is committed: tell the sender. Repeatedly, for nobody stays to hear a loss."""
         assert self._fin is not None
-        fin_ack = encode_fin(PacketType.FIN_ACK, self._fin, self._connection_id)
+        fin_ack = encode_fin(PacketType.FIN_ACK, self._fin, self._connection_id, self._nonce)
         self._end(Completed(self._fin.digest))
         self._control.extend((fin_ack,) * PARTING_COPIES)
 

@@ -69,7 +69,7 @@ class Sender:
     Args:
         connection_id: the receiver's; it stands in every packet sent.
         own_connection_id: ours; packets with another one are not for us.
-        nonce: of the HELLO that began the transfer; it stands in an ERROR.
+        nonce: of the HELLO that began the transfer; packets without it are not for us.
         source: the file. Read burst by burst, straight into the send buffer.
         size: the file's size in bytes.
         writer: the send buffer, of the transfer's chunk size; may be shared by taking turns.
@@ -147,7 +147,7 @@ class Sender:
         view = memoryview(buffer)
         for at in range(0, length, segment_size):
             try:
-                packet = decode_untrusted(view[at : min(at + segment_size, length)])
+                packet = decode_untrusted(view[at : min(at + segment_size, length)], self._nonce)
                 if packet.connection_id == self._own_connection_id and not self._ended:
                     self._handle(packet, now)
             except MalformedPacket:
@@ -343,7 +343,7 @@ class Sender:
     def _finish_first_pass(self) -> None:
         """Every chunk has been read once: the digest is known."""
         self._own_fin = Fin(self._size, self._supply.digest())
-        self._fin = encode_fin(PacketType.FIN, self._own_fin, self._connection_id)
+        self._fin = encode_fin(PacketType.FIN, self._own_fin, self._connection_id, self._nonce)
         self._say_fin()
 
     def _say_fin(self) -> None:

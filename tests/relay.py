@@ -20,6 +20,8 @@ _BUFFER_BYTES = 4 << 20
 class Relay:
     """Relays between ``address`` and a server; the datagrams it loses are counted in ``lost``.
 
+    What clients say is kept in ``said``, in order, lost or not.
+
     Args:
         server: the server's address and port.
         loss: the part that is lost each way, 0 to 1.
@@ -37,6 +39,7 @@ class Relay:
         self._thread = threading.Thread(target=self._run, name="relay", daemon=True)
         self.address = "{}:{}".format(*self._front.getsockname())
         self.carried = self.lost = 0
+        self.said: list[bytes] = []
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -61,6 +64,8 @@ class Relay:
                 return
             for sock in ready:
                 datagram, source = sock.recvfrom(65_536)
+                if sock is self._front:
+                    self.said.append(datagram)
                 if self._random.random() < self._loss:
                     self.lost += 1
                     continue

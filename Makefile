@@ -7,7 +7,7 @@ PIP := $(VENV)/bin/python -m pip --disable-pip-version-check --quiet
 # What is installed comes first, and nothing tells it that make has called: tests call make too.
 IN_VENV := env -u MAKELEVEL -u MAKEFLAGS PATH="$(CURDIR)/$(VENV)/bin:$$PATH"
 
-.PHONY: help demo test containers clean
+.PHONY: help demo test containers sim fuzz clean
 .DELETE_ON_ERROR:
 
 help: ## Show this list
@@ -21,6 +21,14 @@ test: $(VENV)/test.stamp ## Run all checks that need no Docker: ruff, mypy and p
 
 containers: $(VENV)/test.stamp ## Run the tests that need a Docker engine
 	$(IN_VENV) pytest tests/containers -rs --durations 5
+
+SEEDS ?= 1000
+sim: $(VENV)/test.stamp ## Play SEEDS=10000 random transfers on bad networks in memory; SEED=7 again
+	@$(IN_VENV) python -m tests.sim $(if $(SEED),--seed $(SEED),--seeds $(SEEDS))
+
+MINUTES ?= 5
+fuzz: $(VENV)/fuzz.stamp ## Feed mutated datagrams to all decoders and endpoints for MINUTES=5
+	@$(IN_VENV) python -m tests.fuzz --minutes $(MINUTES)
 
 clean: ## Remove what these commands made
 	rm -rf $(VENV) dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks .coverage
@@ -36,6 +44,10 @@ $(VENV)/tool.stamp: pyproject.toml | $(VENV)/pyvenv.cfg
 $(VENV)/test.stamp: pyproject.toml | $(VENV)/pyvenv.cfg
 	$(PIP) install --editable '.[test]'
 	@touch $(VENV)/tool.stamp $@
+
+$(VENV)/fuzz.stamp: pyproject.toml | $(VENV)/pyvenv.cfg
+	$(PIP) install --editable '.[test,fuzz]'
+	@touch $(VENV)/tool.stamp $(VENV)/test.stamp $@
 
 $(VENV)/pyvenv.cfg:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \

@@ -170,7 +170,7 @@ def test_a_client_that_was_heard_may_begin_another_transfer_beside_the_first() -
 def test_connection_ids_are_never_zero_and_never_shared() -> None:
     net = Served(ids=iter([0, 5, 5, 0, 6]))
     assert net.accept().connection_id == 5
-    assert net.accept(replace(HELLO, nonce=8)).connection_id == 6
+    assert net.accept(replace(HELLO, nonce=9)).connection_id == 6
 
 
 def test_packets_of_a_transfer_are_taken_from_its_own_address_only() -> None:
@@ -223,11 +223,11 @@ def test_another_version_or_role_is_told_so(hello: Hello) -> None:
 def test_a_full_server_says_when_to_come_back() -> None:
     net = Served(max_sessions=1)
     net.accept()
-    refusal = net.refusal(replace(HELLO, nonce=8))
+    refusal = net.refusal(replace(HELLO, nonce=9))
     assert refusal.code is ErrorCode.BUSY
     assert refusal.retry_after_s == BUSY_RETRY_S
     net.cancel(net.accept())
-    assert net.accept(replace(HELLO, nonce=8)).size == 10_000
+    assert net.accept(replace(HELLO, nonce=9)).size == 10_000
 
 
 def test_a_draining_server_takes_nothing_new() -> None:
@@ -311,7 +311,7 @@ def test_replies_that_nobody_takes_do_not_heap_up() -> None:
 def test_a_flood_of_requests_takes_every_other_turn_at_most() -> None:
     net = Served(source=MemorySource(bytes(100_000)))
     net.accept()
-    accept = net.accept(replace(HELLO, nonce=8))
+    accept = net.accept(replace(HELLO, nonce=9))
     for nonce in range(100, 200):
         net.receive(encode_hello(replace(HELLO, nonce=nonce), 1200))
     ack = Ack(0.0, 200_000, 10, 0, [(0, 10)])

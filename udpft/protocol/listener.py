@@ -225,6 +225,7 @@ class Listener:
             known.sender.repeat_prelude()
             self._wake(known)
             return
+        self._replace(address, hello.nonce, now)
         try:
             source, name = self._open(hello, address, now)
         except UdpftError as error:
@@ -262,15 +263,13 @@ class Listener:
         self._sessions[connection_id] = self._by_hello[key] = session
         self._admission.begin(address)
         self._wake(session)
-        self._replace(address, hello.nonce)
 
-    def _replace(self, address: Address, nonce: int) -> None:
+    def _replace(self, address: Address, nonce: int, now: float) -> None:
         """End the transfer that a client never heard of: it begins again under the next nonce."""
         known = self._by_hello.get((address, (nonce - 1) & _U64))
         if known and not known.sender.heard:
             known.replaced = True
-            known.sender.abort(PartialTransfer("the client began again"))
-            self._wake(known)
+            self._end(known, Failed(PartialTransfer("the client began again")), now)
 
     def _open(self, hello: Hello, address: Address, now: float) -> tuple[OpenedSource, str]:
         if hello.version != VERSION or hello.role != Role.GET:
@@ -307,6 +306,8 @@ class Listener:
             return self._replies.popleft()
         while self._ready:
             session = self._ready.popleft()
+            if session.replaced:
+                continue
             transmit = session.sender.poll_transmit(now)
             if transmit:
                 self._ready.append(session)

@@ -1,0 +1,277 @@
+"""One whole evening on a bad network, drawn from a seed: who fetches what, and what goes wrong.
+
+A scenario has a server, a few clients with a file each, a link each way, and faults. What must
+hold in all of them is in `Scenario.run`: every client ends; what a client has verified is the file;
+where nothing went wrong that a transfer does not survive, all of them have it; and the server has
+nothing left of anybody.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from math import inf
+from random import Random
+
+from tests.simnet import Client, Inbox, MemorySink, MemorySource, Shape, SimNet
+from udpft.errors import (
+    LocalReadFailed,
+    LocalWriteFailed,
+    PartialTransfer,
+    TimedOut,
+    UdpftError,
+)
+from udpft.protocol.admission import Admission
+from udpft.protocol.burst import chunk_hashes
+from udpft.protocol.download import Opened
+from udpft.protocol.endpoint import Completed, Failed
+from udpft.protocol.handshake import Introduction, whole_chunks
+from udpft.protocol.listener import Ended
+from udpft.protocol.params import INITIAL_WINDOW_PACKETS
+
+SMALL_FROM = 10**8
+"""Seeds from here on stand for small scenarios, of a few packets each, which take milliseconds."""
+
+LONGEST_S = 600.0
+"""Virtual seconds after which whoever is still at it hangs."""
+
+_CHUNK_SIZES = (64, 512, 1000, 1176, 1448, 2048, 2048, 2048, 8944, 16_344)
+_PATHS = (1200, 1280, 1392, 1472, 1472, 2072, 8972, 65_507, 65_507, 65_507)
+
+
+class BrokenSource(MemorySource):
+    """A file that goes wrong while it is sent: cannot be read, is cut short, or changes."""
+
+    def __init__(self, content: bytes, fault: str, at: int) -> None:
+        super().__init__(content)
+        self._fault, self._at = fault, at
+
+    def readv(self, slots: Sequence[memoryview], offset: int, /) -> int:
+        if offset + sum(map(len, slots)) > self._at:
+            if self._fault == "read":
+                raise LocalReadFailed("the disk failed")
+            if self._fault == "shorter":
+                self.content = self.content[: self._at]
+            self.is_changed = True
+        return super().readv(slots, offset)
+
+
+class FullSink(MemorySink):
+    """A file on a disk that fills up."""
+
+    def __init__(self, size: int, room: int) -> None:
+        super().__init__(size)
+        self._room = room
+
+    def writev(self, slots: Sequence[memoryview], offset: int, /) -> None:
+        if self.written + sum(map(len, slots)) > self._room:
+            raise LocalWriteFailed("the disk is full")
+        super().writev(slots, offset)
+
+
+@dataclass
+class Fetch:
+    """What one client does, and what happens to it."""
+
+    name: str
+    content: bytes
+    chunk_size: int
+    begins: float
+    have: tuple[tuple[int, int], ...] = ()
+    rate: int = 0
+    room: int = 200_000
+    reads_bytes_per_s: float = inf
+    fault: str = ""
+    fault_at: int = 0
+    vanishes_at: float = inf
+    client: Client | None = None
+
+
+@dataclass
+class Scenario:
+    """What a seed stands for."""
+
+    seed: int
+    fetches: list[Fetch] = field(default_factory=list)
+    survivable: bool = True
+
+    def __post_init__(self) -> None:
+        self._random = random = Random(self.seed)
+        self._dead = self._gaps()
+        self.loss = random.choice((0.0, 0.0, random.uniform(0, 0.05), random.uniform(0, 0.3)))
+        self.down, self.up = self._shape(), self._shape()
+        self.max_sessions = random.choice((1024, 1024, 1024, 2))
+        self.stops_at = random.uniform(0, 3) if random.random() < 0.03 else inf
+        for n in range(random.choice((1, 2) if self.seed >= SMALL_FROM else (1, 1, 2, 3, 5))):
+            self.fetches.append(self._fetch(n))
+        full = self.max_sessions < len(self.fetches)
+        if full or self.stops_at < inf or any(fetch.fault for fetch in self.fetches):
+            self.survivable = False
+
+    def __str__(self) -> str:
+        return f"seed {self.seed}: {self.down}, {self.up}, {self.fetches}"
+
+    def _gaps(self) -> list[tuple[float, float]]:
+        """When the links are dead: for ten seconds at most, once or not at all."""
+        if self._random.random() < 0.7:
+            return []
+        begins = self._random.uniform(0, 2)
+        return [(begins, begins + self._random.choice((0.05, 0.5, 3.0, 10.0)))]
+
+    def _shape(self) -> Shape:
+        random, gaps = self._random, self._dead
+        cut: Callable[[float], bool] | None = None
+        if gaps and random.random() < 0.8:
+            cut = lambda now: any(begin <= now < end for begin, end in gaps)  # noqa: E731
+        delay_s = 10 ** random.uniform(-4, -0.5)
+        rate = random.choice((inf, inf, 10 ** random.uniform(5.5, 8)))
+        return Shape(
+            delay_s=delay_s,
+            rate_bytes_per_s=rate,
+            queue_bytes=random.choice((inf, 30_000, 300_000)),
+            mtu_payload=random.choice(_PATHS),
+            loss=self.loss * random.choice((0.3, 1.0)),
+            duplicate=random.choice((0.0, 0.0, 0.1)),
+            reorder=random.choice((0.0, 0.0, 0.2)),
+            reorder_s=delay_s,
+            corrupt=random.choice((0.0, 0.0, 0.0, 0.03)),
+            jitter_s=random.choice((0.0, 0.0, delay_s / 2)),
+            dead=cut,
+        )
+
+    def _fetch(self, n: int) -> Fetch:
+        random = self._random
+        chunk_size = random.choice(_CHUNK_SIZES)
+        largest = 20_000 if self.seed >= SMALL_FROM else 300_000
+        size = random.choice((random.randrange(3_000), random.randrange(largest)))
+        if random.random() < 0.3:
+            size -= size % chunk_size
+        size = min(size, 2_000 * chunk_size)
+        fetch = Fetch(
+            f"file-{n}", random.randbytes(size), chunk_size, begins=random.choice((0.0, 0.3 * n))
+        )
+        if random.random() < 0.2:
+            ends = sorted(random.randrange(size + 1) for _ in range(2 * random.randint(1, 8)))
+            fetch.have = tuple(zip(ends[::2], ends[1::2], strict=True))
+        if random.random() < 0.1:
+            fetch.rate = random.randrange(100_000, 2_000_000)
+        if random.random() < 0.2:
+            fetch.room = random.randrange(8_000, 100_000)
+            fetch.reads_bytes_per_s = random.choice((inf, 10 ** random.uniform(5.5, 7.5)))
+        if random.random() < 0.1:
+            faults = ("read", "shorter", "changed", "full", "no sink", "missing", "vanish")
+            fetch.fault, fetch.fault_at = random.choice(faults), random.randrange(size + 1)
+            if fetch.fault == "vanish":
+                fetch.vanishes_at = fetch.begins + random.uniform(0, 1)
+        return fetch
+
+    # -------------------------------------------------------------------------------- running
+
+    def run(self) -> SimNet:
+        """Play it, and see that everything holds that must."""
+        self.net = net = SimNet(
+            {},
+            seed=self.seed,
+            down=self.down,
+            up=self.up,
+            admission=Admission(max_sessions=self.max_sessions),
+        )
+        for fetch in self.fetches:
+            if fetch.fault in ("read", "shorter", "changed"):
+                source: MemorySource = BrokenSource(fetch.content, fetch.fault, fetch.fault_at)
+            else:
+                source = MemorySource(fetch.content)
+            if fetch.fault != "missing":
+                net.sources[fetch.name] = source
+        moments = [(fetch.begins, self._begin, fetch) for fetch in self.fetches]
+        moments += [(f.vanishes_at, self._vanish, f) for f in self.fetches if f.vanishes_at < inf]
+        if self.stops_at < inf:
+            moments.append((self.stops_at, self._stop, self.fetches[0]))
+        for moment, act, fetch in sorted(moments, key=lambda one: one[0]):
+            net.run_to(max(net.now, moment))
+            act(fetch)
+        net.run(until=LONGEST_S)
+        net.run_until_quiet(until=net.now + LONGEST_S)
+        for fetch in self.fetches:
+            self._judge(fetch)
+        self._judge_server()
+        return net
+
+    def _begin(self, fetch: Fetch) -> None:
+        inbox = Inbox(fetch.room, fetch.reads_bytes_per_s)
+
+        def open_sink(introduction: Introduction) -> Opened:
+            if fetch.fault == "no sink":
+                raise LocalWriteFailed("the folder is read-only")
+            size, chunk = introduction.accept.size, introduction.accept.chunk_size
+            assert fetch.client is not None
+            room = fetch.fault_at if fetch.fault == "full" else size
+            fetch.client.sink = sink = FullSink(size, room)
+            view = memoryview(fetch.content)
+            present = []
+            for start, stop in whole_chunks(fetch.have, chunk, size):
+                end = min(stop * chunk, size)
+                sink.content[start * chunk : end] = view[start * chunk : end]
+                if offsets := range(start * chunk, end, chunk):
+                    present.append((start, chunk_hashes(view[at : at + chunk] for at in offsets)))
+            return Opened(sink, present)
+
+        fetch.client = self.net.get(
+            fetch.name,
+            address=f"client of {fetch.name}",
+            chunk_size=fetch.chunk_size,
+            have=fetch.have,
+            max_rate_bytes_per_s=fetch.rate,
+            open_sink=open_sink,
+            inbox=inbox,
+            connect_timeout_s=25.0,
+        )
+
+    def _vanish(self, fetch: Fetch) -> None:
+        assert fetch.client is not None
+        if fetch.client.outcome is None:
+            self.net.vanish(fetch.client)
+
+    def _stop(self, _fetch: Fetch) -> None:
+        self.net.listener.draining = True
+        self.net.listener.abort_all(PartialTransfer("the server is stopping"))
+
+    # ---------------------------------------------------------------------------- what must hold
+
+    def _judge(self, fetch: Fetch) -> None:
+        assert fetch.client is not None
+        outcome = fetch.client.outcome
+        if isinstance(outcome, Completed):
+            assert fetch.client.sink is not None
+            assert bytes(fetch.client.sink.content) == fetch.content, "verified, and wrong"
+            assert fetch.fault not in ("missing", "no sink")
+        elif isinstance(outcome, Failed):
+            assert isinstance(outcome.error, UdpftError)
+            assert not self.survivable, f"it gave up: {outcome.error}"
+        else:
+            assert fetch.fault == "vanish", "it never ended"
+
+    def _judge_server(self) -> None:
+        listener = self.net.listener
+        assert len(listener) == 0
+        assert not listener._by_hello
+        assert not listener._admission._of_host
+        assert listener._admission._sessions == 0
+        asked_for = {ended.name for ended in self.net.ended}
+        for name in asked_for:
+            assert self.net.sources[name].closed
+        done = {
+            f.name for f in self.fetches if f.client and isinstance(f.client.outcome, Completed)
+        }
+        # A client whose every packet was lost may have a file of one flight for all that; and what
+        # a server that stops has cut off may have arrived already.
+        well = {ended.name for ended in self.net.ended if not _is_failure(ended)}
+        assert done <= well or self.stops_at < inf, (
+            "the client has it, and the server says that it failed"
+        )
+
+
+def _is_failure(ended: Ended) -> bool:
+    return ended.error is not None and not (
+        isinstance(ended.error, TimedOut) and ended.size < INITIAL_WINDOW_PACKETS * 16_344
+    )

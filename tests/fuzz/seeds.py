@@ -1,0 +1,63 @@
+"""What a fuzzer begins with: one whole transfer and a few odd things, as inputs of each target.
+
+``python -m tests.fuzz.seeds`` writes those that are missing into the corpus.
+"""
+
+from __future__ import annotations
+
+from hashlib import blake2s
+from pathlib import Path
+
+from tests.fuzz.targets import TARGETS
+from tests.simnet import SimNet, random_bytes
+from udpft.protocol.packets import PacketType
+
+CORPUS = Path(__file__).parent / "corpus"
+_TYPES = list(PacketType)
+
+
+def step(kind: int, data: bytes) -> bytes:
+    """One step of a script."""
+    return bytes([kind]) + len(data).to_bytes(2, "little") + data
+
+
+def inputs() -> dict[str, list[bytes]]:
+    """A few inputs for each target."""
+    net = SimNet({"file": random_bytes(600)})
+    net.get("file", chunk_size=64, sizes=(1200,))
+    net.run()
+    said = [*net.up.sent, *net.down.sent]
+    bodies = [(_TYPES.index(PacketType(d[0])), d[16:]) for d in said if d[0] != PacketType.DATA]
+    data = b"".join(net.down.packets(PacketType.DATA))
+    wrapped = b"".join(step(4 * type_ + 2, body) for type_, body in bodies)
+    add = b"add 17\nClient\nid 5f2c91aa\n"
+    message = b"say hello\nfrom Ada\nat 2026-10-05T14:03:07.123+02:00\nid 5f2c91aa\n"
+    hellos = step(0xE8, b"ab") + step(0xE8, b"ab")
+    accepted = step(0xE8, b"") + step(0xE0, bytes(129))
+    chunks = b"".join(step(0xC0, bytes([n, 1, n]) + bytes(70)) for n in range(3))
+    return {
+        "control": said[:8],
+        "bodies": [bytes([type_]) + body for type_, body in bodies[:8]],
+        "bursts": [b"\x57\x00" + data, b"\x57\x00\x01" + data[:300]],
+        "plain_request": [b"hello.txt\n", "ä/ö\r\n".encode(), b"\x81"],
+        "listener": [hellos + wrapped, hellos + step(0xF0, bytes(400))],
+        "download": [accepted + chunks + wrapped, wrapped, accepted + step(0xF0, bytes(400))],
+        "sender": [step(0x80, b"\x03\x02\x01") * 3 + step(0xF0, bytes(200)) * 9, wrapped],
+        "plain_receiver": [step(1, b"a") * 3 + step(0, b"end")],
+        "adder": [step(0, add), step(1, b"101\n"), step(3, b"id 1\n") * 2, step(2, b"42\n")],
+        "replier": [step(0, message) * 2, step(4, b"id 1\n") + step(0xF0, bytes(100))],
+    }
+
+
+def main() -> None:
+    """Write the corpus."""
+    for target, samples in inputs().items():
+        assert target in TARGETS
+        folder = CORPUS / target
+        folder.mkdir(parents=True, exist_ok=True)
+        for sample in samples:
+            (folder / blake2s(sample, digest_size=8).hexdigest()).write_bytes(sample)
+
+
+if __name__ == "__main__":
+    main()

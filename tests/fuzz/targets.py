@@ -1,0 +1,334 @@
+"""What is fuzzed: each target takes any bytes, and raises only where a promise is broken.
+
+Decoders may raise the one exception that they declare. Whole endpoints take a *script*: steps of
+what arrives, most of them with a check that is right, for otherwise nothing would come further than
+the check; and of time that passes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from datetime import datetime, timedelta, timezone
+from random import Random
+
+from tests.simnet import MemorySink, MemorySource, random_bytes
+from udpft.errors import PartialTransfer, UdpftError, VersionMismatch
+from udpft.protocol.addition import Adder, Addition, Term
+from udpft.protocol.burst import BurstReader, BurstWriter, data_common
+from udpft.protocol.download import Download, Opened
+from udpft.protocol.endpoint import Completed, Failed, Verified
+from udpft.protocol.exchange import Asking
+from udpft.protocol.listener import Listener
+from udpft.protocol.messages import Delivery, Message, Replier, Word
+from udpft.protocol.packets import (
+    Accept,
+    Hello,
+    MalformedPacket,
+    PacketType,
+    Retry,
+    decode_accept_untrusted,
+    decode_ack_untrusted,
+    decode_error_untrusted,
+    decode_fin_untrusted,
+    decode_hello_untrusted,
+    decode_retry_untrusted,
+    decode_untrusted,
+    encode,
+    encode_accept,
+    encode_hello,
+    encode_retry,
+)
+from udpft.protocol.params import MAX_BURST_BYTES, MAX_CHUNK_SIZE, MIN_DATAGRAM_SIZE, VERSION
+from udpft.protocol.plain import NotARequest, PlainReceiver, decode_request_untrusted
+from udpft.protocol.sender import Sender
+
+OURS, THEIRS, NONCE, CHUNK = 11, 22, 33, 64
+CONTENT = random_bytes(9 * CHUNK + 5)
+HELLO = Hello(NONCE, OURS, b"file", CHUNK, 100_000)
+_NOW = datetime(2026, 10, 5, tzinfo=timezone(timedelta(hours=2)))
+_TYPES = list(PacketType)
+_LONGEST_STEP = 1_500
+_BUFFER = bytearray(MAX_BURST_BYTES)
+
+
+def steps(script: bytes) -> Iterator[tuple[int, bytes]]:
+    """The steps of a script: kind u8, length u16 of the data, data."""
+    at = 0
+    while at + 3 <= len(script):
+        length = int.from_bytes(script[at + 1 : at + 3], "little") % _LONGEST_STEP
+        yield script[at], script[at + 3 : at + 3 + length]
+        at += 3 + length
+
+
+def datagram_of(kind: int, data: bytes, connection_id: int) -> bytes:
+    """What arrives in a step: the data as they are, or as the body of a well-formed packet."""
+    type_ = _TYPES[kind // 4 % len(_TYPES)]
+    if kind % 4 == 0 or type_ is PacketType.DATA:
+        return data
+    return encode(type_, connection_id, data, nonce=0 if kind % 4 == 1 else NONCE)
+
+
+# ---------------------------------------------------------------------------------------- decoders
+
+
+def control(data: bytes) -> None:
+    """`decode_untrusted`: the check of every packet."""
+    with suppress(MalformedPacket):
+        decode_untrusted(memoryview(data), NONCE)
+
+
+def bodies(data: bytes) -> None:
+    """The decoders of all bodies, behind a check that is right."""
+    if not data:
+        return
+    packet = decode_untrusted(memoryview(encode(_TYPES[data[0] % len(_TYPES)], 7, data[1:])))
+    for decode in (
+        decode_hello_untrusted,
+        decode_retry_untrusted,
+        decode_accept_untrusted,
+        decode_ack_untrusted,
+        decode_fin_untrusted,
+        decode_error_untrusted,
+    ):
+        with suppress(MalformedPacket):
+            decode(packet)
+
+
+def bursts(data: bytes) -> None:
+    """`BurstReader`: batches cut anyhow, some of whose headers are right."""
+    if len(data) < 3:
+        return
+    segment_size = 1 + int.from_bytes(data[:2], "little") % 200
+    buffer = bytearray(data[2:])
+    for at in range(0, len(buffer) - 8, segment_size):
+        if data[2] % 3:
+            buffer[at : at + 8] = data_common(OURS, buffer[at] & 1)
+    batch = BurstReader(OURS, CHUNK, NONCE).read_untrusted(buffer, len(buffer), segment_size)
+    for burst in batch.bursts:
+        assert len(burst.hashes) == 8 * len(burst.slots)
+        assert all(len(slot) <= CHUNK for slot in burst.slots)
+    for at, size in batch.strays:
+        assert 0 <= at <= at + size <= len(buffer)
+
+
+def plain_request(data: bytes) -> None:
+    """`decode_request_untrusted`: a name, or nothing."""
+    with suppress(NotARequest):
+        assert decode_request_untrusted(data)
+
+
+# --------------------------------------------------------------------------------------- endpoints
+
+
+def listener(script: bytes) -> None:
+    """A server: strangers draw less than they send; who has a cookie may do what he likes."""
+    source = MemorySource(CONTENT)
+    ids = iter(range(100, 100_000))
+    server = Listener(
+        open_source=lambda _: source, secret=bytes(32), draw_id=lambda: next(ids), random=Random(1)
+    )
+    now, received, cookie = 0.0, 0, b""
+    connection_id = 0
+    for kind, data in steps(script):
+        if kind >= 0xF0:
+            now += len(data) / 10
+            server.handle_timeout(now)
+        else:
+            if kind >= 0xE8:  # a HELLO that is right, with the cookie if there is one
+                hello = Hello(len(data), OURS, data[:100], CHUNK, 0, cookie=cookie or bytes(16))
+                data = encode_hello(hello, MIN_DATAGRAM_SIZE)
+            else:
+                data = datagram_of(kind, data, connection_id)
+            received += len(data)
+            server.handle_datagrams(bytearray(data), len(data), max(1, len(data)), "a", now)
+        while addressed := server.poll_transmit(now):
+            answer = bytes(addressed.transmit.data)
+            received -= len(answer)
+            if answer[0] == PacketType.RETRY:
+                cookie = decode_untrusted(memoryview(answer)).body[8:24].tobytes()
+            elif answer[0] == PacketType.ACCEPT:
+                connection_id = decode_accept_untrusted(
+                    decode_untrusted(memoryview(answer))
+                ).connection_id
+            assert cookie, "an answer other than RETRY to somebody without a cookie"
+            assert received >= 0 or connection_id, "more was drawn than sent"
+        while server.poll_ended():
+            assert source.closed
+
+
+def download(script: bytes) -> None:
+    """A client: it never takes anything for verified but the file."""
+    sinks: list[MemorySink] = []
+
+    def open_sink(found: object) -> Opened:
+        size = client.introduction.accept.size if client.introduction else 0
+        if size > 100_000:
+            raise PartialTransfer(f"too large: {found}")
+        sinks.append(MemorySink(size))
+        return Opened(sinks[-1])
+
+    client = Download(
+        HELLO, open_sink=open_sink, receive_queue=lambda: (100_000, 0), now=0.0, sizes=(1200,)
+    )
+    writer = BurstWriter(CHUNK, _BUFFER, NONCE)
+    now, ended = 0.0, False
+    for kind, data in steps(script):
+        if kind >= 0xF0:
+            now += len(data) / 10
+            client.handle_timeout(now)
+        else:
+            data = _to_client(kind, data, writer)
+            client.handle_datagrams(bytearray(data), len(data), max(1, len(data)), now)
+        ended = _drain(client, now, sinks) or ended
+    if ended:
+        assert client.poll_event() is None
+
+
+def _to_client(kind: int, data: bytes, writer: BurstWriter) -> bytes:
+    """What a server might say: right where the kind says so."""
+    if kind >= 0xE8:
+        return encode_retry(Retry(NONCE, b"c" * 16, 1200, VERSION, 0), OURS)
+    if kind >= 0xE0:
+        size = len(data) % (2 * len(CONTENT))
+        return encode_accept(Accept(NONCE, THEIRS, CHUNK, size, 0, 0), OURS, 1200)
+    if kind >= 0xC0 and len(data) >= 3:
+        chunk, length = data[0] % 20, CHUNK if data[1] % 4 else data[2] % CHUNK
+        slots = writer.slots(1, length)
+        slots[0][:] = data[:length].ljust(length, b"\0")
+        common = data_common(OURS, data[1] & 1)
+        packet = int.from_bytes(data[1:3], "little")
+        return bytes(writer.seal(common, common, packet, range(chunk, chunk + 1), slots)[0])
+    return datagram_of(kind, data, OURS)
+
+
+def _drain(client: Download, now: float, sinks: list[MemorySink]) -> bool:
+    ended = False
+    while True:
+        while client.poll_transmit(now):
+            pass
+        event = client.poll_event()
+        if event is None:
+            return ended
+        if isinstance(event, Verified):
+            assert client.receiver is not None
+            assert client.receiver.complete
+            assert sinks
+            client.receiver.confirm()
+        else:
+            assert isinstance(event, (Completed, Failed))
+            ended = True
+
+
+def sender(script: bytes) -> None:
+    """The sending end: no ack, however odd, breaks its books."""
+    source = MemorySource(CONTENT)
+    end = Sender(
+        connection_id=THEIRS,
+        own_connection_id=OURS,
+        nonce=NONCE,
+        source=source,
+        size=len(CONTENT),
+        writer=BurstWriter(CHUNK, _BUFFER, NONCE),
+        now=0.0,
+        random=Random(1),
+    )
+    now, sent = 0.0, 0
+    for kind, data in steps(script):
+        if kind >= 0xF0:
+            now += len(data) / 100
+            end.handle_timeout(now)
+        elif kind >= 0x80:  # an ACK of a few packets, of which some were sent
+            body = bytes(8) + bytes(data[:1]).ljust(4, b"\0") + bytes(4)
+            for one in data[1:20]:
+                body += one.to_bytes(4, "little") + (one + 1).to_bytes(4, "little")
+            datagram = encode(PacketType.ACK, OURS, body, nonce=NONCE)
+            end.handle_datagrams(bytearray(datagram), len(datagram), len(datagram), now)
+        else:
+            datagram = datagram_of(kind, data, OURS)
+            end.handle_datagrams(bytearray(datagram), len(datagram), max(1, len(datagram)), now)
+        while transmit := end.poll_transmit(now):
+            sent += 1
+            assert len(transmit.data) <= MAX_BURST_BYTES
+        end.poll_event()
+        assert end._history.packets_in_flight >= 0
+        at = end.next_timeout()
+        assert at is None or at == at, "not a number"
+    assert sent <= 10_000, "a script of a few kilobytes drew a flood"
+
+
+def plain_receiver(script: bytes) -> None:
+    """A plain download writes what came, in order, and ends at the first short one."""
+    sink = MemorySink(0)
+    end = PlainReceiver(sink)
+    for kind, data in steps(script):
+        datagram = data.ljust(2048, b"x") if kind % 2 else data
+        datagram = datagram * 2 if kind > 250 else datagram
+        try:
+            end.handle(memoryview(datagram))
+        except VersionMismatch:
+            assert len(datagram) > 2048
+            return
+    assert end.bytes_received == sink.written
+
+
+def adder(script: bytes) -> None:
+    """Both ends of add-numbers: any lines, mostly with the right first word."""
+    server = Adder("server", 42)
+    client = Addition(Term(17, "client", "id1"), now=0.0, timeout_s=5.0)
+    for kind, data in steps(script):
+        word = (b"", b"add ", b"plus ", b"add 5\n")[kind % 4]
+        server.handle_datagram(word + data, kind % 3)
+        while answer := server.poll_transmit():
+            assert answer.datagram.startswith(b"plus 42")
+        while added := server.poll_event():
+            assert 1 <= added.sum.total - 42 <= 100
+        _ask(client, word + data, kind)
+        if client.sum:
+            assert 1 <= client.sum.total - 17 <= 100
+
+
+def replier(script: bytes) -> None:
+    """Both ends of timed messages."""
+    server = Replier("server", reply="hello", typed=bool(script and script[0] % 2))
+    say = Message(Word.SAY, "hello", "client", _NOW, "id1")
+    client = Delivery(say, now=0.0, timeout_s=5.0)
+    now = 0.0
+    for kind, data in steps(script):
+        word = (b"", b"say ", b"answer ", b"wait\n", b"say hi\n")[kind % 5]
+        if kind >= 0xF0:
+            now += len(data)
+            server.handle_timeout(now, _NOW)
+        server.handle_datagram(word + data, kind % 3, now=now, at=_NOW)
+        while answer := server.poll_transmit():
+            assert not answer.datagram.startswith(b"say")
+            assert len(answer.datagram) <= 1_232
+        while spoken := server.poll_event():
+            assert "\n" not in spoken.message.text
+        _ask(client, word + data, kind)
+
+
+def _ask(client: Asking, datagram: bytes, kind: int) -> None:
+    with suppress(UdpftError):
+        client.handle_datagram(datagram, kind / 100)
+        while client.poll_transmit(kind / 100):
+            pass
+
+
+TARGETS: dict[str, Callable[[bytes], None]] = {
+    target.__name__: target
+    for target in (
+        control,
+        bodies,
+        bursts,
+        plain_request,
+        listener,
+        download,
+        sender,
+        plain_receiver,
+        adder,
+        replier,
+    )
+}
+
+assert CHUNK <= MAX_CHUNK_SIZE

@@ -1,6 +1,6 @@
 """Many clients at once on one real server, and floods of garbage during a transfer.
 
-``UDPFT_TEST_CLIENTS=1000`` and ``UDPFT_TEST_DATAGRAMS=1000000`` are the sizes that are promised;
+``LOAD_CLIENTS=1000`` and ``LOAD_DATAGRAMS=1000000`` are the sizes that are promised;
 by default they are smaller.
 """
 
@@ -26,8 +26,8 @@ from tests.loopback import meanwhile
 from tests.samples import LARGE, PATIENCE_S, sample
 from udpft.protocol.packets import Hello, encode_hello
 
-CLIENTS = int(os.environ.get("UDPFT_TEST_CLIENTS", "50"))
-DATAGRAMS = int(os.environ.get("UDPFT_TEST_DATAGRAMS", "20000"))
+CLIENTS = int(os.environ.get("LOAD_CLIENTS", "50"))
+DATAGRAMS = int(os.environ.get("LOAD_DATAGRAMS", "20000"))
 FILE_BYTES = 1 << 20
 
 MAX_RSS_BYTES = 256 << 20

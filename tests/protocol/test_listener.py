@@ -158,6 +158,17 @@ def test_a_client_that_begins_again_replaces_what_it_never_heard_of() -> None:
     assert net.source.closed
 
 
+def test_what_was_about_to_be_sent_for_a_replaced_request_is_not() -> None:
+    net = Served()
+    net.receive(encode_hello(HELLO, 2072))
+    [packet] = net.answers()
+    hello = replace(HELLO, cookie=decode_retry_untrusted(packet).cookie)
+    net.receive(encode_hello(hello, 2072))
+    net.receive(encode_hello(replace(hello, nonce=HELLO.nonce + 1), 2072))
+    [answer] = [packet for packet in net.answers() if packet.type is PacketType.ACCEPT]
+    assert decode_accept_untrusted(answer).nonce == HELLO.nonce + 1
+
+
 def test_a_client_that_was_heard_may_begin_another_transfer_beside_the_first() -> None:
     net = Served()
     accept = net.accept()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
 import socket
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 import pytest
 
 import udpft
+from tests.cli.processes import Server as Process
 from tests.faults import failing_below
 from tests.ipv6 import needs_ipv6
 from tests.loopback import HeldTransfer
@@ -31,6 +33,7 @@ from udpft.errors import (
     UdpftError,
     UsageError,
 )
+from udpft.net.address import Address
 from udpft.net.udp import UdpSocket
 from udpft.protocol.endpoint import Transmit
 from udpft.protocol.params import MAX_SESSIONS_A_HOST
@@ -189,6 +192,32 @@ def test_all_descriptors_in_use_is_busy(
             with pytest.raises(ServerBusy, match="too many files open"):
                 client.fetch("1", tmp_path / "out")
         client.fetch("1", tmp_path / "out")
+
+
+def test_a_process_without_a_descriptor_left_says_that_it_is_busy_and_goes_on(
+    samples: Path, tmp_path: Path
+) -> None:
+    with Process("serve", str(samples)) as server:
+        pid = server.process.pid
+        _, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+        room = len(os.listdir(f"/proc/{pid}/fd")) + 4
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (room, hard))
+        held: list[HeldTransfer] = []
+
+        def fill() -> None:
+            while len(held) <= room:
+                client.fetch("1", tmp_path / "out", force=True)
+                held.append(HeldTransfer(Address("127.0.0.1", server.port), str(LARGE)))
+
+        with (
+            connect(server.address, connect_timeout=0.3) as client,
+            pytest.raises(ServerBusy, match="too many files open"),
+        ):
+            fill()
+        for one in held:
+            one.end()
+        udpft.get("4096", server=server.address, output=tmp_path)
+        assert server.stop() == 0
 
 
 def test_a_socket_that_fails_for_a_moment(

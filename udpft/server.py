@@ -51,11 +51,12 @@ folder of 1,000, and whoever has a cookie can ask for names that are not there."
 _BYTES_A_TURN = 4 * MAX_BURST_BYTES
 """Bytes sent before the socket is looked at again: a millisecond's work at most."""
 
-_BYTES_A_SEND = 16_384
+_BYTES_A_SEND = 32_768
 """What a send counts at least: a small one costs nearly as much time."""
 
-_BATCHES_A_TURN = 16
-"""Batches received before anything is sent: acknowledgements, a few at a time."""
+_BATCHES_A_TURN = 64
+"""Batches received before anything is sent: as many as the bursts that drew them, where each comes
+from another client, or their queue would overflow."""
 
 _MAX_HOSTS_REMEMBERED = 10_000
 

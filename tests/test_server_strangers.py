@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 import udpft
 from tests.loopback import meanwhile
 from tests.relay import Relay
-from tests.samples import LARGE, sample
+from tests.samples import LARGE, PATIENCE_S, sample
 from udpft.api import RunningServer
 from udpft.protocol.packets import PacketType, encode
 from udpft.protocol.params import MIN_DATAGRAM_SIZE
@@ -83,6 +84,9 @@ def recording(samples: Path, tmp_path: Path) -> Iterator[tuple[RunningServer, li
     with udpft.serve(samples, port=0, max_rate=20_000_000) as server:
         with Relay((server.host, server.port), loss=0.05, seed=1) as relay:
             udpft.get(str(LARGE), server=relay.address, output=tmp_path / "recorded")
+            until = time.monotonic() + PATIENCE_S
+            while relay.said[-1][0] != PacketType.FIN_ACK and time.monotonic() < until:
+                time.sleep(0.01)  # its last words are still on their way
         kinds = {datagram[0] for datagram in relay.said}
         assert kinds >= {PacketType.HELLO, PacketType.ACK, PacketType.FIN_ACK}
         yield server, relay.said

@@ -20,6 +20,7 @@ from __future__ import annotations
 import heapq
 from collections import Counter, deque
 from collections.abc import Callable, Container, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from itertools import count
 from math import inf
@@ -283,7 +284,7 @@ class SimNet:
             secret=self.random.randbytes(32),
             draw_id=lambda: self.random.getrandbits(32),
             random=self.random,
-            **self._listener_options,
+            **deepcopy(self._listener_options),  # a new server knows nothing of the last
         )
 
     def restart_server(self) -> None:

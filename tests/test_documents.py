@@ -23,21 +23,12 @@ from tests.test_structure import LAYERS, NAMES, PACKAGE
 from udpft.cli.app import cli
 from udpft.errors import ExitCode
 from udpft.protocol import packets, params
+from udpft.protocol.ack import Ack, decode_ack_untrusted
 from udpft.protocol.burst import BurstReader, BurstWriter, data_common
 from udpft.protocol.download import Download, Opened
 from udpft.protocol.endpoint import Verified
 from udpft.protocol.listener import Listener
-from udpft.protocol.packets import (
-    Accept,
-    Ack,
-    ErrorCode,
-    Fin,
-    Hello,
-    Packet,
-    PacketType,
-    Refusal,
-    Retry,
-)
+from udpft.protocol.packets import Accept, ErrorCode, Fin, Hello, Packet, PacketType, Refusal, Retry
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -166,7 +157,7 @@ def test_the_example_reads_as_it_says() -> None:
     assert (
         packets.decode_fin_untrusted(control(5)) == packets.decode_fin_untrusted(control(7)) == fin
     )
-    assert packets.decode_ack_untrusted(control(6)) == Ack(0.0, 200_000, 1, 0, [(0, 1)])
+    assert decode_ack_untrusted(control(6)) == Ack(0.0, 200_000, 1, 0, [(0, 1)])
     assert packets.decode_error_untrusted(control(8)) == REFUSAL
 
 

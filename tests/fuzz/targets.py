@@ -14,6 +14,7 @@ from random import Random
 
 from tests.simnet import MemorySink, MemorySource, random_bytes
 from udpft.errors import PartialTransfer, UdpftError, VersionMismatch
+from udpft.protocol.ack import decode_ack_untrusted
 from udpft.protocol.addition import Adder, Addition, Term
 from udpft.protocol.burst import BurstReader, BurstWriter, data_common
 from udpft.protocol.download import Download, Opened
@@ -28,7 +29,6 @@ from udpft.protocol.packets import (
     PacketType,
     Retry,
     decode_accept_untrusted,
-    decode_ack_untrusted,
     decode_error_untrusted,
     decode_fin_untrusted,
     decode_hello_untrusted,

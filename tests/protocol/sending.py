@@ -9,16 +9,10 @@ from xxhash import xxh3_64_digest, xxh3_128
 
 from tests.simnet import MemorySource, random_bytes
 from udpft.errors import UdpftError
+from udpft.protocol.ack import Ack, encode_ack
 from udpft.protocol.burst import BurstReader, BurstWriter
 from udpft.protocol.endpoint import Event, Failed
-from udpft.protocol.packets import (
-    Ack,
-    Fin,
-    PacketType,
-    decode_untrusted,
-    encode_ack,
-    encode_fin,
-)
+from udpft.protocol.packets import Fin, PacketType, decode_untrusted, encode_fin
 from udpft.protocol.params import MAX_BURST_BYTES
 from udpft.protocol.ranges import RangeSet
 from udpft.protocol.sender import Sender

@@ -20,11 +20,11 @@ from udpft.errors import (
     UdpftError,
     UsageError,
 )
+from udpft.protocol.ack import Ack, encode_ack
 from udpft.protocol.admission import Admission
 from udpft.protocol.listener import Listener
 from udpft.protocol.packets import (
     Accept,
-    Ack,
     ErrorCode,
     Hello,
     Packet,
@@ -34,7 +34,6 @@ from udpft.protocol.packets import (
     decode_error_untrusted,
     decode_retry_untrusted,
     decode_untrusted,
-    encode_ack,
     encode_error,
     encode_hello,
 )

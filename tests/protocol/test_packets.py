@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from udpft.errors import NoSuchFile, PartialTransfer, ServerBusy, UdpftError
+from udpft.protocol.ack import Ack, decode_ack_untrusted, encode_ack
 from udpft.protocol.packets import (
     ERROR_TYPES,
     MAX_HAVE,
     Accept,
-    Ack,
     ErrorCode,
     Fin,
     Hello,
@@ -24,7 +24,6 @@ from udpft.protocol.packets import (
     Retry,
     connection_id_untrusted,
     decode_accept_untrusted,
-    decode_ack_untrusted,
     decode_error_untrusted,
     decode_fin_untrusted,
     decode_hello_untrusted,
@@ -32,7 +31,6 @@ from udpft.protocol.packets import (
     decode_untrusted,
     encode,
     encode_accept,
-    encode_ack,
     encode_error,
     encode_fin,
     encode_hello,

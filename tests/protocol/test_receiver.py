@@ -11,22 +11,20 @@ from xxhash import xxh3_128
 
 from tests.simnet import MemorySink, random_bytes
 from udpft.errors import DigestMismatch, LocalWriteFailed, PartialTransfer, TimedOut
+from udpft.protocol.ack import Ack, decode_ack_untrusted, encode_ack
 from udpft.protocol.burst import ACK_REQUEST, BurstWriter, chunk_hashes, data_common
 from udpft.protocol.endpoint import Completed, Event, Failed, Verified
 from udpft.protocol.packets import (
     Accept,
-    Ack,
     ErrorCode,
     Fin,
     Packet,
     PacketType,
     Refusal,
-    decode_ack_untrusted,
     decode_error_untrusted,
     decode_fin_untrusted,
     decode_untrusted,
     encode_accept,
-    encode_ack,
     encode_error,
     encode_fin,
 )
@@ -416,7 +414,7 @@ def test_a_sender_that_reads_what_is_present_may_take_its_time_and_not_for_ever(
 def test_another_session_goes_on_with_what_is_here(again: bool) -> None:
     net = Receiving()
     net.feed(0, [0, 1, 5, 6], 0.0)
-    net.receiver.change_session(connection_id=THEIRS, own_connection_id=OURS, nonce=55, now=1.0)
+    net.receiver.change_session(connection_id=THEIRS, own_connection_id=OURS, nonce=NONCE, now=1.0)
     assert net.sent(1.0) == []
     net.feed(0, [2, 3, 4], 1.1)
     net.feed(3, [0, 7, 8, 9, 10] if again else [7, 8, 9, 10], 1.1)

@@ -23,9 +23,9 @@ from tests.protocol.sending import (
 )
 from tests.simnet import MemorySource, random_bytes
 from udpft.errors import LocalReadFailed, PartialTransfer, SourceChanged, TimedOut
+from udpft.protocol.ack import Ack, encode_ack
 from udpft.protocol.endpoint import Completed
 from udpft.protocol.packets import (
-    Ack,
     ErrorCode,
     Fin,
     PacketType,
@@ -33,7 +33,6 @@ from udpft.protocol.packets import (
     decode_error_untrusted,
     decode_fin_untrusted,
     decode_untrusted,
-    encode_ack,
     encode_error,
     encode_fin,
 )

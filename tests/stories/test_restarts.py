@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 from math import inf
+from typing import Any
 
 import pytest
 
 from tests.simnet import SERVER, Client, Inbox, MemorySource, Shape, SimNet, random_bytes
 from udpft.errors import NoSuchFile, SourceChanged, TimedOut
+from udpft.protocol.admission import Admission
 from udpft.protocol.handshake import probe_sizes
 from udpft.protocol.packets import (
     ErrorCode,
@@ -27,7 +29,7 @@ DOWN = Shape(rate_bytes_per_s=RATE, queue_bytes=QUEUE)
 
 
 def in_mid_transfer(
-    *, at: float = 1.0, down: Shape = DOWN, up: Shape | None = None, seed: int = 1, **options: int
+    *, at: float = 1.0, down: Shape = DOWN, up: Shape | None = None, seed: int = 1, **options: Any
 ) -> tuple[SimNet, Client]:
     net = SimNet({"file": CONTENT}, seed=seed, down=down, up=up, **options)
     client = net.get("file")
@@ -128,7 +130,7 @@ def test_a_file_that_is_gone_with_it_is_no_such_file() -> None:
 
 
 def test_a_server_that_is_full_at_first_is_asked_again() -> None:
-    net, client = in_mid_transfer(max_sessions=1)
+    net, client = in_mid_transfer(admission=Admission(max_sessions=1))
     net.restart_server()
     other = net.get("file", max_rate_bytes_per_s=100_000)
     net.run_to(net.now + 4.0)
@@ -207,7 +209,7 @@ def test_a_slow_server_is_not_left() -> None:
 @pytest.mark.parametrize("max_sessions", [1, 1024])
 @pytest.mark.parametrize("mtu", [1472, 1200])
 def test_a_path_that_shrinks_is_gone_on_with_in_smaller_chunks(mtu: int, max_sessions: int) -> None:
-    net, client = in_mid_transfer(max_sessions=max_sessions)
+    net, client = in_mid_transfer(admission=Admission(max_sessions=max_sessions))
     here, received = client.download.bytes_here, client.download.bytes_received
     set_links(net, mtu_payload=mtu)
     net.run_to(net.now + 3.0)

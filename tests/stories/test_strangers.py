@@ -9,11 +9,11 @@ import pytest
 
 from tests.simnet import SERVER, Shape, SimNet, random_bytes
 from udpft.errors import PartialTransfer
+from udpft.protocol.ack import Ack, encode_ack
 from udpft.protocol.burst import ACK_REQUEST, BurstWriter, data_common
 from udpft.protocol.handshake import probe_sizes
 from udpft.protocol.packets import (
     Accept,
-    Ack,
     ErrorCode,
     Fin,
     Hello,
@@ -22,7 +22,6 @@ from udpft.protocol.packets import (
     decode_hello_untrusted,
     decode_untrusted,
     encode_accept,
-    encode_ack,
     encode_error,
     encode_fin,
     encode_hello,

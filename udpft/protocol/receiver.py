@@ -26,10 +26,10 @@ from math import inf
 from xxhash import xxh3_128
 
 from udpft.errors import DigestMismatch, TimedOut, UdpftError
+from udpft.protocol.ack import Ack, encode_ack
 from udpft.protocol.burst import HASH_SIZE, Burst, BurstReader
 from udpft.protocol.endpoint import ChunkSink, Completed, Event, Failed, Transmit, Verified
 from udpft.protocol.packets import (
-    Ack,
     ErrorCode,
     Fin,
     MalformedPacket,
@@ -38,7 +38,6 @@ from udpft.protocol.packets import (
     decode_error_untrusted,
     decode_fin_untrusted,
     decode_untrusted,
-    encode_ack,
     encode_error,
     encode_fin,
 )

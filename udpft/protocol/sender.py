@@ -21,20 +21,19 @@ from math import inf
 from random import Random
 
 from udpft.errors import PartialTransfer, SourceChanged, TimedOut, UdpftError
+from udpft.protocol.ack import Ack, decode_ack_untrusted
 from udpft.protocol.burst import ACK_REQUEST, BurstWriter, data_common
 from udpft.protocol.congestion import CongestionController
 from udpft.protocol.endpoint import ChunkSource, Completed, Event, Failed, Transmit
 from udpft.protocol.loss import SentBurst, SentHistory, Verdicts
 from udpft.protocol.pacing import Pacer
 from udpft.protocol.packets import (
-    Ack,
     ErrorCode,
     Fin,
     MalformedPacket,
     Packet,
     PacketType,
     Refusal,
-    decode_ack_untrusted,
     decode_error_untrusted,
     decode_fin_untrusted,
     decode_hello_untrusted,

@@ -25,6 +25,7 @@ LAYERS = {
     "udpft.net": 2,
     "udpft.storage": 2,
     "udpft.served": 3,
+    "udpft.keys": 3,
     "udpft.destination": 3,
     "udpft.plain_client": 3,
     "udpft.plain_server": 3,
@@ -44,6 +45,7 @@ IMPURE_CALLS = {"open", "print", "input", "Random", "id", "hash", "uuid.uuid4"}
 IMPURE_CALLS |= {"datetime.now", "datetime.utcnow", "datetime.today", "date.today"}
 
 PROTOCOL_MAY_IMPORT = {"udpft.errors", "udpft.units", "udpft.protocol", "xxhash"}
+PROTOCOL_MAY_IMPORT |= {"cryptography"}  # and only where there is a key
 NET_MAY_IMPORT = {"udpft.errors", "udpft.protocol", "udpft.net", "udpft.units"}
 STORAGE_MAY_IMPORT = {"udpft.errors", "udpft.protocol.params", "udpft.protocol.burst"}
 STORAGE_MAY_IMPORT |= {"udpft.protocol.ranges", "udpft.storage", "udpft.units", "xxhash"}

@@ -43,6 +43,7 @@ class ClientOptions(TypedDict, total=False):
     connect_timeout: float
     timeout: float
     offload: bool
+    key_file: str | os.PathLike[str] | None
 
 
 class ServerOptions(TypedDict, total=False):
@@ -58,6 +59,7 @@ class ServerOptions(TypedDict, total=False):
     insecure_public: bool
     timeout: float
     offload: bool
+    key_file: str | os.PathLike[str] | None
 
 
 def connect(
@@ -68,6 +70,7 @@ def connect(
     connect_timeout: float = CONNECT_TIMEOUT_S,
     timeout: float = IDLE_TIMEOUT_S,
     offload: bool = True,
+    key_file: str | os.PathLike[str] | None = None,
 ) -> Client:
     """A `Client` of a server, ``HOST`` or ``HOST:PORT``, to fetch several files with.
 
@@ -78,9 +81,12 @@ def connect(
         connect_timeout: seconds to wait for the first answer.
         timeout: seconds without progress after which a transfer has failed.
         offload: use the kernel's segmentation offloads.
+        key_file: holds the key that the server has too: `udpft key new` makes one.
 
     Raises:
-        UsageError: the server's address or the chunk size makes no sense.
+        UsageError: the server's address or the chunk size makes no sense; there is no key in the
+            key file, or the package that keys need is missing.
+        LocalReadFailed: the key file cannot be read.
         HostNotFound: the server's name does not resolve.
     """
     if chunk_size == "auto":
@@ -97,6 +103,7 @@ def connect(
         connect_timeout=connect_timeout,
         timeout=timeout,
         offload=offload,
+        key_file=key_file,
     )
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import errno
 import ipaddress
+import os
 import secrets
 import socket
 from collections.abc import Callable, Hashable
@@ -22,6 +23,7 @@ from types import TracebackType
 from typing import Any, Literal
 
 from udpft.errors import LocalReadFailed, NoSuchFile, PartialTransfer, UsageError
+from udpft.keys import gate as open_gate
 from udpft.net.address import Address, resolve
 from udpft.net.driver import clock
 from udpft.net.udp import Received, UdpSocket, wait
@@ -135,11 +137,14 @@ class Server:
         timeout: seconds without progress after which a transfer is dropped.
         on_served: called in the server's thread with each transfer that is over; must not raise.
         offload: use the kernel's segmentation offloads.
+        key_file: holds the key that clients must have: wherever they are, and no others. Plain
+            is off then.
 
     Raises:
-        LocalReadFailed: the folder cannot be read.
+        LocalReadFailed: the folder or the key file cannot be read.
         HostNotFound: the address to bind does not resolve.
-        UsageError: the address cannot be bound; or the plain rate is not above 0.
+        UsageError: the address cannot be bound; the plain rate is not above 0; there is no key in
+            the key file, or the package that keys need is missing; plain is asked for beside it.
     """
 
     def __init__(
@@ -157,9 +162,13 @@ class Server:
         timeout: float = IDLE_TIMEOUT_S,
         on_served: Callable[[Served], None] = lambda _: None,
         offload: bool = True,
+        key_file: str | os.PathLike[str] | None = None,
     ) -> None:
         if plain_rate <= 0:
             raise UsageError("a plain transfer's rate is above 0")
+        if key_file is not None and plain == "always":
+            raise UsageError("plain knows no keys, so a server with one does not serve it")
+        gate = None if key_file is None else open_gate(key_file)
         self._root = Root(Path(directory), hidden=hidden)
         try:
             self._socket = UdpSocket(_bind(host, port), offload=offload)
@@ -167,8 +176,8 @@ class Server:
             self._root.close()
             raise
         self.host, self.port = self._socket.address[:2]
-        self._plain_policy = plain
-        self._insecure_public = insecure_public
+        self._plain_policy: PlainPolicy = "never" if gate else plain
+        self._answers_public = insecure_public or gate is not None
         self._on_served = on_served
         self._hints = Hints(self._root)
         self._listener = Listener(
@@ -179,6 +188,7 @@ class Server:
             admission=Admission(self._limited_host, max_sessions=max_clients),
             max_rate_bytes_per_s=max_rate,
             idle_timeout_s=timeout,
+            gate=gate,
         )
         self._plains = PlainTransfers(
             self._socket,
@@ -302,7 +312,7 @@ class Server:
 
     def _take_reliable(self, buffer: bytearray, received: Received) -> None:
         length, segment_size, address = received
-        if self._insecure_public or self._is_private(address[0]):
+        if self._answers_public or self._is_private(address[0]):
             self._listener.handle_datagrams(buffer, length, segment_size, address, clock())
 
     def _serves_plain(self, host: str) -> bool:

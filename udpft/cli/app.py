@@ -26,6 +26,7 @@ COMMANDS = {
     "serve": "udpft.cli.serve",
     "get": "udpft.cli.get",
     "ping": "udpft.cli.ping",
+    "key": "udpft.cli.key",
     "add": "udpft.cli.add",
     "message": "udpft.cli.message",
     "completion": "udpft.cli.completion",

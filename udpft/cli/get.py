@@ -19,6 +19,7 @@ from udpft.cli.options import (
     QUANTITY,
     connect_timeout_option,
     json_option,
+    key_file_option,
     server_option,
     timeout_option,
 )
@@ -78,6 +79,7 @@ def _chunk_size(value: Any) -> int | Literal["auto"]:
 @click.option("--no-resume", is_flag=True, help="Begin again, whatever an earlier get left.")
 @click.option("--allow-partial", is_flag=True, help="Plain: keep what came without the end.")
 @connect_timeout_option
+@key_file_option
 @timeout_option("Give up after so long without progress.")
 @click.option(
     "--progress",

@@ -8,6 +8,8 @@ from typing import Any, TypeVar
 
 import click
 
+from udpft.cli.console import Console
+from udpft.keys import readable_by_others
 from udpft.protocol.params import CONNECT_TIMEOUT_S, IDLE_TIMEOUT_S
 from udpft.units import parse_bytes
 
@@ -74,6 +76,29 @@ def timeout_option(help_: str) -> Callable[[Function], Function]:
         show_default=True,
         help=help_,
     )
+
+
+def key_file_option(function: Function) -> Function:
+    """``--key-file``, shared by all commands that talk to a server, and by the server.
+
+    The key itself is no option: what is on a command line, every user of the machine can read.
+    """
+    return click.option(
+        "--key-file",
+        metavar="FILE",
+        type=click.Path(),
+        callback=_warn_of_readers,
+        envvar="UDPFT_KEY_FILE",
+        show_envvar=True,
+        help="Both ends' key; see udpft key.",
+    )(function)
+
+
+def _warn_of_readers(ctx: click.Context, _: click.Parameter, path: str | None) -> str | None:
+    # At -v only: secrets that a container is given are often readable by all that runs in it.
+    if path and readable_by_others(path) and isinstance(ctx.obj, Console):
+        ctx.obj.say(f"others can read {path}: `chmod 600` keeps a key from them", level=1)
+    return path or None
 
 
 def json_option(function: Function) -> Function:

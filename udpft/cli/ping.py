@@ -9,7 +9,7 @@ import click
 from udpft import api
 from udpft.cli.console import Console, print_json, print_line
 from udpft.cli.ending import verdict
-from udpft.cli.options import connect_timeout_option, json_option, server_option
+from udpft.cli.options import connect_timeout_option, json_option, key_file_option, server_option
 from udpft.units import format_seconds
 
 
@@ -19,6 +19,7 @@ from udpft.units import format_seconds
     "-n", "--count", type=click.IntRange(1), default=1, show_default=True, help="Ask so many times."
 )
 @connect_timeout_option
+@key_file_option
 @json_option
 @click.pass_obj
 def command(console: Console, /, server: str, count: int, as_json: bool, **options: Any) -> None:

@@ -14,7 +14,7 @@ import click
 
 from udpft.cli.console import Console, print_json
 from udpft.cli.ending import verdict
-from udpft.cli.options import QUANTITY, json_option, timeout_option
+from udpft.cli.options import QUANTITY, json_option, key_file_option, timeout_option
 from udpft.errors import LocalWriteFailed
 from udpft.net.address import Address
 from udpft.net.driver import clock
@@ -81,6 +81,7 @@ _OTHER_OPEN_FILES = 64
 )
 @click.option("--hidden", is_flag=True, help="Serve names that begin with a dot, too.")
 @click.option("--insecure-public", is_flag=True, help="Answer public addresses, too.")
+@key_file_option
 @timeout_option("Drop who stands still for so long.")
 @json_option
 @click.pass_obj

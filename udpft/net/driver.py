@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+from udpft.net.sealed import SealedSocket
 from udpft.net.udp import UdpSocket, wait
 from udpft.protocol.endpoint import Endpoint, Event
 
@@ -14,7 +15,7 @@ clock = time.monotonic
 
 def drive(
     endpoint: Endpoint,
-    sock: UdpSocket,
+    sock: UdpSocket | SealedSocket,
     on_event: Callable[[Event], bool],
     on_turn: Callable[[float], None] | None = None,
 ) -> None:
@@ -52,7 +53,7 @@ def drive(
         endpoint.handle_timeout(now)
 
 
-def flush(endpoint: Endpoint, sock: UdpSocket, now: float) -> None:
+def flush(endpoint: Endpoint, sock: UdpSocket | SealedSocket, now: float) -> None:
     """Send all that an endpoint has to send now."""
     while transmit := endpoint.poll_transmit(now):
         while transmit := sock.send(transmit):

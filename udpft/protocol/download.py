@@ -49,6 +49,7 @@ class Download:
         now: seconds on the driver's clock.
         sizes: datagram sizes to probe, largest first; by default all usual ones.
         known_size: what an earlier handshake found to pass, where ``hello`` has its cookie.
+        keyed: datagrams are sealed on their way out, and grow by it.
         connect_timeout_s: seconds to wait for an answer.
         idle_timeout_s: seconds without progress after which the transfer has failed.
     """
@@ -62,6 +63,7 @@ class Download:
         now: float,
         sizes: tuple[int, ...] = (),
         known_size: int = 0,
+        keyed: bool = False,
         connect_timeout_s: float = CONNECT_TIMEOUT_S,
         idle_timeout_s: float = IDLE_TIMEOUT_S,
     ) -> None:
@@ -74,6 +76,7 @@ class Download:
             now=now,
             sizes=sizes,
             known_size=known_size,
+            keyed=keyed,
             connect_timeout_s=connect_timeout_s,
         )
         self._farewell: bytes | None = None

@@ -39,16 +39,20 @@ from udpft.protocol.packets import (
     MAX_HAVE,
     NO_COOKIE,
     Accept,
+    ErrorCode,
     Hello,
+    KeyedType,
     MalformedPacket,
     Packet,
     PacketType,
+    Refusal,
     Retry,
     decode_accept_untrusted,
     decode_error_untrusted,
     decode_hello_untrusted,
     decode_retry_untrusted,
     decode_untrusted,
+    encode_error,
     encode_hello,
     encode_retry,
 )
@@ -60,11 +64,13 @@ from udpft.protocol.params import (
     DATA_HEADER_SIZE,
     HELLO_INTERVAL_MAX_S,
     HELLO_INTERVALS_S,
+    KEYED_HELLO_OVERHEAD,
     MAX_CHUNK_SIZE,
     MAX_RETRY_WAIT_S,
     MIN_CHUNK_SIZE,
     MIN_DATAGRAM_SIZE,
     PROBE_SIZES,
+    SEAL_OVERHEAD,
     VERSION,
 )
 from udpft.protocol.ranges import RangeSet
@@ -75,18 +81,22 @@ _UNANSWERED_BEFORE_SMALLER = 3
 """HELLOs with a cookie that bring no ACCEPT before a smaller datagram is tried: 0.7 s."""
 
 
-def probe_sizes(chunk_size: int) -> tuple[int, ...]:
+def probe_sizes(chunk_size: int, *, keyed: bool = False) -> tuple[int, ...]:
     """Sizes of HELLO to try for a wanted chunk size: its own packet, then all usual smaller ones.
 
-    Largest first; never empty, for the smallest is always there.
+    Largest first; never empty, for the smallest is always there. With a key, those of the sealed
+    datagrams.
     """
     wanted = max(MIN_DATAGRAM_SIZE, chunk_size + DATA_HEADER_SIZE)
+    if keyed:
+        wanted = max(min(wanted + SEAL_OVERHEAD, PROBE_SIZES[0]), MIN_DATAGRAM_SIZE)
     return (wanted, *(size for size in PROBE_SIZES if size < wanted))
 
 
-def agreed_chunk_size(wanted: int, hello_size: int) -> int:
+def agreed_chunk_size(wanted: int, hello_size: int, *, keyed: bool = False) -> int:
     """The chunk size of a transfer: what was asked for, as far as the path carries it."""
-    fits = (hello_size - DATA_HEADER_SIZE) // CHUNK_ALIGNMENT * CHUNK_ALIGNMENT
+    headers = DATA_HEADER_SIZE + (SEAL_OVERHEAD if keyed else 0)
+    fits = (hello_size - headers) // CHUNK_ALIGNMENT * CHUNK_ALIGNMENT
     wanted = wanted // CHUNK_ALIGNMENT * CHUNK_ALIGNMENT or CHUNK_SIZE
     return max(MIN_CHUNK_SIZE, min(fits, wanted, MAX_CHUNK_SIZE))
 
@@ -145,6 +155,10 @@ class CookieJar:
         return blake2s(message, key=self._secret, digest_size=16).digest()
 
 
+_KEYED_HELLO_ID = slice(8, 16)
+"""The bytes of a keyed HELLO that an answer to it must repeat: see `channel`."""
+
+
 class Doorkeeper:
     """The server's side before any state: answers HELLOs, lets those with a valid cookie in."""
 
@@ -152,7 +166,7 @@ class Doorkeeper:
         self._jar = CookieJar(secret)
 
     def greet_untrusted(
-        self, datagram: memoryview, address: bytes, now: float
+        self, datagram: memoryview, address: bytes, now: float, sealed_size: int = 0
     ) -> bytes | Hello | None:
         """Look at a datagram that belongs to no session.
 
@@ -160,18 +174,25 @@ class Doorkeeper:
             datagram: from the network.
             address: the source's address and port, in any unambiguous form.
             now: seconds.
+            sealed_size: bytes of the datagram that this one came in, where there is a key.
 
         Returns:
-            A RETRY to send back; or the HELLO of a source that is where it says; or None, for
-            silence: garbage, packets of sessions that are over, datagrams too short to answer.
+            A RETRY to send back, or word that this server has no key; or the HELLO of a source
+            that is where it says; or None, for silence: garbage, packets of sessions that are
+            over, datagrams too short to answer.
         """
-        if len(datagram) < MIN_DATAGRAM_SIZE or datagram[0] != PacketType.HELLO:
+        size = sealed_size or len(datagram)
+        if size < MIN_DATAGRAM_SIZE or len(datagram) < _KEYED_HELLO_ID.stop:
+            return None
+        if datagram[0] == KeyedType.HELLO and not sealed_size:
+            nonce = int.from_bytes(datagram[_KEYED_HELLO_ID], "little")
+            return encode_error(Refusal(nonce, ErrorCode.NO_KEY, "the server has no key"), 0)
+        if datagram[0] != PacketType.HELLO:
             return None
         try:
             hello = decode_hello_untrusted(decode_untrusted(datagram))
         except MalformedPacket:
             return None
-        size = len(datagram)
         if self._jar.check(hello.cookie, address, size, now):
             return hello
         cookie = self._jar.make(address, size, now)
@@ -203,6 +224,7 @@ class Initiator:
     stands: a repeat for a smaller datagram has other numbers. With ``ping``, a RETRY is all
     that is wanted, and ``rtt_s`` is set when it is there. ``known_size``: of the datagram that an
     earlier handshake on this socket found to pass; the cookie in the HELLO is then its cookie.
+    ``keyed``: datagrams grow on their way out, by what a key adds.
     """
 
     def __init__(
@@ -214,9 +236,11 @@ class Initiator:
         connect_timeout_s: float = CONNECT_TIMEOUT_S,
         ping: bool = False,
         known_size: int = 0,
+        keyed: bool = False,
     ) -> None:
         self.hello = hello
-        self._sizes = tuple(sizes) or probe_sizes(hello.chunk_size)
+        self._sizes = tuple(sizes) or probe_sizes(hello.chunk_size, keyed=keyed)
+        self._overhead = KEYED_HELLO_OVERHEAD if keyed else 0
         self._ping = ping
         self._connect_timeout_s = connect_timeout_s
         self._give_up_at = now + connect_timeout_s
@@ -260,7 +284,7 @@ class Initiator:
         hello = replace(self.hello, attempt=self._attempt)
         self._sent_at[self._attempt & 0xFF] = now
         sizes = (self._answered,) if self._answered else self._sizes
-        self._queue.extend(encode_hello(hello, size) for size in sizes)
+        self._queue.extend(encode_hello(hello, size - self._overhead) for size in sizes)
         repeats = self._unanswered if self._answered else self._attempt
         intervals = (*HELLO_INTERVALS_S, HELLO_INTERVAL_MAX_S)
         interval_s = intervals[min(repeats, len(HELLO_INTERVALS_S))]

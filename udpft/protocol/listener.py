@@ -16,7 +16,7 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from math import inf
 from random import Random
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from udpft.errors import (
     Denied,
@@ -35,6 +35,7 @@ from udpft.protocol.packets import (
     Accept,
     ErrorCode,
     Hello,
+    KeyedType,
     PacketType,
     Refusal,
     Role,
@@ -46,13 +47,18 @@ from udpft.protocol.params import (
     COOKIE_EPOCH_S,
     IDLE_TIMEOUT_S,
     INITIAL_RECEIVE_ROOM,
+    KEYED_ANSWER_OVERHEAD,
     MAX_BURST_BYTES,
     MAX_CHUNKS,
     MAX_ENDED_REMEMBERED,
     MAX_REPLIES_WAITING,
+    SEAL_OVERHEAD,
     VERSION,
 )
 from udpft.protocol.sender import Sender
+
+if TYPE_CHECKING:
+    from udpft.protocol.channel import Gate, ServerChannel
 
 _CODES: tuple[tuple[type[UdpftError], ErrorCode], ...] = (
     (NoSuchFile, ErrorCode.NOT_FOUND),
@@ -120,6 +126,7 @@ class _Session:
     source: OpenedSource
     sender: Sender
     began: float
+    channel: ServerChannel | None = None
     ready: bool = False
     replaced: bool = False
     timer_at: float = inf
@@ -137,6 +144,7 @@ class Listener:
         admission: how many transfers there may be; more are told to come back.
         max_rate_bytes_per_s: of each transfer; 0 for no limit.
         idle_timeout_s: seconds without progress after which a transfer is dropped.
+        gate: where there is a key: whoever does not pass it hears nothing.
     """
 
     def __init__(
@@ -149,7 +157,9 @@ class Listener:
         admission: Admission | None = None,
         max_rate_bytes_per_s: int = 0,
         idle_timeout_s: float = IDLE_TIMEOUT_S,
+        gate: Gate | None = None,
     ) -> None:
+        self._gate = gate
         self._open_source = open_source
         self._doorkeeper = Doorkeeper(secret)
         self._draw_id = draw_id
@@ -184,6 +194,10 @@ class Listener:
         now: float,
     ) -> None:
         """Take in a batch from one address."""
+        if self._gate:
+            batch = memoryview(buffer)[:length]
+            self._handle_sealed(self._gate, batch, segment_size, address, now)
+            return
         if length >= 8 and buffer[0] != PacketType.HELLO:
             session = self._sessions.get(connection_id_untrusted(buffer))
             if session:
@@ -216,7 +230,42 @@ class Listener:
         self._wake(session)
         return True
 
-    def _let_in(self, hello: Hello, hello_size: int, address: Address, now: float) -> None:
+    def _handle_sealed(
+        self, gate: Gate, batch: memoryview, segment_size: int, address: Address, now: float
+    ) -> None:
+        """Take in a batch where there is a key."""
+        if len(batch) >= 8 and batch[0] == KeyedType.SEALED:
+            session = self._sessions.get(connection_id_untrusted(batch))
+            if session and session.channel and session.address == address:
+                opened = session.channel.open_untrusted(batch, segment_size)
+                if opened:
+                    session.sender.handle_datagrams(gate.opening.buffer, *opened, now)
+                    self._wake(session)
+            return
+        source = repr(address).encode()
+        for at in range(0, len(batch), segment_size):
+            datagram = batch[at : at + segment_size]
+            channel = gate.read_hello_untrusted(datagram)
+            if channel is None:
+                continue
+            size = len(datagram)
+            hello = memoryview(channel.hello)
+            if self._is_a_question(hello, address, now):
+                continue
+            greeting = self._doorkeeper.greet_untrusted(hello, source, now, size)
+            if isinstance(greeting, Hello):
+                self._let_in(greeting, size, address, now, channel)
+            elif greeting:
+                self._reply(channel.seal_retry(greeting), address)
+
+    def _let_in(
+        self,
+        hello: Hello,
+        hello_size: int,
+        address: Address,
+        now: float,
+        channel: ServerChannel | None = None,
+    ) -> None:
         """Begin a transfer, once for each HELLO however often it comes."""
         key = (address, hello.nonce)
         if key in self._ended_hellos:
@@ -229,21 +278,34 @@ class Listener:
         try:
             source, name = self._open(hello, address, now)
         except UdpftError as error:
-            self._refuse(hello, address, error)
+            self._refuse(hello, address, error, channel)
             return
         connection_id = self._draw_id()
         while not connection_id or connection_id in self._sessions:
             connection_id = self._draw_id()
-        chunk_size = agreed_chunk_size(hello.chunk_size, hello_size)
+        keyed = channel is not None
+        chunk_size = agreed_chunk_size(hello.chunk_size, hello_size, keyed=keyed)
         if source.size // chunk_size >= MAX_CHUNKS:
             source.close()
-            self._refuse(hello, address, Denied("the file is too large for chunks this small"))
+            too_large = Denied("the file is too large for chunks this small")
+            self._refuse(hello, address, too_large, channel)
             return
         accept = Accept(
             hello.nonce, connection_id, chunk_size, source.size, source.mtime_ns, source.identity
         )
         writer = BurstWriter(chunk_size, self._buffer, hello.nonce)
-        limits = [r for r in (hello.max_rate_bytes_per_s, self._max_rate_bytes_per_s) if r]
+        max_rate = min(
+            filter(None, (hello.max_rate_bytes_per_s, self._max_rate_bytes_per_s)), default=0
+        )
+        accept_size = writer.packet_size
+        if channel:
+            accept_size -= KEYED_ANSWER_OVERHEAD - SEAL_OVERHEAD
+            max_rate = max_rate * writer.packet_size // (writer.packet_size + SEAL_OVERHEAD)
+        prelude = encode_accept(accept, hello.connection_id, accept_size)
+        if channel:
+            channel.begin(
+                prelude, connection_id=hello.connection_id, own_connection_id=connection_id
+            )
         sender = Sender(
             connection_id=hello.connection_id,
             own_connection_id=connection_id,
@@ -253,13 +315,13 @@ class Listener:
             writer=writer,
             now=now,
             random=self._random,
-            prelude=encode_accept(accept, hello.connection_id, writer.packet_size),
+            prelude=prelude,
             have=whole_chunks(held_ranges(hello, accept), chunk_size, source.size),
             receive_room=hello.receive_room or INITIAL_RECEIVE_ROOM,
-            max_rate_bytes_per_s=min(limits, default=0),
+            max_rate_bytes_per_s=max_rate,
             idle_timeout_s=self._idle_timeout_s,
         )
-        session = _Session(name, address, key, connection_id, source, sender, now)
+        session = _Session(name, address, key, connection_id, source, sender, now, channel)
         self._sessions[connection_id] = self._by_hello[key] = session
         self._admission.begin(address)
         self._wake(session)
@@ -283,12 +345,19 @@ class Listener:
             raise NoSuchFile("no such file on the server") from None
         return self._open_source(name), name
 
-    def _refuse(self, hello: Hello, address: Address, error: UdpftError) -> None:
+    def _refuse(
+        self,
+        hello: Hello,
+        address: Address,
+        error: UdpftError,
+        channel: ServerChannel | None = None,
+    ) -> None:
         code = next((c for t, c in _CODES if isinstance(error, t)), ErrorCode.CANCELLED)
         reason = f"{error}\n{error.hint}" if error.hint else str(error)
         wait_s = error.retry_after_s if isinstance(error, ServerBusy) else 0.0
         refusal = Refusal(hello.nonce, code, reason, wait_s)
-        self._reply(encode_error(refusal, hello.connection_id), address)
+        answer = encode_error(refusal, hello.connection_id)
+        self._reply(channel.seal_answer(answer) if channel else answer, address)
 
     def _reply(self, datagram: bytes, address: Address) -> None:
         if len(self._replies) < MAX_REPLIES_WAITING:
@@ -311,6 +380,8 @@ class Listener:
             transmit = session.sender.poll_transmit(now)
             if transmit:
                 self._ready.append(session)
+                if session.channel:
+                    transmit = session.channel.seal(transmit)
                 return Addressed(transmit, session.address)
             session.ready = False
             self._settle(session, now)

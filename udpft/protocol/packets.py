@@ -48,6 +48,15 @@ class PacketType(IntEnum):
 _BOUND = {PacketType.ACK, PacketType.FIN, PacketType.FIN_ACK}
 
 
+class KeyedType(IntEnum):
+    """The first byte of a packet where there is a key: see `channel`."""
+
+    HELLO = 0x91
+    RETRY = 0x92
+    ANSWER = 0x93
+    SEALED = 0x94
+
+
 class Role(IntEnum):
     """What the client asks for."""
 
@@ -70,6 +79,7 @@ class ErrorCode(IntEnum):
     CANCELLED = 11
     SHUTTING_DOWN = 12
     TIMED_OUT = 13
+    NO_KEY = 14
 
 
 ERROR_TYPES: dict[ErrorCode, type[errors.UdpftError]] = {
@@ -86,6 +96,7 @@ ERROR_TYPES: dict[ErrorCode, type[errors.UdpftError]] = {
     ErrorCode.CANCELLED: errors.PartialTransfer,
     ErrorCode.SHUTTING_DOWN: errors.PartialTransfer,
     ErrorCode.TIMED_OUT: errors.TimedOut,
+    ErrorCode.NO_KEY: errors.KeyRejected,
 }
 """What an ERROR from the peer is raised as at this end."""
 
@@ -141,7 +152,7 @@ def decode_untrusted(datagram: memoryview, nonce: int = 0) -> Packet:
     return Packet(known, flags, aux, connection_id, body)
 
 
-def connection_id_untrusted(buffer: bytearray) -> int:
+def connection_id_untrusted(buffer: bytearray | memoryview) -> int:
     """The connection id of the datagram at the start of a buffer of at least eight bytes."""
     return int.from_bytes(buffer[4:8], "little")
 

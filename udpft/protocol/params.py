@@ -98,11 +98,40 @@ MAX_RETRY_WAIT_S: Final = 0.02
 RETRY_MAX_SIZE: Final = 64
 """Bytes in the answer to an unvalidated HELLO, at most: a twentieth of what was received."""
 
-MAX_NAME_BYTES: Final = 960
+MAX_NAME_BYTES: Final = 896
 """Bytes in a file's name as the network carries it: fits the smallest HELLO, beside its fields."""
 
 assert RETRY_MAX_SIZE < MIN_DATAGRAM_SIZE
 assert MAX_NAME_BYTES + 226 <= MIN_DATAGRAM_SIZE
+
+# ------------------------------------------------------------------------------------------ keys
+
+SEAL_OVERHEAD: Final = 32
+"""Bytes that a key adds to every packet: 8 of header, 8 of counter, 16 of tag."""
+
+KEYED_HELLO_OVERHEAD: Final = 56
+"""Bytes that a key adds to a HELLO: 8 of header, 32 of ephemeral key, 16 of tag."""
+
+KEYED_ANSWER_OVERHEAD: Final = 64
+"""Bytes that a key adds to what answers a HELLO: as to the HELLO, and 8 that name it."""
+
+KEYED_RETRY_OVERHEAD: Final = 44
+"""Bytes that a key adds to a RETRY: 8 of header, 8 that name the HELLO, 12 of nonce, 16 of tag."""
+
+REKEY_PACKETS: Final = 2**24
+"""Packets under one derived key. AES-GCM is good for 2**25 of the largest (RFC 9001, B.1)."""
+
+REPLAY_WINDOW_PACKETS: Final = 2**14
+"""How late a packet may come, in packets, before it is dropped as perhaps a replay. A tenth of a
+second at 300 MB/s; what comes later is lost, and sent again."""
+
+MAX_HELLOS_REMEMBERED: Final = 64
+"""HELLOs whose answer a client can read: those of the last eight attempts or more."""
+
+assert SEAL_OVERHEAD % CHUNK_ALIGNMENT == 0
+assert KEYED_HELLO_OVERHEAD >= SEAL_OVERHEAD  # what the HELLO tried is enough for DATA
+assert MAX_NAME_BYTES + 220 + KEYED_HELLO_OVERHEAD <= MIN_DATAGRAM_SIZE
+assert RETRY_MAX_SIZE + KEYED_RETRY_OVERHEAD < MIN_DATAGRAM_SIZE
 
 # ------------------------------------------------------------------- acknowledgements, recovery
 

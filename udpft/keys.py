@@ -1,0 +1,135 @@
+"""The key that a server and its clients share: the file it is in, and what makes use of it.
+
+A key is 32 random bytes, in a file as 64 hexadecimal digits and a newline. It is made, never
+thought up: a passphrase in its place could be guessed offline from one recorded HELLO, so there
+is no way to give one.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from udpft.errors import LocalReadFailed, LocalWriteFailed, UsageError
+
+if TYPE_CHECKING:
+    from udpft.protocol.channel import ClientChannel, Gate
+    from udpft.protocol.noise import Suite
+
+_KEY_BYTES = 32
+_MAX_FILE_BYTES = 1024
+
+
+def new_key_file(path: Path) -> None:
+    """Write a new key to a new file that only its owner may read.
+
+    Raises:
+        UsageError: there is a file of that name already.
+        LocalWriteFailed: it cannot be written.
+    """
+    line = f"{secrets.token_hex(_KEY_BYTES)}\n".encode()
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+    except FileExistsError:
+        raise UsageError(
+            f"{path} exists, and a key is never overwritten", hint="name another file"
+        ) from None
+    except OSError as error:
+        raise LocalWriteFailed(f"cannot write {path}: {error.strerror}") from error
+    try:
+        with open(descriptor, "wb") as file:
+            os.fchmod(descriptor, 0o600)  # whatever the umask was
+            file.write(line)
+            file.flush()
+            os.fsync(descriptor)
+    except OSError as error:
+        os.unlink(path)
+        raise LocalWriteFailed(f"cannot write {path}: {error.strerror}") from error
+
+
+def read_key_file(path: str | os.PathLike[str]) -> bytes:
+    """The key in a file. No error ever repeats what the file holds.
+
+    Raises:
+        LocalReadFailed: it cannot be read.
+        UsageError: what is in it is no key.
+    """
+    try:
+        with open(path, "rb") as file:
+            text = file.read(_MAX_FILE_BYTES + 1)
+    except OSError as error:
+        raise LocalReadFailed(
+            f"cannot read the key file {os.fspath(path)}: {error.strerror}",
+            hint="`udpft key new FILE` makes one; copy it to both ends",
+        ) from None
+    digits = text.strip()
+    if len(digits) != 2 * _KEY_BYTES or digits.translate(None, b"0123456789abcdefABCDEF"):
+        raise UsageError(
+            f"there is no key in {os.fspath(path)}: a key is 64 hexadecimal digits",
+            hint="`udpft key new FILE` makes one; passphrases will not do",
+        )
+    return bytes.fromhex(digits.decode())
+
+
+def readable_by_others(path: str | os.PathLike[str]) -> bool:
+    """Whether the file's mode lets others than its owner read it."""
+    try:
+        return bool(os.stat(path).st_mode & (stat.S_IRGRP | stat.S_IROTH))
+    except OSError:
+        return False
+
+
+def client_channel(path: str | os.PathLike[str]) -> ClientChannel:
+    """The client's end of a conversation under the key in a file.
+
+    Raises:
+        LocalReadFailed: the file cannot be read.
+        UsageError: there is no key in it; or the package `cryptography` is missing.
+    """
+    key = read_key_file(path)
+    with _cryptography_needed():
+        from udpft.protocol.channel import ClientChannel
+    return ClientChannel(key, fastest_suite(), secrets.token_bytes)
+
+
+def gate(path: str | os.PathLike[str]) -> Gate:
+    """What of a server is open to those who have the key in a file, and to nobody else.
+
+    Raises:
+        LocalReadFailed: the file cannot be read.
+        UsageError: there is no key in it; or the package `cryptography` is missing.
+    """
+    key = read_key_file(path)
+    with _cryptography_needed():
+        from udpft.protocol.channel import Gate
+    return Gate(key, fastest_suite(), secrets.token_bytes)
+
+
+@contextmanager
+def _cryptography_needed() -> Iterator[None]:
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] != "cryptography":
+            raise
+        raise UsageError(
+            "keys need the package cryptography, which is not installed",
+            hint="pip install 'udpft[keys]'",
+        ) from None
+
+
+def fastest_suite() -> Suite:
+    """AES where this processor has instructions for it, else ChaCha20."""
+    from udpft.protocol.noise import Suite
+
+    try:
+        with open("/proc/cpuinfo") as file:
+            flags = next((line for line in file if line.startswith(("flags", "Features"))), "")
+    except OSError:  # not Linux
+        flags = ""
+    return Suite.AES_GCM if "aes" in flags.split() else Suite.CHACHA_POLY

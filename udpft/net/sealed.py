@@ -1,0 +1,97 @@
+"""A client's socket where there is a key: what goes out is sealed, what comes in is opened."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from math import inf
+from typing import TYPE_CHECKING
+
+from udpft.errors import KeyRejected
+from udpft.net.udp import Received, UdpSocket, wait
+from udpft.protocol.endpoint import Transmit
+
+if TYPE_CHECKING:
+    from udpft.protocol.channel import ClientChannel
+    from udpft.protocol.sealing import Opened
+
+
+_BELIEVE_AFTER_S = 1.0
+"""Seconds for the server itself to answer, after someone has said in its name that it has no key."""
+
+
+def no_key_there() -> KeyRejected:
+    """What to say where a server without a key has answered a client with one."""
+    return KeyRejected(
+        "the server has no key, and this end has one",
+        hint="give the server the key with --key-file, or ask without a key",
+    )
+
+
+class SealedSocket:
+    """A `UdpSocket`, connected, with a channel in front of it.
+
+    Args:
+        sock: to the server; this object closes it.
+        channel: seals and opens. What was received last is in its buffer, and in ``buffer``.
+    """
+
+    def __init__(self, sock: UdpSocket, channel: ClientChannel) -> None:
+        self._socket = sock
+        self._channel = channel
+        self._view = memoryview(sock.buffer)
+        self._opened: Iterator[Opened] = iter(())
+        self._give_up_at = inf
+        self.buffer = channel.buffer
+
+    def fileno(self) -> int:
+        """The socket's descriptor, for `select`."""
+        return self._socket.fileno()
+
+    def close(self) -> None:
+        """Close the socket."""
+        self._socket.close()
+
+    def receive_queue(self) -> tuple[int, int]:
+        """See `UdpSocket.receive_queue`."""
+        return self._socket.receive_queue()
+
+    def send(self, transmit: Transmit) -> Transmit | None:
+        """Seal a burst and send all of it; wait where there is no room.
+
+        It is never sealed twice, so nothing of it is given back.
+
+        Raises:
+            ConnectionRefusedError: nothing listens at the other end.
+        """
+        rest = self._channel.seal(transmit)
+        while rest and (rest := self._socket.send(rest)):
+            wait([], [self._socket], None)
+        return None
+
+    def receive(self) -> Received | None:
+        """The next packets that were sealed by the server, or None where nothing has arrived.
+
+        Raises:
+            ConnectionRefusedError: nothing listens at the other end.
+            KeyRejected: a server without a key listens there.
+        """
+        while True:
+            for opened in self._opened:
+                return Received(opened.length, opened.segment_size, None)
+            received = self._socket.receive()
+            if received is None:
+                self._believe_in_no_key()
+                return None
+            batch = self._view[: received.length]
+            self._opened = self._channel.open_untrusted(batch, received.segment_size)
+
+    def _believe_in_no_key(self) -> None:
+        """Give up where the server says that it has no key, and nobody contradicts it in time."""
+        now = time.monotonic()
+        if not self._channel.server_has_no_key:
+            self._give_up_at = inf
+        elif now >= self._give_up_at:
+            raise no_key_there()
+        elif self._give_up_at == inf:
+            self._give_up_at = now + _BELIEVE_AFTER_S

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 _BELIEVE_AFTER_S = 1.0
-"""Seconds for the server itself to answer, after someone has said in its name that it has no key."""
+"""Seconds for the server itself to answer, after it was said in its name that it has no key."""
 
 
 def no_key_there() -> KeyRejected:
@@ -39,7 +39,6 @@ class SealedSocket:
     def __init__(self, sock: UdpSocket, channel: ClientChannel) -> None:
         self._socket = sock
         self._channel = channel
-        self._view = memoryview(sock.buffer)
         self._opened: Iterator[Opened] = iter(())
         self._give_up_at = inf
         self.buffer = channel.buffer
@@ -83,8 +82,9 @@ class SealedSocket:
             if received is None:
                 self._believe_in_no_key()
                 return None
-            batch = self._view[: received.length]
-            self._opened = self._channel.open_untrusted(batch, received.segment_size)
+            self._opened = self._channel.open_untrusted(
+                self._socket.buffer, received.length, received.segment_size
+            )
 
     def _believe_in_no_key(self) -> None:
         """Give up where the server says that it has no key, and nobody contradicts it in time."""

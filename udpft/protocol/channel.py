@@ -59,11 +59,10 @@ from udpft.protocol.params import (
     KEYED_ANSWER_OVERHEAD,
     KEYED_HELLO_OVERHEAD,
     KEYED_RETRY_OVERHEAD,
-    MAX_BATCH_BYTES,
     MAX_HELLOS_REMEMBERED,
     MIN_DATAGRAM_SIZE,
 )
-from udpft.protocol.sealing import SEALED_BURST_BYTES, Opened, Opener, Sealer, Workbench
+from udpft.protocol.sealing import Opened, Opener, Sealer, Workbench
 
 _PROLOGUE: Final = b"udpft keyed 1"
 _RETRY_LABEL: Final = b"udpft keyed RETRY"
@@ -114,8 +113,8 @@ class ClientChannel:
         self._hellos: OrderedDict[bytes, Handshake] = OrderedDict()
         self._sealers: OrderedDict[int, Sealer] = OrderedDict()
         self._openers: OrderedDict[int, Opener] = OrderedDict()
-        self._out = Workbench(SEALED_BURST_BYTES)
-        self._in = Workbench(MAX_BATCH_BYTES)
+        self._out = Workbench.for_sealing()
+        self._in = Workbench.for_opening()
         self.buffer = self._in.buffer
         self.server_has_no_key = False
         """Whether a server said so. Anybody on the path may have said it in its name."""
@@ -139,22 +138,22 @@ class ClientChannel:
         _forget_oldest(self._hellos, MAX_HELLOS_REMEMBERED)
         return _common(KeyedType.HELLO, self._suite) + message
 
-    def open_untrusted(self, batch: memoryview, segment_size: int) -> Iterator[Opened]:
-        """Open a batch of datagrams of ``segment_size``, the last one perhaps shorter.
+    def open_untrusted(self, buffer: bytearray, length: int, segment_size: int) -> Iterator[Opened]:
+        """Open a batch: ``length`` bytes of datagrams of ``segment_size``, the last one shorter.
 
         Yields:
-            Packets at the start of `buffer`, to be taken in before the next are asked for.
+            Packets at the start of our own `buffer`, to be taken in before more are asked for.
         """
-        for at in range(0, len(batch), segment_size):
-            if batch[at] == KeyedType.SEALED:  # from here on, the kernel may have joined all of it
-                rest = batch[at:]
+        for at in range(0, length, segment_size):
+            if buffer[at] == KeyedType.SEALED:
+                # All that follows is too: the kernel may have joined it to the ANSWER.
+                rest = buffer[at:length] if at else buffer
                 opener = self._openers.get(connection_id_untrusted(rest))
-                opened = opener.open_untrusted(rest, segment_size) if opener else None
-                if opened:
+                if opener and (opened := opener.open_untrusted(rest, length - at, segment_size)):
                     yield opened
                 return
             with suppress(Forged, MalformedPacket):
-                packet = self._open_handshake(bytes(batch[at : at + segment_size]))
+                packet = self._open_handshake(bytes(buffer[at : min(at + segment_size, length)]))
                 self.buffer[: len(packet)] = packet
                 yield Opened(len(packet), len(packet))
 
@@ -226,8 +225,9 @@ class Gate:
     def __init__(self, key: bytes, suite: Suite, draw_bytes: DrawBytes) -> None:
         self.suite = suite
         self.draw_bytes = draw_bytes
-        self.sealing = Workbench(SEALED_BURST_BYTES)
-        self.opening = Workbench(MAX_BATCH_BYTES)
+        self.sealing = Workbench.for_sealing()
+        self.opening = Workbench.for_opening()
+        self.buffer = self.opening.buffer
         self._begun = {suite: Handshake(suite, key, _PROLOGUE) for suite in Suite}
 
     def read_hello_untrusted(self, datagram: memoryview) -> ServerChannel | None:
@@ -284,10 +284,10 @@ class ServerChannel:
             return Transmit(memoryview(self._answer), len(self._answer))
         return self._sealer.seal(transmit)
 
-    def open_untrusted(self, batch: memoryview, segment_size: int) -> Opened | None:
-        """Open a batch into the buffer of the gate's ``opening``; None where nothing was sealed."""
+    def open_untrusted(self, buffer: bytearray, length: int, segment_size: int) -> Opened | None:
+        """Open a batch into the gate's buffer; None where there is nothing in it for us."""
         assert self._opener
-        return self._opener.open_untrusted(batch, segment_size)
+        return self._opener.open_untrusted(buffer, length, segment_size)
 
     @property
     def bytes_sealed(self) -> int:

@@ -195,8 +195,7 @@ class Listener:
     ) -> None:
         """Take in a batch from one address."""
         if self._gate:
-            batch = memoryview(buffer)[:length]
-            self._handle_sealed(self._gate, batch, segment_size, address, now)
+            self._handle_sealed(self._gate, buffer, length, segment_size, address, now)
             return
         if length >= 8 and buffer[0] != PacketType.HELLO:
             session = self._sessions.get(connection_id_untrusted(buffer))
@@ -231,20 +230,27 @@ class Listener:
         return True
 
     def _handle_sealed(
-        self, gate: Gate, batch: memoryview, segment_size: int, address: Address, now: float
+        self,
+        gate: Gate,
+        buffer: bytearray,
+        length: int,
+        segment_size: int,
+        address: Address,
+        now: float,
     ) -> None:
         """Take in a batch where there is a key."""
-        if len(batch) >= 8 and batch[0] == KeyedType.SEALED:
-            session = self._sessions.get(connection_id_untrusted(batch))
+        if length >= 8 and buffer[0] == KeyedType.SEALED:
+            session = self._sessions.get(connection_id_untrusted(buffer))
             if session and session.channel and session.address == address:
-                opened = session.channel.open_untrusted(batch, segment_size)
+                opened = session.channel.open_untrusted(buffer, length, segment_size)
                 if opened:
-                    session.sender.handle_datagrams(gate.opening.buffer, *opened, now)
+                    session.sender.handle_datagrams(gate.buffer, *opened, now)
                     self._wake(session)
             return
         source = repr(address).encode()
-        for at in range(0, len(batch), segment_size):
-            datagram = batch[at : at + segment_size]
+        view = memoryview(buffer)
+        for at in range(0, length, segment_size):
+            datagram = view[at : min(at + segment_size, length)]
             channel = gate.read_hello_untrusted(datagram)
             if channel is None:
                 continue

@@ -34,7 +34,7 @@ from udpft.errors import (
 from udpft.keys import client_channel
 from udpft.net.address import Address, resolve
 from udpft.net.driver import clock, drive, flush
-from udpft.net.sealed import SealedSocket, no_key_there
+from udpft.net.sealed import SealedSocket
 from udpft.net.udp import UdpSocket, wait
 from udpft.plain_client import plain_request, receive_plain
 from udpft.protocol.download import Download
@@ -96,13 +96,11 @@ class Client:
         connect_timeout: seconds to wait for the first answer, and for a busy server.
         timeout: seconds without progress after which a transfer has failed.
         offload: use the kernel's segmentation offloads.
-        key_file: holds the key that the server has too.
+        key_file: holds the key that the server has too; see `keys` for what it may raise.
 
     Raises:
         HostNotFound: the server's name does not resolve.
         PortClosed: there is no way to its address.
-        LocalReadFailed: the key file cannot be read.
-        UsageError: there is no key in it; or the package that keys need is missing.
     """
 
     def __init__(
@@ -116,7 +114,8 @@ class Client:
         offload: bool = True,
         key_file: str | os.PathLike[str] | None = None,
     ) -> None:
-        self._channel = None if key_file is None else client_channel(key_file)
+        channel = None if key_file is None else client_channel(key_file)
+        self._keyed = channel is not None
         self.server = server
         self._chunk_size = chunk_size
         self._limit_rate = limit_rate
@@ -125,7 +124,7 @@ class Client:
         self._offload = offload
         self._family, self._sockaddr = resolve(server)
         sock = self._connect(fragment=False)
-        self._socket = SealedSocket(sock, self._channel) if self._channel else sock
+        self._socket = SealedSocket(sock, channel) if channel else sock
         self._cookie = NO_COOKIE
         self._known_size = 0
 
@@ -167,18 +166,10 @@ class Client:
         except OSError as error:
             raise PortClosed(f"no way to {self.server}: {error.strerror or error}") from error
 
-    def _no_answer(self, hint: str) -> UdpftError:
-        if self._channel and self._channel.server_has_no_key:
-            return no_key_there()
+    def _no_answer(self, hint: str) -> TimedOut:
         return TimedOut(
             f"no answer from {self.server} within {self._connect_timeout:g} s", hint=hint
         )
-
-    @property
-    def _silence_hint(self) -> str:
-        """What may be wrong where the reliable protocol gets no answer."""
-        what = "has it the same key" if self._channel else "does it want a key (--key-file)"
-        return f"is the server running there, {what}, and is its UDP port open in the firewall?"
 
     # -------------------------------------------------------------------------------- reliable
 
@@ -195,7 +186,7 @@ class Client:
             sizes=probe_sizes(0),
             connect_timeout_s=self._connect_timeout,
             ping=True,
-            keyed=self._channel is not None,
+            keyed=self._keyed,
         )
         view = memoryview(self._socket.buffer)
         with self._explained():
@@ -209,7 +200,7 @@ class Client:
                         initiator.handle(view[at : min(at + segment_size, length)], clock())
                 initiator.handle_timeout(clock())
         if isinstance(initiator.error, TimedOut):
-            raise self._no_answer(self._silence_hint)
+            raise self._no_answer(initiator.error.hint)
         if initiator.error:
             raise initiator.error
         assert initiator.rtt_s is not None
@@ -299,7 +290,7 @@ class Client:
             receive_queue=self._socket.receive_queue,
             now=clock(),
             known_size=self._known_size,
-            keyed=self._channel is not None,
+            keyed=self._keyed,
             connect_timeout_s=self._connect_timeout,
             idle_timeout_s=self._timeout,
         )
@@ -347,7 +338,7 @@ class Client:
         if isinstance(error, NoSuchFile):
             return NoSuchFile(f"{error}: {name!r}", hint=error.hint)
         if isinstance(error, TimedOut) and not download.introduction:
-            return self._no_answer(self._silence_hint)
+            return self._no_answer(error.hint)
         if isinstance(error, DigestMismatch) and target.compares:
             return target.is_different()
         return error
@@ -388,14 +379,10 @@ class Client:
             UsageError: plain knows no rates, no other chunk size, or no such name.
             UdpftError: whatever else went wrong; the destination is as it was.
         """
-        if self._limit_rate or self._chunk_size != CHUNK_SIZE:
+        if self._limit_rate or self._chunk_size != CHUNK_SIZE or self._keyed:
             raise UsageError(
-                "plain has neither a client's rate nor another chunk size",
+                "plain has neither a client's rate, nor another chunk size, nor a key",
                 hint="a server's --plain-rate limits it; or ask without --mode plain",
-            )
-        if self._channel:
-            raise UsageError(
-                "plain knows no keys", hint="ask without --mode plain, or without a key"
             )
         request = plain_request(name)
         began = clock()

@@ -90,7 +90,7 @@ def key_file_option(function: Function) -> Function:
         callback=_warn_of_readers,
         envvar="UDPFT_KEY_FILE",
         show_envvar=True,
-        help="Both ends' key; see udpft key.",
+        help="See udpft key.",
     )(function)
 
 

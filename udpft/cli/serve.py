@@ -70,7 +70,7 @@ _OTHER_OPEN_FILES = 64
     type=click.IntRange(1),
     default=MAX_SESSIONS,
     show_default=True,
-    help="More are told to come back.",
+    help="More must come back later.",
 )
 @click.option(
     "--max-rate",
@@ -82,7 +82,7 @@ _OTHER_OPEN_FILES = 64
 @click.option("--hidden", is_flag=True, help="Serve names that begin with a dot, too.")
 @click.option("--insecure-public", is_flag=True, help="Answer public addresses, too.")
 @key_file_option
-@timeout_option("Drop who stands still for so long.")
+@timeout_option("Drop who stands still so long.")
 @json_option
 @click.pass_obj
 def command(console: Console, /, directory: Path, as_json: bool, **options: Any) -> None:

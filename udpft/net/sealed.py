@@ -20,14 +20,6 @@ _BELIEVE_AFTER_S = 1.0
 """Seconds for the server itself to answer, after it was said in its name that it has no key."""
 
 
-def no_key_there() -> KeyRejected:
-    """What to say where a server without a key has answered a client with one."""
-    return KeyRejected(
-        "the server has no key, and this end has one",
-        hint="give the server the key with --key-file, or ask without a key",
-    )
-
-
 class SealedSocket:
     """A `UdpSocket`, connected, with a channel in front of it.
 
@@ -92,6 +84,9 @@ class SealedSocket:
         if not self._channel.server_has_no_key:
             self._give_up_at = inf
         elif now >= self._give_up_at:
-            raise no_key_there()
+            raise KeyRejected(
+                "the server has no key, and this end has one",
+                hint="give the server the key with --key-file, or ask without a key",
+            )
         elif self._give_up_at == inf:
             self._give_up_at = now + _BELIEVE_AFTER_S

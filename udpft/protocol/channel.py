@@ -44,15 +44,13 @@ from typing import Any, Final
 from cryptography.exceptions import InvalidTag
 
 from udpft.protocol.endpoint import Transmit
+from udpft.protocol.keyed import RE, KeyedType, decode_notice_untrusted
 from udpft.protocol.noise import EPHEMERAL_SIZE, TAG_SIZE, Forged, Handshake, Suite
 from udpft.protocol.packets import (
-    ErrorCode,
-    KeyedType,
     MalformedPacket,
     PacketType,
     connection_id_untrusted,
     decode_accept_untrusted,
-    decode_error_untrusted,
     decode_untrusted,
 )
 from udpft.protocol.params import (
@@ -66,7 +64,7 @@ from udpft.protocol.sealing import Opened, Opener, Sealer, Workbench
 
 _PROLOGUE: Final = b"udpft keyed 1"
 _RETRY_LABEL: Final = b"udpft keyed RETRY"
-_RE_SIZE, _NONCE_SIZE = 8, 12
+_RE_SIZE, _NONCE_SIZE = RE.stop - RE.start, 12
 _MAX_TRANSFERS = 4  # of one client, one after another; of those before, nothing more is read
 
 # Common: type u8, flags u8, suite u16, connection id u32
@@ -166,7 +164,7 @@ class ClientChannel:
         raise Forged("not sealed")
 
     def _hello_answered(self, datagram: bytes) -> Handshake:
-        handshake = self._hellos.get(datagram[_COMMON.size : _COMMON.size + _RE_SIZE])
+        handshake = self._hellos.get(datagram[RE])
         if handshake is None:
             raise Forged("the answer to no HELLO of ours")
         return handshake
@@ -190,7 +188,7 @@ class ClientChannel:
         if suite != handshake.suite:
             raise Forged("another suite than the HELLO's")
         answer = handshake.read_second_untrusted(datagram[_COMMON.size + _RE_SIZE :])
-        del self._hellos[datagram[_COMMON.size : _COMMON.size + _RE_SIZE]]
+        del self._hellos[datagram[RE]]
         packet = decode_untrusted(memoryview(answer))
         if packet.type is PacketType.ACCEPT:
             accept = decode_accept_untrusted(packet)
@@ -207,9 +205,7 @@ class ClientChannel:
         return answer
 
     def _note_keyless(self, datagram: bytes) -> None:
-        refusal = decode_error_untrusted(decode_untrusted(memoryview(datagram)))
-        asked = refusal.nonce.to_bytes(_RE_SIZE, "little") in self._hellos
-        if refusal.code is ErrorCode.NO_KEY and asked and not self._openers:
+        if decode_notice_untrusted(memoryview(datagram)) in self._hellos and not self._openers:
             self.server_has_no_key = True
 
 
@@ -240,7 +236,7 @@ class Gate:
             hello = handshake.read_first_untrusted(message[_COMMON.size :])
         except Forged:
             return None
-        return ServerChannel(self, handshake, message[_COMMON.size :][:_RE_SIZE], hello)
+        return ServerChannel(self, handshake, message[RE], hello)
 
 
 class ServerChannel:

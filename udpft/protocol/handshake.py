@@ -35,24 +35,21 @@ from hmac import compare_digest
 from math import inf
 
 from udpft.errors import TimedOut, UdpftError, VersionMismatch
+from udpft.protocol.keyed import KeyedType, no_key_notice
 from udpft.protocol.packets import (
     MAX_HAVE,
     NO_COOKIE,
     Accept,
-    ErrorCode,
     Hello,
-    KeyedType,
     MalformedPacket,
     Packet,
     PacketType,
-    Refusal,
     Retry,
     decode_accept_untrusted,
     decode_error_untrusted,
     decode_hello_untrusted,
     decode_retry_untrusted,
     decode_untrusted,
-    encode_error,
     encode_hello,
     encode_retry,
 )
@@ -155,10 +152,6 @@ class CookieJar:
         return blake2s(message, key=self._secret, digest_size=16).digest()
 
 
-_KEYED_HELLO_ID = slice(8, 16)
-"""The bytes of a keyed HELLO that an answer to it must repeat: see `channel`."""
-
-
 class Doorkeeper:
     """The server's side before any state: answers HELLOs, lets those with a valid cookie in."""
 
@@ -182,11 +175,10 @@ class Doorkeeper:
             over, datagrams too short to answer.
         """
         size = sealed_size or len(datagram)
-        if size < MIN_DATAGRAM_SIZE or len(datagram) < _KEYED_HELLO_ID.stop:
+        if size < MIN_DATAGRAM_SIZE or not datagram:
             return None
         if datagram[0] == KeyedType.HELLO and not sealed_size:
-            nonce = int.from_bytes(datagram[_KEYED_HELLO_ID], "little")
-            return encode_error(Refusal(nonce, ErrorCode.NO_KEY, "the server has no key"), 0)
+            return no_key_notice(datagram)
         if datagram[0] != PacketType.HELLO:
             return None
         try:
@@ -360,9 +352,11 @@ class Initiator:
     def handle_timeout(self, now: float) -> None:
         """Give up where no answer came in time."""
         if not self.done and now >= self._give_up_at:
+            key = "is its key this one" if self._overhead else "does it want a key (--key-file)"
             self.error = TimedOut(
                 f"no answer within {self._connect_timeout_s:g} s",
-                hint="is the server running there, and is its UDP port open in the firewall?",
+                hint=f"is the server running there, {key}, "
+                "and is its UDP port open in the firewall?",
             )
 
     @property

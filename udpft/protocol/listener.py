@@ -31,11 +31,11 @@ from udpft.protocol.admission import Admission
 from udpft.protocol.burst import BurstWriter
 from udpft.protocol.endpoint import ChunkSource, Completed, Failed, Transmit
 from udpft.protocol.handshake import Doorkeeper, agreed_chunk_size, held_ranges, whole_chunks
+from udpft.protocol.keyed import KeyedType
 from udpft.protocol.packets import (
     Accept,
     ErrorCode,
     Hello,
-    KeyedType,
     PacketType,
     Refusal,
     Role,

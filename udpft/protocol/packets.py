@@ -48,15 +48,6 @@ class PacketType(IntEnum):
 _BOUND = {PacketType.ACK, PacketType.FIN, PacketType.FIN_ACK}
 
 
-class KeyedType(IntEnum):
-    """The first byte of a packet where there is a key: see `channel`."""
-
-    HELLO = 0x91
-    RETRY = 0x92
-    ANSWER = 0x93
-    SEALED = 0x94
-
-
 class Role(IntEnum):
     """What the client asks for."""
 

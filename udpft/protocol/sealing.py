@@ -29,8 +29,8 @@ from typing import Final, NamedTuple
 from cryptography.exceptions import InvalidTag
 
 from udpft.protocol.endpoint import Transmit
+from udpft.protocol.keyed import KeyedType
 from udpft.protocol.noise import Aead, Suite, next_key
-from udpft.protocol.packets import KeyedType
 from udpft.protocol.params import (
     MAX_BATCH_BYTES,
     MAX_BURST_BYTES,

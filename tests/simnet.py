@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter, deque
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from itertools import count
@@ -29,10 +29,12 @@ from typing import Any
 
 from udpft.errors import NoSuchFile, UdpftError
 from udpft.protocol.burst import chunk_hashes
+from udpft.protocol.channel import ClientChannel, Gate
 from udpft.protocol.download import Download, Opened
 from udpft.protocol.endpoint import Completed, Failed, Transmit, Verified
 from udpft.protocol.handshake import Introduction, whole_chunks
 from udpft.protocol.listener import Ended, Listener
+from udpft.protocol.noise import Suite
 from udpft.protocol.packets import Hello, PacketType
 from udpft.protocol.params import CHUNK_SIZE, MAX_BATCH_BYTES
 
@@ -227,6 +229,7 @@ class Client:
     download: Download
     address: str
     inbox: Inbox
+    channel: ClientChannel | None = None
     sink: MemorySink | None = None
     introduction: Introduction | None = None
     outcome: Completed | Failed | None = None
@@ -262,6 +265,7 @@ class SimNet:
         seed: int = 0,
         down: Shape | None = None,
         up: Shape | None = None,
+        key: bytes | None = None,
         **listener_options: Any,
     ) -> None:
         self.random = Random(seed)
@@ -269,6 +273,7 @@ class SimNet:
         self.down = Link(down or Shape(), self.random)
         self.up = Link(up or Shape(), self.random)
         self.sources = {name: MemorySource(content) for name, content in files.items()}
+        self.key = key
         self._listener_options = listener_options
         self.listener = self._new_listener()
         self.clients: dict[str, Client] = {}
@@ -284,6 +289,7 @@ class SimNet:
             secret=self.random.randbytes(32),
             draw_id=lambda: self.random.getrandbits(32),
             random=self.random,
+            gate=Gate(self.key, Suite.AES_GCM, self.random.randbytes) if self.key else None,
             **deepcopy(self._listener_options),  # a new server knows nothing of the last
         )
 
@@ -310,9 +316,16 @@ class SimNet:
         have_of: int = 0,
         open_sink: Callable[[Introduction], Opened] | None = None,
         inbox: Inbox | None = None,
+        key: bytes | None = None,
+        suite: Suite = Suite.AES_GCM,
         **options: Any,
     ) -> Client:
-        """Start fetching a file, now; ``options`` are those of `Download`."""
+        """Start fetching a file, now; ``options`` are those of `Download`.
+
+        ``key``: the client's; the server's own unless given, b"" for none.
+        """
+        key = self.key if key is None else key
+        channel = ClientChannel(key, suite, self.random.randbytes) if key else None
         inbox = inbox or Inbox(_RECEIVE_BUFFER)
         hello = Hello(
             nonce=self.random.getrandbits(64),
@@ -334,9 +347,14 @@ class SimNet:
             return Opened(client.sink, present_in(client.sink.content, introduction))
 
         download = Download(
-            hello, open_sink=sink_of, receive_queue=inbox.state, now=self.now, **options
+            hello,
+            open_sink=sink_of,
+            receive_queue=inbox.state,
+            now=self.now,
+            keyed=channel is not None,
+            **options,
         )
-        client = Client(download, address or f"client-{len(self.clients)}", inbox)
+        client = Client(download, address or f"client-{len(self.clients)}", inbox, channel)
         self.clients[client.address] = client
         self._inboxes[client.address] = inbox
         return client
@@ -404,11 +422,23 @@ class SimNet:
                 self._buffer, len(joined), segment_size, source, self.now
             )
         elif self.clients[target].outcome is None:
-            download = self.clients[target].download
+            client = self.clients[target]
             try:
-                download.handle_datagrams(self._buffer, len(joined), segment_size, self.now)
+                for buffer, length, size in self._opened(client, len(joined), segment_size):
+                    client.download.handle_datagrams(buffer, length, size, self.now)
             except UdpftError as error:
-                download.abort(error)
+                client.download.abort(error)
+
+    def _opened(
+        self, client: Client, length: int, segment_size: int
+    ) -> Iterator[tuple[bytearray, int, int]]:
+        """What a client's end gets to see of a batch."""
+        channel = client.channel
+        if channel is None:
+            yield self._buffer, length, segment_size
+            return
+        for opened in channel.open_untrusted(self._buffer, length, segment_size):
+            yield channel.buffer, *opened
 
     # ---------------------------------------------------------------------------- what is sent
 
@@ -432,6 +462,10 @@ class SimNet:
 
     def _transmit(self, client: Client) -> None:
         while transmit := client.download.poll_transmit(self.now):
+            if client.channel:
+                transmit = client.channel.seal(transmit)
+                if transmit is None:
+                    continue
             self._send(transmit, self.up, client.address, SERVER)
 
     def _send(self, transmit: Transmit, link: Link, source: str, target: str) -> None:

@@ -12,7 +12,8 @@ WORKDIR /src
 # What udpft depends on comes first: it changes less often than the source, so its layer is kept.
 COPY pyproject.toml ./
 RUN python -c "import tomllib; project = tomllib.load(open('pyproject.toml', 'rb'))['project']; \
-    print(*project['dependencies'], sep='\n')" > dependencies.txt \
+    print(*project['dependencies'], *project['optional-dependencies']['keys'], sep='\n')" \
+    > dependencies.txt \
  && pip wheel --wheel-dir /wheels -r dependencies.txt
 COPY README.md LICENSE ./
 COPY udpft udpft
@@ -23,7 +24,7 @@ FROM python:3.13-slim AS tool
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore
 COPY --from=wheels /wheels /tmp/wheels
 # 1000 is the first ordinary user on most hosts, so that what is mounted is often that user's own.
-RUN pip install --no-index --find-links=/tmp/wheels udpft \
+RUN pip install --no-index --find-links=/tmp/wheels 'udpft[keys]' \
  && rm -r /tmp/wheels \
  && useradd --uid 1000 --create-home udpft \
  && mkdir /data

@@ -20,15 +20,19 @@ _BUFFER_BYTES = 4 << 20
 class Relay:
     """Relays between ``address`` and a server; the datagrams it loses are counted in ``lost``.
 
-    What clients say is kept in ``said``, in order, lost or not.
+    What clients say is kept in ``said``, in order, lost or not; ``seen`` is all that was carried,
+    where ``record`` asks for it.
 
     Args:
         server: the server's address and port.
         loss: the part that is lost each way, 0 to 1.
         seed: of the generator that decides.
+        record: keep all that is carried.
     """
 
-    def __init__(self, server: tuple[str, int], *, loss: float, seed: int) -> None:
+    def __init__(
+        self, server: tuple[str, int], *, loss: float, seed: int, record: bool = False
+    ) -> None:
         self._server = server
         self._loss = loss
         self._random = Random(seed)
@@ -40,6 +44,8 @@ class Relay:
         self.address = "{}:{}".format(*self._front.getsockname())
         self.carried = self.lost = 0
         self.said: list[bytes] = []
+        self._record = record
+        self.seen: list[bytes] = []
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -70,6 +76,8 @@ class Relay:
                     self.lost += 1
                     continue
                 self.carried += 1
+                if self._record:
+                    self.seen.append(datagram)
                 if sock is self._front:
                     self._towards_server(source).send(datagram)
                 else:

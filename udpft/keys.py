@@ -10,8 +10,6 @@ from __future__ import annotations
 import os
 import secrets
 import stat
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -92,8 +90,9 @@ def client_channel(path: str | os.PathLike[str]) -> ClientChannel:
         UsageError: there is no key in it; or the package `cryptography` is missing.
     """
     key = read_key_file(path)
-    with _cryptography_needed():
-        from udpft.protocol.channel import ClientChannel
+    _need_cryptography()
+    from udpft.protocol.channel import ClientChannel
+
     return ClientChannel(key, fastest_suite(), secrets.token_bytes)
 
 
@@ -105,22 +104,24 @@ def gate(path: str | os.PathLike[str]) -> Gate:
         UsageError: there is no key in it; or the package `cryptography` is missing.
     """
     key = read_key_file(path)
-    with _cryptography_needed():
-        from udpft.protocol.channel import Gate
+    _need_cryptography()
+    from udpft.protocol.channel import Gate
+
     return Gate(key, fastest_suite(), secrets.token_bytes)
 
 
-@contextmanager
-def _cryptography_needed() -> Iterator[None]:
+def _need_cryptography() -> None:
     try:
-        yield
-    except ModuleNotFoundError as error:
-        if error.name is None or error.name.partition(".")[0] != "cryptography":
-            raise
+        from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+        new_enough = hasattr(AESGCM, "encrypt_into")
+    except ModuleNotFoundError:
+        new_enough = False
+    if not new_enough:
         raise UsageError(
-            "keys need the package cryptography, which is not installed",
+            "keys need the package cryptography, version 47 or newer, which is not installed",
             hint="pip install 'udpft[keys]'",
-        ) from None
+        )
 
 
 def fastest_suite() -> Suite:

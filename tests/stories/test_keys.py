@@ -75,6 +75,15 @@ def test_chunks_of_any_size(chunk_size: int) -> None:
     assert client.chunk_size <= chunk_size
 
 
+def test_the_log_counts_what_the_key_adds() -> None:
+    net = SimNet({"file": CONTENT}, key=KEY)
+    fetch(net)
+    net.run_until_quiet()
+    (ended,) = net.ended
+    assert ended.confirmed
+    assert ended.bytes_sent == sum(len(d) for d in net.down.sent if d[0] == KeyedType.SEALED)
+
+
 def test_files_that_need_no_burst() -> None:
     for content in (b"", b"x", CONTENT[:2048]):
         assert fetch(SimNet({"file": content}, key=KEY)).content == content

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from math import inf
+from time import monotonic as clock
 from typing import TYPE_CHECKING
 
 from udpft.errors import KeyRejected
@@ -80,7 +80,7 @@ class SealedSocket:
 
     def _believe_in_no_key(self) -> None:
         """Give up where the server says that it has no key, and nobody contradicts it in time."""
-        now = time.monotonic()
+        now = clock()
         if not self._channel.server_has_no_key:
             self._give_up_at = inf
         elif now >= self._give_up_at:

@@ -427,7 +427,7 @@ class Listener:
                 address=session.address,
                 size=session.source.size,
                 seconds=now - session.began,
-                bytes_sent=sender.bytes_sent,
+                bytes_sent=session.channel.bytes_sealed if session.channel else sender.bytes_sent,
                 packets_resent=sender.packets_resent,
                 error=event.error if isinstance(event, Failed) else None,
                 confirmed=isinstance(event, Completed) and event.confirmed,

@@ -47,7 +47,7 @@ SEALED_BURST_BYTES: Final = MAX_BURST_BYTES + MAX_BURST_PACKETS * SEAL_OVERHEAD
 _HEADER = struct.Struct("<BBHIQ")
 _COMMON_SIZE, _WORD = 8, 8
 _MAX_COUNTER = 2**64 - 2  # the last one is Noise's, to make the next key with
-_MAX_SIZES = 8
+_MAX_SIZES = 8  # of datagrams, whose views are kept: one or two are in use at a time
 
 
 def _common(connection_id: int) -> bytes:
@@ -92,6 +92,15 @@ class Slots:
 
     def of(self, buffer: bytearray, length: int, size: int) -> list[memoryview]:
         """Those of ``length`` bytes of datagrams of ``size``, the last one perhaps shorter."""
+        made = self._made.get(size) if buffer is self._buffer else None
+        if made is None or len(made) * size < length:
+            made = self._make(buffer, length, size)
+        count, rest = divmod(length, size)
+        if not rest:
+            return made[:count]
+        return [*made[:count], made[count][: rest - self._head]]
+
+    def _make(self, buffer: bytearray, length: int, size: int) -> list[memoryview]:
         if buffer is not self._buffer or len(self._made) > _MAX_SIZES:
             self._buffer = buffer
             self._made.clear()
@@ -99,10 +108,7 @@ class Slots:
         view = memoryview(buffer)
         for at in range(len(made) * size, length, size):
             made.append(view[at + self._head : at + size])
-        slots = made[: -(-length // size)]
-        if length % size:
-            slots[-1] = slots[-1][: length % size - self._head]
-        return slots
+        return made
 
 
 class Workbench:

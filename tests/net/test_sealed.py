@@ -1,0 +1,73 @@
+"""The client's socket where there is a key."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+
+import pytest
+
+from tests.protocol.test_channel import ACCEPT, CLIENT_ID, HELLO, KEY, SERVER_ID, Draw
+from tests.samples import PATIENCE_S
+from udpft.errors import KeyRejected
+from udpft.net import sealed as sealed_module
+from udpft.net.sealed import SealedSocket
+from udpft.net.udp import UdpSocket, wait
+from udpft.protocol.channel import ClientChannel, Gate
+from udpft.protocol.endpoint import Transmit
+from udpft.protocol.keyed import no_key_notice
+from udpft.protocol.noise import Suite
+
+
+@pytest.fixture
+def client(stranger: socket.socket) -> Iterator[SealedSocket]:
+    """A keyed socket, connected to a stranger."""
+    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    sock.connect(stranger.getsockname())
+    channel = ClientChannel(KEY, Suite.AES_GCM, Draw(1))
+    sealed = SealedSocket(UdpSocket(sock), channel)
+    yield sealed
+    sealed.close()
+
+
+def hello_to(stranger: socket.socket, client: SealedSocket) -> tuple[bytes, tuple[str, int]]:
+    """Have the client say HELLO; what comes of it, and its address."""
+    assert client.send(Transmit(memoryview(HELLO), len(HELLO))) is None
+    datagram, address = stranger.recvfrom(65_536)
+    return datagram, address
+
+
+def test_what_is_sealed_comes_out_packet_by_packet(
+    stranger: socket.socket, client: SealedSocket
+) -> None:
+    datagram, address = hello_to(stranger, client)
+    gate = Gate(KEY, Suite.AES_GCM, Draw(2))
+    channel = gate.read_hello_untrusted(memoryview(datagram))
+    assert channel
+    channel.begin(ACCEPT, connection_id=CLIENT_ID, own_connection_id=SERVER_ID)
+    packet = bytes([0x84, 0, 0, 0]) + CLIENT_ID.to_bytes(4, "little") + bytes(1000)
+    for what in (ACCEPT, packet):
+        stranger.sendto(b"noise", address)
+        stranger.sendto(channel.seal(Transmit(memoryview(what), len(what))).data, address)
+    came: list[bytes] = []
+    while len(came) < 2:
+        assert wait([client], [], PATIENCE_S)
+        while received := client.receive():
+            came.append(bytes(client.buffer[: received.length]))
+    assert came == [ACCEPT, packet]
+
+
+def test_that_there_is_no_key_is_believed_after_a_while(
+    stranger: socket.socket, client: SealedSocket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr(sealed_module, "clock", lambda: now[0])
+    datagram, address = hello_to(stranger, client)
+    stranger.sendto(no_key_notice(memoryview(datagram)), address)
+    assert wait([client], [], PATIENCE_S)
+    assert client.receive() is None
+    now[0] = 0.9
+    assert client.receive() is None
+    now[0] = 1.1
+    with pytest.raises(KeyRejected):
+        client.receive()

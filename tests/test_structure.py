@@ -26,6 +26,7 @@ LAYERS = {
     "udpft.storage": 2,
     "udpft.served": 3,
     "udpft.keys": 3,
+    "udpft.progress": 3,
     "udpft.destination": 3,
     "udpft.plain_client": 3,
     "udpft.plain_server": 3,

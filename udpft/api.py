@@ -17,9 +17,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal, TypedDict, Unpack
 
-from udpft.client import Client, Progress, Result
+from udpft.client import Client, Result
 from udpft.errors import UsageError
 from udpft.net.address import Address, parse_server
+from udpft.progress import Progress
 from udpft.protocol.params import (
     CHUNK_SIZE,
     CONNECT_TIMEOUT_S,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import secrets
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,6 +37,7 @@ from udpft.net.driver import clock, drive, flush
 from udpft.net.sealed import SealedSocket
 from udpft.net.udp import UdpSocket, wait
 from udpft.plain_client import plain_request, receive_plain
+from udpft.progress import Progress, ticker
 from udpft.protocol.download import Download
 from udpft.protocol.endpoint import Completed, Event, Failed, Transmit, Verified
 from udpft.protocol.handshake import Initiator, probe_sizes
@@ -49,11 +50,6 @@ from udpft.protocol.params import (
 )
 from udpft.protocol.plain import PlainReceiver
 from udpft.storage.partfile import PartFile
-
-Progress = Callable[[int, int], None]
-"""Called now and then with the bytes done and the bytes in all; -1 where that is not known."""
-
-PROGRESS_INTERVAL_S = 0.1
 
 
 @dataclass(frozen=True)
@@ -312,7 +308,7 @@ class Client:
                 return download.bytes_here, download.introduction.accept.size
             return None
 
-        tick = _ticker(progress, measure)
+        tick = ticker(progress, measure)
         try:
             with self._explained():
                 while not outcome:
@@ -403,7 +399,7 @@ class Client:
                         receiver,
                         connect_timeout_s=self._connect_timeout,
                         timeout_s=self._timeout,
-                        on_turn=_ticker(progress, lambda: (receiver.bytes_received, -1)),
+                        on_turn=ticker(progress, lambda: (receiver.bytes_received, -1)),
                     )
             except TimedOut as error:
                 raise self._no_answer(error.hint) from None
@@ -439,20 +435,3 @@ def _encode_name(name: str) -> bytes:
     if len(encoded) > MAX_NAME_BYTES:
         raise UsageError(f"the name has {len(encoded)} bytes; {MAX_NAME_BYTES} is the most")
     return encoded
-
-
-def _ticker(
-    progress: Progress | None, measure: Callable[[], tuple[int, int] | None]
-) -> Callable[[float], None]:
-    """A loop's ``on_turn`` that reports progress ten times a second, once there is some."""
-    if progress is None:
-        return lambda _: None
-    report_at = clock() + PROGRESS_INTERVAL_S
-
-    def tick(now: float) -> None:
-        nonlocal report_at
-        if now >= report_at and (measured := measure()):
-            report_at = now + PROGRESS_INTERVAL_S
-            progress(*measured)
-
-    return tick

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from math import inf
+
 import pytest
 
 from tests.simnet import SERVER, Client, Shape, SimNet, random_bytes
@@ -101,6 +104,33 @@ def test_a_rate_that_was_asked_for_counts_what_the_key_adds() -> None:
     client = fetch(net, max_rate_bytes_per_s=1_000_000)
     assert client.content == CONTENT
     assert net.down.sent_bytes / client.ended_at < 1_050_000
+
+
+def test_the_same_fetch_goes_on_with_a_server_started_again() -> None:
+    slow = Shape(rate_bytes_per_s=1e6, mtu_payload=1472)
+    net = SimNet({"file": CONTENT}, down=slow, up=ETHERNET, key=KEY)
+    client = net.get("file")
+    net.run_to(0.6)
+    here = client.download.bytes_here
+    assert 0 < here < SIZE
+    net.restart_server()
+    before = net.down.sent_bytes
+    net.run()
+    assert client.content == CONTENT
+    assert net.down.sent_bytes - before < SIZE - here + 300_000
+    assert max(map(len, net.up.sent)) <= 2104  # no probe is larger than its wanted chunk, sealed
+    assert {datagram[0] for datagram in net.up.sent} <= set(KeyedType)
+
+
+def test_a_path_that_carries_less_than_before_is_borne() -> None:
+    slow = Shape(rate_bytes_per_s=1e6)
+    net = SimNet({"file": CONTENT}, down=slow, key=KEY)
+    client = net.get("file")
+    net.run_to(0.6)
+    narrow = replace(slow, mtu_payload=1200)
+    net.down.shape, net.up.shape = narrow, replace(narrow, rate_bytes_per_s=inf)
+    net.run()
+    assert client.content == CONTENT
 
 
 # --------------------------------------------------------------------------------- who is heard

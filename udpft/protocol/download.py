@@ -70,6 +70,7 @@ class Download:
         self._open_sink = open_sink
         self._receive_queue = receive_queue
         self._idle_timeout_s = idle_timeout_s
+        self._keyed = keyed
         self._events: deque[Event] = deque()
         self._initiator = Initiator(
             hello,
@@ -166,7 +167,7 @@ class Download:
         )
         for first_chunk, hashes in opened.present:
             self.receiver.note_present(first_chunk, hashes)
-        self._successor = Successor(hello, found, self._held)
+        self._successor = Successor(hello, found, self._held, keyed=self._keyed)
 
     # ----------------------------------------------------------------------- another server
 
@@ -211,7 +212,7 @@ class Download:
                     nonce=new.nonce,
                     now=now,
                 )
-                self._successor = Successor(hello, found, self._held)
+                self._successor = Successor(hello, found, self._held, keyed=self._keyed)
             else:
                 self._received_before = self.bytes_received
                 self._resent_before = self.resent_packets

@@ -162,7 +162,6 @@ _NUMBER = struct.Struct("<Q")
 # HAVE field: pairs of u64, the bytes [start, stop) that the client has already, at most 8 of them
 _HAVE = struct.Struct("<QQ")
 MAX_HAVE = 8
-
 NO_COOKIE = bytes(16)
 
 

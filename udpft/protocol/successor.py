@@ -47,6 +47,7 @@ from udpft.protocol.packets import (
 )
 from udpft.protocol.params import (
     DATA_HEADER_SIZE,
+    KEYED_HELLO_OVERHEAD,
     MAX_OVERTAKING_S,
     MIN_DATAGRAM_SIZE,
     PARTING_COPIES,
@@ -68,6 +69,7 @@ class Successor:
         hello: the request that the transfer began with.
         introduction: the answer to it.
         held: asks for the byte ranges that are here by now.
+        keyed: datagrams are sealed on their way out, and grow by it.
     """
 
     def __init__(
@@ -75,7 +77,10 @@ class Successor:
         hello: Hello,
         introduction: Introduction,
         held: Callable[[], tuple[tuple[int, int], ...]],
+        *,
+        keyed: bool = False,
     ) -> None:
+        self._keyed = keyed
         self._hello = self._hello_used = hello
         self._accept = accept = introduction.accept
         self._held = held
@@ -149,9 +154,8 @@ class Successor:
             self._asked_at = now
             self._ask_at = now + QUESTION_INTERVAL_S
             question = replace(self._hello, cookie=NO_COOKIE, have=(), attempt=0)
-            self._queue.append(
-                encode_hello(question, MIN_DATAGRAM_SIZE, self._accept.connection_id)
-            )
+            size = MIN_DATAGRAM_SIZE - (KEYED_HELLO_OVERHEAD if self._keyed else 0)
+            self._queue.append(encode_hello(question, size, self._accept.connection_id))
         if self._queue:
             return self._queue.popleft()
         if now >= self._greet_at:
@@ -174,7 +178,11 @@ class Successor:
             have_of=self._accept.identity,
         )
         self._initiator = Initiator(
-            hello, now=now, sizes=probe_sizes(chunk_size), connect_timeout_s=inf
+            hello,
+            now=now,
+            sizes=probe_sizes(chunk_size, keyed=self._keyed),
+            keyed=self._keyed,
+            connect_timeout_s=inf,
         )
 
     def _leave(self, now: float) -> None:

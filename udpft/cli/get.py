@@ -80,7 +80,7 @@ def _chunk_size(value: Any) -> int | Literal["auto"]:
 @click.option("--allow-partial", is_flag=True, help="Plain: keep what came without the end.")
 @connect_timeout_option
 @key_file_option
-@timeout_option("Give up after so long without news.")
+@timeout_option("Give up if nothing moves so long.")
 @click.option(
     "--progress",
     metavar="STYLE",

@@ -33,10 +33,11 @@ from udpft.protocol.channel import ClientChannel, Gate
 from udpft.protocol.download import Download, Opened
 from udpft.protocol.endpoint import Completed, Failed, Transmit, Verified
 from udpft.protocol.handshake import Introduction, whole_chunks
-from udpft.protocol.listener import Ended, Listener
+from udpft.protocol.listener import Listener
 from udpft.protocol.noise import Suite
 from udpft.protocol.packets import Hello, PacketType
 from udpft.protocol.params import CHUNK_SIZE, MAX_BATCH_BYTES
+from udpft.protocol.session import Ended
 
 SERVER = "server"
 

@@ -25,7 +25,7 @@ DIGEST = bytes.fromhex("9971eb1c3b12ede38249f96e1204d927")
 HELLO = encode_hello(Hello(NONCE, CLIENT_ID, b"hello.txt", 2048, 200_000), 1144)
 RETRY = encode_retry(Retry(NONCE, bytes(16), 1200, 1, 0), CLIENT_ID)
 ACCEPT = encode_accept(Accept(NONCE, SERVER_ID, 1144, 16, 0, 0), CLIENT_ID, 1136)
-FIN = encode_fin(PacketType.FIN, Fin(16, DIGEST), CLIENT_ID)
+FIN = encode_fin(PacketType.FIN, Fin(16, DIGEST), CLIENT_ID, NONCE)
 
 
 def seal(channel: ClientChannel | ServerChannel, packet: bytes) -> bytes:

@@ -18,8 +18,8 @@ from udpft.errors import PartialTransfer, UdpftError
 from udpft.net.address import Address
 from udpft.net.udp import Received, UdpSocket
 from udpft.protocol.endpoint import Transmit
-from udpft.protocol.listener import OpenedSource
 from udpft.protocol.plain import NotARequest, PlainSender, decode_request_untrusted
+from udpft.protocol.session import OpenedSource
 from udpft.served import Served
 
 MAX_PLAIN_TRANSFERS = 64

@@ -26,8 +26,8 @@ from udpft.protocol.burst import chunk_hashes
 from udpft.protocol.download import Opened
 from udpft.protocol.endpoint import Completed, Failed
 from udpft.protocol.handshake import Introduction, whole_chunks
-from udpft.protocol.listener import Ended
 from udpft.protocol.params import INITIAL_WINDOW_PACKETS
+from udpft.protocol.session import Ended
 
 SMALL_FROM = 10**8
 """Seeds from here on stand for small scenarios, of a few packets each, which take milliseconds."""

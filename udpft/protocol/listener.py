@@ -12,11 +12,10 @@ from __future__ import annotations
 
 import heapq
 from collections import OrderedDict, deque
-from collections.abc import Callable, Hashable
-from dataclasses import dataclass
+from collections.abc import Callable
 from math import inf
 from random import Random
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from udpft.errors import (
     Denied,
@@ -29,7 +28,7 @@ from udpft.errors import (
 )
 from udpft.protocol.admission import Admission
 from udpft.protocol.burst import BurstWriter
-from udpft.protocol.endpoint import ChunkSource, Completed, Failed, Transmit
+from udpft.protocol.endpoint import Completed, Failed, Transmit
 from udpft.protocol.handshake import Doorkeeper, agreed_chunk_size, held_ranges, whole_chunks
 from udpft.protocol.keyed import KeyedType
 from udpft.protocol.packets import (
@@ -56,6 +55,7 @@ from udpft.protocol.params import (
     VERSION,
 )
 from udpft.protocol.sender import Sender
+from udpft.protocol.session import Address, Ended, OpenedSource, Session
 
 if TYPE_CHECKING:
     from udpft.protocol.channel import Gate, ServerChannel
@@ -70,66 +70,12 @@ _CODES: tuple[tuple[type[UdpftError], ErrorCode], ...] = (
 
 _U64 = 0xFFFF_FFFF_FFFF_FFFF
 
-Address = Hashable
-"""A peer's address as the driver names it: compared, and told apart by its ``repr``."""
-
-
-class OpenedSource(ChunkSource, Protocol):
-    """A file to be sent, opened."""
-
-    @property
-    def size(self) -> int:
-        """Bytes."""
-        ...
-
-    @property
-    def mtime_ns(self) -> int:
-        """Time of the last change, nanoseconds since the epoch."""
-        ...
-
-    @property
-    def identity(self) -> int:
-        """64 bits that change when the file is replaced or written to."""
-        ...
-
-    def close(self) -> None:
-        """Give the file back."""
-        ...
-
 
 class Addressed(NamedTuple):
     """A burst and where it goes."""
 
     transmit: Transmit
     address: Any
-
-
-class Ended(NamedTuple):
-    """A transfer that is over, for the log. ``error`` is None where it ended well."""
-
-    name: str
-    address: Any
-    size: int
-    seconds: float
-    bytes_sent: int
-    packets_resent: int
-    error: UdpftError | None
-    confirmed: bool
-
-
-@dataclass(slots=True, eq=False)
-class _Session:
-    name: str
-    address: Address
-    key: tuple[Address, int]
-    connection_id: int
-    source: OpenedSource
-    sender: Sender
-    began: float
-    channel: ServerChannel | None = None
-    ready: bool = False
-    replaced: bool = False
-    timer_at: float = inf
 
 
 class Listener:
@@ -168,13 +114,13 @@ class Listener:
         self._max_rate_bytes_per_s = max_rate_bytes_per_s
         self._idle_timeout_s = idle_timeout_s
         self._buffer = bytearray(MAX_BURST_BYTES)
-        self._sessions: dict[int, _Session] = {}
-        self._by_hello: dict[tuple[Address, int], _Session] = {}
+        self._sessions: dict[int, Session] = {}
+        self._by_hello: dict[tuple[Address, int], Session] = {}
         self._ended_hellos: OrderedDict[tuple[Address, int], float] = OrderedDict()
         self._replies: deque[Addressed] = deque()
         self._replied = False
-        self._ready: deque[_Session] = deque()
-        self._timers: list[tuple[float, int, _Session]] = []
+        self._ready: deque[Session] = deque()
+        self._timers: list[tuple[float, int, Session]] = []
         self._timer_count = 0
         self._ended: deque[Ended] = deque()
         self.draining = False
@@ -327,7 +273,7 @@ class Listener:
             max_rate_bytes_per_s=max_rate,
             idle_timeout_s=self._idle_timeout_s,
         )
-        session = _Session(name, address, key, connection_id, source, sender, now, channel)
+        session = Session(name, address, key, connection_id, source, sender, now, channel)
         self._sessions[connection_id] = self._by_hello[key] = session
         self._admission.begin(address)
         self._wake(session)
@@ -393,12 +339,12 @@ class Listener:
             self._settle(session, now)
         return self._replies.popleft() if self._replies else None
 
-    def _wake(self, session: _Session) -> None:
+    def _wake(self, session: Session) -> None:
         if not session.ready:
             session.ready = True
             self._ready.append(session)
 
-    def _settle(self, session: _Session, now: float) -> None:
+    def _settle(self, session: Session, now: float) -> None:
         """A transfer has nothing to send: see whether it is over, or when it wants to be woken."""
         event = session.sender.poll_event()
         if isinstance(event, (Completed, Failed)):
@@ -410,8 +356,7 @@ class Listener:
             self._timer_count += 1
             heapq.heappush(self._timers, (at, self._timer_count, session))
 
-    def _end(self, session: _Session, event: Completed | Failed, now: float) -> None:
-        sender = session.sender
+    def _end(self, session: Session, event: Completed | Failed, now: float) -> None:
         del self._sessions[session.connection_id], self._by_hello[session.key]
         self._ended_hellos[session.key] = now + 2 * COOKIE_EPOCH_S
         if len(self._ended_hellos) > MAX_ENDED_REMEMBERED:
@@ -421,18 +366,7 @@ class Listener:
         session.timer_at = -inf
         if session.replaced:
             return
-        self._ended.append(
-            Ended(
-                name=session.name,
-                address=session.address,
-                size=session.source.size,
-                seconds=now - session.began,
-                bytes_sent=session.channel.bytes_sealed if session.channel else sender.bytes_sent,
-                packets_resent=sender.packets_resent,
-                error=event.error if isinstance(event, Failed) else None,
-                confirmed=isinstance(event, Completed) and event.confirmed,
-            )
-        )
+        self._ended.append(session.ended(event, now))
 
     # ----------------------------------------------------------------------------- time, ends
 

@@ -4,7 +4,8 @@
 #   docker run --rm --user "$(id -u):$(id -g)" -v "$PWD:/downloads" -w /downloads \
 #       udpft get NAME -s HOST
 #
-# Targets: `tool`, the above, and `test`, the checks. compose.yml uses both.
+# Targets: `tool`, the above; `test`, the checks; `bench`, an end of a benchmark's path. compose.yml
+# uses them all.
 
 FROM python:3.13-slim AS wheels
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore
@@ -53,6 +54,22 @@ USER udpft
 HEALTHCHECK NONE
 ENTRYPOINT []
 CMD [".ci/check"]
+
+
+FROM tool AS bench
+USER root
+# Web server and clients of the comparison, the peers over UDP, and what shapes the path.
+RUN apt-get update \
+ && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends \
+    nginx-light curl iperf3 uftp atftp atftpd srt-tools ethtool iproute2 iptables \
+ && rm -rf /var/lib/apt/lists/*
+RUN pip install "aioquic>=1.2"
+WORKDIR /src
+COPY bench bench
+HEALTHCHECK NONE
+ENTRYPOINT []
+# The runner starts what it needs; until then, and between, nothing happens here.
+CMD ["sleep", "infinity"]
 
 
 # The last stage is what a build without --target gives.

@@ -1,4 +1,4 @@
-"""One fetch, measured: its time, the processor time of both ends, and whether the file is right."""
+"""Commands run at the same time and measured: their seconds, their processor time, their memory."""
 
 from __future__ import annotations
 
@@ -12,92 +12,108 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-
-from bench.links import LinkCounters
+from typing import IO
 
 _LOOK_EVERY_S = 0.05
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
-
-
-@dataclass(frozen=True)
-class Sample:
-    """One fetch by one contender.
-
-    seconds: from the start of the client's process to its end, its start-up included.
-    client_cpu_s, server_cpu_s: user and system time; the server's in ticks of 10 ms, 0 without one.
-    client_rss_bytes, server_rss_bytes: peak resident memory, the client's as looked at every 50 ms,
-        the server's since its start.
-    data_link, ack_link: what the link did meanwhile, towards the client and towards the server.
-    error: why there is no result; a failed fetch has no rate.
-    """
-
-    contender: str
-    round: int
-    size_bytes: int
-    seconds: float
-    client_cpu_s: float
-    server_cpu_s: float
-    client_rss_bytes: int
-    server_rss_bytes: int
-    data_link: LinkCounters | None = None
-    ack_link: LinkCounters | None = None
-    error: str = ""
-
-    @property
-    def bytes_per_s(self) -> float:
-        return 0.0 if self.error else self.size_bytes / self.seconds
+_KEPT_WORDS = 20_000
 
 
 @dataclass(frozen=True)
 class Finished:
-    """A command that has ended: wall-clock and processor seconds, peak memory, what went wrong."""
+    """A command that has ended.
+
+    seconds: from the start of the first of those started together to the end of this one, its
+        output file synced.
+    rss_bytes: peak resident memory, as looked at every 50 ms.
+    output: what it wrote on standard output. error: why it failed; empty if it did not.
+    """
 
     seconds: float
     cpu_s: float
     rss_bytes: int
+    output: str
     error: str
 
 
-def run_timed(command: Sequence[str], timeout_s: float) -> Finished:
-    """Run a command to its end, or kill it after the timeout."""
-    with tempfile.TemporaryFile() as complaints:
-        started_s = time.perf_counter()
-        process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=complaints
-        )
-        in_time, rss_bytes = _await_exit(process.pid, timeout_s)
-        seconds = time.perf_counter() - started_s
-        if not in_time:
-            process.kill()
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-        complaints.seek(0)
-        words = complaints.read().decode(errors="replace").strip()
-    error = ""
-    if not in_time:
-        error = f"not done after {timeout_s:g} s"
-    elif process.returncode:
-        error = f"exit {process.returncode}: {words}"
-    cpu_s = usage.ru_utime + usage.ru_stime
-    return Finished(seconds, cpu_s, rss_bytes, error)
+def run_together(
+    commands: Sequence[Sequence[str]], timeout_s: float, outputs: Sequence[Path] = ()
+) -> list[Finished]:
+    """Run commands side by side to their ends, or kill those that are left after the timeout.
 
-
-def _await_exit(pid: int, timeout_s: float) -> tuple[bool, int]:
-    """Wait for a process to end, without the polling of ``Popen.wait`` with a timeout.
-
-    Returns whether it ended in time, and its peak resident memory as last looked at in passing:
-    ``ru_maxrss`` would not do, it begins with the memory of the process that forked.
+    ``outputs`` are the files that they make, in the same order; each is synced when its command has
+    ended, and that counts, because some programs sync by themselves and others do not.
     """
-    rss_bytes, deadline_s = 0, time.monotonic() + timeout_s
-    pidfd = os.pidfd_open(pid)
+    with contextlib.ExitStack() as stack:
+        said = [stack.enter_context(tempfile.TemporaryFile()) for _ in commands]
+        complaints = [stack.enter_context(tempfile.TemporaryFile()) for _ in commands]
+        started_s = time.perf_counter()
+        processes = [
+            subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=err)
+            for command, out, err in zip(commands, said, complaints, strict=True)
+        ]
+        ended_s, peaks = _await_exits(processes, started_s, timeout_s, outputs)
+        finished = []
+        for at, process in enumerate(processes):
+            if at not in ended_s:
+                process.kill()
+            _, status, usage = os.wait4(process.pid, 0)
+            process.returncode = os.waitstatus_to_exitcode(status)
+            error = ""
+            if at not in ended_s:
+                error = f"not done after {timeout_s:g} s"
+            elif process.returncode:
+                error = f"exit {process.returncode}: {_words(complaints[at])}".strip(": ")
+            finished.append(
+                Finished(
+                    ended_s.get(at, timeout_s),
+                    usage.ru_utime + usage.ru_stime,
+                    peaks.get(at, 0),
+                    _words(said[at]),
+                    error,
+                )
+            )
+    return finished
+
+
+def _words(file: IO[bytes]) -> str:
+    file.seek(0)
+    return file.read(_KEPT_WORDS).decode(errors="replace").strip()
+
+
+def _await_exits(
+    processes: Sequence[subprocess.Popen[bytes]],
+    started_s: float,
+    timeout_s: float,
+    outputs: Sequence[Path],
+) -> tuple[dict[int, float], dict[int, int]]:
+    """When each process ended, with its file synced; and its peak memory, as last looked at.
+
+    ``ru_maxrss`` would not do: it begins with the memory of the process that forked.
+    """
+    waiting = {os.pidfd_open(process.pid): at for at, process in enumerate(processes)}
+    ended_s: dict[int, float] = {}
+    peaks: dict[int, int] = {}
     try:
-        while (left_s := deadline_s - time.monotonic()) > 0:
-            if select.select([pidfd], [], [], min(left_s, _LOOK_EVERY_S))[0]:
-                return True, rss_bytes
-            rss_bytes = max(rss_bytes, peak_rss_bytes(pid))
-        return False, rss_bytes
+        while waiting and (left_s := started_s + timeout_s - time.perf_counter()) > 0:
+            for pidfd in select.select(list(waiting), [], [], min(left_s, _LOOK_EVERY_S))[0]:
+                at = waiting.pop(pidfd)
+                os.close(pidfd)
+                if outputs:
+                    sync(outputs[at])
+                ended_s[at] = time.perf_counter() - started_s
+            for at in waiting.values():
+                peaks[at] = max(peaks.get(at, 0), peak_rss_bytes(processes[at].pid))
     finally:
-        os.close(pidfd)
+        for pidfd in waiting:
+            os.close(pidfd)
+    return ended_s, peaks
+
+
+def sync(path: Path) -> None:
+    """Have the kernel write a file to its disk, if there is one."""
+    with contextlib.suppress(FileNotFoundError), path.open("rb") as file:
+        os.fsync(file.fileno())
 
 
 def process_tree(pid: int) -> list[int]:
@@ -121,6 +137,20 @@ def cpu_seconds(pid: int) -> float:
     return ticks / _TICKS_PER_S
 
 
+def container_cpu_seconds() -> float | None:
+    """Processor time of everything in this container so far, from its control group (v2, or v1).
+
+    None if the kernel does not tell. Outside of a container it is the whole machine's.
+    """
+    with contextlib.suppress(OSError):
+        for line in Path("/sys/fs/cgroup/cpu.stat").read_text().splitlines():
+            if line.startswith("usage_usec "):
+                return int(line.split()[1]) / 1e6
+    with contextlib.suppress(OSError):
+        return int(Path("/sys/fs/cgroup/cpuacct/cpuacct.usage").read_text()) / 1e9
+    return None
+
+
 def peak_rss_bytes(pid: int) -> int:
     """The largest peak of resident memory among a process and its descendants."""
     peaks = [0]
@@ -130,6 +160,17 @@ def peak_rss_bytes(pid: int) -> int:
                 if line.startswith("VmHWM:"):
                     peaks.append(int(line.split()[1]) * 1024)
     return max(peaks)
+
+
+def receive_drops() -> int:
+    """Datagrams that this network namespace dropped for want of room in a socket's buffer."""
+    drops = 0
+    with contextlib.suppress(OSError):
+        udp = [line for line in Path("/proc/net/snmp").read_text().splitlines() if "Udp:" in line]
+        for names, values in zip(udp[::2], udp[1::2], strict=False):
+            counts = dict(zip(names.split(), values.split(), strict=True))
+            drops += int(counts.get("RcvbufErrors", 0))
+    return drops
 
 
 def sha256(path: Path) -> str:

@@ -91,14 +91,17 @@ def emulated_link(
     *,
     mtu: int = 1500,
     coalesce_s: float = COALESCE_S,
+    ends: tuple[Namespace, Namespace] | None = None,
 ) -> Iterator[EmulatedLink]:
     """Two namespaces joined by a link of these shapes, for as long as the context lasts.
+
+    ``ends``: namespaces that are there already, such as containers'; by default two new ones.
 
     ``coalesce_s``: for how long the receiving ends may gather packets of one flow (GRO); 0 hands
     up each packet alone.
     """
     with contextlib.ExitStack() as stack:
-        left, right = stack.enter_context(namespace_pair())
+        left, right = ends or stack.enter_context(namespace_pair())
         tuns = []
         for end in (left, right):
             tuns.append(_open_tun(end, mtu, coalesce_s))

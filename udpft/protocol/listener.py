@@ -129,6 +129,10 @@ class Listener:
         """Transfers at work."""
         return len(self._sessions)
 
+    def senders(self) -> list[Sender]:
+        """The sending ends of the transfers at work: to look at, for a trace over time."""
+        return [session.sender for session in self._sessions.values()]
+
     # ------------------------------------------------------------------------------- incoming
 
     def handle_datagrams(

@@ -1,0 +1,79 @@
+"""Two runs side by side: what changed beyond the noise. ``python -m bench compare OLD NEW``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from bench.result import Run
+from bench.stats import Estimate, good, noise_floor, ratio_of_medians
+
+
+@dataclass(frozen=True)
+class Change:
+    """One mode in one scenario: its rate in the new run ÷ that in the old one.
+
+    noise: how far apart the same mode lay from itself in either run.
+    broken: it fetched the file in the old run, and failed in the new one.
+    """
+
+    scenario: str
+    mode: str
+    ratio: Estimate
+    noise: float
+    broken: bool = False
+
+    @property
+    def is_real(self) -> bool:
+        """Whether it is more than noise: outside both the interval and the A/A floor."""
+        return self.broken or (self.ratio.excludes(1.0) and abs(self.ratio.median - 1) > self.noise)
+
+
+def changes(old: Run, new: Run) -> list[Change]:
+    """All that both runs have measured, in the new one's order."""
+    noise = max(noise_floor(run.samples, run.subject, run.again) for run in (old, new))
+    found = []
+    for scenario in new.scenarios:
+        if scenario not in old.scenarios:
+            continue
+        for mode in new.modes:
+            before, after = (good(run.samples, scenario.name, mode.label) for run in (old, new))
+            ran = any((s.scenario, s.mode) == (scenario.name, mode.label) for s in new.samples)
+            if before and after:
+                ratio = ratio_of_medians(
+                    [s.bytes_per_s for s in after], [s.bytes_per_s for s in before]
+                )
+                found.append(Change(scenario.name, mode.label, ratio, noise))
+            elif before and ran:
+                none = Estimate(0.0, 0.0, 0.0, 0)
+                found.append(Change(scenario.name, mode.label, none, noise, broken=True))
+    return found
+
+
+def table(found: list[Change]) -> str:
+    """The changes as Markdown; those that are real say so."""
+    if not found:
+        return "The two runs have no scenario and mode in common."
+    lines = [
+        f"Rates of the new run ÷ the old one's. The noise floor is ± {found[0].noise:.0%}.",
+        "",
+        "| scenario | mode | ratio | 95 % interval | |",
+        "|---|---|---|---|---|",
+    ]
+    for one in found:
+        ratio = one.ratio
+        word = ""
+        if one.is_real:
+            word = "**broken**" if one.broken else ("**slower**", "**faster**")[ratio.median > 1]
+        interval = f"{ratio.low:.2f} to {ratio.high:.2f}"
+        lines.append(f"| {one.scenario} | {one.mode} | {ratio.median:.2f} | {interval} | {word} |")
+    n_real = sum(one.is_real for one in found)
+    lines += ["", f"{n_real} of {len(found)} changed by more than the noise."]
+    return "\n".join(lines)
+
+
+def verdict(found: list[Change], fail_above: float | None) -> int:
+    """The exit status: 1 if udpft became slower, beyond the noise, by more than a share."""
+    if fail_above is None:
+        return 0
+    ours = [one for one in found if one.mode.startswith("udpft")]
+    return int(any(one.is_real and one.ratio.median < 1 - fail_above for one in ours))

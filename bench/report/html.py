@@ -1,0 +1,63 @@
+"""A run as one page that needs nothing else: no network, no fonts, no script."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+from markupsafe import Markup
+
+from bench.report import plots, verdict
+from bench.report.words import path
+from bench.result import Run
+
+
+def page(run: Run) -> str:
+    """``report.html``."""
+    environment = Environment(
+        loader=PackageLoader("bench.report", "."),
+        autoescape=select_autoescape(["html"]),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    template = environment.get_template("template.html")
+    return template.render(
+        run=run,
+        sentences=verdict.sentences(run),
+        setting=verdict.setting(run),
+        matrix=_matrix(run),
+        pictures=[(picture, Markup(picture.svg)) for picture in plots.pictures(run)],
+        scenarios=[
+            {
+                "name": scenario.name,
+                "path": path(scenario),
+                "proof": verdict.proof_text(run, scenario),
+                "rows": verdict.rows(run, scenario),
+            }
+            for scenario in run.scenarios
+        ],
+    )
+
+
+def _matrix(run: Run) -> dict[str, Any]:
+    """The table of ratios: scenarios down, modes across."""
+    by_scenario = {s.name: {r.mode: r for r in verdict.rows(run, s)} for s in run.scenarios}
+    modes = [m for m in run.modes if m.label != run.reference]
+    return {
+        "modes": [mode.label for mode in modes],
+        "lines": [
+            (name, [_cell(found.get(mode.label)) for mode in modes])
+            for name, found in by_scenario.items()
+        ],
+    }
+
+
+def _cell(row: verdict.Row | None) -> tuple[str, str]:
+    """Text and class of a cell: ``up`` and ``down`` where the whole interval is beyond 1."""
+    if row is None:
+        return "", ""
+    if row.ratio is None:
+        return ("failed", "down") if row.note.startswith("failed") else (row.note and "–", "")
+    tone = "up" if row.ratio.low > 1 else "down" if row.ratio.high < 1 else ""
+    return f"{row.ratio.median:.2f}", tone

@@ -1,0 +1,30 @@
+"""A run as the documents' one: ``docs/benchmarks/``, and the README's figures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from bench import result
+from bench.report import html, markdown
+from bench.result import Run
+
+ROOT = Path(__file__).parents[2]
+FOLDER = ROOT / "docs" / "benchmarks"
+README = ROOT / "README.md"
+BEGIN, END = "<!-- figures: begin -->", "<!-- figures: end -->"
+
+
+def publish(run: Run) -> None:
+    """Write the run, its summary and its page to the documents, and its figures to the README."""
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    result.write(run, FOLDER / "run.json")
+    (FOLDER / "summary.md").write_text(markdown.summary(run))
+    (FOLDER / "report.html").write_text(html.page(run))
+    README.write_text(with_figures(README.read_text(), run))
+
+
+def with_figures(text: str, run: Run) -> str:
+    """A page with the figures between its two marks replaced; raises ValueError without marks."""
+    head, rest = text.split(BEGIN)
+    _, tail = rest.split(END)
+    return f"{head}{BEGIN}\n{markdown.readme(run)}\n{END}{tail}"

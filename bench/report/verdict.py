@@ -1,0 +1,224 @@
+"""What a run says, in sentences and in one table: figures, and never an adjective without one."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from bench.report.words import count, path, rate
+from bench.result import Run, Sample, Scenario
+from bench.stats import Estimate, estimate, good, noise_floor, ratios
+
+
+@dataclass(frozen=True)
+class Row:
+    """One mode in one scenario.
+
+    rate: its goodput in bytes per second. ratio: to the reference, round by round.
+    note: why there is no figure, or what goes with it.
+    """
+
+    mode: str
+    kind: str
+    rate: Estimate | None
+    ratio: Estimate | None
+    cpu_s_per_gb: float
+    rss_bytes: int
+    resent_share: float
+    receive_drops: int
+    note: str
+
+    @property
+    def ratio_text(self) -> str:
+        """``0.81 (0.78 to 0.86)``."""
+        if not self.ratio:
+            return "–"
+        return f"{self.ratio.median:.2f} ({self.ratio.low:.2f} to {self.ratio.high:.2f})"
+
+    @property
+    def rate_text(self) -> str:
+        """``512 MB/s``, or a dash."""
+        return rate(self.rate.median) if self.rate else "–"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """How udpft compares with the reference in one scenario; ``ratio`` is round by round."""
+
+    scenario: Scenario
+    ratio: Estimate
+    noise: float
+    subject_rate: float
+    reference_rate: float
+
+    @property
+    def is_win(self) -> bool:
+        """Faster, beyond the interval and the noise floor."""
+        return self.ratio.low > 1 and self.ratio.median > 1 + self.noise
+
+    @property
+    def is_loss(self) -> bool:
+        """Slower, beyond the interval and the noise floor."""
+        return self.ratio.high < 1 and self.ratio.median < 1 - self.noise
+
+
+def rows(run: Run, scenario: Scenario) -> list[Row]:
+    """Every mode in a scenario, those that failed and those that are missing too."""
+    table = []
+    for mode in run.modes:
+        if scenario.modes and mode.label not in scenario.modes:
+            continue
+        ran = [s for s in run.samples if (s.scenario, s.mode) == (scenario.name, mode.label)]
+        mine = good(run.samples, scenario.name, mode.label)
+        ratio = None
+        if mode.label != run.reference:
+            ratio = estimate(ratios(run.samples, scenario.name, mode.label, run.reference))
+        table.append(
+            Row(
+                mode=mode.label,
+                kind=mode.kind,
+                rate=estimate([s.bytes_per_s for s in mine]),
+                ratio=ratio,
+                cpu_s_per_gb=_median([s.cpu_s_per_gb for s in mine]),
+                rss_bytes=max(
+                    (max(s.client_rss_bytes, s.server_rss_bytes) for s in mine), default=0
+                ),
+                resent_share=_median([s.resent_share for s in mine], -1.0),
+                receive_drops=round(_median([s.receive_drops for s in mine])),
+                note=mode.missing or _note(run, scenario, ran),
+            )
+        )
+    return table
+
+
+def _note(run: Run, scenario: Scenario, ran: Sequence[Sample]) -> str:
+    counted = [s for s in ran if not s.warm_up]
+    failed = [s for s in counted if s.error] or ([] if counted else [s for s in ran if s.error])
+    if failed:
+        first = failed[0].error.splitlines()[0][:100]
+        return f"failed {len(failed)} of {len(counted) or len(ran)}: {first}"
+    if ran:
+        return ""
+    if scenario.name in run.skipped:
+        return run.skipped[scenario.name]
+    return "not run" if run.interrupted else "takes no part here"
+
+
+def _median(values: Sequence[float], otherwise: float = 0.0) -> float:
+    return statistics.median(values) if values else otherwise
+
+
+def verdicts(run: Run) -> list[Verdict]:
+    """Subject against reference, scenario by scenario, where both have figures."""
+    noise = noise_floor(run.samples, run.subject, run.again)
+    found = []
+    for scenario in run.scenarios:
+        ratio = estimate(ratios(run.samples, scenario.name, run.subject, run.reference))
+        if ratio:
+            rates = [
+                _median([s.bytes_per_s for s in good(run.samples, scenario.name, label)])
+                for label in (run.subject, run.reference)
+            ]
+            found.append(Verdict(scenario, ratio, noise, rates[0], rates[1]))
+    return found
+
+
+def sentences(run: Run) -> list[str]:
+    """The verdict: where udpft is slower first, because that is what a reader should know."""
+    said = list(_said(run))
+    if run.interrupted:
+        said.insert(0, "The run was interrupted; this is what had been measured.")
+    return said
+
+
+def _said(run: Run) -> Iterator[str]:
+    found = verdicts(run)
+    if not found:
+        yield f"Nothing to compare: {run.subject} and {run.reference} share no scenario."
+        return
+    losses = sorted((v for v in found if v.is_loss), key=lambda v: v.ratio.median)
+    wins = sorted((v for v in found if v.is_win), key=lambda v: -v.ratio.median)
+    even = [v for v in found if not (v.is_loss or v.is_win)]
+    against = f"{run.subject} against {run.reference}, in {count(len(found), 'scenario')}"
+    yield (
+        f"{against}: slower in {len(losses)}, faster in {len(wins)}, "
+        f"no difference beyond the noise in {len(even)}."
+    )
+    if losses:
+        yield f"It loses: {'; '.join(map(_figures, losses))}."
+    if wins:
+        yield f"It wins: {'; '.join(map(_figures, wins))}."
+    if even:
+        yield f"Nobody can tell: {'; '.join(map(_figures, even))}."
+    yield from _cost(run)
+    noise = found[0].noise
+    yield (
+        f"The same mode measured twice differed from itself by up to {noise:.0%} in nine rounds "
+        "of ten; that is the noise floor."
+        if noise
+        else "No mode was measured twice, so there is no noise floor."
+    )
+    failed = [s for s in run.samples if s.error and not s.warm_up]
+    if failed:
+        who = ", ".join(dict.fromkeys(f"{s.mode} ({s.scenario})" for s in failed))
+        yield f"{count(len(failed), 'counted run')} failed, and have no figure: {who}."
+
+
+def _figures(verdict: Verdict) -> str:
+    ratio = verdict.ratio
+    return (
+        f"{verdict.scenario.name} at {ratio.median:.2f} × ({ratio.low:.2f} to {ratio.high:.2f}), "
+        f"{rate(verdict.subject_rate)} against {rate(verdict.reference_rate)}"
+    )
+
+
+def _cost(run: Run) -> Iterator[str]:
+    """Processor time in the first scenario that has both."""
+    for scenario in run.scenarios:
+        costs = [
+            _median([s.cpu_s_per_gb for s in good(run.samples, scenario.name, label)])
+            for label in (run.subject, run.reference)
+        ]
+        if all(costs):
+            yield (
+                f"In {scenario.name} ({path(scenario)}), a GB took {costs[0]:.2f} s of processor "
+                f"for {run.subject}, both ends together, and {costs[1]:.2f} s for {run.reference}."
+            )
+            return
+
+
+def setting(run: Run) -> str:
+    """Where and how it was measured, in one paragraph."""
+    places = {
+        "containers": "two containers on a bridge",
+        "netns": "two network namespaces joined by a veth pair",
+        "loopback": "loopback, both ends on one host",
+    }
+    facts = run.environment
+    means = sorted({p.means for p in run.proofs if p.means != "none"})
+    shaped = f" Impairment by {' and '.join(means)}." if means else " No path was impaired."
+    return (
+        f"Measured {run.stamp[:4]}-{run.stamp[4:6]}-{run.stamp[6:8]} between {places[run.where]}: "
+        f"{facts.get('processor', 'unknown processor')}, Linux {facts.get('kernel', '?')}, "
+        f"Python {facts.get('python', '?')}, commit {facts.get('commit') or '?'}. "
+        f"Both ends share these processors. {count(run.rounds, 'round')} after "
+        f"{count(run.warm_ups, 'warm-up')}, in shuffled order (seed {run.seed}).{shaped} "
+        "The clock runs from the start of the client's process to the complete, synced file in "
+        "memory; every file is compared with its source by SHA-256 afterwards."
+    )
+
+
+def proof_text(run: Run, scenario: Scenario) -> str:
+    """What the path did to datagrams of our own, against what was asked."""
+    for proof in run.proofs:
+        if proof.scenario == scenario.name:
+            if not scenario.is_impaired:
+                return f"round trip {proof.rtt_s * 1e3:.2f} ms; not impaired"
+            word = "as asked" if proof.holds_for(scenario) else "NOT AS ASKED"
+            loss = f"{proof.loss:.2%} of {proof.n_datagrams:,} datagrams lost, "
+            return (
+                f"{proof.means}: {loss if proof.n_datagrams else ''}"
+                f"round trip {proof.rtt_s * 1e3:.1f} ms: {word}"
+            )
+    return run.skipped.get(scenario.name, "not measured")

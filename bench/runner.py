@@ -1,0 +1,320 @@
+"""The rounds: every mode of a scenario in each, in an order shuffled by the seed.
+
+A machine that is slow for a while is so for all of a round, and ratios are taken within rounds.
+Warm-up rounds come first, touch the memory and fill the caches, and count for nothing. Whatever
+fails is a sample too, without a number. The run is written down after every sample.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import statistics
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from random import Random
+from typing import Any
+
+from tqdm import tqdm
+
+from bench.peers import Peer, Place
+from bench.result import ModeInfo, Proof, Run, Sample, Scenario
+from bench.where.hosts import Ground, Host, HostFailed, Joined, Unavailable
+
+_READY_TIMEOUT_S = 15.0
+_FILE_TIMEOUT_S = 5.0
+_SHAPED_WARM_UP_BYTES = 1 << 18
+_PROBES_PER_S = 8_000
+_MIN_PROBES = 2_000
+_WANTED_LOSSES = 400  # the standard deviation of their count is 5 %
+_MAX_PROBES = 60_000
+_GIVE_UP_AFTER = 3
+"""Failures of a mode in a scenario: those that come are not waited for."""
+
+_FREE_SHARE = 0.4
+"""Of the memory that a file may take: it is there twice, and each client has its own."""
+
+Keep = Callable[[Run], None]
+
+
+@dataclass
+class Progress:
+    """A bar over the expected seconds of all runs, so that the time left is worth reading."""
+
+    bar: Any
+
+    @staticmethod
+    def over(plan: Sequence[tuple[Scenario, Sequence[Peer]]], rounds: int) -> Progress:
+        """A bar for all runs of a plan."""
+        total_s = sum(expected_s(s) * len(peers) * rounds for s, peers in plan)
+        form = "{l_bar}{bar}| {elapsed} elapsed, {remaining} left{postfix}"
+        return Progress(tqdm(total=total_s, bar_format=form, file=sys.stderr, mininterval=0.5))
+
+    def about(self, scenario: Scenario, label: str) -> None:
+        """Say what is being run."""
+        self.bar.set_postfix_str(f"{scenario.name}: {label}")
+
+    def ran(self, scenario: Scenario) -> None:
+        """One run is over."""
+        self.bar.update(expected_s(scenario))
+
+    def tell(self, line: str) -> None:
+        """Print a line without tearing the bar."""
+        tqdm.write(line, file=sys.stderr)
+
+    def close(self) -> None:
+        """Leave the bar as it stands."""
+        self.bar.set_postfix_str("")
+        self.bar.close()
+
+
+def expected_s(scenario: Scenario) -> float:
+    """About how long one run takes: for the time left, not for any result."""
+    total_bytes = scenario.size_bytes * scenario.clients
+    path_s = total_bytes * 8 / scenario.rate_bit_per_s if scenario.rate_bit_per_s else 0.0
+    return 0.3 + total_bytes / 2e8 + path_s * (2 + 150 * scenario.loss) + 20 * scenario.rtt_s
+
+
+def modes_of(peers: Sequence[Peer], host: Host) -> tuple[ModeInfo, ...]:
+    """Each peer as a mode, with what is missing for it on a host."""
+    modes = []
+    for peer in peers:
+        missing = host.call("missing", programs=list(peer.programs))
+        names = ", ".join(one.removeprefix("python:") for one in missing)
+        why = f"not installed: {names}" if names else ""
+        if not why and peer.probe():
+            [probed] = host.call("run", commands=[peer.probe()], timeout_s=_READY_TIMEOUT_S)
+            why = "not there yet" if probed["error"] else ""
+        modes.append(ModeInfo(peer.label, peer.kind, peer.what, why))
+    return tuple(modes)
+
+
+def measure(run: Run, peers: Sequence[Peer], ground: Ground, keep: Keep) -> Run:
+    """Run all scenarios of a run; ``keep`` is called with the run as it grows.
+
+    KeyboardInterrupt ends it early; what was measured is in the last run that was kept.
+    """
+    present = {mode.label for mode in run.modes if not mode.missing}
+    plan = []
+    for scenario in run.scenarios:
+        wanted = [p for p in peers if p.label in present and p.label in (scenario.modes or present)]
+        plan.append((scenario, [p for p in wanted if not p.unfit_for(scenario)]))
+    progress = Progress.over(plan, run.warm_ups + run.rounds)
+    draw = Random(run.seed)
+    try:
+        for scenario, fit in plan:
+            try:
+                with ground.join(scenario) as joined:
+                    for further in _rounds(run, scenario, fit, joined, draw, progress):
+                        run = further
+                        keep(run)
+            except (Unavailable, HostFailed) as error:
+                progress.tell(f"{scenario.name}: not measured: {error}")
+                run = replace(run, skipped={**run.skipped, scenario.name: str(error)})
+                keep(run)
+    finally:
+        progress.close()
+    return run
+
+
+def _rounds(
+    run: Run,
+    scenario: Scenario,
+    peers: Sequence[Peer],
+    joined: Joined,
+    draw: Random,
+    progress: Progress,
+) -> Iterator[Run]:
+    """The run as it grows by one scenario's proof and samples."""
+    room_bytes = joined.server.call("room_bytes", path=str(joined.server.root))
+    if scenario.size_bytes * (1 + scenario.clients) > 2 * _FREE_SHARE * room_bytes:
+        raise Unavailable(f"no room for it in memory: {room_bytes / 1e9:.1f} GB are free")
+    proof = prove(scenario, joined)
+    run = replace(run, proofs=(*run.proofs, proof))
+    yield run
+    with contextlib.ExitStack() as stack:
+        contestants = []
+        for peer in peers:
+            contestant = Contestant(peer, scenario, joined)
+            stack.callback(contestant.close)
+            contestants.append(contestant)
+        for number in range(run.warm_ups + run.rounds):
+            for contestant in draw.sample(contestants, len(contestants)):
+                progress.about(scenario, contestant.peer.label)
+                if contestant.failures >= _GIVE_UP_AFTER:
+                    progress.ran(scenario)
+                    continue
+                sample = contestant.fetch(
+                    max(0, number - run.warm_ups), run.seed, warm_up=number < run.warm_ups
+                )
+                progress.ran(scenario)
+                if sample.error:
+                    contestant.failures += 1
+                    progress.tell(f"{scenario.name}: {sample.mode}: {sample.error[:200]}")
+                run = run.with_samples(sample)
+                yield run
+
+
+def timeout_s(scenario: Scenario) -> float:
+    """After how long a run has failed."""
+    return 15.0 + 12 * expected_s(scenario)
+
+
+class Contestant:
+    """A peer on the path of a scenario, its daemon running."""
+
+    def __init__(self, peer: Peer, scenario: Scenario, joined: Joined) -> None:
+        self.peer, self.scenario = peer, scenario
+        near, far = joined.client, joined.server
+        self._client, self._server = near, far
+        self._host, self._driver = (near, far) if peer.pushes else (far, near)
+        self._name = f"{scenario.name} {peer.label}"
+        work = far.work / self._name.replace(" ", "-").replace("%", "").replace("+", "and")
+        port = self._host.call("free_port")
+        self.place = Place(
+            far.root, work, joined.server_address, joined.client_address, port, scenario.mtu
+        )
+        for host in (near, far):
+            host.call("make_folder", path=str(work))
+            for name, text in peer.files(self.place).items():
+                host.call("write", path=str(work / name), text=text)
+        self.failures = 0
+        self._failed = ""
+        if not peer.one_shot:
+            self._failed = self._start("")
+
+    def _start(self, name: str) -> str:
+        command = self.peer.daemon(self.place, name)
+        self._host.call("start", name=self._name, command=command, folder=str(self.place.work))
+        return str(
+            self._host.call(
+                "await_listening",
+                name=self._name,
+                port=self.place.port,
+                transport=self.peer.transport,
+                timeout_s=_READY_TIMEOUT_S,
+            )
+        )
+
+    def close(self) -> None:
+        """End the daemon."""
+        self._host.call("stop", name=self._name)
+
+    def fetch(self, number: int, seed: int, *, warm_up: bool) -> Sample:
+        """Move the file once to each client, and check what arrived."""
+        size_bytes, clients = self.scenario.size_bytes, self.scenario.clients
+        if warm_up and self.scenario.is_shaped:
+            size_bytes = min(size_bytes, _SHAPED_WARM_UP_BYTES)
+        name = f"{size_bytes}.bin"
+        path = str(self._server.root / name)
+        digest = self._server.call("make_file", path=path, size_bytes=size_bytes, seed=seed)
+        if self.peer.one_shot:
+            self.close()
+            self._failed = self._start(name)
+        blank = Sample(
+            self.scenario.name, self.peer.label, number, 0.0, size_bytes * clients, warm_up=warm_up
+        )
+        if self._failed:
+            return replace(blank, error=self._failed)
+        return self._timed(blank, name, digest)
+
+    def _timed(self, blank: Sample, name: str, digest: str) -> Sample:
+        work, ceiling = self.place.work, self.peer.kind == "ceiling"
+        outputs = [work / f"fetched-{at}.bin" for at in range(self.scenario.clients)]
+        before = self._usage()
+        ended = self._driver.call(
+            "run",
+            commands=[self.peer.transfer(self.place, name, output) for output in outputs],
+            timeout_s=timeout_s(self.scenario),
+            outputs=[] if self.peer.pushes or ceiling else list(map(str, outputs)),
+        )
+        seconds = max(one["seconds"] for one in ended)
+        errors = [one["error"] for one in ended if one["error"]]
+        if self.peer.pushes and not errors:
+            seconds += self._client.call(
+                "await_file",
+                path=str(outputs[0]),
+                size_bytes=blank.size_bytes,
+                timeout_s=_FILE_TIMEOUT_S,
+            )
+        after = self._usage()
+        for output in [] if ceiling else outputs:
+            if self._client.call("take_away", path=str(output)) != digest and not errors:
+                errors.append("the file that arrived is not the source")
+        sample = replace(
+            blank,
+            seconds=seconds,
+            error=errors[0] if errors else "",
+            **_costs(before, after, ended, pushes=self.peer.pushes),
+        )
+        if not errors:
+            said = self.peer.read(ended[0]["output"])
+            sample = replace(sample, resent_share=said.resent_share)
+            if said.size_bytes:
+                sample = replace(sample, size_bytes=said.size_bytes, seconds=said.seconds)
+        if self.scenario.clients > 1:
+            times = [one["seconds"] for one in ended]
+            sample = replace(sample, slowest_to_median=max(times) / statistics.median(times))
+        return sample
+
+    def _usage(self) -> dict[str, dict[str, float]]:
+        daemon_end, driver_end = ("client", "server") if self.peer.pushes else ("server", "client")
+        return {
+            daemon_end: self._host.call("usage", name=self._name),
+            driver_end: self._driver.call("usage"),
+        }
+
+
+def _costs(
+    before: dict[str, dict[str, float]],
+    after: dict[str, dict[str, float]],
+    ended: Sequence[dict[str, Any]],
+    *,
+    pushes: bool,
+) -> dict[str, Any]:
+    """Processor, memory and drops of both ends, as fields of a sample.
+
+    In containers, the driver's processor time is its control group's like the daemon's; elsewhere
+    it is what the kernel told when the commands ended.
+    """
+    driver = "server" if pushes else "client"
+    costs: dict[str, Any] = {}
+    for end in ("client", "server"):
+        cpu_s = after[end]["cpu_s"] - before[end]["cpu_s"]
+        rss_bytes = after[end]["rss_bytes"]
+        if end == driver:
+            cpu_s = cpu_s or sum(one["cpu_s"] for one in ended)
+            rss_bytes = max(one["rss_bytes"] for one in ended)
+        costs[f"{end}_cpu_s"] = max(0.0, cpu_s)
+        costs[f"{end}_rss_bytes"] = int(rss_bytes)
+    drops = after["client"]["drops"] - before["client"]["drops"]
+    return {**costs, "receive_drops": max(0, int(drops))}
+
+
+def prove(scenario: Scenario, joined: Joined) -> Proof:
+    """Measure a path with single datagrams: the share lost towards the client, the round trip."""
+    count = 0
+    if scenario.loss:
+        count = min(_MAX_PROBES, max(_MIN_PROBES, round(_WANTED_LOSSES / scenario.loss)))
+    port = joined.server.call("free_port")
+    name = f"probe {scenario.name}"
+    command = ["python", "-m", "bench.probe", "serve", joined.server_address, str(port)]
+    joined.server.call("start", name=name, command=command, folder=str(joined.server.work))
+    try:
+        wrong = joined.server.call(
+            "await_listening",
+            name=name,
+            port=port,
+            transport="udp",
+            timeout_s=_READY_TIMEOUT_S,
+        )
+        if wrong:
+            raise HostFailed(f"the path cannot be probed: {wrong}")
+        where = [joined.server_address, str(port), str(count), str(_PROBES_PER_S)]
+        seen = json.loads(
+            joined.client.run("python", "-m", "bench.probe", "measure", *where, timeout_s=120.0)
+        )
+    finally:
+        joined.server.call("stop", name=name)
+    return Proof(scenario.name, joined.means, count, seen["loss"], seen["rtt_s"])

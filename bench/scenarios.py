@@ -1,0 +1,106 @@
+"""What is measured: the tables of scenarios, full and quick.
+
+Each group varies one thing. ``lan`` is everybody on the bare network; the other groups take fewer
+modes, because nobody waits a day for a benchmark. Names are what reports, ``--only`` and
+comparisons go by.
+"""
+
+from __future__ import annotations
+
+from bench.result import Scenario
+
+KI, MI, GI = 1 << 10, 1 << 20, 1 << 30
+
+SWEEP = ("udpft", "udpft again", "nginx + curl", "aioquic")
+"""Who takes part where one thing is varied: the subject, twice; the reference; the nearest kin."""
+
+FAST = ("udpft", "udpft again", "udpft auto", "nginx + curl", "Python sendfile")
+"""Who takes part where files are large."""
+
+LOSSY = ("udpft", "udpft again", "nginx + curl", "srt-file-transmit", "aioquic")
+"""Who takes part where packets are lost."""
+
+WAN_BIT_PER_S = 100e6
+"""Of the shaped paths: well below what the link emulator carries (480 Mbit/s on two cores)."""
+
+
+def lan(size_bytes: int) -> list[Scenario]:
+    """Everybody, on the bare network, at both MTUs."""
+    return [
+        Scenario("lan-9000", "lan", size_bytes, mtu=9000),
+        Scenario("lan-1500", "lan", size_bytes, mtu=1500),
+    ]
+
+
+def sizes(*all_bytes: int) -> list[Scenario]:
+    """Files of several sizes."""
+    return [
+        Scenario(f"size-{_size(n)}", "size", n, modes=SWEEP if n < 64 * MI else FAST)
+        for n in all_bytes
+    ]
+
+
+def losses(size_bytes: int, rtt_s: float, *shares: float) -> list[Scenario]:
+    """Loss on a path of 100 Mbit/s."""
+    return [
+        Scenario(
+            f"loss-{share * 100:g}%",
+            "loss",
+            size_bytes,
+            mtu=1500,
+            loss=share,
+            rtt_s=rtt_s,
+            rate_bit_per_s=WAN_BIT_PER_S,
+            modes=LOSSY,
+        )
+        for share in shares
+    ]
+
+
+def round_trips(size_bytes: int, *all_s: float) -> list[Scenario]:
+    """Delay on a path of 100 Mbit/s that loses nothing by itself."""
+    return [
+        Scenario(
+            f"rtt-{rtt_s * 1000:g}ms",
+            "rtt",
+            size_bytes,
+            mtu=1500,
+            rtt_s=rtt_s,
+            rate_bit_per_s=WAN_BIT_PER_S,
+            modes=LOSSY,
+        )
+        for rtt_s in all_s
+    ]
+
+
+def crowds(total_bytes: int, *counts: int) -> list[Scenario]:
+    """Several clients at once, the same bytes in all."""
+    return [
+        Scenario(f"clients-{n}", "clients", total_bytes // n, clients=n, modes=SWEEP)
+        for n in counts
+    ]
+
+
+def _size(n_bytes: int) -> str:
+    for unit, name in ((GI, "GiB"), (MI, "MiB"), (KI, "KiB")):
+        if n_bytes >= unit:
+            return f"{n_bytes // unit}{name}"
+    return f"{n_bytes}B"
+
+
+FULL = [
+    *lan(256 * MI),
+    Scenario("lan-1500-loss-1%", "lan", 64 * MI, mtu=1500, loss=0.01, modes=LOSSY),
+    *sizes(1 * KI, 64 * KI, 1 * MI, 16 * MI, 256 * MI, 1 * GI, 4 * GI),
+    *losses(16 * MI, 0.020, 0.0, 0.01, 0.02, 0.05, 0.10),
+    *round_trips(16 * MI, 0.002, 0.020, 0.100, 0.300),
+    *crowds(64 * MI, 1, 4, 16, 64),
+]
+
+QUICK = [
+    *lan(64 * MI),
+    *sizes(1 * KI, 1 * MI, 256 * MI),
+    *losses(4 * MI, 0.020, 0.0, 0.01, 0.03),
+    *round_trips(4 * MI, 0.002, 0.020, 0.100),
+    *crowds(32 * MI, 1, 4, 16),
+]

@@ -7,7 +7,7 @@ PIP := $(VENV)/bin/python -m pip --disable-pip-version-check --quiet
 # What is installed comes first, and nothing tells it that make has called: tests call make too.
 IN_VENV := env -u MAKELEVEL -u MAKEFLAGS PATH="$(CURDIR)/$(VENV)/bin:$$PATH"
 
-.PHONY: help demo test containers sim fuzz clean
+.PHONY: help demo test containers sim fuzz bench bench-quick bench-micro clean
 .DELETE_ON_ERROR:
 
 help: ## Show this list
@@ -30,6 +30,17 @@ MINUTES ?= 5
 fuzz: $(VENV)/fuzz.stamp ## Feed mutated datagrams to all decoders and endpoints for MINUTES=5
 	@$(IN_VENV) python -m tests.fuzz --minutes $(MINUTES)
 
+bench: $(VENV)/bench.stamp ## Compare with TCP and others between containers, and write a report
+	@$(IN_VENV) python -m bench run $(BENCH)
+
+bench-quick: $(VENV)/bench.stamp ## The same in five minutes; BENCH='--where netns' needs no Docker
+	@$(IN_VENV) python -m bench run --quick $(BENCH)
+
+bench-micro: $(VENV)/test.stamp ## Time the engine's hot functions, against the last time
+	$(IN_VENV) pytest bench/micro --benchmark-enable --benchmark-autosave \
+	  --benchmark-storage file://bench/reports/micro --benchmark-compare \
+	  --benchmark-columns min,median,iqr,rounds --benchmark-sort name
+
 clean: ## Remove what these commands made
 	rm -rf $(VENV) dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks .coverage
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
@@ -48,6 +59,10 @@ $(VENV)/test.stamp: pyproject.toml | $(VENV)/pyvenv.cfg
 $(VENV)/fuzz.stamp: pyproject.toml | $(VENV)/pyvenv.cfg
 	$(PIP) install --editable '.[test,fuzz]'
 	@touch $(VENV)/tool.stamp $(VENV)/test.stamp $@
+
+$(VENV)/bench.stamp: pyproject.toml | $(VENV)/pyvenv.cfg
+	$(PIP) install --editable '.[bench]'
+	@touch $(VENV)/tool.stamp $@
 
 $(VENV)/pyvenv.cfg:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import datetime
+import signal
 import sys
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
@@ -34,6 +35,7 @@ WARM_UPS = 2
 def main(words: Sequence[str] | None = None) -> int:
     """Do what the command line says; return the exit status."""
     args = _parser().parse_args(words)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends like Ctrl-C: with a report
     try:
         return int(args.action(args) or 0)
     except (Unavailable, HostFailed, InvalidRun, OSError) as error:
@@ -113,9 +115,9 @@ def _run(args: argparse.Namespace) -> int:
     if not kept:
         print("bench: interrupted before anything was measured", file=sys.stderr)
         return 130
-    from bench.report import trace
+    from bench.report.trace import simulated  # what draws and simulates is only for the end
 
-    keep(replace(kept[0], trace=trace.simulated()))
+    keep(replace(kept[0], trace=simulated()))
     _write_reports(kept[0], folder)
     return 130 if kept[0].interrupted else 0
 

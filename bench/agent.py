@@ -195,16 +195,19 @@ def main() -> None:
     os.environ["PYTHONPATH"] = str(Path(__file__).parents[1])
     agent = Agent(in_container="--container" in sys.argv)
     try:
-        for line in sys.stdin:
-            request = json.loads(line)
-            action = getattr(agent, request.pop("do"))
-            try:
-                answer = {"is": action(**request)}
-            except (OSError, subprocess.SubprocessError) as error:
-                answer = {"error": f"{type(error).__name__}: {error}"}
-            print(json.dumps(answer), flush=True)
+        with contextlib.suppress(BrokenPipeError):  # the runner is gone
+            for line in sys.stdin:
+                print(json.dumps(_answer(agent, json.loads(line))), flush=True)
     finally:
         agent.close()
+
+
+def _answer(agent: Agent, request: dict[str, Any]) -> dict[str, Any]:
+    action = getattr(agent, request.pop("do"))
+    try:
+        return {"is": action(**request)}
+    except (OSError, subprocess.SubprocessError) as error:
+        return {"error": f"{type(error).__name__}: {error}"}
 
 
 if __name__ == "__main__":

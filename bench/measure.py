@@ -17,6 +17,7 @@ from typing import IO
 _LOOK_EVERY_S = 0.05
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 _KEPT_WORDS = 20_000
+_ERROR_WORDS = 300
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,8 @@ def run_together(
             if at not in ended_s:
                 error = f"not done after {timeout_s:g} s"
             elif process.returncode:
-                error = f"exit {process.returncode}: {_words(complaints[at])}".strip(": ")
+                words = _words(complaints[at]) or _words(said[at])
+                error = f"exit {process.returncode}: {words[-_ERROR_WORDS:]}".strip(": ")
             finished.append(
                 Finished(
                     ended_s.get(at, timeout_s),

@@ -24,7 +24,10 @@ from bench.where.hosts import Ground, Host, HostFailed, Joined, Unavailable
 
 _READY_TIMEOUT_S = 15.0
 _FILE_TIMEOUT_S = 5.0
-_SHAPED_WARM_UP_BYTES = 1 << 18
+_SLOW_BYTES_PER_S = 2e7
+_SHORT_WARM_UP_BYTES = 1 << 18
+"""Where the path or the program takes its time, memory is not what is slow at first."""
+
 _PROBES_PER_S = 8_000
 _MIN_PROBES = 2_000
 _WANTED_LOSSES = 400  # the standard deviation of their count is 5 %
@@ -47,7 +50,7 @@ class Progress:
     @staticmethod
     def over(plan: Sequence[tuple[Scenario, Sequence[Peer]]], rounds: int) -> Progress:
         """A bar for all runs of a plan."""
-        total_s = sum(expected_s(s) * len(peers) * rounds for s, peers in plan)
+        total_s = rounds * sum(expected_s(s, peer) for s, peers in plan for peer in peers)
         form = "{l_bar}{bar}| {elapsed} elapsed, {remaining} left{postfix}"
         return Progress(tqdm(total=total_s, bar_format=form, file=sys.stderr, mininterval=0.5))
 
@@ -55,9 +58,9 @@ class Progress:
         """Say what is being run."""
         self.bar.set_postfix_str(f"{scenario.name}: {label}")
 
-    def ran(self, scenario: Scenario) -> None:
+    def ran(self, scenario: Scenario, peer: Peer) -> None:
         """One run is over."""
-        self.bar.update(expected_s(scenario))
+        self.bar.update(expected_s(scenario, peer))
 
     def tell(self, line: str) -> None:
         """Print a line without tearing the bar."""
@@ -69,11 +72,18 @@ class Progress:
         self.bar.close()
 
 
-def expected_s(scenario: Scenario) -> float:
+def expected_s(scenario: Scenario, peer: Peer) -> float:
     """About how long one run takes: for the time left, not for any result."""
+    if peer.kind == "ceiling":
+        return 1.3
     total_bytes = scenario.size_bytes * scenario.clients
     path_s = total_bytes * 8 / scenario.rate_bit_per_s if scenario.rate_bit_per_s else 0.0
-    return 0.3 + total_bytes / 2e8 + path_s * (2 + 150 * scenario.loss) + 20 * scenario.rtt_s
+    return (
+        0.3
+        + total_bytes / peer.usual_rate
+        + path_s * (2 + 150 * scenario.loss)
+        + 20 * scenario.rtt_s
+    )
 
 
 def modes_of(peers: Sequence[Peer], host: Host) -> tuple[ModeInfo, ...]:
@@ -143,12 +153,12 @@ def _rounds(
             for contestant in draw.sample(contestants, len(contestants)):
                 progress.about(scenario, contestant.peer.label)
                 if contestant.failures >= _GIVE_UP_AFTER:
-                    progress.ran(scenario)
+                    progress.ran(scenario, contestant.peer)
                     continue
                 sample = contestant.fetch(
                     max(0, number - run.warm_ups), run.seed, warm_up=number < run.warm_ups
                 )
-                progress.ran(scenario)
+                progress.ran(scenario, contestant.peer)
                 if sample.error:
                     contestant.failures += 1
                     progress.tell(f"{scenario.name}: {sample.mode}: {sample.error[:200]}")
@@ -156,9 +166,9 @@ def _rounds(
                 yield run
 
 
-def timeout_s(scenario: Scenario) -> float:
+def timeout_s(scenario: Scenario, peer: Peer) -> float:
     """After how long a run has failed."""
-    return 15.0 + 12 * expected_s(scenario)
+    return 15.0 + 8 * expected_s(scenario, peer)
 
 
 class Contestant:
@@ -204,8 +214,8 @@ class Contestant:
     def fetch(self, number: int, seed: int, *, warm_up: bool) -> Sample:
         """Move the file once to each client, and check what arrived."""
         size_bytes, clients = self.scenario.size_bytes, self.scenario.clients
-        if warm_up and self.scenario.is_shaped:
-            size_bytes = min(size_bytes, _SHAPED_WARM_UP_BYTES)
+        if warm_up and (self.scenario.is_shaped or self.peer.usual_rate < _SLOW_BYTES_PER_S):
+            size_bytes = min(size_bytes, _SHORT_WARM_UP_BYTES)
         name = f"{size_bytes}.bin"
         path = str(self._server.root / name)
         digest = self._server.call("make_file", path=path, size_bytes=size_bytes, seed=seed)
@@ -226,7 +236,7 @@ class Contestant:
         ended = self._driver.call(
             "run",
             commands=[self.peer.transfer(self.place, name, output) for output in outputs],
-            timeout_s=timeout_s(self.scenario),
+            timeout_s=timeout_s(self.scenario, self.peer),
             outputs=[] if self.peer.pushes or ceiling else list(map(str, outputs)),
         )
         seconds = max(one["seconds"] for one in ended)

@@ -98,9 +98,9 @@ FULL = [
 ]
 
 QUICK = [
-    *lan(64 * MI),
+    *lan(32 * MI),
     *sizes(1 * KI, 1 * MI, 256 * MI),
     *losses(4 * MI, 0.020, 0.0, 0.01, 0.03),
     *round_trips(4 * MI, 0.002, 0.020, 0.100),
-    *crowds(32 * MI, 1, 4, 16),
+    *crowds(16 * MI, 1, 4, 16),
 ]

@@ -31,6 +31,7 @@ class Quic(Peer):
     label = "aioquic"
     what = "QUIC (RFC 9000) in Python, encrypted, windows of 16 MiB"
     programs = ("python:aioquic",)
+    usual_rate = 5e6
 
     def daemon(self, place: Place, name: str) -> list[str]:  # noqa: ARG002
         return ["python", "-m", __name__, "serve", str(place.root), place.server, str(place.port)]

@@ -51,6 +51,8 @@ class Udpft(Peer):
 class Plain(Udpft):
     """The plain protocol, which makes nothing good."""
 
+    usual_rate = 5e7
+
     def unfit_for(self, scenario: Scenario) -> str:
         return "plain loses what the path loses" if scenario.is_impaired else ""
 

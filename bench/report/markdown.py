@@ -9,6 +9,7 @@ from bench.report import verdict
 from bench.report.words import path, rate
 from bench.result import Run
 
+
 def summary(run: Run) -> str:
     """The verdict, one table of ratios, and what the figures stand on."""
     parts = [f"# udpft, measured {run.stamp}"]

@@ -37,6 +37,11 @@ class Row:
         return f"{self.ratio.median:.2f} ({self.ratio.low:.2f} to {self.ratio.high:.2f})"
 
     @property
+    def interval_text(self) -> str:
+        """``480 MB/s to 530 MB/s``, or a dash."""
+        return f"{rate(self.rate.low)} to {rate(self.rate.high)}" if self.rate else "–"
+
+    @property
     def rate_text(self) -> str:
         """``512 MB/s``, or a dash."""
         return rate(self.rate.median) if self.rate else "–"

@@ -1,0 +1,61 @@
+"""The sender's turn, and whole transfers on a simulated network: the engine without a kernel."""
+
+from __future__ import annotations
+
+from random import Random
+from typing import Any
+
+import pytest
+
+from tests.simnet import MemorySource, Shape, SimNet, random_bytes
+from udpft.protocol.burst import BurstWriter
+from udpft.protocol.params import CHUNK_SIZE, MAX_BURST_BYTES
+from udpft.protocol.sender import Sender
+
+CONTENT = random_bytes(2_000_000)
+
+
+def sender() -> tuple[tuple[Sender], dict[str, Any]]:
+    """A sender with all of its file to send; as arguments, for `benchmark.pedantic`."""
+    fresh = Sender(
+        connection_id=1,
+        own_connection_id=2,
+        nonce=3,
+        source=MemorySource(CONTENT),
+        size=len(CONTENT),
+        writer=BurstWriter(CHUNK_SIZE, bytearray(MAX_BURST_BYTES)),
+        now=0.0,
+        random=Random(1),
+    )
+    return (fresh,), {}
+
+
+def test_poll_transmit(benchmark: Any) -> None:
+    """The first burst, as the window then allows."""
+    burst = benchmark.pedantic(
+        lambda one: one.poll_transmit(0.0), setup=sender, rounds=500 if benchmark.enabled else 1
+    )
+    assert len(burst.data) > CHUNK_SIZE
+
+
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [
+        ("perfect", Shape()),
+        ("1 % loss", Shape(loss=0.01)),
+        ("100 Mbit/s", Shape(rate_bytes_per_s=12.5e6, queue_bytes=250_000)),
+        ("reordered", Shape(reorder=0.05)),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_transfer(benchmark: Any, name: str, shape: Shape) -> None:
+    del name
+    content = CONTENT if benchmark.enabled else CONTENT[:100_000]
+
+    def transfer() -> bytes:
+        net = SimNet({"file": content}, seed=1, down=shape)
+        client = net.get("file")
+        net.run()
+        return client.content
+
+    assert benchmark(transfer) == content

@@ -131,9 +131,11 @@ def _open_tun(namespace: Namespace, mtu: int, coalesce_s: float) -> int:
         namespace.run("ip", "link", "set", DEVICE, "txqueuelen", str(_RING_PACKETS))
         if coalesce_s:
             knobs = f"/sys/class/net/{DEVICE}"
-            namespace.run("sh", "-c", f"echo 1 > {knobs}/napi_defer_hard_irqs")
-            timeout_ns = round(coalesce_s * 1e9)
-            namespace.run("sh", "-c", f"echo {timeout_ns} > {knobs}/gro_flush_timeout")
+            # An engine mounts its containers' /sys read-only; this mount is the command's own.
+            writable = "mount -o remount,rw /sys"
+            defer = f"echo 1 > {knobs}/napi_defer_hard_irqs"
+            flush = f"echo {round(coalesce_s * 1e9)} > {knobs}/gro_flush_timeout"
+            namespace.run("sh", "-c", f"{writable} && {defer} && {flush}")
     except BaseException:
         os.close(tun)
         raise

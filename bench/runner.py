@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from bench.peers import Peer, Place
 from bench.result import ModeInfo, Proof, Run, Sample, Scenario
-from bench.where.hosts import Ground, Host, HostFailed, Joined, Unavailable
+from bench.where.hosts import Ground, Host, HostFailed, Joined, Unavailable, tcp_controller
 
 _READY_TIMEOUT_S = 15.0
 _FILE_TIMEOUT_S = 5.0
@@ -48,9 +48,14 @@ class Progress:
     bar: Any
 
     @staticmethod
-    def over(plan: Sequence[tuple[Scenario, Sequence[Peer]]], rounds: int) -> Progress:
+    def over(plan: Sequence[tuple[Scenario, Sequence[Peer]]], run: Run) -> Progress:
         """A bar for all runs of a plan."""
-        total_s = rounds * sum(expected_s(s, peer) for s, peers in plan for peer in peers)
+        total_s = sum(
+            run.warm_ups * expected_s(scenario, peer, warm_up=True)
+            + run.rounds * expected_s(scenario, peer)
+            for scenario, peers in plan
+            for peer in peers
+        )
         form = "{l_bar}{bar}| {elapsed} elapsed, {remaining} left{postfix}"
         return Progress(tqdm(total=total_s, bar_format=form, file=sys.stderr, mininterval=0.5))
 
@@ -58,9 +63,10 @@ class Progress:
         """Say what is being run."""
         self.bar.set_postfix_str(f"{scenario.name}: {label}")
 
-    def ran(self, scenario: Scenario, peer: Peer) -> None:
+    def ran(self, scenario: Scenario, peer: Peer, *, warm_up: bool) -> None:
         """One run is over."""
-        self.bar.update(expected_s(scenario, peer))
+        took_s = expected_s(scenario, peer, warm_up=warm_up)
+        self.bar.update(min(took_s, self.bar.total - self.bar.n))
 
     def tell(self, line: str) -> None:
         """Print a line without tearing the bar."""
@@ -72,18 +78,21 @@ class Progress:
         self.bar.close()
 
 
-def expected_s(scenario: Scenario, peer: Peer) -> float:
+def size_of(scenario: Scenario, peer: Peer, *, warm_up: bool) -> int:
+    """Bytes that each client fetches: less in a warm-up that has no memory to warm."""
+    if warm_up and (scenario.is_shaped or peer.usual_rate < _SLOW_BYTES_PER_S):
+        return min(scenario.size_bytes, _SHORT_WARM_UP_BYTES)
+    return scenario.size_bytes
+
+
+def expected_s(scenario: Scenario, peer: Peer, *, warm_up: bool = False) -> float:
     """About how long one run takes: for the time left, not for any result."""
     if peer.kind == "ceiling":
         return 1.3
-    total_bytes = scenario.size_bytes * scenario.clients
+    total_bytes = size_of(scenario, peer, warm_up=warm_up) * scenario.clients
     path_s = total_bytes * 8 / scenario.rate_bit_per_s if scenario.rate_bit_per_s else 0.0
-    return (
-        0.3
-        + total_bytes / peer.usual_rate
-        + path_s * (2 + 150 * scenario.loss)
-        + 20 * scenario.rtt_s
-    )
+    path_s = path_s * (2 + 150 * scenario.loss) + 10 * scenario.rtt_s
+    return 0.3 + total_bytes / peer.usual_rate + path_s
 
 
 def modes_of(peers: Sequence[Peer], host: Host) -> tuple[ModeInfo, ...]:
@@ -110,7 +119,7 @@ def measure(run: Run, peers: Sequence[Peer], ground: Ground, keep: Keep) -> Run:
     for scenario in run.scenarios:
         wanted = [p for p in peers if p.label in present and p.label in (scenario.modes or present)]
         plan.append((scenario, [p for p in wanted if not p.unfit_for(scenario)]))
-    progress = Progress.over(plan, run.warm_ups + run.rounds)
+    progress = Progress.over(plan, run)
     draw = Random(run.seed)
     try:
         for scenario, fit in plan:
@@ -150,15 +159,15 @@ def _rounds(
             stack.callback(contestant.close)
             contestants.append(contestant)
         for number in range(run.warm_ups + run.rounds):
+            warm_up = number < run.warm_ups
             for contestant in draw.sample(contestants, len(contestants)):
                 progress.about(scenario, contestant.peer.label)
                 if contestant.failures >= _GIVE_UP_AFTER:
-                    progress.ran(scenario, contestant.peer)
+                    progress.ran(scenario, contestant.peer, warm_up=warm_up)
                     continue
-                sample = contestant.fetch(
-                    max(0, number - run.warm_ups), run.seed, warm_up=number < run.warm_ups
-                )
-                progress.ran(scenario, contestant.peer)
+                round_ = number if warm_up else number - run.warm_ups
+                sample = contestant.fetch(round_, run.seed, warm_up=warm_up)
+                progress.ran(scenario, contestant.peer, warm_up=warm_up)
                 if sample.error:
                     contestant.failures += 1
                     progress.tell(f"{scenario.name}: {sample.mode}: {sample.error[:200]}")
@@ -213,9 +222,8 @@ class Contestant:
 
     def fetch(self, number: int, seed: int, *, warm_up: bool) -> Sample:
         """Move the file once to each client, and check what arrived."""
-        size_bytes, clients = self.scenario.size_bytes, self.scenario.clients
-        if warm_up and (self.scenario.is_shaped or self.peer.usual_rate < _SLOW_BYTES_PER_S):
-            size_bytes = min(size_bytes, _SHORT_WARM_UP_BYTES)
+        clients = self.scenario.clients
+        size_bytes = size_of(self.scenario, self.peer, warm_up=warm_up)
         name = f"{size_bytes}.bin"
         path = str(self._server.root / name)
         digest = self._server.call("make_file", path=path, size_bytes=size_bytes, seed=seed)
@@ -227,7 +235,13 @@ class Contestant:
         )
         if self._failed:
             return replace(blank, error=self._failed)
-        return self._timed(blank, name, digest)
+        if not self.peer.tcp_controller:
+            return self._timed(blank, name, digest)
+        try:
+            with tcp_controller(self._server, self.place.server, self.peer.tcp_controller):
+                return self._timed(blank, name, digest)
+        except HostFailed as error:
+            return replace(blank, error=str(error))
 
     def _timed(self, blank: Sample, name: str, digest: str) -> Sample:
         work, ceiling = self.place.work, self.peer.kind == "ceiling"

@@ -17,8 +17,13 @@ SWEEP = ("udpft", "udpft again", "nginx + curl", "aioquic")
 FAST = ("udpft", "udpft again", "udpft auto", "nginx + curl", "Python sendfile")
 """Who takes part where files are large."""
 
-LOSSY = ("udpft", "udpft again", "nginx + curl", "srt-file-transmit", "aioquic")
-"""Who takes part where packets are lost."""
+CUBIC = "nginx + curl, cubic"
+
+FAR = ("udpft", "udpft again", "nginx + curl", CUBIC, "aioquic")
+"""Who takes part where packets are lost or late: TCP under both of its usual controllers."""
+
+FAR_TOO = (*FAR, "srt-file-transmit")
+"""The same with one that needs patience."""
 
 WAN_BIT_PER_S = 100e6
 """Of the shaped paths: well below what the link emulator carries (480 Mbit/s on two cores)."""
@@ -40,7 +45,9 @@ def sizes(*all_bytes: int) -> list[Scenario]:
     ]
 
 
-def losses(size_bytes: int, rtt_s: float, *shares: float) -> list[Scenario]:
+def losses(
+    size_bytes: int, rtt_s: float, *shares: float, modes: tuple[str, ...] = FAR_TOO
+) -> list[Scenario]:
     """Loss on a path of 100 Mbit/s."""
     return [
         Scenario(
@@ -51,13 +58,13 @@ def losses(size_bytes: int, rtt_s: float, *shares: float) -> list[Scenario]:
             loss=share,
             rtt_s=rtt_s,
             rate_bit_per_s=WAN_BIT_PER_S,
-            modes=LOSSY,
+            modes=modes,
         )
         for share in shares
     ]
 
 
-def round_trips(size_bytes: int, *all_s: float) -> list[Scenario]:
+def round_trips(size_bytes: int, *all_s: float, modes: tuple[str, ...] = FAR_TOO) -> list[Scenario]:
     """Delay on a path of 100 Mbit/s that loses nothing by itself."""
     return [
         Scenario(
@@ -67,7 +74,7 @@ def round_trips(size_bytes: int, *all_s: float) -> list[Scenario]:
             mtu=1500,
             rtt_s=rtt_s,
             rate_bit_per_s=WAN_BIT_PER_S,
-            modes=LOSSY,
+            modes=modes,
         )
         for rtt_s in all_s
     ]
@@ -90,7 +97,7 @@ def _size(n_bytes: int) -> str:
 
 FULL = [
     *lan(256 * MI),
-    Scenario("lan-1500-loss-1%", "lan", 64 * MI, mtu=1500, loss=0.01, modes=LOSSY),
+    Scenario("lan-1500-loss-1%", "lan", 64 * MI, mtu=1500, loss=0.01, modes=FAR_TOO),
     *sizes(1 * KI, 64 * KI, 1 * MI, 16 * MI, 256 * MI, 1 * GI, 4 * GI),
     *losses(16 * MI, 0.020, 0.0, 0.01, 0.02, 0.05, 0.10),
     *round_trips(16 * MI, 0.002, 0.020, 0.100, 0.300),
@@ -99,8 +106,8 @@ FULL = [
 
 QUICK = [
     *lan(32 * MI),
-    *sizes(1 * KI, 1 * MI, 256 * MI),
-    *losses(4 * MI, 0.020, 0.0, 0.01, 0.03),
-    *round_trips(4 * MI, 0.002, 0.020, 0.100),
+    *sizes(1 * KI, 1 * MI, 128 * MI),
+    *losses(4 * MI, 0.020, 0.0, 0.01, 0.02, modes=FAR),
+    *round_trips(4 * MI, 0.002, 0.020, 0.050, modes=FAR),
     *crowds(16 * MI, 1, 4, 16),
 ]

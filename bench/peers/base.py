@@ -53,6 +53,7 @@ class Peer:
     transport: of the port on which its daemon listens.
     pushes: the daemon is the receiver's, and the sender's command moves the file.
     one_shot: the daemon ends after one transfer, and is started anew for each.
+    tcp_controller: the congestion controller that TCP is given; empty: the kernel's own choice.
     usual_rate: bytes per second, roughly: for the time left, time-outs and warm-ups, no result.
     """
 
@@ -63,6 +64,7 @@ class Peer:
     transport: Literal["tcp", "udp"] = "udp"
     pushes: bool = False
     one_shot: bool = False
+    tcp_controller: str = ""
     usual_rate: float = 2e8
 
     def daemon(self, place: Place, name: str) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from bench.peers.base import Peer, Place
@@ -18,12 +19,14 @@ http {{
 """
 
 
+@dataclass(frozen=True, repr=False)
 class Http(Peer):
     """curl from nginx."""
 
-    label = "nginx + curl"
+    label: str = "nginx + curl"
+    what: str = "HTTP over TCP; nginx with sendfile, one process, as Debian builds it"
+    tcp_controller: str = ""
     kind = "tcp"
-    what = "HTTP over TCP; nginx with sendfile, one process, as Debian builds it"
     programs = ("nginx", "curl")
     transport = "tcp"
 
@@ -40,4 +43,7 @@ class Http(Peer):
         return ["curl", "--silent", "--show-error", "--fail", "--output", str(destination), url]
 
 
-PEERS = [Http()]
+PEERS = [
+    Http(),
+    Http("nginx + curl, cubic", "the same, TCP with cubic, as most kernels have it", "cubic"),
+]

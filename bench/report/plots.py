@@ -30,6 +30,7 @@ INK, GRID = "#010203", "#010204"
 _OURS = ("#d9480f", "#f08c00", "#e8590c", "#c2255c", "#a61e4d")
 _THEIRS = {
     "nginx + curl": "#1c7ed6",
+    "nginx + curl, cubic": "#4dabf7",
     "Python sendfile": "#4263eb",
     "uftp": "#2b8a3e",
     "tftp, windowed": "#66a80f",

@@ -201,12 +201,14 @@ def setting(run: Run) -> str:
         "loopback": "loopback, both ends on one host",
     }
     facts = run.environment
+    tcp = facts.get("net.ipv4.tcp_congestion_control", "the kernel's controller")
     means = sorted({p.means for p in run.proofs if p.means != "none"})
     shaped = f" Impairment by {' and '.join(means)}." if means else " No path was impaired."
     return (
         f"Measured {run.stamp[:4]}-{run.stamp[4:6]}-{run.stamp[6:8]} between {places[run.where]}: "
         f"{facts.get('processor', 'unknown processor')}, Linux {facts.get('kernel', '?')}, "
-        f"Python {facts.get('python', '?')}, commit {facts.get('commit') or '?'}. "
+        f"Python {facts.get('python', '?')}, TCP with {tcp} unless said otherwise, "
+        f"commit {facts.get('commit') or '?'}. "
         f"Both ends share these processors. {count(run.rounds, 'round')} after "
         f"{count(run.warm_ups, 'warm-up')}, in shuffled order (seed {run.seed}).{shaped} "
         "The clock runs from the start of the client's process to the complete, synced file in "

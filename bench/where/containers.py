@@ -25,6 +25,7 @@ from bench.where.netns import link_shapes
 
 REPOSITORY = Path(__file__).parents[2]
 SERVICES = ("bench-client", "bench-server")
+_SAID_AT_MOST = 1_000
 FOLDER = Path("/bench")
 """In memory, in both containers: see compose.yml."""
 
@@ -67,7 +68,8 @@ def containers(seed: int) -> Iterator[Containers]:
         Unavailable: there is no engine, or it cannot build or start them.
     """
     compose = compose_command()
-    _check(compose, "build", "bench-client", quiet=False)
+    print("building the image: minutes, the first time", file=sys.stderr)
+    _check(compose, "build", "bench-client")
     try:
         _check(compose, "up", "-d", "--no-build", *SERVICES)
         with contextlib.ExitStack() as stack:
@@ -94,18 +96,13 @@ def compose_command() -> list[str]:
     raise Unavailable("there is no docker compose here; --where netns or loopback do without")
 
 
-def _check(compose: Sequence[str], *words: str, quiet: bool = True) -> str:
-    """Run compose; what it says of a build goes to standard error as it comes."""
-    ended = subprocess.run(
-        [*compose, *words],
-        cwd=REPOSITORY,
-        stdout=subprocess.PIPE if quiet else sys.stderr,
-        stderr=subprocess.PIPE if quiet else None,
-        text=True,
-    )
+def _check(compose: Sequence[str], *words: str) -> str:
+    """Run compose and return what it printed; raises Unavailable with the end of what it said."""
+    ended = subprocess.run([*compose, *words], cwd=REPOSITORY, capture_output=True, text=True)
     if ended.returncode:
-        raise Unavailable(f"compose {words[0]} failed: {(ended.stderr or '').strip()}")
-    return ended.stdout or ""
+        said = (ended.stdout + ended.stderr).strip()[-_SAID_AT_MOST:]
+        raise Unavailable(f"compose {words[0]} failed: {said}")
+    return ended.stdout
 
 
 def device_of_mtu(host: Host, mtu: int) -> tuple[str, str]:

@@ -119,6 +119,28 @@ class Ground(Protocol):
 
 
 @contextlib.contextmanager
+def tcp_controller(host: Host, address: str, name: str) -> Iterator[None]:
+    """Give TCP connections from an address of a host another congestion controller.
+
+    It becomes an attribute of the route: the setting in /proc is read-only in a container.
+
+    Raises:
+        HostFailed: the kernel has no such controller, or the address is on no network.
+    """
+    route: list[str] = []
+    for line in host.run("ip", "route", "show").splitlines():
+        if f"src {address}" in line and "scope link" in line:
+            route = line.partition(" congctl ")[0].split()
+    if not route:
+        raise HostFailed(f"no route from {address} to give {name} to")
+    host.run("ip", "route", "change", *route, "congctl", name)
+    try:
+        yield
+    finally:
+        host.run("ip", "route", "change", *route)
+
+
+@contextlib.contextmanager
 def lossy_firewall(ends: Sequence[tuple[Host, str]], share: float) -> Iterator[None]:
     """Drop a share of the packets that arrive at these ends (host, device), each on its own."""
     rule = ["INPUT", "-m", "statistic", "--mode", "random", "--probability", f"{share:.6f}"]

@@ -45,6 +45,8 @@ class TestEach:
         [mode] = modes_of([peer], joined.client)
         if mode.missing:
             pytest.skip(mode.missing)
+        if peer.tcp_controller:
+            pytest.skip("a controller is the route's, and loopback's is not touched")
         sample = fetch(peer, joined)
         assert sample.error == ""
         assert sample.bytes_per_s > 0
@@ -95,6 +97,12 @@ class TestFailures:
 
     def test_a_client_that_fails_says_why(self, joined: Joined) -> None:
         assert fetch(Hanging(), joined).error.startswith("exit 2: ls: ")
+
+    def test_a_controller_that_cannot_be_chosen_is_a_failure(self, joined: Joined) -> None:
+        class Cubic(Udpft):
+            tcp_controller = "cubic"
+
+        assert "no route from 127.0.0.1" in fetch(Cubic(), joined).error
 
     def test_a_missing_program_is_named(self, joined: Joined) -> None:
         class Missing(Udpft):

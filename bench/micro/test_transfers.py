@@ -14,6 +14,13 @@ from udpft.protocol.sender import Sender
 
 CONTENT = random_bytes(2_000_000)
 
+PATHS = {
+    "perfect": Shape(),
+    "1 % loss": Shape(loss=0.01),
+    "100 Mbit/s": Shape(rate_bytes_per_s=12.5e6, queue_bytes=250_000),
+    "reordered": Shape(reorder=0.05),
+}
+
 
 def sender() -> tuple[tuple[Sender], dict[str, Any]]:
     """A sender with all of its file to send; as arguments, for `benchmark.pedantic`."""
@@ -38,22 +45,12 @@ def test_poll_transmit(benchmark: Any) -> None:
     assert len(burst.data) > CHUNK_SIZE
 
 
-@pytest.mark.parametrize(
-    ("name", "shape"),
-    [
-        ("perfect", Shape()),
-        ("1 % loss", Shape(loss=0.01)),
-        ("100 Mbit/s", Shape(rate_bytes_per_s=12.5e6, queue_bytes=250_000)),
-        ("reordered", Shape(reorder=0.05)),
-    ],
-    ids=lambda value: value if isinstance(value, str) else "",
-)
-def test_a_transfer(benchmark: Any, name: str, shape: Shape) -> None:
-    del name
+@pytest.mark.parametrize("path", PATHS)
+def test_a_transfer(benchmark: Any, path: str) -> None:
     content = CONTENT if benchmark.enabled else CONTENT[:100_000]
 
     def transfer() -> bytes:
-        net = SimNet({"file": content}, seed=1, down=shape)
+        net = SimNet({"file": content}, seed=1, down=PATHS[path])
         client = net.get("file")
         net.run()
         return client.content

@@ -43,7 +43,8 @@ def page(run: Run) -> str:
 def _matrix(run: Run) -> dict[str, Any]:
     """The table of ratios: scenarios down, modes across."""
     by_scenario = {s.name: {r.mode: r for r in verdict.rows(run, s)} for s in run.scenarios}
-    modes = [m for m in run.modes if m.label != run.reference]
+    ran = {label for found in by_scenario.values() for label in found}
+    modes = [m for m in run.modes if m.label in ran - {run.reference}]
     return {
         "modes": [mode.label for mode in modes],
         "lines": [

@@ -38,8 +38,9 @@ _THEIRS = {
     "aioquic": "#9c36b5",
 }
 _GREY = "#868e96"
+_LEAST_SPAN = 4.0
 _MARKERS = "os^Dvp*X"
-_WIDTH_IN = 7.2
+_WIDTH_IN = 5.6  # narrow, so that its text is large enough on a phone
 
 _STYLE: Any = {
     "font.size": 9.5,
@@ -104,7 +105,7 @@ def _throughput(run: Run, scenario: Scenario) -> Picture | None:
     axes.set_ylim(len(rows) - 0.4, -0.6)
     axes.grid(visible=False, axis="y")
     _log_axis(axes, "x")
-    axes.set_xlabel("MB/s of file, logarithmic; a dot is a run, a bar is the median")
+    axes.set_xlabel("MB/s of file, logarithmic (dot: a run; bar: the median)")
     alt = _medians(run, scenario.name, [mode.label for mode in rows])
     title = f"Throughput by mode, {scenario.name}: {size(scenario.size_bytes)}"
     return Picture(f"throughput-{_slug(scenario.name)}", title, alt, _svg(figure, scenario.name))
@@ -328,7 +329,11 @@ def _log_axis(axes: Axes, which: str) -> None:
     (axes.set_xscale if which == "x" else axes.set_yscale)("log")
     axis = axes.xaxis if which == "x" else axes.yaxis
     low, high = axis.get_view_interval()
-    decades = math.log10(high / low) if low > 0 else 1.0
+    if 0 < high / low < _LEAST_SPAN:  # few numbers fit on less
+        wider = math.sqrt(_LEAST_SPAN * low / high)
+        low, high = low / wider, high * wider
+        (axes.set_xlim if which == "x" else axes.set_ylim)(low, high)
+    decades = math.log10(high / low)
     digits = (1,) if decades > 3 else (1, 3) if decades > 1.2 else (1, 2, 5)
     axis.set_major_locator(LogLocator(subs=digits))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.6g}"))

@@ -105,6 +105,22 @@ def _check(compose: Sequence[str], *words: str) -> str:
     return ended.stdout
 
 
+def _remove(compose: Sequence[str]) -> None:
+    """Remove the containers, and their networks where nobody else is on them."""
+    asked = subprocess.run(
+        [*compose, "ps", "-q", *SERVICES], cwd=REPOSITORY, capture_output=True, text=True
+    )
+    form = "{{range $name, $_ := .NetworkSettings.Networks}}{{$name}} {{end}}"
+    networks: set[str] = set()
+    for one in asked.stdout.split():
+        with contextlib.suppress(subprocess.CalledProcessError):
+            networks |= set(run("docker", "inspect", "--format", form, one).split())
+    removal = [*compose, "rm", "-s", "-f", "-v", *SERVICES]
+    subprocess.run(removal, cwd=REPOSITORY, capture_output=True)
+    for network in networks:
+        subprocess.run(["docker", "network", "rm", network], capture_output=True)
+
+
 def device_of_mtu(host: Host, mtu: int) -> tuple[str, str]:
     """The device of this MTU in a container, and its IPv4 address; raises Unavailable."""
     for link in json.loads(host.run("ip", "-j", "-4", "address", "show")):

@@ -80,10 +80,10 @@ def round_trips(size_bytes: int, *all_s: float, modes: tuple[str, ...] = FAR_TOO
     ]
 
 
-def crowds(total_bytes: int, *counts: int) -> list[Scenario]:
+def crowds(total_bytes: int, *counts: int, modes: tuple[str, ...] = SWEEP) -> list[Scenario]:
     """Several clients at once, the same bytes in all."""
     return [
-        Scenario(f"clients-{n}", "clients", total_bytes // n, clients=n, modes=SWEEP)
+        Scenario(f"clients-{n}", "clients", total_bytes // n, clients=n, modes=modes)
         for n in counts
     ]
 
@@ -109,5 +109,5 @@ QUICK = [
     *sizes(1 * KI, 1 * MI, 128 * MI),
     *losses(4 * MI, 0.020, 0.0, 0.01, 0.02, modes=FAR),
     *round_trips(4 * MI, 0.002, 0.020, 0.050, modes=FAR),
-    *crowds(16 * MI, 1, 4, 16),
+    *crowds(16 * MI, 1, 4, 16, modes=FAST),
 ]

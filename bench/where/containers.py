@@ -81,9 +81,7 @@ def containers(seed: int) -> Iterator[Containers]:
             ]
             yield Containers((hosts[0], hosts[1]), (ids[0], ids[1]), seed)
     finally:
-        subprocess.run(
-            [*compose, "rm", "-s", "-f", "-v", *SERVICES], capture_output=True, cwd=REPOSITORY
-        )
+        _remove(compose)
 
 
 def compose_command() -> list[str]:

@@ -8,7 +8,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 from markupsafe import Markup
 
 from bench.report import plots, verdict
-from bench.report.words import path
+from bench.report.words import path, ratio
 from bench.result import Run
 
 
@@ -61,4 +61,4 @@ def _cell(row: verdict.Row | None) -> tuple[str, str]:
     if row.ratio is None:
         return ("failed", "down") if row.note.startswith("failed") else (row.note and "–", "")
     tone = "up" if row.ratio.low > 1 else "down" if row.ratio.high < 1 else ""
-    return f"{row.ratio.median:.2f}", tone
+    return ratio(row.ratio.median), tone

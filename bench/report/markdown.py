@@ -6,22 +6,24 @@ import textwrap
 from collections.abc import Sequence
 
 from bench.report import verdict
-from bench.report.words import path, rate
-from bench.result import Run
+from bench.report.words import path, rate, ratio
+from bench.result import Run, Scenario
 
 
 def summary(run: Run) -> str:
-    """The verdict, one table of ratios, and what the figures stand on."""
-    parts = [f"# udpft, measured {run.stamp}"]
-    parts += verdict.sentences(run)
-    for scenario in (s for s in run.scenarios if s.group in ("lan", "custom")):
-        parts.append(f"## {scenario.name}: {path(scenario)}\n\n{_by_mode(run, scenario.name)}")
-    parts.append(f"## Ratios to {run.reference}\n\n{_ratios(run)}")
+    """The verdict, a table for each bare network, one of ratios for all else, and the setting."""
+    parts = [f"# udpft, measured {run.stamp}", *verdict.sentences(run)]
+    shown = [s for s in run.scenarios if s.group in ("lan", "custom")]
+    for scenario in shown:
+        parts.append(f"## {scenario.name}: {path(scenario)}")
+        parts += [_by_mode(run, scenario), f"The path: {verdict.proof_text(run, scenario)}."]
+    if others := [s for s in run.scenarios if s not in shown]:
+        parts += [f"## Ratios to {run.reference}", _ratios(run, others)]
     parts.append(verdict.setting(run))
     return "\n\n".join(parts) + "\n"
 
 
-def _by_mode(run: Run, name: str) -> str:
+def _by_mode(run: Run, scenario: Scenario) -> str:
     body = [
         [
             row.mode,
@@ -31,26 +33,26 @@ def _by_mode(run: Run, name: str) -> str:
             f"{row.rss_bytes / 1e6:.0f}" if row.rss_bytes else "–",
             row.note,
         ]
-        for row in verdict.rows(run, run.scenario(name))
+        for row in verdict.rows(run, scenario)
     ]
     head = ["mode", "median", f"÷ {run.reference}", "CPU s/GB", "RSS, MB", ""]
     return table(head, body)
 
 
-def _ratios(run: Run) -> str:
-    """A line for each scenario, a column for each mode that ran in more than one of them."""
-    by_scenario = {s.name: {r.mode: r for r in verdict.rows(run, s)} for s in run.scenarios}
+def _ratios(run: Run, scenarios: Sequence[Scenario]) -> str:
+    """A line for each scenario, a column for each mode that has a ratio."""
+    by_scenario = {s.name: {r.mode: r for r in verdict.rows(run, s)} for s in scenarios}
     labels = []
     for mode in run.modes:
         mine = [every[mode.label] for every in by_scenario.values() if mode.label in every]
-        if mode.label != run.reference and sum(bool(row.ratio) for row in mine) > 1:
+        if mode.label != run.reference and any(row.ratio for row in mine):
             labels.append(mode.label)
     body = []
-    for scenario in run.scenarios:
+    for scenario in scenarios:
         cells = [scenario.name]
         for label in labels:
             row = by_scenario[scenario.name].get(label)
-            words = [f"{row.ratio.median:.2f}"] if row and row.ratio else []
+            words = [ratio(row.ratio.median)] if row and row.ratio else []
             words += ["failed"] if row and row.note.startswith("failed") else []
             cells.append(", ".join(words))
         cells.append(verdict.proof_text(run, scenario))
@@ -66,7 +68,7 @@ def readme(run: Run) -> str:
             path(v.scenario),
             rate(v.subject_rate),
             rate(v.reference_rate),
-            f"{v.ratio.median:.2f} ({v.ratio.low:.2f} to {v.ratio.high:.2f})",
+            verdict.interval(v.ratio),
         ]
         for v in found
     ]

@@ -6,9 +6,12 @@ import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from bench.report import words
 from bench.report.words import count, path, rate
 from bench.result import Run, Sample, Scenario
 from bench.stats import Estimate, estimate, good, noise_floor, ratios
+
+_TINY_BYTES = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,7 @@ class Row:
         """``0.81 (0.78 to 0.86)``."""
         if not self.ratio:
             return "–"
-        return f"{self.ratio.median:.2f} ({self.ratio.low:.2f} to {self.ratio.high:.2f})"
+        return interval(self.ratio)
 
     @property
     def interval_text(self) -> str:
@@ -66,6 +69,12 @@ class Verdict:
     def is_loss(self) -> bool:
         """Slower, beyond the interval and the noise floor."""
         return self.ratio.high < 1 and self.ratio.median < 1 - self.noise
+
+
+def interval(found: Estimate) -> str:
+    """A ratio with its interval: ``0.81 (0.78 to 0.86)``."""
+    low, median, high = map(words.ratio, (found.low, found.median, found.high))
+    return f"{median} ({low} to {high})"
 
 
 def rows(run: Run, scenario: Scenario) -> list[Row]:
@@ -156,6 +165,7 @@ def _said(run: Run) -> Iterator[str]:
         yield f"It wins: {'; '.join(map(_figures, wins))}."
     if even:
         yield f"Nobody can tell: {'; '.join(map(_figures, even))}."
+    yield from _start(run)
     yield from _cost(run)
     noise = found[0].noise
     yield (
@@ -171,11 +181,27 @@ def _said(run: Run) -> Iterator[str]:
 
 
 def _figures(verdict: Verdict) -> str:
-    ratio = verdict.ratio
-    return (
-        f"{verdict.scenario.name} at {ratio.median:.2f} × ({ratio.low:.2f} to {ratio.high:.2f}), "
-        f"{rate(verdict.subject_rate)} against {rate(verdict.reference_rate)}"
+    rates = f"{rate(verdict.subject_rate)} against {rate(verdict.reference_rate)}"
+    low, median, high = map(
+        words.ratio, (verdict.ratio.low, verdict.ratio.median, verdict.ratio.high)
     )
+    return f"{verdict.scenario.name} at {median} × ({low} to {high}), {rates}"
+
+
+def _start(run: Run) -> Iterator[str]:
+    """What the smallest file took: the time to begin, and hardly any to transfer."""
+    sizes = [s for s in run.scenarios if s.group == "size" and s.size_bytes < _TINY_BYTES]
+    for scenario in sizes[:1]:
+        took = [
+            _median([s.seconds for s in good(run.samples, scenario.name, label)])
+            for label in (run.subject, run.reference)
+        ]
+        if all(took):
+            yield (
+                f"A file of {words.size(scenario.size_bytes)} took {words.times(took[0])} with "
+                f"{run.subject}, {words.times(took[1])} with {run.reference}: that is what it "
+                "takes to start, and it is in every figure."
+            )
 
 
 def _cost(run: Run) -> Iterator[str]:

@@ -28,6 +28,11 @@ def bits(bit_per_s: float) -> str:
     return f"{bit_per_s / 1e9:g} Gbit/s" if bit_per_s >= 1e9 else f"{bit_per_s / 1e6:g} Mbit/s"
 
 
+def ratio(value: float) -> str:
+    """``0.81``; ``0.0042`` where two decimals would leave nothing."""
+    return f"{value:.2f}" if value >= 0.095 else f"{value:.2g}"
+
+
 def times(seconds: float) -> str:
     """``20 ms``."""
     if seconds >= 1:

@@ -23,7 +23,7 @@ class Uftp(Peer):
     def transfer(self, place: Place, name: str, destination: Path) -> list[str]:
         block = str(min(8192, place.mtu - 100))
         words = ["-p", str(place.port), "-B", "4000000", "-b", block, "-M", place.client]
-        words += ["-I", place.server, "-R", "-1", "-r", "0.01:0.001:0.5", "-q"]
+        words += ["-I", place.server, "-R", "-1", "-r", "0.05:0.01:1", "-q"]
         return ["uftp", *words, "-D", destination.name, str(place.root / name)]
 
     def unfit_for(self, scenario: Scenario) -> str:

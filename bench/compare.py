@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from bench.result import Run
-from bench.stats import Estimate, good, noise_floor, ratio_of_medians
+from bench.stats import Estimate, apart_by, good, noise_floor, ratio_of_medians
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,9 @@ class Change:
     @property
     def is_real(self) -> bool:
         """Whether it is more than noise: outside both the interval and the A/A floor."""
-        return self.broken or (self.ratio.excludes(1.0) and abs(self.ratio.median - 1) > self.noise)
+        return self.broken or (
+            self.ratio.excludes(1.0) and apart_by(self.ratio.median) > self.noise
+        )
 
 
 def changes(old: Run, new: Run) -> list[Change]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -81,14 +82,20 @@ def ratios(samples: Sequence[Sample], scenario: str, mode: str, reference: str) 
     return [s.bytes_per_s / base[s.round] for s in good(samples, scenario, mode) if s.round in base]
 
 
-def noise_floor(samples: Sequence[Sample], mode: str, again: str) -> float:
-    """How far apart the same mode may lie from itself: the A/A floor, a share of the rate.
+def apart_by(ratio: float) -> float:
+    """How far a ratio is from 1, the same for twice as fast and half as fast: 1.0."""
+    return max(ratio, 1 / ratio) - 1 if ratio > 0 else math.inf
 
-    It is the 90th percentile, over all scenarios' rounds, of how far the ratio of the two is from
-    1; 0 where it was not measured.
+
+def noise_floor(samples: Sequence[Sample], mode: str, again: str) -> float:
+    """How far the same mode may lie from itself: the A/A floor, in the terms of `apart_by`.
+
+    It is the 90th percentile over the rounds of all scenarios; 0 where it was not measured.
     """
     scenarios = dict.fromkeys(s.scenario for s in samples if s.mode == again)
     apart = sorted(
-        abs(ratio - 1) for scenario in scenarios for ratio in ratios(samples, scenario, again, mode)
+        apart_by(ratio)
+        for scenario in scenarios
+        for ratio in ratios(samples, scenario, again, mode)
     )
     return apart[min(len(apart) - 1, int(0.9 * len(apart)))] if apart else 0.0

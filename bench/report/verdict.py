@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from bench.report import words
 from bench.report.words import count, path, rate
 from bench.result import Run, Sample, Scenario
-from bench.stats import Estimate, estimate, good, noise_floor, ratios
+from bench.stats import Estimate, apart_by, estimate, good, noise_floor, ratios
 
 _TINY_BYTES = 1 << 16
+_BUSY_LOAD = 0.7
 
 
 @dataclass(frozen=True)
@@ -63,12 +64,12 @@ class Verdict:
     @property
     def is_win(self) -> bool:
         """Faster, beyond the interval and the noise floor."""
-        return self.ratio.low > 1 and self.ratio.median > 1 + self.noise
+        return self.ratio.low > 1 and apart_by(self.ratio.median) > self.noise
 
     @property
     def is_loss(self) -> bool:
         """Slower, beyond the interval and the noise floor."""
-        return self.ratio.high < 1 and self.ratio.median < 1 - self.noise
+        return self.ratio.high < 1 and apart_by(self.ratio.median) > self.noise
 
 
 def interval(found: Estimate) -> str:
@@ -234,12 +235,18 @@ def setting(run: Run) -> str:
         f"Measured {run.stamp[:4]}-{run.stamp[4:6]}-{run.stamp[6:8]} between {places[run.where]}: "
         f"{facts.get('processor', 'unknown processor')}, Linux {facts.get('kernel', '?')}, "
         f"Python {facts.get('python', '?')}, TCP with {tcp} unless said otherwise, "
-        f"commit {facts.get('commit') or '?'}. "
+        f"commit {facts.get('commit') or '?'}. {_busy(facts.get('load before', '0'))}"
         f"Both ends share these processors. {count(run.rounds, 'round')} after "
         f"{count(run.warm_ups, 'warm-up')}, in shuffled order (seed {run.seed}).{shaped} "
         "The clock runs from the start of the client's process to the complete, synced file in "
         "memory; every file is compared with its source by SHA-256 afterwards."
     )
+
+
+def _busy(load: str) -> str:
+    if float(load) < _BUSY_LOAD:
+        return ""
+    return f"The machine was busy with other things: its load was {load} before. "
 
 
 def proof_text(run: Run, scenario: Scenario) -> str:

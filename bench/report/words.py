@@ -20,6 +20,8 @@ def rate(bytes_per_s: float) -> str:
     mega = bytes_per_s / 1e6
     if mega >= 1000:
         return f"{mega / 1000:.2f} GB/s"
+    if mega < 1:
+        return f"{mega * 1000:.3g} kB/s"
     return f"{mega:.0f} MB/s" if mega >= 100 else f"{mega:.3g} MB/s"
 
 

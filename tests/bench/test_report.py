@@ -22,6 +22,11 @@ def page() -> str:
     return html.page(run())
 
 
+@pytest.fixture(scope="module")
+def published() -> Run:
+    return result.read(publish.FOLDER)
+
+
 class Elements(HTMLParser):
     """All elements of a page: name and attributes, and that they close."""
 
@@ -161,10 +166,6 @@ class TestPictures:
 
 class TestPublished:
     """What is committed in docs/benchmarks, and the README, are of one run."""
-
-    @pytest.fixture(scope="class")
-    def published(self) -> Run:
-        return result.read(publish.FOLDER)
 
     def test_the_readme_s_figures_are_the_run_s(self, published: Run) -> None:
         text = publish.README.read_text()

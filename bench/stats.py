@@ -93,9 +93,6 @@ def noise_floor(samples: Sequence[Sample], mode: str, again: str) -> float:
     It is the 90th percentile over the rounds of all scenarios; 0 where it was not measured.
     """
     scenarios = dict.fromkeys(s.scenario for s in samples if s.mode == again)
-    apart = sorted(
-        apart_by(ratio)
-        for scenario in scenarios
-        for ratio in ratios(samples, scenario, again, mode)
-    )
+    found = [ratios(samples, scenario, again, mode) for scenario in scenarios]
+    apart = sorted(apart_by(ratio) for rounds in found for ratio in rounds)
     return apart[min(len(apart) - 1, int(0.9 * len(apart)))] if apart else 0.0

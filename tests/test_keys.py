@@ -148,7 +148,7 @@ def test_every_size_arrives_exact_with_offloads_and_without(
 ) -> None:
     with (
         udpft.serve(samples, port=0, offload=at_server, key_file=key) as server,
-        connect(server.address, offload=at_client, key_file=key) as client,
+        connect(server.address, offload=at_client, key_file=key, chunk_size=2048) as client,
     ):
         for size in SIZES:
             result = client.fetch(str(size), tmp_path / str(size))
@@ -158,6 +158,12 @@ def test_every_size_arrives_exact_with_offloads_and_without(
         assert client.fetch(str(LARGE), tmp_path / str(LARGE)).up_to_date
         with pytest.raises(NoSuchFile):
             client.fetch("missing", tmp_path / "missing")
+
+
+def test_chunks_are_as_large_as_the_path_carries(samples: Path, tmp_path: Path, key: Path) -> None:
+    with udpft.serve(samples, port=0, key_file=key) as server:
+        result = udpft.get("4096", server=server.address, output=tmp_path, key_file=key)
+    assert result.chunk_size > 8_192
 
 
 @pytest.mark.parametrize("suite", list(Suite))

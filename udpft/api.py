@@ -39,7 +39,7 @@ DEFAULT_PORT = 9000
 class ClientOptions(TypedDict, total=False):
     """How to talk to a server: `connect` explains them."""
 
-    chunk_size: int | Literal["auto"]
+    chunk_size: int | Literal["auto"] | None
     limit_rate: int
     connect_timeout: float
     timeout: float
@@ -66,7 +66,7 @@ class ServerOptions(TypedDict, total=False):
 def connect(
     server: str,
     *,
-    chunk_size: int | Literal["auto"] = CHUNK_SIZE,
+    chunk_size: int | Literal["auto"] | None = None,
     limit_rate: int = 0,
     connect_timeout: float = CONNECT_TIMEOUT_S,
     timeout: float = IDLE_TIMEOUT_S,
@@ -77,7 +77,8 @@ def connect(
 
     Args:
         server: where it is.
-        chunk_size: bytes; ``"auto"`` for the largest that the path carries.
+        chunk_size: bytes; ``"auto"`` for the largest that the path carries. By default 2048; with
+            a key, whose cost is for each packet more than for each byte, ``"auto"``.
         limit_rate: bytes per second; 0 for no limit.
         connect_timeout: seconds to wait for the first answer.
         timeout: seconds without progress after which a transfer has failed.
@@ -90,6 +91,8 @@ def connect(
         LocalReadFailed: the key file cannot be read.
         HostNotFound: the server's name does not resolve.
     """
+    if chunk_size is None:
+        chunk_size = "auto" if key_file else CHUNK_SIZE
     if chunk_size == "auto":
         chunk_size = MAX_CHUNK_SIZE
     elif not MIN_CHUNK_SIZE <= chunk_size <= MAX_CHUNK_SIZE:

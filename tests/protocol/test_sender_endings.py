@@ -153,7 +153,7 @@ def test_packet_numbers_that_run_out_end_it(monkeypatch: pytest.MonkeyPatch) -> 
             net.ack(data, now)
         net.sender.handle_timeout(now)
     assert "numbered" in str(net.failure())
-    assert 15 < packets <= 25
+    assert 10 < packets <= 25
 
 
 def test_fin_names_the_size_and_the_digest() -> None:

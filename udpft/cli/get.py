@@ -34,7 +34,6 @@ from udpft.errors import (
     UdpftError,
     UsageError,
 )
-from udpft.protocol.params import CHUNK_SIZE
 from udpft.units import format_bytes, format_rate, format_seconds, parse_bytes
 
 _ONE_FILE_ONLY = (ServerRefused, DestinationExists, DigestMismatch)
@@ -69,9 +68,7 @@ def _chunk_size(value: Any) -> int | Literal["auto"]:
     "--chunk-size",
     metavar="N|auto",
     type=_chunk_size,
-    default=CHUNK_SIZE,
-    show_default=True,
-    help="Bytes; auto: what the path carries.",
+    help="Bytes [2048], or auto: what the path carries.",
 )
 @click.option(
     "--limit-rate", metavar="RATE", type=QUANTITY, default=0, help="Bytes per second, at most."

@@ -18,8 +18,13 @@ class Pacer:
         self.ready_at = 0.0
         """When the next burst may leave."""
 
-    def sent(self, packets: int, rate_packets_per_s: float, now: float) -> None:
-        """Account for a burst. Time not used is kept for one burst interval, then it is gone."""
-        earliest = now - MAX_BURST_INTERVAL_S - PACING_SLACK_S
+    def sent(
+        self, packets: int, rate_packets_per_s: float, now: float, late_s: float = 0.0
+    ) -> None:
+        """Account for a burst. Time not used is kept for one burst interval, then it is gone.
+
+        ``late_s``: for how long the burst was due and did not get its turn; that is kept too.
+        """
+        earliest = now - max(MAX_BURST_INTERVAL_S + PACING_SLACK_S, late_s)
         at = self.ready_at if self.ready_at > earliest else earliest
         self.ready_at = at + packets / rate_packets_per_s

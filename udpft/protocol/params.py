@@ -194,6 +194,10 @@ MAX_BURST_INTERVAL_S: Final = 0.001
 MIN_BURST_INTERVAL_S: Final = 0.000_2
 """The same on paths of 5 ms and more, whose queues may hold less than a millisecond's worth."""
 
+MAX_LATENESS_S: Final = 0.02
+"""Seconds' worth of the pacing rate that a burst may make good, where a server with hundreds of
+transfers gets round to each only now and then: a burst of two packets costs it as much as of 31."""
+
 PACING_SLACK_S: Final = 0.000_2
 """Seconds a paced send may come early: timers are late by about this much."""
 

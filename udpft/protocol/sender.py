@@ -46,6 +46,7 @@ from udpft.protocol.params import (
     IDLE_TIMEOUT_S,
     INITIAL_RECEIVE_ROOM,
     MAX_BURST_INTERVAL_S,
+    MAX_LATENESS_S,
     MAX_PACKETS,
     MAX_PTO_S,
     PARTING_COPIES,
@@ -112,23 +113,22 @@ class Sender:
         self._prelude = self._greeting = prelude
         self._events: deque[Event] = deque()
         self._ended = False
-
         self._next_packet = 0
         self._shut = False
         self._fin: bytes | None = None
         self._peer_has_all = False
-
         self.rtt = RttEstimator()
         self.congestion = CongestionController(random)
         self._history = SentHistory()
         self._pacer = Pacer()
+        self._open_since = now  # inf while the windows are closed
+        self._late_s = 0.0
         self._receive_room = receive_room
         self._receiver_drops: int | None = None  # its socket may be older than this transfer
         self._room_share = _ROOM_SHARE
         self._delivered = 0
         self._delivered_at = self._first_sent_at = now
-        self._last_sent_at = now
-        self._last_progress_at = self._last_heard_at = now
+        self._last_sent_at = self._last_progress_at = self._last_heard_at = now
         self._loss_at: float | None = None
         self._ptos = 0
         self._probes = 0
@@ -195,6 +195,8 @@ class Sender:
         if newest is not None:
             self._inform_controller(now, newest, verdicts)
         history.forget(now - _FORGET_AFTER_PTOS * self.rtt.pto_s)
+        if self._open_since == inf and self._window - history.packets_in_flight >= self._burst:
+            self._open_since = now
         if ack.first_missing == self._supply.chunk_count and not self._peer_has_all:
             self._peer_has_all = True
             self._say_fin()
@@ -245,7 +247,7 @@ class Sender:
             return Transmit(memoryview(datagram), len(datagram))
         if self._ended:
             return None
-        allowed = self._probes or (self._window_room() if now >= self._pacer.ready_at else 0)
+        allowed = self._probes or (self._allowance(now) if now >= self._pacer.ready_at else 0)
         if not allowed:
             return None
         if self._next_packet + allowed > MAX_PACKETS:
@@ -275,6 +277,16 @@ class Sender:
         burst = min(burst, congestion.burst_packets)
         paced = self._max_packets_per_s * MAX_BURST_INTERVAL_S
         self._burst = max(_MIN_FLOW_WINDOW, int(paced)) if paced < burst else burst
+
+    def _allowance(self, now: float) -> int:
+        """Packets of the next burst: all that fell due, where a busy server's turn comes late."""
+        allowed, late_s = self._window_room(), now - max(self._pacer.ready_at, self._open_since)
+        self._late_s = min(late_s, MAX_LATENESS_S)
+        if allowed == self._burst and late_s > MAX_BURST_INTERVAL_S:
+            in_window = self._window - self._history.packets_in_flight
+            due = min(self._late_s * self._rate, in_window, self._writer.send_capacity)
+            return max(allowed, int(due))
+        return allowed
 
     def _window_room(self) -> int:
         """Packets of the next burst that the windows allow, whatever the pace says."""
@@ -328,7 +340,9 @@ class Sender:
         self._next_packet += count
         if self._probes:
             self._probes = max(0, self._probes - count)
-        self._pacer.sent(count, self._rate, now)
+        self._pacer.sent(count, self._rate, now, self._late_s)
+        if self._window - history.packets_in_flight < self._burst:
+            self._open_since = inf
         self._last_sent_at = now
         self.packets_sent += count
         self.bytes_sent += len(data)
@@ -369,8 +383,7 @@ class Sender:
             # It was sent everything, and went away without a word.
             self._end(Completed(self._own_fin.digest, confirmed=False))
         elif now >= self._give_up_at():
-            silence = TimedOut("the receiver stopped answering")
-            self.abort(silence, ErrorCode.TIMED_OUT)
+            self.abort(TimedOut("the receiver stopped answering"), ErrorCode.TIMED_OUT)
         elif self._loss_at is not None:
             if now >= self._loss_at:
                 verdicts = Verdicts()

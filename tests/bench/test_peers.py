@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -98,6 +99,7 @@ class TestFailures:
     def test_a_client_that_fails_says_why(self, joined: Joined) -> None:
         assert fetch(Hanging(), joined).error.startswith("exit 2: ls: ")
 
+    @pytest.mark.skipif(not shutil.which("ip"), reason="no ip command here")
     def test_a_controller_that_cannot_be_chosen_is_a_failure(self, joined: Joined) -> None:
         class Cubic(Udpft):
             tcp_controller = "cubic"

@@ -107,7 +107,7 @@ FULL = [
 QUICK = [
     *lan(32 * MI),
     *sizes(1 * KI, 1 * MI, 128 * MI),
-    *losses(4 * MI, 0.020, 0.0, 0.01, 0.02, modes=FAR),
-    *round_trips(4 * MI, 0.002, 0.020, 0.050, modes=FAR),
-    *crowds(16 * MI, 1, 4, 16, modes=FAST),
+    *losses(4 * MI, 0.020, 0.0, 0.01, modes=FAR),
+    *round_trips(4 * MI, 0.002, 0.050, modes=FAR),
+    *crowds(16 * MI, 1, 8, modes=SWEEP[:-1]),
 ]

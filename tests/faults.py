@@ -26,7 +26,7 @@ def failing_below(call: str, folder: Path) -> Callable[..., int]:
 
 @contextmanager
 def file_size_limit(size: int) -> Iterator[None]:
-    """No file of this process grows beyond a size."""
+    """No file of this process grows beyond a size; Python ignores the SIGXFSZ that comes."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
     try:

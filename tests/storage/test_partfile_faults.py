@@ -5,28 +5,16 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
-import resource
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from tests.faults import file_size_limit
 from tests.storage.conftest import NEW, OLD, names, parts, refused, unprivileged, write
 from udpft.storage import partfile
 from udpft.storage.partfile import PartFile
-
-
-@contextmanager
-def file_size_limit(size: int) -> Iterator[None]:
-    """Nothing of this process grows beyond a size; Python ignores the SIGXFSZ that comes."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 @pytest.fixture

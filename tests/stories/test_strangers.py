@@ -7,7 +7,7 @@ from random import Random
 
 import pytest
 
-from tests.simnet import SERVER, Shape, SimNet, random_bytes
+from tests.simnet import SERVER, Client, Shape, SimNet, random_bytes
 from udpft.errors import PartialTransfer
 from udpft.protocol.ack import Ack, encode_ack
 from udpft.protocol.burst import ACK_REQUEST, BurstWriter, data_common
@@ -36,6 +36,15 @@ from udpft.protocol.params import (
 SIZE = 2**20 + 3
 CONTENT = random_bytes(SIZE)
 PACED = Shape(rate_bytes_per_s=2e6, queue_bytes=100_000)
+
+
+def in_mid_transfer() -> tuple[SimNet, Client, Accept]:
+    """A transfer at work, and what the server said of it."""
+    net = SimNet({"file": CONTENT}, down=PACED)
+    client = net.get("file")
+    net.run_to(0.2)
+    assert client.introduction is not None
+    return net, client, client.introduction.accept
 
 
 def hello_of(net: SimNet) -> bytes:
@@ -222,12 +231,8 @@ def test_packets_with_a_guessed_connection_id_change_nothing() -> None:
 
 
 def test_packets_with_the_right_connection_id_from_another_address_change_nothing() -> None:
-    net = SimNet({"file": CONTENT}, down=PACED)
-    client = net.get("file")
-    net.run_to(0.2)
-    assert client.introduction is not None
-    connection_id = client.introduction.accept.connection_id
-    nonce = client.introduction.accept.nonce
+    net, client, accept = in_mid_transfer()
+    connection_id, nonce = accept.connection_id, accept.nonce
     for forged in forgeries(connection_id, Random(12), nonce):
         net.inject(forged, net.up, "somebody-else", SERVER)
     optimistic = Ack(0.0, 10**6, 2**31, 0, [(0, 2**31)])
@@ -265,11 +270,7 @@ def test_packets_with_the_right_connection_id_and_address_need_the_nonce_too(see
 
 
 def test_an_error_with_a_wrong_nonce_ends_nothing() -> None:
-    net = SimNet({"file": CONTENT}, down=PACED)
-    client = net.get("file")
-    net.run_to(0.2)
-    assert client.introduction is not None
-    accept = client.introduction.accept
+    net, client, accept = in_mid_transfer()
     lie = Refusal(accept.nonce ^ 1, ErrorCode.CANCELLED, "go away")
     client_id = int.from_bytes(net.down.packets(PacketType.ACCEPT)[0][4:8], "little")
     net.inject(encode_error(lie, accept.connection_id), net.up, client.address, SERVER)
@@ -290,11 +291,7 @@ def test_an_error_with_a_wrong_nonce_ends_nothing() -> None:
     ids=["packets never sent", "chunks that are not there"],
 )
 def test_acknowledging_what_was_never_sent_ends_the_session(lie: Ack) -> None:
-    net = SimNet({"file": CONTENT}, down=PACED)
-    client = net.get("file")
-    net.run_to(0.2)
-    assert client.introduction is not None
-    accept = client.introduction.accept
+    net, client, accept = in_mid_transfer()
     forged = encode_ack(lie, accept.connection_id, accept.nonce)
     net.inject(forged, net.up, client.address, SERVER)
     net.run()
@@ -306,12 +303,8 @@ def test_acknowledging_what_was_never_sent_ends_the_session(lie: Ack) -> None:
 
 
 def test_a_wrong_fin_ack_does_not_end_the_session() -> None:
-    net = SimNet({"file": CONTENT}, down=PACED)
-    client = net.get("file")
-    net.run_to(0.2)
-    assert client.introduction is not None
-    connection_id = client.introduction.accept.connection_id
-    nonce = client.introduction.accept.nonce
+    net, client, accept = in_mid_transfer()
+    connection_id, nonce = accept.connection_id, accept.nonce
     wrong = encode_fin(PacketType.FIN_ACK, Fin(SIZE, bytes(16)), connection_id, nonce)
     net.inject(wrong, net.up, client.address, SERVER)
     net.run()

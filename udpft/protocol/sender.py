@@ -122,7 +122,6 @@ class Sender:
         self._history = SentHistory()
         self._pacer = Pacer()
         self._open_since = now  # inf while the windows are closed
-        self._late_s = 0.0
         self._receive_room = receive_room
         self._receiver_drops: int | None = None  # its socket may be older than this transfer
         self._room_share = _ROOM_SHARE
@@ -280,13 +279,16 @@ class Sender:
 
     def _allowance(self, now: float) -> int:
         """Packets of the next burst: all that fell due, where a busy server's turn comes late."""
-        allowed, late_s = self._window_room(), now - max(self._pacer.ready_at, self._open_since)
-        self._late_s = min(late_s, MAX_LATENESS_S)
+        allowed, late_s = self._window_room(), self._late_s(now)
         if allowed == self._burst and late_s > MAX_BURST_INTERVAL_S:
             in_window = self._window - self._history.packets_in_flight
-            due = min(self._late_s * self._rate, in_window, self._writer.send_capacity)
+            due = min(late_s * self._rate, in_window, self._writer.send_capacity)
             return max(allowed, int(due))
         return allowed
+
+    def _late_s(self, now: float) -> float:
+        """For how long a burst has been due, as far as it is made good; below 0 where none is."""
+        return min(MAX_LATENESS_S, now - max(self._pacer.ready_at, self._open_since))
 
     def _window_room(self) -> int:
         """Packets of the next burst that the windows allow, whatever the pace says."""
@@ -340,7 +342,7 @@ class Sender:
         self._next_packet += count
         if self._probes:
             self._probes = max(0, self._probes - count)
-        self._pacer.sent(count, self._rate, now, self._late_s)
+        self._pacer.sent(count, self._rate, now, self._late_s(now))
         if self._window - history.packets_in_flight < self._burst:
             self._open_since = inf
         self._last_sent_at = now
@@ -382,7 +384,7 @@ class Sender:
         if now >= self._unconfirmed_at():
             # It was sent everything, and went away without a word.
             self._end(Completed(self._own_fin.digest, confirmed=False))
-        elif now >= self._give_up_at():
+        elif now >= self._last_progress_at + self._idle_timeout_s:
             self.abort(TimedOut("the receiver stopped answering"), ErrorCode.TIMED_OUT)
         elif self._loss_at is not None:
             if now >= self._loss_at:
@@ -391,10 +393,6 @@ class Sender:
                 self.congestion.on_tally(verdicts.tally)
         elif now >= self._probe_at():
             self._probe(now)
-
-    def _give_up_at(self) -> float:
-        """When patience ends."""
-        return self._last_progress_at + self._idle_timeout_s
 
     def _unconfirmed_at(self) -> float:
         """When a peer that was sent everything, and was heard before, has been silent too long."""
@@ -428,7 +426,7 @@ class Sender:
         if self._ended:
             return None
         at = self._loss_at if self._loss_at is not None else self._probe_at()
-        at = min(at, self._give_up_at(), self._unconfirmed_at())
+        at = min(at, self._last_progress_at + self._idle_timeout_s, self._unconfirmed_at())
         if self._supply.is_due and self._window_room():
             at = min(at, self._pacer.ready_at)
         return at

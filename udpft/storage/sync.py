@@ -7,10 +7,12 @@ written pages to itself (vm.dirty_expire_centisecs); and the sync at the end has
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Callable
 from time import monotonic
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    import threading
 
 SYNC_INTERVAL_S: Final = 1.0
 """Seconds between syncs. A sync for each MiB would halve the rate of a fast transfer; one that has
@@ -49,6 +51,8 @@ class BackgroundSync:
             return
         self._raise_error()
         self._due_at = self._clock() + SYNC_INTERVAL_S
+        import threading  # most fetches end before one is due, and start without
+
         # By a descriptor of its own, so that nobody has to wait before the file is closed.
         fd = os.dup(self._fd)
         self._thread = threading.Thread(

@@ -39,7 +39,7 @@ from udpft.net.udp import UdpSocket, wait
 from udpft.plain_client import plain_request, receive_plain
 from udpft.progress import Progress, ticker
 from udpft.protocol.download import Download
-from udpft.protocol.endpoint import Completed, Event, Failed, Transmit, Verified
+from udpft.protocol.endpoint import Completed, Event, Failed, Transmit, Verified, datagrams
 from udpft.protocol.handshake import Initiator, probe_sizes
 from udpft.protocol.packets import NO_COOKIE, ErrorCode, Hello
 from udpft.protocol.params import (
@@ -184,7 +184,6 @@ class Client:
             ping=True,
             keyed=self._keyed,
         )
-        view = memoryview(self._socket.buffer)
         with self._explained():
             while not initiator.done:
                 while datagram := initiator.poll(clock()):
@@ -192,8 +191,8 @@ class Client:
                 wait([self._socket], [], initiator.next_timeout - clock())
                 if received := self._socket.receive():
                     length, segment_size, _ = received
-                    for at in range(0, length, segment_size):
-                        initiator.handle(view[at : min(at + segment_size, length)], clock())
+                    for answer in datagrams(self._socket.buffer, length, segment_size):
+                        initiator.handle(answer, clock())
                 initiator.handle_timeout(clock())
         if isinstance(initiator.error, TimedOut):
             raise self._no_answer(initiator.error.hint)

@@ -29,7 +29,7 @@ from udpft.net.driver import clock
 from udpft.net.udp import Received, UdpSocket, wait
 from udpft.plain_server import PlainTransfers
 from udpft.protocol.admission import Admission
-from udpft.protocol.endpoint import Transmit
+from udpft.protocol.endpoint import Transmit, datagrams
 from udpft.protocol.listener import Addressed, Listener
 from udpft.protocol.params import (
     IDLE_TIMEOUT_S,
@@ -303,8 +303,7 @@ class Server:
         if not any(map(is_plain, buffer[:length:segment_size])):  # the first byte of each
             self._take_reliable(buffer, received)
             return
-        for at in range(0, length, segment_size):
-            datagram = buffer[at : min(at + segment_size, length)]
+        for datagram in map(bytearray, datagrams(buffer, length, segment_size)):
             if not is_plain(datagram[0]):
                 self._take_reliable(datagram, Received(len(datagram), len(datagram), address))
             elif not self._stopping and self._serves_plain(address[0]):

@@ -17,7 +17,7 @@ from math import inf
 from typing import NamedTuple
 
 from udpft.errors import SourceChanged, UdpftError
-from udpft.protocol.endpoint import ChunkSink, Event, Failed, Transmit
+from udpft.protocol.endpoint import ChunkSink, Event, Failed, Transmit, datagrams
 from udpft.protocol.handshake import Initiator, Introduction, byte_ranges
 from udpft.protocol.packets import ErrorCode, Hello, Refusal, encode_error
 from udpft.protocol.params import CONNECT_TIMEOUT_S, IDLE_TIMEOUT_S
@@ -122,13 +122,12 @@ class Download:
             if self._successor and self._successor.awake:
                 self._look_for_a_successor(buffer, length, segment_size, now)
             return
-        view = memoryview(buffer)
-        for at in range(0, length, segment_size):
-            self._initiator.handle(view[at : min(at + segment_size, length)], now)
+        for count, datagram in enumerate(datagrams(buffer, length, segment_size), 1):
+            self._initiator.handle(datagram, now)
             self._proceed(now)
             if self.receiver:
                 # The kernel may have joined the first DATA to ACCEPT.
-                rest = buffer[at + segment_size : length]
+                rest = buffer[count * segment_size : length]
                 self.receiver.handle_datagrams(rest, len(rest), segment_size, now)
                 return
 
@@ -183,17 +182,16 @@ class Download:
     ) -> None:
         assert self.receiver
         assert self._successor
-        view, successor = memoryview(buffer), self._successor
-        for at in range(0, length, segment_size):
+        successor = self._successor
+        for count, datagram in enumerate(datagrams(buffer, length, segment_size), 1):
             if self.receiver.ended:
                 return
-            datagram = view[at : min(at + segment_size, length)]
             successor.handle(datagram, now, self.receiver.heard_at)
             if successor.error:
                 self.receiver.abort(successor.error)
             elif successor.introduction:
                 self._change_server(successor.hello, successor.introduction, now)
-                rest = buffer[at + segment_size : length]
+                rest = buffer[count * segment_size : length]
                 self.receiver.handle_datagrams(rest, len(rest), segment_size, now)
                 return
 

@@ -18,7 +18,7 @@ and give.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -33,6 +33,13 @@ class Transmit(NamedTuple):
 
     data: memoryview
     segment_size: int
+
+
+def datagrams(buffer: bytearray, length: int, segment_size: int) -> Iterator[memoryview]:
+    """A batch cut into its datagrams: ``length`` bytes at the start of ``buffer``."""
+    view = memoryview(buffer)
+    for at in range(0, length, segment_size):
+        yield view[at : min(at + segment_size, length)]
 
 
 class ChunkSource(Protocol):

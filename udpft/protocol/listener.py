@@ -28,7 +28,7 @@ from udpft.errors import (
 )
 from udpft.protocol.admission import Admission
 from udpft.protocol.burst import BurstWriter
-from udpft.protocol.endpoint import Completed, Failed, Transmit
+from udpft.protocol.endpoint import Completed, Failed, Transmit, datagrams
 from udpft.protocol.handshake import Doorkeeper, agreed_chunk_size, held_ranges, whole_chunks
 from udpft.protocol.keyed import KeyedType
 from udpft.protocol.packets import (
@@ -154,10 +154,8 @@ class Listener:
                     session.sender.handle_datagrams(buffer, length, segment_size, now)
                     self._wake(session)
                 return
-        view = memoryview(buffer)
         source = repr(address).encode()
-        for at in range(0, length, segment_size):
-            datagram = view[at : min(at + segment_size, length)]
+        for datagram in datagrams(buffer, length, segment_size):
             if self._is_a_question(datagram, address, now):
                 continue
             greeting = self._doorkeeper.greet_untrusted(datagram, source, now)
@@ -198,9 +196,7 @@ class Listener:
                     self._wake(session)
             return
         source = repr(address).encode()
-        view = memoryview(buffer)
-        for at in range(0, length, segment_size):
-            datagram = view[at : min(at + segment_size, length)]
+        for datagram in datagrams(buffer, length, segment_size):
             channel = gate.read_hello_untrusted(datagram)
             if channel is None:
                 continue

@@ -28,7 +28,7 @@ from typing import Final, NamedTuple
 
 from cryptography.exceptions import InvalidTag
 
-from udpft.protocol.endpoint import Transmit
+from udpft.protocol.endpoint import Transmit, datagrams
 from udpft.protocol.keyed import KeyedType
 from udpft.protocol.noise import Aead, Suite, next_key
 from udpft.protocol.params import (
@@ -282,8 +282,7 @@ class Opener:
     def _open_singly(self, buffer: bytearray, length: int, segment_size: int) -> int:
         """Open what is authentic and new of a batch, datagram by datagram."""
         opened = 0
-        for at in range(0, length, segment_size):
-            datagram = bytes(buffer[at : min(at + segment_size, length)])
+        for datagram in map(bytes, datagrams(buffer, length, segment_size)):
             if len(datagram) <= SEAL_OVERHEAD or not datagram.startswith(self._common):
                 continue
             counter = int.from_bytes(datagram[_COMMON_SIZE : _HEADER.size], "little")

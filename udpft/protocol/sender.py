@@ -24,7 +24,7 @@ from udpft.errors import PartialTransfer, SourceChanged, TimedOut, UdpftError
 from udpft.protocol.ack import Ack, decode_ack_untrusted
 from udpft.protocol.burst import ACK_REQUEST, BurstWriter, data_common
 from udpft.protocol.congestion import CongestionController
-from udpft.protocol.endpoint import ChunkSource, Completed, Event, Failed, Transmit
+from udpft.protocol.endpoint import ChunkSource, Completed, Event, Failed, Transmit, datagrams
 from udpft.protocol.loss import SentBurst, SentHistory, Verdicts
 from udpft.protocol.pacing import Pacer
 from udpft.protocol.packets import (
@@ -142,10 +142,9 @@ class Sender:
         self, buffer: bytearray, length: int, segment_size: int, now: float
     ) -> None:
         """Take in a batch; what is damaged or not for us is dropped without a word."""
-        view = memoryview(buffer)
-        for at in range(0, length, segment_size):
+        for datagram in datagrams(buffer, length, segment_size):
             try:
-                packet = decode_untrusted(view[at : min(at + segment_size, length)], self._nonce)
+                packet = decode_untrusted(datagram, self._nonce)
                 if packet.connection_id == self._own_connection_id and not self._ended:
                     self._handle(packet, now)
             except MalformedPacket:

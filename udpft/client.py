@@ -7,13 +7,11 @@ verified; see `storage.partfile`.
 from __future__ import annotations
 
 import os
-import secrets
 import socket
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from random import uniform
 from time import sleep
 from types import TracebackType
 from typing import Literal
@@ -239,6 +237,8 @@ class Client:
                     completed, download = self._run(name, target, progress)
                     break
                 except ServerBusy as busy:
+                    from random import uniform
+
                     pause_s = uniform(0.5, 1.0) * busy.retry_after_s  # not all of us at once
                     if clock() + pause_s > asked + self._connect_timeout:
                         raise
@@ -264,8 +264,8 @@ class Client:
 
     def _hello(self, name: str, have: tuple[tuple[int, int], ...] = (), have_of: int = 0) -> Hello:
         return Hello(
-            nonce=secrets.randbits(64),
-            connection_id=secrets.randbits(32),
+            nonce=int.from_bytes(os.urandom(8), "little"),
+            connection_id=int.from_bytes(os.urandom(4), "little"),
             name=_encode_name(name),
             chunk_size=self._chunk_size,
             receive_room=self._socket.receive_queue()[0],

@@ -8,7 +8,6 @@ is no way to give one.
 from __future__ import annotations
 
 import os
-import secrets
 import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,7 +29,7 @@ def new_key_file(path: Path) -> None:
         UsageError: there is a file of that name already.
         LocalWriteFailed: it cannot be written.
     """
-    line = f"{secrets.token_hex(_KEY_BYTES)}\n".encode()
+    line = f"{os.urandom(_KEY_BYTES).hex()}\n".encode()
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
     except FileExistsError:
@@ -93,7 +92,7 @@ def client_channel(path: str | os.PathLike[str]) -> ClientChannel:
     _need_cryptography()
     from udpft.protocol.channel import ClientChannel
 
-    return ClientChannel(key, fastest_suite(), secrets.token_bytes)
+    return ClientChannel(key, fastest_suite(), os.urandom)
 
 
 def gate(path: str | os.PathLike[str]) -> Gate:
@@ -107,7 +106,7 @@ def gate(path: str | os.PathLike[str]) -> Gate:
     _need_cryptography()
     from udpft.protocol.channel import Gate
 
-    return Gate(key, fastest_suite(), secrets.token_bytes)
+    return Gate(key, fastest_suite(), os.urandom)
 
 
 def _need_cryptography() -> None:

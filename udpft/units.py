@@ -36,9 +36,13 @@ def parse_bytes(text: str) -> int:
     match = _QUANTITY.fullmatch(text.strip())
     if not match:
         raise ValueError(f"{text!r} is not a size: write 4096, 10M, 1.5G or 64Ki")
-    from fractions import Fraction  # most commands are given no size, and start without it
+    multiplier = _MULTIPLIER[(match[2] or "").lower()]
+    if match[1].isdigit():
+        n_bytes = int(match[1]) * multiplier
+    else:
+        from fractions import Fraction  # exact, and slow to import
 
-    n_bytes = round(Fraction(match[1]) * _MULTIPLIER[(match[2] or "").lower()])
+        n_bytes = round(Fraction(match[1]) * multiplier)
     if n_bytes > MAX_BYTES:
         raise ValueError(f"{text!r} is more than any file holds")
     return n_bytes

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from math import inf
 
 import pytest
@@ -11,8 +10,6 @@ from hypothesis import strategies as st
 
 from udpft.errors import NoSuchFile, TimedOut, VersionMismatch
 from udpft.protocol.handshake import (
-    CookieJar,
-    Doorkeeper,
     Initiator,
     agreed_chunk_size,
     probe_sizes,
@@ -26,7 +23,6 @@ from udpft.protocol.packets import (
     Refusal,
     Retry,
     decode_hello_untrusted,
-    decode_retry_untrusted,
     decode_untrusted,
     encode_accept,
     encode_error,
@@ -36,14 +32,12 @@ from udpft.protocol.packets import (
 from udpft.protocol.params import (
     CHUNK_ALIGNMENT,
     CHUNK_SIZE,
-    COOKIE_EPOCH_S,
     DATA_HEADER_SIZE,
     HELLO_INTERVAL_MAX_S,
     HELLO_INTERVALS_S,
     MAX_CHUNK_SIZE,
     MIN_CHUNK_SIZE,
     MIN_DATAGRAM_SIZE,
-    RETRY_MAX_SIZE,
     VERSION,
 )
 
@@ -101,70 +95,6 @@ def test_whole_chunks_are_those_with_every_byte_in_one_range(
     }
     whole = whole_chunks(ranges, chunk_size, size)
     assert {chunk for start, stop in whole for chunk in range(start, stop)} == expected
-
-
-# ------------------------------------------------------------------------------------- cookies
-
-addresses = st.binary(min_size=1, max_size=40)
-sizes = st.integers(0, 65_507)
-moments = st.floats(0, 1e9)
-
-
-@given(addresses, sizes, moments)
-def test_a_cookie_is_good_for_at_least_an_epoch_and_at_most_two(
-    address: bytes, size: int, now: float
-) -> None:
-    jar = CookieJar(SECRET)
-    cookie = jar.make(address, size, now)
-    assert jar.check(cookie, address, size, now)
-    assert jar.check(cookie, address, size, now + 0.99 * COOKIE_EPOCH_S)
-    assert not jar.check(cookie, address, size, now + 2.01 * COOKIE_EPOCH_S)
-
-
-@given(st.tuples(addresses, sizes), st.tuples(addresses, sizes))
-def test_a_cookie_is_good_for_its_own_source_and_size_only(
-    one: tuple[bytes, int], other: tuple[bytes, int]
-) -> None:
-    jar = CookieJar(SECRET)
-    assert jar.check(jar.make(*one, now=5.0), *other, now=5.0) == (one == other)
-
-
-def test_another_server_takes_no_cookie_of_ours() -> None:
-    cookie = CookieJar(SECRET).make(b"address", 1200, 0.0)
-    assert not CookieJar(bytes(32)).check(cookie, b"address", 1200, 0.0)
-    assert not CookieJar(SECRET).check(NO_COOKIE, b"address", 1200, 0.0)
-
-
-# ---------------------------------------------------------------------------------- the server
-
-
-def test_a_stranger_gets_a_retry_that_names_its_hello_and_costs_little() -> None:
-    datagram = encode_hello(replace(HELLO, attempt=3), 1472)
-    answer = Doorkeeper(SECRET).greet_untrusted(memoryview(datagram), b"address", 0.0)
-    assert isinstance(answer, bytes)
-    assert len(answer) <= RETRY_MAX_SIZE
-    packet = decode_untrusted(memoryview(answer))
-    assert packet.connection_id == HELLO.connection_id
-    retry = decode_retry_untrusted(packet)
-    assert (retry.nonce, retry.hello_size, retry.version, retry.attempt) == (7, 1472, VERSION, 3)
-
-
-def test_who_shows_the_cookie_is_let_in() -> None:
-    door = Doorkeeper(SECRET)
-    answer = door.greet_untrusted(memoryview(encode_hello(HELLO, 1472)), b"address", 0.0)
-    assert isinstance(answer, bytes)
-    cookie = decode_retry_untrusted(decode_untrusted(memoryview(answer))).cookie
-    again = memoryview(encode_hello(replace(HELLO, cookie=cookie), 1472))
-    assert door.greet_untrusted(again, b"address", 1.0) == replace(HELLO, cookie=cookie)
-    assert isinstance(door.greet_untrusted(again, b"elsewhere", 1.0), bytes)
-
-
-@given(st.binary(max_size=3_000))
-def test_whatever_is_no_hello_is_met_with_silence(datagram: bytes) -> None:
-    door = Doorkeeper(SECRET)
-    assert door.greet_untrusted(memoryview(datagram), b"address", 0.0) is None
-    disguised = b"\x81" + datagram.ljust(MIN_DATAGRAM_SIZE, b"\0")
-    assert door.greet_untrusted(memoryview(disguised), b"address", 0.0) is None
 
 
 # ---------------------------------------------------------------------------------- the client
@@ -317,7 +247,7 @@ def test_on_a_long_path_it_does_not_ask_for_less_before_an_accept_could_come() -
 
 
 def test_a_later_request_shows_its_cookie_at_once() -> None:
-    hello = replace(HELLO, cookie=b"k" * 16)
+    hello = HELLO._replace(cookie=b"k" * 16)
     client = Initiator(hello, now=0.0, known_size=1472)
     [datagram] = poll_all(client, 0.0)
     assert len(datagram) == 1472

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from random import Random
 
 import pytest
@@ -96,7 +95,7 @@ class Served:
         """HELLO, RETRY, HELLO with its cookie; what the listener answers to that."""
         self.receive(encode_hello(hello, 2072), address, now)
         [packet] = self.answers(now)
-        hello = replace(hello, cookie=decode_retry_untrusted(packet).cookie)
+        hello = hello._replace(cookie=decode_retry_untrusted(packet).cookie)
         self.receive(encode_hello(hello, 2072), address, now)
         return self.answers(now)
 
@@ -149,9 +148,9 @@ def test_the_same_nonce_from_elsewhere_is_another_transfer() -> None:
 def test_a_client_that_begins_again_replaces_what_it_never_heard_of() -> None:
     net = Served()
     net.accept()
-    net.accept(replace(HELLO, nonce=8), address=("10.0.0.2", 5000))
+    net.accept(HELLO._replace(nonce=8), address=("10.0.0.2", 5000))
     assert len(net.listener) == 2, "another client's next nonce is no concern of the first"
-    net.accept(replace(HELLO, nonce=8))
+    net.accept(HELLO._replace(nonce=8))
     assert len(net.listener) == 2
     assert net.listener.poll_ended() is None, "nothing to log: it goes on"
     assert net.source.closed
@@ -161,9 +160,9 @@ def test_what_was_about_to_be_sent_for_a_replaced_request_is_not() -> None:
     net = Served()
     net.receive(encode_hello(HELLO, 2072))
     [packet] = net.answers()
-    hello = replace(HELLO, cookie=decode_retry_untrusted(packet).cookie)
+    hello = HELLO._replace(cookie=decode_retry_untrusted(packet).cookie)
     net.receive(encode_hello(hello, 2072))
-    net.receive(encode_hello(replace(hello, nonce=HELLO.nonce + 1), 2072))
+    net.receive(encode_hello(hello._replace(nonce=HELLO.nonce + 1), 2072))
     [answer] = [packet for packet in net.answers() if packet.type is PacketType.ACCEPT]
     assert decode_accept_untrusted(answer).nonce == HELLO.nonce + 1
 
@@ -173,14 +172,14 @@ def test_a_client_that_was_heard_may_begin_another_transfer_beside_the_first() -
     accept = net.accept()
     ack = Ack(0.0, 10_000, 1, 0, [(0, 1)])
     net.receive(encode_ack(ack, accept.connection_id, accept.nonce))
-    net.accept(replace(HELLO, nonce=8))
+    net.accept(HELLO._replace(nonce=8))
     assert len(net.listener) == 2
 
 
 def test_connection_ids_are_never_zero_and_never_shared() -> None:
     net = Served(ids=iter([0, 5, 5, 0, 6]))
     assert net.accept().connection_id == 5
-    assert net.accept(replace(HELLO, nonce=9)).connection_id == 6
+    assert net.accept(HELLO._replace(nonce=9)).connection_id == 6
 
 
 def test_packets_of_a_transfer_are_taken_from_its_own_address_only() -> None:
@@ -221,11 +220,11 @@ def test_a_hint_travels_on_a_line_of_its_own() -> None:
 
 def test_a_name_that_is_no_utf8_is_no_file() -> None:
     net = Served()
-    assert net.refusal(replace(HELLO, name=b"\xff\xfe")).code is ErrorCode.NOT_FOUND
+    assert net.refusal(HELLO._replace(name=b"\xff\xfe")).code is ErrorCode.NOT_FOUND
     assert net.opened == []
 
 
-@pytest.mark.parametrize("hello", [replace(HELLO, version=2), replace(HELLO, role=9)])
+@pytest.mark.parametrize("hello", [HELLO._replace(version=2), HELLO._replace(role=9)])
 def test_another_version_or_role_is_told_so(hello: Hello) -> None:
     assert Served().refusal(hello).code is ErrorCode.VERSION
 
@@ -233,11 +232,11 @@ def test_another_version_or_role_is_told_so(hello: Hello) -> None:
 def test_a_full_server_says_when_to_come_back() -> None:
     net = Served(max_sessions=1)
     net.accept()
-    refusal = net.refusal(replace(HELLO, nonce=9))
+    refusal = net.refusal(HELLO._replace(nonce=9))
     assert refusal.code is ErrorCode.BUSY
     assert refusal.retry_after_s == BUSY_RETRY_S
     net.cancel(net.accept())
-    assert net.accept(replace(HELLO, nonce=9)).size == 10_000
+    assert net.accept(HELLO._replace(nonce=9)).size == 10_000
 
 
 def test_a_draining_server_takes_nothing_new() -> None:
@@ -285,9 +284,9 @@ def test_ended_transfers_are_remembered_up_to_a_number(monkeypatch: pytest.Monke
     monkeypatch.setattr("udpft.protocol.listener.MAX_ENDED_REMEMBERED", 5)
     net = Served()
     for nonce in range(6):
-        net.cancel(net.accept(replace(HELLO, nonce=nonce)))
-    assert net.greet(replace(HELLO, nonce=1)) == []
-    assert net.accept(replace(HELLO, nonce=0)).size == 10_000, "the oldest one is not forgotten"
+        net.cancel(net.accept(HELLO._replace(nonce=nonce)))
+    assert net.greet(HELLO._replace(nonce=1)) == []
+    assert net.accept(HELLO._replace(nonce=0)).size == 10_000, "the oldest one is not forgotten"
 
 
 def test_nothing_to_do_is_no_timeout() -> None:
@@ -300,7 +299,7 @@ def test_nothing_to_do_is_no_timeout() -> None:
 def test_every_transfer_is_ended_when_the_server_stops() -> None:
     net = Served()
     for nonce in (10, 20, 30):
-        net.accept(replace(HELLO, nonce=nonce))
+        net.accept(HELLO._replace(nonce=nonce))
     net.listener.abort_all(PartialTransfer("stopping"))
     reasons = {decode_error_untrusted(packet).reason for packet in net.answers()}
     assert reasons == {"stopping"}
@@ -314,16 +313,16 @@ def test_every_transfer_is_ended_when_the_server_stops() -> None:
 def test_replies_that_nobody_takes_do_not_heap_up() -> None:
     net = Served()
     for nonce in range(2 * MAX_REPLIES_WAITING):
-        net.receive(encode_hello(replace(HELLO, nonce=nonce), 1200))
+        net.receive(encode_hello(HELLO._replace(nonce=nonce), 1200))
     assert len(net.answers()) == MAX_REPLIES_WAITING
 
 
 def test_a_flood_of_requests_takes_every_other_turn_at_most() -> None:
     net = Served(source=MemorySource(bytes(100_000)))
     net.accept()
-    accept = net.accept(replace(HELLO, nonce=9))
+    accept = net.accept(HELLO._replace(nonce=9))
     for nonce in range(100, 200):
-        net.receive(encode_hello(replace(HELLO, nonce=nonce), 1200))
+        net.receive(encode_hello(HELLO._replace(nonce=nonce), 1200))
     ack = Ack(0.0, 200_000, 10, 0, [(0, 10)])
     net.receive(encode_ack(ack, accept.connection_id, accept.nonce), now=0.01)
     kinds = []

@@ -6,7 +6,6 @@ import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -94,16 +93,16 @@ def test_a_damaged_label_is_none(label: Label, at: int, flip: int) -> None:
 @pytest.mark.parametrize(
     "label",
     [
-        replace(LABEL, chunk_size=0),
-        replace(LABEL, chunk_size=63),
-        replace(LABEL, chunk_size=16_352),
-        replace(LABEL, chunk_size=100),
-        replace(LABEL, size=2**63),
+        LABEL._replace(chunk_size=0),
+        LABEL._replace(chunk_size=63),
+        LABEL._replace(chunk_size=16_352),
+        LABEL._replace(chunk_size=100),
+        LABEL._replace(size=2**63),
     ],
     ids=str,
 )
 def test_a_label_of_what_cannot_be_is_none(label: Label) -> None:
-    packed = encode_label(replace(LABEL, chunk_size=64))
+    packed = encode_label(LABEL._replace(chunk_size=64))
     with pytest.raises(MalformedJournal):
         decode_label_untrusted(packed[:-1])
     if label.chunk_size:
@@ -152,7 +151,7 @@ def test_its_label_may_change_to_chunks_of_another_size(tmp_path: Path) -> None:
     with left_behind(tmp_path / "file", (0, 101)):
         part = PartFile.take_over(tmp_path / "file")
         assert part
-        part.relabel(replace(LABEL, chunk_size=128))
+        part.relabel(LABEL._replace(chunk_size=128))
         for first, hashes in part.hashes(RangeSet([(0, 20)]), 128):
             part.note_hashes(first, hashes)
         part.keep()

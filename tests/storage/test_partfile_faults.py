@@ -13,7 +13,7 @@ import pytest
 
 from tests.faults import file_size_limit
 from tests.storage.conftest import NEW, OLD, names, parts, refused, unprivileged, write
-from udpft.storage import partfile
+from udpft.storage import allocate, partfile
 from udpft.storage.partfile import PartFile
 
 
@@ -224,8 +224,9 @@ def test_what_setting_blocks_aside_may_say(
         ctypes.set_errno(code)
         return -1
 
-    monkeypatch.setattr(partfile, "_libc_fallocate", answer)
-    monkeypatch.setattr(partfile, "_is_in_memory", lambda _: False)
+    monkeypatch.setattr(partfile, "_ALLOCATED_BYTES", 1)
+    monkeypatch.setattr(allocate, "_libc_fallocate", answer)
+    monkeypatch.setattr(allocate, "_is_in_memory", lambda _: False)
     if code in (errno.EDQUOT, errno.ENOSPC):
         with refused("disk quota exceeded" if code == errno.EDQUOT else "disk full"):
             PartFile.open(destination, len(NEW))
@@ -241,12 +242,12 @@ def test_what_setting_blocks_aside_may_say(
 def test_blocks_are_set_aside_without_a_change_of_size(tmp_path: Path) -> None:
     path = tmp_path / "file"
     with path.open("wb") as file:
-        if partfile._is_in_memory(file.fileno()):
+        if allocate._is_in_memory(file.fileno()):
             pytest.skip("the temporary folder is in memory")
         try:
             os.posix_fallocate(file.fileno(), 0, 1)
         except OSError as error:
             pytest.skip(f"this file system sets no blocks aside: {error.strerror}")
-        partfile._allocate(file.fileno(), 1_000_000)
+        allocate.allocate(file.fileno(), 1_000_000)
         assert path.stat().st_blocks * 512 >= 1_000_000
         assert path.stat().st_size == 1

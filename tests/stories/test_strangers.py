@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from random import Random
 
 import pytest
@@ -152,7 +151,7 @@ def test_a_cookie_is_worthless_for_a_larger_hello() -> None:
     net.up.shape = Shape()
     net.run_until_quiet()
     sent = len(net.down.sent)
-    larger = encode_hello(replace(hello, nonce=hello.nonce ^ 1), 2_072)
+    larger = encode_hello(hello._replace(nonce=hello.nonce ^ 1), 2_072)
     net.inject(larger, net.up, client.address, SERVER)
     net.run_to(net.now + 0.1)
     [answer] = net.down.sent[sent:]
@@ -168,7 +167,7 @@ def test_a_cookie_expires() -> None:
 
     def sessions_begun_by(nonce: int) -> int:
         begun = len(net.ended) + len(net.listener)
-        again = encode_hello(replace(hello, nonce=nonce), len(hello_of(net)))
+        again = encode_hello(hello._replace(nonce=nonce), len(hello_of(net)))
         net.inject(again, net.up, client.address, SERVER)
         net.run_to(net.now + 0.05)
         return len(net.ended) + len(net.listener) - begun
@@ -183,7 +182,7 @@ def test_a_hello_with_a_good_cookie_and_another_role_is_refused_politely() -> No
     client = net.get("file")
     net.run()
     hello = decode_hello_untrusted(decode_untrusted(memoryview(hello_of(net))))
-    put = encode_hello(replace(hello, nonce=1, role=9), len(hello_of(net)))
+    put = encode_hello(hello._replace(nonce=1, role=9), len(hello_of(net)))
     net.inject(put, net.up, client.address, SERVER)
     net.run_to(net.now + 0.1)
     assert net.down.sent[-1][0] == PacketType.ERROR

@@ -6,13 +6,11 @@ a file system is escaped before a terminal sees it.
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import time
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 
@@ -39,8 +37,7 @@ def on_terminal() -> bool:
     return sys.stderr is not None and sys.stderr.isatty()
 
 
-@dataclass(frozen=True)
-class Console:
+class Console(NamedTuple):
     """How much a command says, and how. ``verbosity``: -1 quiet, 0 normal, 1 ``-v``, 2 ``-vv``."""
 
     verbosity: int = 0
@@ -65,7 +62,7 @@ class Console:
             return
         stamp = time.strftime("%Y-%m-%dT%H:%M:%S%z")
         if self.log_format == "json":
-            print_aside(json.dumps({"time": stamp, "message": text, **fields}))
+            print_aside(_json_line({"time": stamp, "message": text, **fields}))
         else:
             print_aside(f"{stamp} {escape(text)}")
 
@@ -108,4 +105,10 @@ def cannot_print(error: OSError) -> LocalWriteFailed:
 
 def print_json(event: str, **fields: Any) -> None:
     """Write one ``--json`` line to standard output. Raises as `print_line` does."""
-    print_line(json.dumps({"schema": JSON_SCHEMA, "event": event, **fields}))
+    print_line(_json_line({"schema": JSON_SCHEMA, "event": event, **fields}))
+
+
+def _json_line(fields: dict[str, Any]) -> str:
+    import json  # a tenth of a short command's start, and seldom asked for
+
+    return json.dumps(fields)

@@ -19,7 +19,6 @@ and give.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from udpft.errors import UdpftError
@@ -72,23 +71,20 @@ class ChunkSink(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class Verified:
+class Verified(NamedTuple):
     """The receiver has every chunk, and the digest agrees. Commit, then call ``confirm``."""
 
     digest: bytes
 
 
-@dataclass(frozen=True)
-class Completed:
+class Completed(NamedTuple):
     """The transfer has ended well. ``confirmed`` is False where the peer left without saying so."""
 
     digest: bytes
     confirmed: bool = True
 
 
-@dataclass(frozen=True)
-class Failed:
+class Failed(NamedTuple):
     """The transfer has ended with an error."""
 
     error: UdpftError

@@ -26,16 +26,12 @@ arrive, the client begins again with the next smaller size, and then with the sm
 
 from __future__ import annotations
 
-import struct
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from hashlib import blake2s
-from hmac import compare_digest
 from math import inf
+from typing import NamedTuple
 
 from udpft.errors import TimedOut, UdpftError, VersionMismatch
-from udpft.protocol.keyed import KeyedType, no_key_notice
 from udpft.protocol.packets import (
     MAX_HAVE,
     NO_COOKIE,
@@ -47,17 +43,14 @@ from udpft.protocol.packets import (
     Retry,
     decode_accept_untrusted,
     decode_error_untrusted,
-    decode_hello_untrusted,
     decode_retry_untrusted,
     decode_untrusted,
     encode_hello,
-    encode_retry,
 )
 from udpft.protocol.params import (
     CHUNK_ALIGNMENT,
     CHUNK_SIZE,
     CONNECT_TIMEOUT_S,
-    COOKIE_EPOCH_S,
     DATA_HEADER_SIZE,
     HELLO_INTERVAL_MAX_S,
     HELLO_INTERVALS_S,
@@ -126,74 +119,7 @@ def whole_chunks(byte_ranges: Sequence[tuple[int, int]], chunk_size: int, size: 
     return chunks
 
 
-# What a cookie is the keyed hash of: HELLO size u16, epoch i64, then the address
-_COOKIE_MESSAGE = struct.Struct("<Hq")
-
-
-class CookieJar:
-    """Makes and checks the cookies of one server. Its ``secret`` is 32 random bytes."""
-
-    def __init__(self, secret: bytes) -> None:
-        self._secret = secret
-
-    def make(self, address: bytes, hello_size: int, now: float) -> bytes:
-        """The cookie, 16 bytes, that a source gets for its HELLO now."""
-        return self._cookie(address, hello_size, int(now // COOKIE_EPOCH_S))
-
-    def check(self, cookie: bytes, address: bytes, hello_size: int, now: float) -> bool:
-        """Whether a cookie was made for this source and size, in this epoch or the last."""
-        epoch = int(now // COOKIE_EPOCH_S)
-        return any(
-            compare_digest(cookie, self._cookie(address, hello_size, e)) for e in (epoch, epoch - 1)
-        )
-
-    def _cookie(self, address: bytes, hello_size: int, epoch: int) -> bytes:
-        message = _COOKIE_MESSAGE.pack(hello_size, epoch) + address
-        return blake2s(message, key=self._secret, digest_size=16).digest()
-
-
-class Doorkeeper:
-    """The server's side before any state: answers HELLOs, lets those with a valid cookie in."""
-
-    def __init__(self, secret: bytes) -> None:
-        self._jar = CookieJar(secret)
-
-    def greet_untrusted(
-        self, datagram: memoryview, address: bytes, now: float, sealed_size: int = 0
-    ) -> bytes | Hello | None:
-        """Look at a datagram that belongs to no session.
-
-        Args:
-            datagram: from the network.
-            address: the source's address and port, in any unambiguous form.
-            now: seconds.
-            sealed_size: bytes of the datagram that this one came in, where there is a key.
-
-        Returns:
-            A RETRY to send back, or word that this server has no key; or the HELLO of a source
-            that is where it says; or None, for silence: garbage, packets of sessions that are
-            over, datagrams too short to answer.
-        """
-        size = sealed_size or len(datagram)
-        if size < MIN_DATAGRAM_SIZE or not datagram:
-            return None
-        if datagram[0] == KeyedType.HELLO and not sealed_size:
-            return no_key_notice(datagram)
-        if datagram[0] != PacketType.HELLO:
-            return None
-        try:
-            hello = decode_hello_untrusted(decode_untrusted(datagram))
-        except MalformedPacket:
-            return None
-        if self._jar.check(hello.cookie, address, size, now):
-            return hello
-        cookie = self._jar.make(address, size, now)
-        retry = Retry(hello.nonce, cookie, size, VERSION, hello.attempt)
-        return encode_retry(retry, hello.connection_id)
-
-
-@dataclass(frozen=True)
-class Introduction:
+class Introduction(NamedTuple):
     """What the handshake found out.
 
     ``hello_size``: bytes of the datagram that the path carried, 0 where it was not this
@@ -267,13 +193,12 @@ class Initiator:
             self._stepped_down += 1
             self._answered = self._unanswered = 0
             # As a new request under new numbers: the old one's packets must not get mixed in.
-            self.hello = replace(
-                self.hello,
+            self.hello = self.hello._replace(
                 cookie=NO_COOKIE,
                 nonce=(self.hello.nonce + 1) & _U64,
                 connection_id=(self.hello.connection_id + 1) & _U32,
             )
-        hello = replace(self.hello, attempt=self._attempt)
+        hello = self.hello._replace(attempt=self._attempt)
         self._sent_at[self._attempt & 0xFF] = now
         sizes = (self._answered,) if self._answered else self._sizes
         self._queue.extend(encode_hello(hello, size - self._overhead) for size in sizes)
@@ -344,7 +269,7 @@ class Initiator:
         larger = retry.hello_size > self._answered
         if larger or retry.cookie != self.hello.cookie:
             self._answered = retry.hello_size
-            self.hello = replace(self.hello, cookie=retry.cookie)
+            self.hello = self.hello._replace(cookie=retry.cookie)
             # The network may have put a smaller one's answer first: give it a moment to mend that.
             jitter_s = min(MAX_RETRY_WAIT_S, (self.rtt_s or 0.0) / 8)
             self._repeat_at = now if retry.hello_size == self._sizes[0] else now + jitter_s

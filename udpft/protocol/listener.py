@@ -28,8 +28,9 @@ from udpft.errors import (
 )
 from udpft.protocol.admission import Admission
 from udpft.protocol.burst import BurstWriter
+from udpft.protocol.doorkeeper import Doorkeeper
 from udpft.protocol.endpoint import Completed, Failed, Transmit, datagrams
-from udpft.protocol.handshake import Doorkeeper, agreed_chunk_size, held_ranges, whole_chunks
+from udpft.protocol.handshake import agreed_chunk_size, held_ranges, whole_chunks
 from udpft.protocol.keyed import KeyedType
 from udpft.protocol.packets import (
     Accept,

@@ -22,7 +22,6 @@ has nobody to name yet, unless it asks whether a transfer is still known.
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
 from enum import IntEnum
 from typing import NamedTuple
 
@@ -165,8 +164,7 @@ MAX_HAVE = 8
 NO_COOKIE = bytes(16)
 
 
-@dataclass(frozen=True)
-class Hello:
+class Hello(NamedTuple):
     """A client's request.
 
     ``attempt`` numbers the repeats (mod 256) and comes back in RETRY, so that a round trip is

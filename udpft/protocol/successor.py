@@ -28,7 +28,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import replace
 from math import inf
 
 from udpft.errors import ServerBusy, UdpftError
@@ -153,7 +152,7 @@ class Successor:
         if undecided and now >= min(self._ask_at, greeting_at) and now > self._asked_at:
             self._asked_at = now
             self._ask_at = now + QUESTION_INTERVAL_S
-            question = replace(self._hello, cookie=NO_COOKIE, have=(), attempt=0)
+            question = self._hello._replace(cookie=NO_COOKIE, have=(), attempt=0)
             size = MIN_DATAGRAM_SIZE - (KEYED_HELLO_OVERHEAD if self._keyed else 0)
             self._queue.append(encode_hello(question, size, self._accept.connection_id))
         if self._queue:
@@ -168,8 +167,7 @@ class Successor:
         """Begin a handshake, under new numbers, for what is still missing."""
         self._greet_at = inf
         latest, chunk_size = self.hello, self._accept.chunk_size
-        hello = replace(
-            self._hello,
+        hello = self._hello._replace(
             nonce=(latest.nonce + 1) & _U64,
             connection_id=(latest.connection_id + 1) & _U32,
             chunk_size=chunk_size,

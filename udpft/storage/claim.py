@@ -11,7 +11,6 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-from hashlib import blake2b
 from pathlib import Path
 from stat import S_ISDIR, S_ISLNK, S_ISREG
 from typing import Final
@@ -44,6 +43,8 @@ def part_name(name: str) -> str:
     """
     encoded = os.fsencode(name)
     if 1 + len(encoded) + len(_SUFFIX) > _NAME_MAX:
+        from hashlib import blake2b  # it loads OpenSSL, and few names are so long
+
         digest = blake2b(encoded, digest_size=8).hexdigest().encode()
         room = _NAME_MAX - 2 - len(digest) - len(_SUFFIX)
         # No half characters: some file systems take only UTF-8.

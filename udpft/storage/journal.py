@@ -24,8 +24,7 @@ import errno
 import os
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from xxhash import xxh3_64_intdigest
 
@@ -58,8 +57,7 @@ class MalformedJournal(Exception):
     """The bytes are no label of this version, or do not fit the file. The part is worthless."""
 
 
-@dataclass(frozen=True)
-class Label:
+class Label(NamedTuple):
     """What a part file is a part of.
 
     ``size``, ``mtime_ns``, ``identity``: the source's, as ACCEPT tells them. ``chunk_size``:

@@ -20,10 +20,8 @@ What stands at the destination:
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import os
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -42,19 +40,11 @@ _STAT_BLOCK: Final = 512
 """The unit of st_blocks, whatever the file system's own (POSIX.1-2017, sys/stat.h)."""
 
 _FOLDER_FLAGS: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-_FALLOC_FL_KEEP_SIZE: Final = 0x01
 
-_IN_MEMORY: Final = (0x0102_1994, 0x8584_58F6)
-"""File system types: tmpfs, ramfs (linux/magic.h)."""
+_ALLOCATED_BYTES: Final = 1 << 20
+"""Files of this size have their blocks set aside: a full disk shows soon enough in smaller ones."""
 
 _FREE_SPACE: Final = f"free some space, or {ELSEWHERE}"
-
-_libc = ctypes.CDLL(None, use_errno=True)
-# fallocate64 where the C library has it: there, fallocate may take 32-bit lengths.
-_libc_fallocate = getattr(_libc, "fallocate64", None) or _libc.fallocate
-_libc_fallocate.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64)
-_libc_fstatfs = _libc.fstatfs
-_libc_fstatfs.argtypes = (ctypes.c_int, ctypes.c_char_p)
 
 
 class PartFile:
@@ -350,28 +340,11 @@ class PartFile:
                 hint=_FREE_SPACE,
             )
         os.ftruncate(self._fd, 0)
-        _allocate(self._fd, size)
+        if size >= _ALLOCATED_BYTES:
+            from udpft.storage.allocate import allocate  # small files do without ctypes
+
+            allocate(self._fd, size)
         os.ftruncate(self._fd, size)
-
-
-def _allocate(fd: int, size: int) -> None:
-    """Set disk blocks aside for an empty file, where that is cheap.
-
-    It tells a full disk and an exceeded quota now, not after hours. On ext4 a GiB takes 2 ms, and
-    writing it afterwards is no slower; on tmpfs it takes 300 ms, for every page is cleared, and
-    would hold the whole transfer up at its start, so there a full file system shows only when it
-    is written to. By fallocate(2) itself: posix_fallocate of glibc writes to every block where
-    the file system has no better way.
-
-    Raises:
-        OSError: ENOSPC, EDQUOT. That the file system cannot do it is no error.
-    """
-    if not size or _is_in_memory(fd):
-        return
-    if _libc_fallocate(fd, _FALLOC_FL_KEEP_SIZE, 0, size):
-        code = ctypes.get_errno()
-        if code in (errno.ENOSPC, errno.EDQUOT):
-            raise OSError(code, os.strerror(code))
 
 
 def read_hashes(
@@ -391,16 +364,6 @@ def read_hashes(
                 yield first, hash_chunks(fd, size, chunk_size, first, count, buffer)
             except OSError as error:
                 raise _unreadable(error) from error
-
-
-def _is_in_memory(fd: int) -> bool:
-    """Whether the file's pages live in memory only (tmpfs, ramfs)."""
-    # struct statfs begins with the type, a long; 256 bytes hold it all on every architecture.
-    # Where the call fails they stay zero, which is no file system's type.
-    status = ctypes.create_string_buffer(256)
-    _libc_fstatfs(fd, status)
-    width = ctypes.sizeof(ctypes.c_long)
-    return int.from_bytes(status.raw[:width], sys.byteorder) in _IN_MEMORY
 
 
 def _sync_folder(folder_fd: int) -> None:

@@ -1,0 +1,51 @@
+"""Disk blocks set aside for a file before it is written."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import sys
+from typing import Final
+
+_FALLOC_FL_KEEP_SIZE: Final = 0x01
+
+_IN_MEMORY: Final = (0x0102_1994, 0x8584_58F6)
+"""File system types: tmpfs, ramfs (linux/magic.h)."""
+
+_libc = ctypes.CDLL(None, use_errno=True)
+# fallocate64 where the C library has it: there, fallocate may take 32-bit lengths.
+_libc_fallocate = getattr(_libc, "fallocate64", None) or _libc.fallocate
+_libc_fallocate.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64)
+_libc_fstatfs = _libc.fstatfs
+_libc_fstatfs.argtypes = (ctypes.c_int, ctypes.c_char_p)
+
+
+def allocate(fd: int, size: int) -> None:
+    """Set disk blocks aside for an empty file, where that is cheap.
+
+    It tells a full disk and an exceeded quota now, not after hours. On ext4 a GiB takes 2 ms, and
+    writing it afterwards is no slower; on tmpfs it takes 300 ms, for every page is cleared, and
+    would hold the whole transfer up at its start, so there a full file system shows only when it
+    is written to. By fallocate(2) itself: posix_fallocate of glibc writes to every block where
+    the file system has no better way.
+
+    Raises:
+        OSError: ENOSPC, EDQUOT. That the file system cannot do it is no error.
+    """
+    if not size or _is_in_memory(fd):
+        return
+    if _libc_fallocate(fd, _FALLOC_FL_KEEP_SIZE, 0, size):
+        code = ctypes.get_errno()
+        if code in (errno.ENOSPC, errno.EDQUOT):
+            raise OSError(code, os.strerror(code))
+
+
+def _is_in_memory(fd: int) -> bool:
+    """Whether the file's pages live in memory only (tmpfs, ramfs)."""
+    # struct statfs begins with the type, a long; 256 bytes hold it all on every architecture.
+    # Where the call fails they stay zero, which is no file system's type.
+    status = ctypes.create_string_buffer(256)
+    _libc_fstatfs(fd, status)
+    width = ctypes.sizeof(ctypes.c_long)
+    return int.from_bytes(status.raw[:width], sys.byteorder) in _IN_MEMORY

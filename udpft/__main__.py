@@ -9,11 +9,10 @@ import sys
 
 def main() -> None:
     """Run the command line and exit with its documented code."""
-    gc.disable()  # half of a start is imports, and they leave no cycles behind
+    gc.disable()  # until the command is imported: that takes its time, and leaves no garbage
     try:
         from udpft.cli.app import run
 
-        gc.enable()
         code = run(sys.argv[1:])
     except KeyboardInterrupt:  # before the command line was there to catch it
         print("udpft: interrupted", file=sys.stderr)

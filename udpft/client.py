@@ -10,11 +10,10 @@ import os
 import socket
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from time import sleep
 from types import TracebackType
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from udpft.destination import Destination
 from udpft.errors import (
@@ -50,8 +49,7 @@ from udpft.protocol.plain import PlainReceiver
 from udpft.storage.partfile import PartFile
 
 
-@dataclass(frozen=True)
-class Result:
+class Result(NamedTuple):
     """One file, fetched.
 
     ``bytes``: the file's size. ``seconds``: from the request to the file under its name.

@@ -5,6 +5,7 @@ Commands are imported when they are called, because a get of one kilobyte is mos
 
 from __future__ import annotations
 
+import gc
 import importlib
 import io
 import os
@@ -46,6 +47,7 @@ class LazyGroup(click.Group):
         if cmd_name not in COMMANDS:
             return None
         command: click.Command = importlib.import_module(COMMANDS[cmd_name]).command
+        gc.enable()  # `udpft.__main__` starts without
         return command
 
     def resolve_command(

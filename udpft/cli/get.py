@@ -17,6 +17,7 @@ from udpft.cli.console import Console, cannot_print, print_json
 from udpft.cli.ending import verdict
 from udpft.cli.options import (
     QUANTITY,
+    Command,
     connect_timeout_option,
     json_option,
     key_file_option,
@@ -51,7 +52,7 @@ def _chunk_size(value: Any) -> int | Literal["auto"]:
         raise click.BadParameter(f"{value!r} is neither a number of bytes nor auto") from None
 
 
-@click.command("get", short_help="Fetch files.")
+@click.command("get", cls=Command, short_help="Fetch files.")
 @click.argument("names", metavar="NAME...", nargs=-1, required=True)
 @server_option
 @click.option("-o", "--output", metavar="FILE|DIR|-", help="Where to put it; - is standard output.")

@@ -27,7 +27,7 @@ from bench.where.hosts import Ground, HostFailed, Unavailable
 from udpft.units import parse_bytes
 
 REPORTS = Path(__file__).parent / "reports"
-ROUNDS = 7
+ROUNDS = 5
 QUICK_ROUNDS = 3
 WARM_UPS = 2
 

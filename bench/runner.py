@@ -28,6 +28,9 @@ _SLOW_BYTES_PER_S = 2e7
 _SHORT_WARM_UP_BYTES = 1 << 18
 """Where the path or the program takes its time, memory is not what is slow at first."""
 
+_SLOW_ROUNDS = 3
+"""Rounds that a slow program takes part in: it would take more time than all the others."""
+
 _PROBES_PER_S = 8_000
 _MIN_PROBES = 2_000
 _WANTED_LOSSES = 400  # the standard deviation of their count is 5 %
@@ -52,7 +55,7 @@ class Progress:
         """A bar for all runs of a plan."""
         total_s = sum(
             run.warm_ups * expected_s(scenario, peer, warm_up=True)
-            + run.rounds * expected_s(scenario, peer)
+            + rounds_of(run, peer) * expected_s(scenario, peer)
             for scenario, peers in plan
             for peer in peers
         )
@@ -76,6 +79,11 @@ class Progress:
         """Leave the bar as it stands."""
         self.bar.set_postfix_str("")
         self.bar.close()
+
+
+def rounds_of(run: Run, peer: Peer) -> int:
+    """The rounds that count which a peer takes part in."""
+    return min(run.rounds, _SLOW_ROUNDS) if peer.usual_rate < _SLOW_BYTES_PER_S else run.rounds
 
 
 def size_of(scenario: Scenario, peer: Peer, *, warm_up: bool) -> int:
@@ -161,6 +169,8 @@ def _rounds(
         for number in range(run.warm_ups + run.rounds):
             warm_up = number < run.warm_ups
             for contestant in draw.sample(contestants, len(contestants)):
+                if number >= run.warm_ups + rounds_of(run, contestant.peer):
+                    continue
                 progress.about(scenario, contestant.peer.label)
                 if contestant.failures >= _GIVE_UP_AFTER:
                     progress.ran(scenario, contestant.peer, warm_up=warm_up)

@@ -298,7 +298,7 @@ class SimNet:
         """The server is killed, and another one takes its place: it knows of nothing before."""
         self.listener = self._new_listener()
 
-    def _open(self, name: str) -> MemorySource:
+    def _open(self, _hello: Hello, name: str) -> MemorySource:
         if name not in self.sources:
             nearest = min(self.sources, default="")
             raise NoSuchFile("no such file on the server", hint=f"did you mean {nearest!r}?")

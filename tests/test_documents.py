@@ -73,7 +73,7 @@ def conversation() -> list[bytes]:
     source = MemorySource(CONTENT)
     source.mtime_ns, source.identity = MTIME_NS, IDENTITY
     listener = Listener(
-        open_source=lambda _: source,
+        open_source=lambda _, __: source,
         secret=bytes(range(32)),
         draw_id=lambda: SERVER_ID,
         random=Random(0),

@@ -38,7 +38,8 @@ from udpft.net.udp import UdpSocket
 from udpft.protocol.endpoint import Transmit
 from udpft.protocol.params import MAX_SESSIONS_A_HOST
 from udpft.served import Served
-from udpft.server import HINT_SHARE, Hints, Server, host_of, is_private
+from udpft.server import Server, host_of, is_private
+from udpft.sources import HINT_SHARE, Sources
 from udpft.storage.root import Root
 
 # ------------------------------------------------------------------------------------ many clients
@@ -254,7 +255,7 @@ class CostlyRoot(Root):
 def test_hints_take_a_small_part_of_the_servers_time(tmp_path: Path) -> None:
     (tmp_path / "hello.txt").touch()
     with CostlyRoot(tmp_path) as root:
-        hints = Hints(root, lambda: root.now)
+        hints = Sources(root, lambda: root.now)
         assert hints.hint("helo.txt") == "did you mean 'hello.txt'?"
         assert hints.hint("helo.txt") == ""
         began = root.now

@@ -29,8 +29,11 @@ LAYERS = {
     "udpft.progress": 3,
     "udpft.destination": 3,
     "udpft.plain_client": 3,
+    "udpft.sources": 3,
+    "udpft.tree_destination": 3,
     "udpft.plain_server": 3,
     "udpft.client": 4,
+    "udpft.tree_client": 4,
     "udpft.server": 4,
     "udpft.api": 5,
     "udpft.aio": 6,
@@ -49,7 +52,13 @@ PROTOCOL_MAY_IMPORT = {"udpft.errors", "udpft.units", "udpft.protocol", "xxhash"
 PROTOCOL_MAY_IMPORT |= {"cryptography"}  # and only where there is a key
 NET_MAY_IMPORT = {"udpft.errors", "udpft.protocol", "udpft.net", "udpft.units"}
 STORAGE_MAY_IMPORT = {"udpft.errors", "udpft.protocol.params", "udpft.protocol.burst"}
-STORAGE_MAY_IMPORT |= {"udpft.protocol.ranges", "udpft.storage", "udpft.units", "xxhash"}
+STORAGE_MAY_IMPORT |= {
+    "udpft.protocol.ranges",
+    "udpft.protocol.listing",
+    "udpft.storage",
+    "udpft.units",
+    "xxhash",
+}
 
 
 def name_of(path: Path) -> str:

@@ -30,6 +30,7 @@ from udpft.protocol.params import (
 )
 
 if TYPE_CHECKING:
+    from udpft.protocol.listing import Entry
     from udpft.served import Served
     from udpft.server import PlainPolicy, Server
 
@@ -137,20 +138,24 @@ def get(
     mode: Literal["reliable", "plain"] = "reliable",
     force: bool = False,
     resume: bool = True,
+    recursive: bool = False,
     allow_partial: bool = False,
     progress: Progress | None = None,
     **options: Unpack[ClientOptions],
 ) -> Result:
-    """Fetch one file.
+    """Fetch one file; with ``recursive``, a folder with all that is below it.
 
     Args:
-        name: the file's name on the server, relative to the folder that it serves.
+        name: the file's name on the server, relative to the folder that it serves. With
+            ``recursive`` it may be a folder's, or have wildcards: see `tree_client.fetch_tree`.
         server: ``HOST`` or ``HOST:PORT``.
         output: a file or a folder; by default the file's own name in the current folder.
         mode: reliable, or plain: unverified, for servers that know nothing else.
         force: replace a different file of that name.
         resume: reliable only: go on with what an earlier get of that file left, and leave what
             there is of it if this one fails.
+        recursive: reliable only. ``output`` is then a folder, made where it is missing, and
+            ``Result.files`` tells how many files there are.
         allow_partial: plain only: keep what came, where the end did not.
         progress: called with the bytes done and the bytes in all, -1 where plain cannot know
             them: ten times a second, and at the end.
@@ -159,6 +164,15 @@ def get(
     Raises:
         UdpftError: see `udpft.errors`; the destination is as it was.
     """
+    if recursive:
+        if mode == "plain":
+            raise UsageError("plain fetches single files")
+        from udpft.tree_client import fetch_tree  # a single file does without
+
+        with connect(server, **options) as client:
+            return fetch_tree(
+                client, name, Path(output or "."), force=force, resume=resume, progress=progress
+            )
     destination = destination_of(name, output)
     with connect(server, **options) as client:
         if mode == "plain":
@@ -166,6 +180,32 @@ def get(
                 name, destination, force=force, allow_partial=allow_partial, progress=progress
             )
         return client.fetch(name, destination, force=force, resume=resume, progress=progress)
+
+
+def list_files(
+    pattern: str = "",
+    *,
+    server: str,
+    recursive: bool = False,
+    **options: Unpack[ClientOptions],
+) -> list[Entry]:
+    """What there is on a server, in the order of the paths.
+
+    Args:
+        pattern: a folder's name, for what is in it; a file's; or one with wildcards, ``*``, ``?``
+            and ``[...]``, matched between slashes. By default the served folder.
+        server: ``HOST`` or ``HOST:PORT``.
+        recursive: of folders, themselves and all that is below them.
+        options: of `connect`.
+
+    Raises:
+        NoSuchFile: nothing has that name.
+        UdpftError: see `udpft.errors`.
+    """
+    from udpft.tree_client import fetch_listing  # who fetches a file does without
+
+    with connect(server, **options) as client:
+        return fetch_listing(client, pattern, recursive=recursive)[0]
 
 
 def ping(server: str, **options: Unpack[ClientOptions]) -> float:

@@ -15,7 +15,7 @@ from time import sleep
 from types import TracebackType
 from typing import Literal, NamedTuple
 
-from udpft.destination import Destination
+from udpft.destination import Destination, Target
 from udpft.errors import (
     DestinationExists,
     DigestMismatch,
@@ -38,7 +38,7 @@ from udpft.progress import Progress, ticker
 from udpft.protocol.download import Download
 from udpft.protocol.endpoint import Completed, Event, Failed, Transmit, Verified, datagrams
 from udpft.protocol.handshake import Initiator, probe_sizes
-from udpft.protocol.packets import NO_COOKIE, ErrorCode, Hello
+from udpft.protocol.packets import NO_COOKIE, ErrorCode, Hello, Role
 from udpft.protocol.params import (
     CHUNK_SIZE,
     CONNECT_TIMEOUT_S,
@@ -56,7 +56,7 @@ class Result(NamedTuple):
     ``resent_packets``: packets that were needed beyond one for each chunk. ``resumed_bytes``:
     those that were here already. ``verified``: the sender's digest agrees; never so in plain.
     ``complete``: False where plain kept what came without the end. ``up_to_date``: the file was
-    here before, byte for byte.
+    here before, byte for byte. ``files``: how many, of a tree; ``path`` is then their folder.
     """
 
     name: str
@@ -71,6 +71,7 @@ class Result(NamedTuple):
     chunk_size: int = CHUNK_SIZE
     complete: bool = True
     up_to_date: bool = False
+    files: int = 1
 
     @property
     def rate_bytes_per_s(self) -> float:
@@ -229,18 +230,7 @@ class Client:
         """
         began = clock()
         with Destination(destination, force=force, resume=resume, on_resume=on_resume) as target:
-            asked = clock()
-            while True:
-                try:
-                    completed, download = self._run(name, target, progress)
-                    break
-                except ServerBusy as busy:
-                    from random import uniform
-
-                    pause_s = uniform(0.5, 1.0) * busy.retry_after_s  # not all of us at once
-                    if clock() + pause_s > asked + self._connect_timeout:
-                        raise
-                sleep(pause_s)
+            completed, download = self.request(name, target, progress=progress)
             up_to_date = target.compares
         assert download.introduction
         accept = download.introduction.accept
@@ -260,6 +250,29 @@ class Client:
             up_to_date=up_to_date,
         )
 
+    def request(
+        self,
+        name: str,
+        target: Target,
+        *,
+        role: Role = Role.GET,
+        flags: int = 0,
+        progress: Progress | None = None,
+    ) -> tuple[Completed, Download]:
+        """Ask for something and take it in, again where the server is busy: see `fetch`."""
+        asked = clock()
+        while True:
+            hello = self._hello(name, target.have, target.have_of)._replace(role=role, flags=flags)
+            try:
+                return self._run(hello, name, target, progress)
+            except ServerBusy as busy:
+                from random import uniform
+
+                pause_s = uniform(0.5, 1.0) * busy.retry_after_s  # not all of us at once
+                if clock() + pause_s > asked + self._connect_timeout:
+                    raise
+            sleep(pause_s)
+
     def _hello(self, name: str, have: tuple[tuple[int, int], ...] = (), have_of: int = 0) -> Hello:
         return Hello(
             nonce=int.from_bytes(os.urandom(8), "little"),
@@ -274,11 +287,11 @@ class Client:
         )
 
     def _run(
-        self, name: str, target: Destination, progress: Progress | None
+        self, hello: Hello, name: str, target: Target, progress: Progress | None
     ) -> tuple[Completed, Download]:
         """One transfer from its HELLO to its FIN_ACK."""
         download = Download(
-            self._hello(name, target.have, target.have_of),
+            hello,
             open_sink=target.open_sink,
             receive_queue=self._socket.receive_queue,
             now=clock(),
@@ -325,7 +338,7 @@ class Client:
         return outcome[0], download
 
     def _failure(
-        self, error: UdpftError, name: str, download: Download, target: Destination
+        self, error: UdpftError, name: str, download: Download, target: Target
     ) -> UdpftError:
         """What the end of a transfer means to the one who asked for it."""
         if isinstance(error, NoSuchFile):

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from stat import S_ISREG
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
 
 from udpft.errors import (
     DestinationExists,
@@ -28,8 +29,32 @@ from udpft.storage.partfile import PartFile, read_hashes
 
 RESUME_HINT = "run the same command again to resume"
 
-_WORTHLESS = (DigestMismatch, SourceChanged)
+WORTHLESS = (DigestMismatch, SourceChanged)
 """Errors that tell that what is here is of no file that the server has."""
+
+
+class Target(Protocol):
+    """Where something goes that is asked for. See `Destination` for what its parts mean."""
+
+    have: tuple[tuple[int, int], ...]
+    have_of: int
+
+    @property
+    def compares(self) -> bool:
+        """Whether this only finds out if what is here is what the server has."""
+        ...
+
+    def open_sink(self, introduction: Introduction) -> Opened:
+        """Open it, now that it is known what will come."""
+        ...
+
+    def commit(self) -> None:
+        """Put it in its place: it is complete and verified."""
+        ...
+
+    def is_different(self) -> DestinationExists:
+        """The error that what is here is something else."""
+        ...
 
 
 class Destination:
@@ -117,7 +142,9 @@ class Destination:
         if self.compares:
             if os.fstat(self._existing_fd).st_size != accept.size:
                 raise self.is_different()
-            present = read_hashes(self._existing_fd, accept.size, accept.chunk_size, chunks)
+            present = read_hashes(
+                partial(os.preadv, self._existing_fd), accept.size, accept.chunk_size, chunks
+            )
             return Opened(_Nowhere(), present)
         old = self._label
         self._label = label = Label(
@@ -169,9 +196,9 @@ class Destination:
     def close(self, error: BaseException | None = None) -> None:
         """Keep or remove the part file, unless it was committed."""
         if self._part:
-            if error and self._part.resumable and not isinstance(error, _WORTHLESS):
+            if error and self._part.resumable and not isinstance(error, WORTHLESS):
                 self._part.keep()
-                _say_how_to_resume(error)
+                say_how_to_resume(error)
             self._part.discard()
         if self.compares:
             fd, self._existing_fd = self._existing_fd, -1
@@ -196,7 +223,7 @@ def _noting(part: PartFile, chunks: RangeSet, chunk_size: int) -> Iterator[tuple
         yield first, hashes
 
 
-def _say_how_to_resume(error: BaseException) -> None:
+def say_how_to_resume(error: BaseException) -> None:
     """Put it where it is printed: in an error's hint, or in the notes of an interrupt."""
     if isinstance(error, (NetworkError, LocalError)):
         error.hint = f"{error.hint}; {RESUME_HINT}" if error.hint else RESUME_HINT

@@ -22,7 +22,7 @@ from random import Random
 from types import TracebackType
 from typing import Any, Literal
 
-from udpft.errors import LocalReadFailed, NoSuchFile, PartialTransfer, UsageError
+from udpft.errors import PartialTransfer, UsageError
 from udpft.keys import gate as open_gate
 from udpft.net.address import Address, resolve
 from udpft.net.driver import clock
@@ -39,16 +39,13 @@ from udpft.protocol.params import (
 )
 from udpft.protocol.plain import is_plain
 from udpft.served import Served
-from udpft.storage.root import Root, SourceFile
+from udpft.sources import Sources
+from udpft.storage.root import Root
 
 PlainPolicy = Literal["auto", "always", "never"]
 
 DRAIN_S = 5.0
 """Seconds that transfers have to end, once the server was asked to stop."""
-
-HINT_SHARE = 0.05
-"""Part of the server's time that may go into hints: to find the nearest name takes 10 ms in a
-folder of 1,000, and whoever has a cookie can ask for names that are not there."""
 
 _BYTES_A_TURN = 4 * MAX_BURST_BYTES
 """Bytes sent before the socket is looked at again: a millisecond's work at most."""
@@ -95,30 +92,6 @@ def host_of(host: str) -> str:
             return str(ipaddress.ip_network((int(address) >> 64 << 64, 64)))
         address = address.ipv4_mapped
     return str(address)
-
-
-class Hints:
-    """Names like those that are not there, as often as their cost allows: see `HINT_SHARE`.
-
-    Args:
-        root: the served folder.
-        clock: seconds.
-    """
-
-    def __init__(self, root: Root, clock: Callable[[], float] = clock) -> None:
-        self._root = root
-        self._clock = clock
-        self._next_at = -inf
-
-    def hint(self, name: str) -> str:
-        """What to say to one who asked for a name that is not there; empty for nothing."""
-        began = self._clock()
-        if began < self._next_at:
-            return ""
-        near = self._root.nearest(name)
-        ended = self._clock()
-        self._next_at = ended + (ended - began) * (1 / HINT_SHARE - 1)
-        return f"did you mean {near!r}?" if near else ""
 
 
 class Server:
@@ -179,9 +152,9 @@ class Server:
         self._plain_policy: PlainPolicy = "never" if gate else plain
         self._answers_public = insecure_public or gate is not None
         self._on_served = on_served
-        self._hints = Hints(self._root)
+        self._sources = Sources(self._root, clock)
         self._listener = Listener(
-            open_source=self._open_or_hint,
+            open_source=self._sources.open,
             secret=secrets.token_bytes(32),
             draw_id=lambda: secrets.randbits(32),
             random=Random(secrets.randbits(64)),
@@ -192,7 +165,7 @@ class Server:
         )
         self._plains = PlainTransfers(
             self._socket,
-            open_source=self._open,
+            open_source=self._sources.open_file,
             rate_bytes_per_s=plain_rate,
             on_stray=self._dispatch,
             on_ended=on_served,
@@ -221,6 +194,7 @@ class Server:
         self._socket.close()
         self._wake_receiver.close()
         self._wake_sender.close()
+        self._sources.close()
         self._root.close()
 
     def stop(self) -> None:
@@ -233,19 +207,6 @@ class Server:
             self._wake_sender.send(b"\0")
         except OSError:
             return  # it has been woken already, or is gone
-
-    def _open(self, name: str) -> SourceFile:
-        try:
-            return self._root.open_file(name)
-        except OSError as error:
-            raise LocalReadFailed(f"the server cannot read the file: {error.strerror}") from error
-
-    def _open_or_hint(self, name: str) -> SourceFile:
-        try:
-            return self._open(name)
-        except NoSuchFile as error:
-            error.hint = self._hints.hint(name)
-            raise
 
     # -------------------------------------------------------------------------------- the loop
 
@@ -262,6 +223,9 @@ class Server:
             if self._stopping and (now >= drain_until or not (self._listener or self._plains)):
                 self._say_goodbye(now)
                 return
+            if self._sources.at_work:
+                self._sources.work()
+                more = True
             if not self._receive() and not more:
                 self._wait(min(self._next_timeout(), drain_until))
             self._listener.handle_timeout(clock())

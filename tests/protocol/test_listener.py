@@ -71,7 +71,7 @@ class Served:
             admission=Admission(max_sessions=max_sessions),
         )
 
-    def _open(self, name: str) -> MemorySource:
+    def _open(self, _hello: Hello, name: str) -> MemorySource:
         self.opened.append(name)
         if self.error:
             raise self.error

@@ -60,6 +60,10 @@ hellos = st.builds(
     have=st.lists(st.tuples(u64, u64), max_size=MAX_HAVE).map(tuple),
     have_of=u64,
     attempt=u8,
+    flags=u64,
+    size=u64,
+    mtime_ns=st.integers(-(2**63), 2**63 - 1),
+    identity=u64,
 )
 retries = st.builds(
     Retry, nonce=u64, cookie=st.binary(min_size=16, max_size=16), hello_size=u16, version=u16,

@@ -26,6 +26,7 @@ from udpft.errors import ExitCode, UdpftError
 COMMANDS = {
     "serve": "udpft.cli.serve",
     "get": "udpft.cli.get",
+    "ls": "udpft.cli.ls",
     "ping": "udpft.cli.ping",
     "key": "udpft.cli.key",
     "add": "udpft.cli.add",
@@ -96,9 +97,7 @@ class LazyGroup(click.Group):
 def cli(ctx: click.Context, verbose: int, quiet: bool, log_format: str, color: str) -> None:
     """Reliable file transfer over UDP.
 
-    \b
-    Example: udpft serve ./files --host 0.0.0.0
-             udpft get report.pdf -s files.lan
+    Example: udpft get report.pdf -s files.lan
     """
     ctx.obj = Console(verbosity=-1 if quiet else verbose, log_format=log_format, color=color)
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -35,6 +35,7 @@ from udpft.errors import (
     UdpftError,
     UsageError,
 )
+from udpft.protocol.listing import WILDCARDS
 from udpft.units import format_bytes, format_rate, format_seconds, parse_bytes
 
 _ONE_FILE_ONLY = (ServerRefused, DestinationExists, DigestMismatch)
@@ -74,6 +75,7 @@ def _chunk_size(value: Any) -> int | Literal["auto"]:
 @click.option(
     "--limit-rate", metavar="RATE", type=QUANTITY, default=0, help="Bytes per second, at most."
 )
+@click.option("-r", "--recursive", is_flag=True, help="Folders, with all that is below them.")
 @click.option("--no-resume", is_flag=True, help="Begin again, whatever an earlier get left.")
 @click.option("--allow-partial", is_flag=True, help="Plain: keep what came without the end.")
 @connect_timeout_option
@@ -99,12 +101,13 @@ def command(
     force: bool,
     mode: Literal["reliable", "plain"],
     allow_partial: bool,
+    recursive: bool,
     no_resume: bool,
     progress: ProgressStyle,
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Fetch files by their NAMEs, each complete and verified or not at all.
+    """Fetch files by NAME or 'quoted*.wildcards', verified or not at all.
 
     Example: udpft get report.pdf -s files.lan
     """
@@ -114,9 +117,14 @@ def command(
         progress = "none"
     # What goes to standard output leaves nothing in a folder that anybody would find again.
     resume = not no_resume and output not in _STANDARD_OUTPUT
-    getter = _Getter(console, output, mode, force, resume, allow_partial, progress, as_json)
+    getter = _Getter(
+        console, output, mode, force, resume, recursive, allow_partial, progress, as_json
+    )
     with verdict(as_json=as_json, files=getter.files):
-        _check_output(names, output, as_json=as_json)
+        single = [name for name in names if not getter.is_tree(name)]
+        _check_output(single, output, as_json=as_json)
+        if len(single) < len(names) and (output in _STANDARD_OUTPUT or mode == "plain"):
+            raise UsageError("folders and wildcards go to a folder, and not by plain")
         with api.connect(server, **options) as client:
             for name in names:
                 error = getter.get(client, name)
@@ -126,7 +134,7 @@ def command(
             raise click.exceptions.Exit(getter.failures[0].exit_code)
 
 
-def _check_output(names: tuple[str, ...], output: str | None, *, as_json: bool) -> None:
+def _check_output(names: Sequence[str], output: str | None, *, as_json: bool) -> None:
     """See that every file has a place of its own.
 
     Raises:
@@ -157,20 +165,28 @@ class _Getter:
     mode: Literal["reliable", "plain"]
     force: bool
     resume: bool
+    recursive: bool
     allow_partial: bool
     progress: ProgressStyle
     as_json: bool
     files: list[dict[str, Any]] = field(default_factory=list)
     failures: list[UdpftError] = field(default_factory=list)
 
+    def is_tree(self, name: str) -> bool:
+        """Whether a name may stand for more than one file."""
+        return self.recursive or any(sign in name for sign in WILDCARDS)
+
     def get(self, client: Client, name: str) -> UdpftError | None:
         """Fetch one file; return what went wrong, which has been told."""
         if self.as_json:
             print_json("start", name=name, server=str(client.server), mode=self.mode)
         try:
-            with _destination(name, self.output) as path, Meter(name, self.progress) as meter:
-                result = self._fetch(client, name, path, meter)
-            self._tell(result)
+            tree = self._stands_for_several(client, name)
+            folder = nullcontext(Path(self.output or "."))
+            place = folder if tree else _destination(name, self.output)
+            with place as path, Meter(name, self.progress) as meter:
+                result = self._fetch(client, name, path, meter, tree=tree)
+            self._tell(result, tree=tree)
             if not result.complete:
                 raise PartialTransfer(
                     f"the end of {name!r} did not come", hint="what came was kept"
@@ -185,7 +201,15 @@ class _Getter:
         self.files.append(_success(result))
         return None
 
-    def _fetch(self, client: Client, name: str, path: Path, meter: Meter) -> Result:
+    def _stands_for_several(self, client: Client, name: str) -> bool:
+        """Whether a name is a folder's or has wildcards, and not just a file's with such signs."""
+        if self.recursive or not self.is_tree(name):
+            return self.recursive
+        from udpft.tree_client import is_one_file
+
+        return not is_one_file(client, name)
+
+    def _fetch(self, client: Client, name: str, path: Path, meter: Meter, *, tree: bool) -> Result:
         if self.mode == "plain":
             return client.fetch_plain(
                 name,
@@ -201,21 +225,23 @@ class _Getter:
                 f"{path}: resumed at {format_bytes(done_bytes)} of {format_bytes(total_bytes)}"
             )
 
-        return client.fetch(
-            name,
-            path,
-            force=self.force,
-            resume=self.resume,
-            progress=meter.update,
-            on_resume=on_resume,
-        )
+        options: dict[str, Any] = {"force": self.force, "resume": self.resume}
+        options |= {"progress": meter.update, "on_resume": on_resume}
+        if tree:
+            from udpft.tree_client import fetch_tree  # a single file does without
 
-    def _tell(self, result: Result) -> None:
+            return fetch_tree(client, name, path, recursive=self.recursive, **options)
+        return client.fetch(name, path, **options)
+
+    def _tell(self, result: Result, *, tree: bool) -> None:
         if self.as_json and result.complete:
             print_json("done", **_success(result))
         where = "standard output" if self.output in _STANDARD_OUTPUT else result.path
+        if tree:
+            where = f"{where}: {result.files} {'file' if result.files == 1 else 'files'}"
         if result.up_to_date:
-            self.console.say(f"{where}: up to date, verified")
+            by = "verified" if result.verified else "by size and time"
+            self.console.say(f"{where}: up to date, {by}")
             return
         verdict_ = "verified" if result.verified else "unverified: plain checks nothing"
         self.console.say(
@@ -293,6 +319,7 @@ def _success(result: Result) -> dict[str, Any]:
         "mode": result.mode,
         "verified": result.verified,
         "up_to_date": result.up_to_date,
+        "files": result.files,
     }
 
 

@@ -69,6 +69,8 @@ _CODES: tuple[tuple[type[UdpftError], ErrorCode], ...] = (
     (LocalError, ErrorCode.READ_FAILED),
 )
 
+_ROLES = (Role.GET, Role.LIST, Role.TREE)
+
 _U64 = 0xFFFF_FFFF_FFFF_FFFF
 
 
@@ -83,8 +85,8 @@ class Listener:
     """All reliable transfers of one server.
 
     Args:
-        open_source: opens a file by its name, a client's word and so untrusted; raises an
-            `UdpftError` that the client is told.
+        open_source: opens what a HELLO asks for under a name, both a client's words and so
+            untrusted; raises an `UdpftError` that the client is told.
         secret: 32 random bytes, for the cookies.
         draw_id: draws a connection id: 32 bits that nobody can guess.
         random: spreads the controllers' probes.
@@ -97,7 +99,7 @@ class Listener:
     def __init__(
         self,
         *,
-        open_source: Callable[[str], OpenedSource],
+        open_source: Callable[[Hello, str], OpenedSource],
         secret: bytes,
         draw_id: Callable[[], int],
         random: Random,
@@ -287,7 +289,7 @@ class Listener:
             self._end(known, Failed(PartialTransfer("the client began again")), now)
 
     def _open(self, hello: Hello, address: Address, now: float) -> tuple[OpenedSource, str]:
-        if hello.version != VERSION or hello.role != Role.GET:
+        if hello.version != VERSION or hello.role not in _ROLES:
             raise VersionMismatch(f"the server speaks version {VERSION} of the protocol")
         if self.draining:
             raise ServerBusy("the server is stopping", hint="try again in a moment")
@@ -296,7 +298,7 @@ class Listener:
             name = hello.name.decode()
         except UnicodeDecodeError:
             raise NoSuchFile("no such file on the server") from None
-        return self._open_source(name), name
+        return self._open_source(hello, name), name
 
     def _refuse(
         self,

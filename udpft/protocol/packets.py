@@ -51,6 +51,13 @@ class Role(IntEnum):
     """What the client asks for."""
 
     GET = 1
+    PUT = 2
+    LIST = 3
+    """The files that a pattern names: the reply is a listing, sent as a file is."""
+    TREE = 4
+    """The contents of all files of that listing, one after another, sent as one file."""
+    PUT_TREE = 5
+    """The same the other way: the listing was put before."""
 
 
 class ErrorCode(IntEnum):
@@ -155,13 +162,21 @@ _HELLO = struct.Struct("<Q16sIHBB")
 # HELLO field: tag u8, length u16, then the value. Tag 0 ends the fields; unknown tags are skipped.
 _FIELD = struct.Struct("<BH")
 _FIELD_NAME, _FIELD_CHUNK_SIZE, _FIELD_RECEIVE_ROOM, _FIELD_MAX_RATE, _FIELD_HAVE = range(1, 6)
-_FIELD_HAVE_OF = 6
-# Numeric fields: u64, whatever their range.
+_FIELD_HAVE_OF, _FIELD_FLAGS, _FIELD_SIZE, _FIELD_MTIME, _FIELD_IDENTITY = range(6, 11)
+# Numeric fields: u64, whatever their range; a time below zero as its two's complement.
 _NUMBER = struct.Struct("<Q")
+_NUMBER_FIELDS = (_FIELD_CHUNK_SIZE, _FIELD_RECEIVE_ROOM, _FIELD_MAX_RATE, *range(6, 11))
+_U64, _SIGN = 2**64 - 1, 2**63
 # HAVE field: pairs of u64, the bytes [start, stop) that the client has already, at most 8 of them
 _HAVE = struct.Struct("<QQ")
 MAX_HAVE = 8
 NO_COOKIE = bytes(16)
+
+RECURSIVE = 1
+"""HELLO's flag: of folders, all that is below them."""
+
+FORCE = 2
+"""HELLO's flag: replace a different file."""
 
 
 class Hello(NamedTuple):
@@ -171,6 +186,9 @@ class Hello(NamedTuple):
     measured from the right one. ``max_rate_bytes_per_s`` is 0 where the client sets no limit.
     ``have``: the byte ranges that need not be sent, for the client holds them already, of the file
     whose identity is ``have_of``; 0 for any.
+
+    ``flags`` are of `RECURSIVE` and `FORCE`. ``size``, ``mtime_ns`` and ``identity`` are those of
+    the client's file, where it brings one.
     """
 
     nonce: int
@@ -185,6 +203,10 @@ class Hello(NamedTuple):
     have: tuple[tuple[int, int], ...] = ()
     have_of: int = 0
     attempt: int = 0
+    flags: int = 0
+    size: int = 0
+    mtime_ns: int = 0
+    identity: int = 0
 
 
 def encode_hello(hello: Hello, size: int, connection_id: int = 0) -> bytes:
@@ -196,11 +218,18 @@ def encode_hello(hello: Hello, size: int, connection_id: int = 0) -> bytes:
         (_FIELD_MAX_RATE, hello.max_rate_bytes_per_s),
     ):
         body += _FIELD.pack(tag, _NUMBER.size) + _NUMBER.pack(number)
+    for tag, number in (
+        (_FIELD_HAVE_OF, hello.have_of),
+        (_FIELD_FLAGS, hello.flags),
+        (_FIELD_SIZE, hello.size),
+        (_FIELD_MTIME, hello.mtime_ns & _U64),
+        (_FIELD_IDENTITY, hello.identity),
+    ):
+        if number:
+            body += _FIELD.pack(tag, _NUMBER.size) + _NUMBER.pack(number)
     if hello.have:
         body += _FIELD.pack(_FIELD_HAVE, _HAVE.size * len(hello.have))
         body += b"".join(_HAVE.pack(*pair) for pair in hello.have)
-    if hello.have_of:
-        body += _FIELD.pack(_FIELD_HAVE_OF, _NUMBER.size) + _NUMBER.pack(hello.have_of)
     body += _FIELD.pack(_FIELD_NAME, len(hello.name)) + hello.name
     body += bytes(size - _BODY_AT - len(body))
     return encode(PacketType.HELLO, connection_id, body, flags=hello.attempt & 0xFF)
@@ -216,7 +245,7 @@ def decode_hello_untrusted(packet: Packet) -> Hello:
     if len(body) < _HELLO.size:
         raise MalformedPacket("HELLO too short")
     nonce, cookie, connection_id, version, role, _ = _HELLO.unpack_from(body)
-    numbers = {_FIELD_CHUNK_SIZE: 0, _FIELD_RECEIVE_ROOM: 0, _FIELD_MAX_RATE: 0, _FIELD_HAVE_OF: 0}
+    numbers = dict.fromkeys(_NUMBER_FIELDS, 0)
     seen: set[int] = set()
     name: bytes | None = None
     have: tuple[tuple[int, int], ...] = ()
@@ -257,6 +286,10 @@ def decode_hello_untrusted(packet: Packet) -> Hello:
         have=have,
         have_of=numbers[_FIELD_HAVE_OF],
         attempt=packet.flags,
+        flags=numbers[_FIELD_FLAGS],
+        size=numbers[_FIELD_SIZE],
+        mtime_ns=(numbers[_FIELD_MTIME] ^ _SIGN) - _SIGN,
+        identity=numbers[_FIELD_IDENTITY],
     )
 
 

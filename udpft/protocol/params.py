@@ -102,7 +102,7 @@ MAX_NAME_BYTES: Final = 896
 """Bytes in a file's name as the network carries it: fits the smallest HELLO, beside its fields."""
 
 assert RETRY_MAX_SIZE < MIN_DATAGRAM_SIZE
-assert MAX_NAME_BYTES + 226 <= MIN_DATAGRAM_SIZE
+assert MAX_NAME_BYTES + 237 <= MIN_DATAGRAM_SIZE
 
 # ------------------------------------------------------------------------------------------ keys
 
@@ -130,7 +130,7 @@ MAX_HELLOS_REMEMBERED: Final = 64
 
 assert SEAL_OVERHEAD % CHUNK_ALIGNMENT == 0
 assert KEYED_HELLO_OVERHEAD >= SEAL_OVERHEAD  # what the HELLO tried is enough for DATA
-assert MAX_NAME_BYTES + 226 + KEYED_HELLO_OVERHEAD <= MIN_DATAGRAM_SIZE
+assert MAX_NAME_BYTES + 237 + KEYED_HELLO_OVERHEAD <= MIN_DATAGRAM_SIZE
 assert RETRY_MAX_SIZE + KEYED_RETRY_OVERHEAD < MIN_DATAGRAM_SIZE
 
 # ------------------------------------------------------------------- acknowledgements, recovery

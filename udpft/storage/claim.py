@@ -53,6 +53,11 @@ def part_name(name: str) -> str:
     return os.fsdecode(b"." + encoded + _SUFFIX)
 
 
+def is_part_name(name: bytes) -> bool:
+    """Whether a name is one of a part file."""
+    return name.startswith(b".") and name.endswith(_SUFFIX)
+
+
 def refuse_unfit(folder_fd: int, destination: Path) -> None:
     """Refuse a destination that is there and cannot be replaced by a file.
 

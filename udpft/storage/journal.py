@@ -23,7 +23,8 @@ from __future__ import annotations
 import errno
 import os
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Final, NamedTuple
 
 from xxhash import xxh3_64_intdigest
@@ -51,6 +52,10 @@ _LABEL: Final = struct.Struct("<8sIIQqQ")
 # Check: u64, XXH3-64 of the label
 _CHECK: Final = struct.Struct("<Q")
 LABEL_SIZE: Final = _LABEL.size + _CHECK.size
+
+
+Read = Callable[[Sequence[memoryview], int], int]
+"""Fills buffers with what stands from an offset on, as os.preadv does; raises OSError."""
 
 
 class MalformedJournal(Exception):
@@ -159,12 +164,13 @@ class Journal:
                 raise OSError(errno.EIO, "nothing more is taken")
             written += step
 
-    def check(self) -> RangeSet:
+    def check(self, read: Read | None = None) -> RangeSet:
         """Read the data, and find the chunks that are what the table says.
 
-        What cannot be read is not there.
+        What cannot be read is not there. ``read`` reads data that is not in the journal's file.
         """
         label, found = self.label, RangeSet()
+        read = read or partial(os.preadv, self._fd)
         step = MAX_BURST_BYTES // label.chunk_size
         buffer = memoryview(bytearray(step * label.chunk_size))
         for first, expected in self._table(0, label.chunk_count, step):
@@ -172,7 +178,7 @@ class Journal:
                 continue  # a hole in the data, most likely: it need not be read
             try:
                 count = len(expected) // HASH_SIZE
-                hashes = hash_chunks(self._fd, label.size, label.chunk_size, first, count, buffer)
+                hashes = hash_chunks(read, label.size, label.chunk_size, first, count, buffer)
             except OSError:
                 continue
             if hashes == expected:
@@ -202,13 +208,13 @@ class Journal:
 
 
 def hash_chunks(
-    fd: int, size: int, chunk_size: int, first: int, count: int, buffer: memoryview
+    read: Read, size: int, chunk_size: int, first: int, count: int, buffer: memoryview
 ) -> bytes:
     """The hashes of chunks as they stand in a file.
 
     Args:
-        fd: the file.
-        size: its bytes.
+        read: fills buffers from an offset on, and returns the bytes read.
+        size: the file's bytes.
         chunk_size: bytes of a chunk.
         first: number of the first chunk.
         count: of chunks, none of them empty.
@@ -218,7 +224,7 @@ def hash_chunks(
         OSError: it cannot be read.
     """
     length = min(count * chunk_size, size - first * chunk_size)
-    if os.preadv(fd, [buffer[:length]], first * chunk_size) != length:
+    if read([buffer[:length]], first * chunk_size) != length:
         raise OSError(errno.EIO, "it became shorter")
     return chunk_hashes(
         buffer[at : min(at + chunk_size, length)] for at in range(0, length, chunk_size)

@@ -24,6 +24,7 @@ import errno
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from stat import S_ISREG
 from typing import Final, Self
@@ -32,7 +33,7 @@ from udpft.errors import LocalReadFailed, LocalWriteFailed
 from udpft.protocol.params import MAX_BURST_BYTES
 from udpft.protocol.ranges import RangeSet
 from udpft.storage.claim import ELSEWHERE, claim, claim_leftover, leads_to, part_name, refuse_unfit
-from udpft.storage.journal import Journal, Label, MalformedJournal, hash_chunks
+from udpft.storage.journal import Journal, Label, MalformedJournal, Read, hash_chunks
 from udpft.storage.sync import BackgroundSync
 from udpft.units import format_bytes
 
@@ -199,7 +200,7 @@ class PartFile:
                 self.journal.note(first_chunk, hashes)
                 self._sync.poll()
             except OSError as error:
-                raise _failure(self.destination, error) from error
+                raise write_failure(self.destination, error) from error
             self.resumable = True
 
     def noted_hashes(self, chunks: RangeSet) -> Iterator[tuple[int, bytes]]:
@@ -221,7 +222,7 @@ class PartFile:
             LocalReadFailed: it cannot be read.
         """
         assert self.size is not None
-        return read_hashes(self._fd, self.size, chunk_size, chunks)
+        return read_hashes(partial(os.preadv, self._fd), self.size, chunk_size, chunks)
 
     def writev(self, slots: Sequence[memoryview], offset: int) -> None:
         """Write the slots one after another from ``offset`` bytes on.
@@ -232,21 +233,11 @@ class PartFile:
             LocalWriteFailed: disk full, over the quota, an I/O error.
         """
         try:
-            written = os.pwritev(self._fd, slots, offset)
             # Adding the lengths up would cost a quarter of the write itself.
-            if written != len(slots[0]) * (len(slots) - 1) + len(slots[-1]):
-                self._write_rest(slots, offset, written)
+            length = len(slots[0]) * (len(slots) - 1) + len(slots[-1])
+            write_all(self._fd, slots, offset, length)
         except OSError as error:
-            raise _failure(self.destination, error) from error
-
-    def _write_rest(self, slots: Sequence[memoryview], offset: int, written: int) -> None:
-        """Go on after a short write: a disk that fills up, a signal on a network file system."""
-        rest = memoryview(b"".join(slots))
-        while written < len(rest):
-            step = os.pwrite(self._fd, rest[written:], offset + written)
-            if not step:
-                raise OSError(errno.EIO, "nothing more is taken")
-            written += step
+            raise write_failure(self.destination, error) from error
 
     def commit(self, mtime_ns: int | None = None) -> None:
         """Put the file in its place, on the disk. It must be whole and verified.
@@ -347,8 +338,22 @@ class PartFile:
         os.ftruncate(self._fd, size)
 
 
+def write_all(fd: int, slots: Sequence[memoryview], offset: int, length: int) -> None:
+    """Write slots, of ``length`` bytes in all, one after another. Raises OSError."""
+    written = os.pwritev(fd, slots, offset)
+    if written == length:
+        return
+    # A disk that fills up, a signal on a network file system.
+    rest = memoryview(b"".join(slots))
+    while written < len(rest):
+        step = os.pwrite(fd, rest[written:], offset + written)
+        if not step:
+            raise OSError(errno.EIO, "nothing more is taken")
+        written += step
+
+
 def read_hashes(
-    fd: int, size: int, chunk_size: int, chunks: RangeSet
+    read: Read, size: int, chunk_size: int, chunks: RangeSet
 ) -> Iterator[tuple[int, bytes]]:
     """The hashes of chunks of a local file, some at a time, with the number of each first one.
 
@@ -361,7 +366,7 @@ def read_hashes(
         for first in range(start, stop, step):
             count = min(step, stop - first)
             try:
-                yield first, hash_chunks(fd, size, chunk_size, first, count, buffer)
+                yield first, hash_chunks(read, size, chunk_size, first, count, buffer)
             except OSError as error:
                 raise _unreadable(error) from error
 
@@ -379,7 +384,7 @@ def _folder_failure(folder: Path, error: OSError | ValueError) -> LocalWriteFail
     """What it means that the destination's folder cannot be opened."""
     if isinstance(error, FileNotFoundError):
         return LocalWriteFailed(f"there is no folder {folder}", hint="make it first, with mkdir -p")
-    return _failure(folder, error)
+    return write_failure(folder, error)
 
 
 @contextmanager
@@ -388,10 +393,10 @@ def _reported(destination: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError) as error:
-        raise _failure(destination, error) from error
+        raise write_failure(destination, error) from error
 
 
-def _failure(path: Path, error: OSError | ValueError) -> LocalWriteFailed:
+def write_failure(path: Path, error: OSError | ValueError) -> LocalWriteFailed:
     """An error of the system, in words."""
     if isinstance(error, ValueError):
         return LocalWriteFailed(f"cannot write {path}: {error}")

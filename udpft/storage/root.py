@@ -77,9 +77,7 @@ class SourceFile:
         self._version = _version(status)
         self.size = status.st_size
         self.mtime_ns = max(-_INT64_MAX, min(status.st_mtime_ns, _INT64_MAX))
-        # As text, for a time may pass 64 bits.
-        digest = blake2b(repr(self._version).encode(), digest_size=8).digest()
-        self.identity = int.from_bytes(digest, "little")
+        self.identity = identity_of(status)
 
     def readv(self, slots: Sequence[memoryview], offset: int) -> int:
         """Fill the slots, in order, from ``offset`` bytes on; return the bytes read.
@@ -133,6 +131,13 @@ class SourceFile:
         self.close()
 
 
+def identity_of(status: os.stat_result) -> int:
+    """A file's ``identity``, see `SourceFile`."""
+    # As text, for a time may pass 64 bits.
+    digest = blake2b(repr(_version(status)).encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "little")
+
+
 def _version(status: os.stat_result) -> tuple[int, ...]:
     """What tells one file, and one state of it, from another: place, size, times."""
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
@@ -161,7 +166,7 @@ class Root:
 
     def __init__(self, path: str | os.PathLike[str], *, hidden: bool = False) -> None:
         self.path = Path(path)
-        self._hidden = hidden
+        self.hidden = hidden
         try:
             self._fd = os.open(self.path, _FOLDER_FLAGS)
         except (OSError, ValueError) as error:
@@ -181,7 +186,11 @@ class Root:
                 all of them.
             ServerBusy: no descriptor or no memory is left.
         """
-        fd = self._open(_components_untrusted(name, self._hidden), _FILE_FLAGS)
+        return self.open_at(_components_untrusted(name, self.hidden))
+
+    def open_at(self, components: Sequence[bytes]) -> SourceFile:
+        """Open a file by the components of its path. Raises as `open_file` does."""
+        fd = self._open(components, _FILE_FLAGS)
         status = os.fstat(fd)
         if S_ISREG(status.st_mode):
             return SourceFile(fd, status)
@@ -197,9 +206,24 @@ class Root:
         Raises:
             NoSuchFile, ServerBusy: as `open_file` does.
         """
-        components = _components_untrusted(name, self._hidden)
-        fd = self._open(components[:-1] or [b"."], _FOLDER_FLAGS)
-        return fd, components[-1].decode()
+        components = _components_untrusted(name, self.hidden)
+        return self.open_folder(components[:-1]), components[-1].decode()
+
+    def is_folder(self, name: str) -> bool:
+        """Whether a name from the network is a folder's, with or without a slash behind it."""
+        try:
+            os.close(self.open_folder(_components_untrusted(name.rstrip("/"), self.hidden)))
+        except (NoSuchFile, ServerBusy):
+            return False
+        return True
+
+    def open_folder(self, components: Sequence[bytes]) -> int:
+        """Open a folder beneath this one, or this one; the caller closes it.
+
+        Raises:
+            NoSuchFile, ServerBusy: as `open_file` does.
+        """
+        return self._open(components or [b"."], _FOLDER_FLAGS)
 
     def nearest(self, name: str) -> str | None:
         """The name most like a missing one, of those that would be served; None if none is close.
@@ -229,7 +253,7 @@ class Root:
         """Names of the regular files in a folder that could be asked for by a name in UTF-8."""
         with os.scandir(folder_fd) as entries:
             for entry in islice(entries, NEAREST_MAX_ENTRIES):
-                shown = self._hidden or not entry.name.startswith(".")
+                shown = self.hidden or not entry.name.startswith(".")
                 if shown and entry.is_file(follow_symlinks=False):
                     try:
                         yield os.fsencode(entry.name).decode()

@@ -1,0 +1,226 @@
+"""Listings and trees over loopback: a real server, a real client, folders that are looked at."""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import udpft
+from tests.cli.processes import run_udpft
+from udpft.api import RunningServer, connect
+from udpft.errors import DestinationExists, LocalWriteFailed, NoSuchFile, UsageError
+from udpft.protocol.listing import Entry
+from udpft.storage.tree import StagedTree
+from udpft.tree_client import fetch_tree
+
+A_TIME = 1_234_567_890_123_456_789
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Path:
+    """A folder to serve: nested and empty folders, odd names, empty and large files."""
+    served = tmp_path / "served"
+    draw = random.Random(7)
+    contents = {
+        "tree/a/deep/er/file": draw.randbytes(5_000),
+        "tree/a/with space.txt": b"x",
+        "tree/ünï/文件": draw.randbytes(2048),
+        "tree/line\nbreak": b"odd",
+        "tree/empty file": b"",
+        "tree/large": draw.randbytes(3_000_000),
+        "tree/run.sh": b"#!/bin/sh\n",
+        "one.txt": b"1",
+        "two.txt": b"22",
+        "other.bin": b"333",
+    }
+    contents |= {f"tree/many/{n:03}": draw.randbytes(n * 7) for n in range(300)}
+    for name, content in contents.items():
+        path = served / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    (served / "tree/empty/inner").mkdir(parents=True)
+    (served / "tree/run.sh").chmod(0o755)
+    (served / "tree/a/with space.txt").chmod(0o600)
+    (tmp_path / "secret").write_text("not served")
+    (served / "tree/leak").symlink_to(tmp_path / "secret")
+    (served / "tree/way out").symlink_to(tmp_path)
+    (served / "tree/.hidden").write_text("not shown")
+    os.mkfifo(served / "tree/fifo")
+    for number, path in enumerate(sorted(served.rglob("*"), reverse=True)):
+        if not path.is_symlink():
+            os.utime(path, ns=(A_TIME + number, A_TIME + number))
+    return served
+
+
+@pytest.fixture
+def server(served: Path) -> Iterator[RunningServer]:
+    with udpft.serve(served, port=0) as server:
+        yield server
+
+
+def seen(folder: Path) -> dict[str, object]:
+    """What a tree should keep: contents, times and permissions, of what is served."""
+    found: dict[str, object] = {}
+    for path in folder.rglob("*"):
+        if path.is_symlink() or path.is_fifo() or path.name == ".hidden":
+            continue
+        status = path.stat()
+        content = path.read_bytes() if path.is_file() else None
+        found[str(path.relative_to(folder))] = (status.st_mtime_ns, status.st_mode, content)
+    return found
+
+
+def test_a_tree_arrives_as_it_is(server: RunningServer, served: Path, tmp_path: Path) -> None:
+    result = udpft.get("tree", server=server.address, output=tmp_path / "out", recursive=True)
+    assert seen(tmp_path / "out/tree") == seen(served / "tree")
+    assert result.verified
+    assert result.files == 307
+    assert os.listdir(tmp_path / "out") == ["tree"]
+
+
+def test_a_slash_behind_the_name_leaves_the_name_out(
+    server: RunningServer, served: Path, tmp_path: Path
+) -> None:
+    udpft.get("tree/", server=server.address, output=tmp_path / "out", recursive=True)
+    assert seen(tmp_path / "out") == seen(served / "tree")
+
+
+def test_a_tree_that_is_here_is_not_fetched_again(server: RunningServer, tmp_path: Path) -> None:
+    for _ in range(2):
+        result = udpft.get("tree", server=server.address, output=tmp_path / "out", recursive=True)
+    assert result.up_to_date
+    assert result.rate_bytes_per_s == 0
+
+
+def test_a_different_file_is_kept_unless_forced(
+    server: RunningServer, served: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    udpft.get("tree", server=server.address, output=out, recursive=True)
+    (out / "tree/large").write_text("mine")
+    (out / "tree/many/001").unlink()
+    with pytest.raises(DestinationExists, match="large"):
+        udpft.get("tree", server=server.address, output=out, recursive=True)
+    assert (out / "tree/large").read_text() == "mine"
+    result = udpft.get("tree", server=server.address, output=out, recursive=True, force=True)
+    assert seen(out / "tree") == seen(served / "tree")
+    assert result.resumed_bytes > 0
+
+
+def test_what_is_left_of_an_interrupted_tree_is_not_sent_again(
+    server: RunningServer, served: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, written = tmp_path / "out", 0
+    real = StagedTree.writev
+
+    def interrupted(self: StagedTree, slots: list[memoryview], offset: int) -> None:
+        nonlocal written
+        if written > 1_500_000:
+            raise KeyboardInterrupt
+        written += sum(map(len, slots))
+        real(self, slots, offset)
+
+    with connect(server.address) as client, monkeypatch.context() as patched:
+        patched.setattr(StagedTree, "writev", interrupted)
+        with pytest.raises(KeyboardInterrupt) as caught:
+            fetch_tree(client, "tree", out)
+        assert any("resume" in note for note in caught.value.__notes__)
+        assert not (out / "tree").exists()
+    with connect(server.address) as client:
+        result = fetch_tree(client, "tree", out)
+    assert result.resumed_bytes >= 1_000_000
+    assert seen(out / "tree") == seen(served / "tree")
+
+
+def test_a_symlink_at_the_destination_is_not_followed(
+    server: RunningServer, tmp_path: Path
+) -> None:
+    elsewhere, out = tmp_path / "elsewhere", tmp_path / "out"
+    elsewhere.mkdir()
+    (out / "tree").mkdir(parents=True)
+    (out / "tree/a").symlink_to(elsewhere)
+    with pytest.raises(LocalWriteFailed):
+        udpft.get("tree", server=server.address, output=out, recursive=True)
+    assert os.listdir(elsewhere) == []
+
+
+def test_wildcards_fetch_what_matches(server: RunningServer, tmp_path: Path) -> None:
+    done = run_udpft("get", "*.txt", "-s", server.address, "-o", str(tmp_path))
+    assert (done.returncode, done.stdout) == (0, "")
+    assert (tmp_path / "one.txt").read_text() == "1"
+    assert (tmp_path / "two.txt").read_text() == "22"
+    assert not (tmp_path / "other.bin").exists()
+    done = run_udpft("get", "*.nothing", "-s", server.address, "-o", str(tmp_path))
+    assert done.returncode == 78
+
+
+def test_a_name_with_wildcards_in_it_is_found_first(
+    server: RunningServer, served: Path, tmp_path: Path
+) -> None:
+    (served / "o*.txt").write_text("literally")
+    mine = tmp_path / "mine.txt"
+    assert run_udpft("get", "o*.txt", "-s", server.address, "-o", str(mine)).returncode == 0
+    assert mine.read_text() == "literally"
+
+
+def test_a_folder_is_not_fetched_by_accident(server: RunningServer, tmp_path: Path) -> None:
+    done = run_udpft("get", "tree", "-s", server.address, "-o", str(tmp_path))
+    assert done.returncode == 78
+    assert "get -r" in done.stderr
+    with pytest.raises(UsageError):
+        udpft.get("tree", server=server.address, recursive=True, mode="plain")
+
+
+def test_a_listing_names_what_is_served_and_nothing_else(server: RunningServer) -> None:
+    def names(*args: str, **options: bool) -> list[str]:
+        return [e.path for e in udpft.list_files(*args, server=server.address, **options)]
+
+    assert names() == ["one.txt", "other.bin", "tree", "two.txt"]
+    assert names("t*") == ["tree", "two.txt"]
+    assert names("tree/ün*/*") == ["tree/ünï/文件"]
+    assert names("one.txt") == ["one.txt"]
+    assert names("tree/empty") == ["tree/empty/inner"]
+    below = names("tree", recursive=True)
+    assert below[:3] == ["tree", "tree/a", "tree/a/deep"]
+    assert not [name for name in below if "leak" in name or "out" in name or "hidden" in name]
+    for nowhere in ("nope", "../", "..", "tree/.hidden", "tree/leak", "tree/way out/", "/etc"):
+        with pytest.raises(NoSuchFile):
+            names(nowhere)
+
+
+def test_ls_prints_for_people_and_for_programs(server: RunningServer) -> None:
+    done = run_udpft("ls", "-l", "t*", "-s", server.address)
+    assert done.returncode == 0
+    folder, file = done.stdout.splitlines()
+    assert (folder[:4], folder[-6:]) == ("drwx", " tree/")
+    assert file[11:].split()[:2] == ["2", "B"]
+    assert file.endswith(" two.txt")
+    assert r"tree/line\nbreak" in run_udpft("ls", "tree", "-s", server.address).stdout
+    done = run_udpft("ls", "*.bin", "--json", "-s", server.address)
+    assert '"name": "other.bin", "type": "file", "size": 3' in done.stdout
+    assert '"event": "summary", "ok": true' in done.stdout.splitlines()[-1]
+
+
+def test_a_file_that_changes_between_listing_and_sending_is_listed_again(
+    server: RunningServer, served: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from udpft import tree_client
+
+    real, calls = tree_client.fetch_listing, 0
+
+    def meddling(*args: object, **options: object) -> tuple[list[Entry], int]:
+        nonlocal calls
+        listed = real(*args, **options)  # type: ignore[arg-type]
+        calls += 1
+        if calls == 1:
+            (served / "tree/many/007").write_text("changed meanwhile")
+        return listed
+
+    monkeypatch.setattr(tree_client, "fetch_listing", meddling)
+    udpft.get("tree", server=server.address, output=tmp_path / "out", recursive=True)
+    assert calls == 2
+    assert seen(tmp_path / "out/tree") == seen(served / "tree")

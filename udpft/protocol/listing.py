@@ -1,0 +1,156 @@
+"""A listing: which files and folders there are, as one that is sent like a file.
+
+Entries stand in the order of their paths, compared component by component, so that a folder comes
+before what is in it. The same files give the same bytes, whose hash is the listing's *identity*.
+
+A *tree* is the contents of all files of a listing, one after another in its order: one file to
+those who send and receive it.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Iterator
+from itertools import accumulate
+from typing import Final, NamedTuple
+
+from xxhash import xxh3_64_intdigest
+
+# Entry: kind u8 (1 a file, 2 a folder), reserved u8, permission bits u16, length of the path u32,
+# size u64, time of the last change in nanoseconds i64, version u64; then the path
+_ENTRY: Final = struct.Struct("<BBHIQqQ")
+_FILE, _FOLDER = 1, 2
+
+WILDCARDS: Final = "*?["
+"""What makes a name a pattern, unless it is a file's all the same."""
+
+MAX_PATH_BYTES: Final = 4_095
+"""Bytes of a path: PATH_MAX of Linux without its terminator."""
+
+MAX_COMPONENT_BYTES: Final = 255
+"""Bytes of one component of a path: NAME_MAX of Linux."""
+
+MAX_LISTING_BYTES: Final = 1 << 30
+"""Bytes of a listing that a client takes in: some ten million entries."""
+
+
+class MalformedListing(Exception):
+    """The bytes are no listing, or one that nobody should follow."""
+
+
+class Entry(NamedTuple):
+    """A file or a folder.
+
+    ``path``: components joined by slashes, relative to the served folder. ``size``: bytes, 0 for
+    a folder. ``mode``: permission bits. ``version``: changes when a file is replaced or written.
+    """
+
+    path: str
+    is_folder: bool
+    size: int
+    mtime_ns: int
+    mode: int
+    version: int = 0
+
+
+def order_of(entry: Entry) -> list[bytes]:
+    """What entries are sorted by."""
+    return encode_path(entry.path).split(b"/")
+
+
+def encode_path(path: str) -> bytes:
+    """A path as it is sent: what is no UTF-8 on the disk leaves as the bytes that it is."""
+    return path.encode(errors="surrogateescape")
+
+
+def encode_entry(entry: Entry) -> bytes:
+    """Write an entry."""
+    path = encode_path(entry.path)
+    kind = _FOLDER if entry.is_folder else _FILE
+    mode = entry.mode & 0o777
+    return _ENTRY.pack(kind, 0, mode, len(path), entry.size, entry.mtime_ns, entry.version) + path
+
+
+def identity_of(listing: bytes) -> int:
+    """What tells one listing, and so one tree, from another; never 0, which stands for any."""
+    return xxh3_64_intdigest(listing) or 1
+
+
+def decode_listing_untrusted(data: bytes) -> list[Entry]:
+    """Read a listing.
+
+    Every path is safe to be made below a folder: relative, without ``.``, ``..``, NUL or empty
+    components, none of them twice, and none below a file.
+
+    Raises:
+        MalformedListing: it is cut short, out of order, or has another path.
+    """
+    entries = []
+    at = 0
+    last: list[bytes] = []
+    file: list[bytes] | None = None
+    while at < len(data):
+        if at + _ENTRY.size > len(data):
+            raise MalformedListing("an entry is cut short")
+        kind, _, mode, length, size, mtime_ns, version = _ENTRY.unpack_from(data, at)
+        at += _ENTRY.size
+        path = data[at : at + length]
+        at += length
+        components = _components_untrusted(path, length)
+        if components <= last:
+            raise MalformedListing("the entries are out of order")
+        if file is not None and components[: len(file)] == file:
+            raise MalformedListing("a file that has something in it")
+        if kind not in (_FILE, _FOLDER) or mode > 0o777 or (kind == _FOLDER and size):
+            raise MalformedListing("an entry of no known kind")
+        last = components
+        file = components if kind == _FILE else None
+        text = path.decode(errors="surrogateescape")
+        entries.append(Entry(text, kind == _FOLDER, size, mtime_ns, mode, version))
+    return entries
+
+
+def _components_untrusted(path: bytes, length: int) -> list[bytes]:
+    if not 0 < length <= MAX_PATH_BYTES or len(path) != length or b"\0" in path:
+        raise MalformedListing("a path of an impossible length")
+    components = path.split(b"/")
+    for component in components:
+        if component in (b"", b".", b"..") or len(component) > MAX_COMPONENT_BYTES:
+            raise MalformedListing("a path that leads elsewhere")
+    return components
+
+
+def files_of(entries: Iterable[Entry]) -> list[Entry]:
+    """Those that have contents to send."""
+    return [entry for entry in entries if not entry.is_folder]
+
+
+def starts_of(files: Iterable[Entry]) -> list[int]:
+    """Where each file begins in the tree, and at last where the tree ends; in bytes."""
+    return list(accumulate((file.size for file in files), initial=0))
+
+
+def pieces(
+    starts: list[int], first: int, offset: int, lengths: Iterable[int]
+) -> Iterator[tuple[int, int, int, int]]:
+    """Cut slots, laid into a tree one after another, where its files meet.
+
+    Args:
+        starts: from `starts_of`.
+        first: the number of the file that ``offset`` lies in, as bisect_right finds it less 1.
+        offset: where in the tree the first slot begins.
+        lengths: of the slots, in bytes.
+
+    Yields:
+        Of each piece: the file, the slot, where in the slot it begins and where it ends.
+    """
+    file = first
+    for slot, length in enumerate(lengths):
+        at = 0
+        while at < length:
+            while starts[file + 1] <= offset:
+                file += 1
+            step = min(length - at, starts[file + 1] - offset)
+            yield file, slot, at, at + step
+            at += step
+            offset += step

@@ -1,7 +1,7 @@
 """Reliable file transfer over UDP.
 
-`get`, `list_files`, `ping` and `serve` are the commands as functions, `Result` is what a fetch
-returns, and `udpft.errors` has what they raise. See `udpft.api`.
+`get`, `put`, `list_files`, `ping` and `serve` are the commands as functions, `Result` is what they
+return, and `udpft.errors` has what they raise. See `udpft.api`.
 """
 
 from __future__ import annotations
@@ -9,11 +9,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["Result", "__version__", "connect", "get", "list_files", "ping", "serve"]
+__all__ = ["Result", "__version__", "connect", "get", "list_files", "ping", "put", "serve"]
 
 if TYPE_CHECKING:
-    from udpft.api import connect, get, list_files, ping, serve
-    from udpft.client import Result
+    from udpft.api import connect, get, list_files, ping, put, serve
+    from udpft.result import Result
 
 
 def __getattr__(name: str) -> Any:

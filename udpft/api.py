@@ -17,7 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal, TypedDict, Unpack
 
-from udpft.client import Client, Result
+from udpft.client import Client
 from udpft.errors import UsageError
 from udpft.net.address import Address, parse_server
 from udpft.progress import Progress
@@ -28,6 +28,7 @@ from udpft.protocol.params import (
     MAX_CHUNK_SIZE,
     MIN_CHUNK_SIZE,
 )
+from udpft.result import Result
 
 if TYPE_CHECKING:
     from udpft.protocol.listing import Entry
@@ -59,6 +60,9 @@ class ServerOptions(TypedDict, total=False):
     max_rate: int
     hidden: bool
     insecure_public: bool
+    writable: bool
+    max_upload: int
+    quota: int
     timeout: float
     offload: bool
     key_file: str | os.PathLike[str] | None
@@ -180,6 +184,37 @@ def get(
                 name, destination, force=force, allow_partial=allow_partial, progress=progress
             )
         return client.fetch(name, destination, force=force, resume=resume, progress=progress)
+
+
+def put(
+    path: str | os.PathLike[str],
+    *,
+    server: str,
+    as_name: str | None = None,
+    force: bool = False,
+    progress: Progress | None = None,
+    **options: Unpack[ClientOptions],
+) -> Result:
+    """Bring one file to a server that takes uploads.
+
+    Args:
+        path: the file here.
+        server: ``HOST`` or ``HOST:PORT``.
+        as_name: its name there, relative to the served folder; by default the name that it has.
+        force: replace a different file of that name.
+        progress: called with the bytes done and the bytes in all.
+        options: of `connect`.
+
+    Raises:
+        UploadRefused: the server takes none.
+        UdpftError: see `udpft.errors`; on the server, what had that name is as it was.
+    """
+    from udpft.upload_client import open_local, store  # who fetches does without
+
+    local = Path(path)
+    with connect(server, **options) as client, open_local(local) as source:
+        name = as_name or local.name
+        return store(client, source, name, path=local, force=force, progress=progress)
 
 
 def list_files(

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from time import sleep
 from types import TracebackType
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, TypeVar
 
 from udpft.destination import Destination, Target
 from udpft.errors import (
@@ -29,15 +29,16 @@ from udpft.errors import (
     UsageError,
 )
 from udpft.keys import client_channel
+from udpft.net import driver
 from udpft.net.address import Address, resolve
-from udpft.net.driver import clock, drive, flush
+from udpft.net.driver import clock, flush
 from udpft.net.sealed import SealedSocket
 from udpft.net.udp import UdpSocket, wait
 from udpft.plain_client import plain_request, receive_plain
 from udpft.progress import Progress, ticker
 from udpft.protocol.download import Download
 from udpft.protocol.endpoint import Completed, Event, Failed, Transmit, Verified, datagrams
-from udpft.protocol.handshake import Initiator, probe_sizes
+from udpft.protocol.handshake import Initiator, Introduction, probe_sizes
 from udpft.protocol.packets import NO_COOKIE, ErrorCode, Hello, Role
 from udpft.protocol.params import (
     CHUNK_SIZE,
@@ -46,37 +47,14 @@ from udpft.protocol.params import (
     MAX_NAME_BYTES,
 )
 from udpft.protocol.plain import PlainReceiver
+from udpft.result import Result
 from udpft.storage.partfile import PartFile
 
+if TYPE_CHECKING:
+    from udpft.protocol.upload import Upload  # a get starts without
 
-class Result(NamedTuple):
-    """One file, fetched.
 
-    ``bytes``: the file's size. ``seconds``: from the request to the file under its name.
-    ``resent_packets``: packets that were needed beyond one for each chunk. ``resumed_bytes``:
-    those that were here already. ``verified``: the sender's digest agrees; never so in plain.
-    ``complete``: False where plain kept what came without the end. ``up_to_date``: the file was
-    here before, byte for byte. ``files``: how many, of a tree; ``path`` is then their folder.
-    """
-
-    name: str
-    path: Path
-    bytes: int
-    seconds: float
-    digest: str
-    resent_packets: int
-    mode: Literal["reliable", "plain"]
-    verified: bool
-    resumed_bytes: int = 0
-    chunk_size: int = CHUNK_SIZE
-    complete: bool = True
-    up_to_date: bool = False
-    files: int = 1
-
-    @property
-    def rate_bytes_per_s(self) -> float:
-        """Bytes of the file that came over the network, per second."""
-        return (self.bytes - self.resumed_bytes) / self.seconds if self.seconds > 0 else 0.0
+T = TypeVar("T")
 
 
 class Client:
@@ -108,21 +86,21 @@ class Client:
         key_file: str | os.PathLike[str] | None = None,
     ) -> None:
         channel = None if key_file is None else client_channel(key_file)
-        self._keyed = channel is not None
+        self.keyed = channel is not None
         self.server = server
         self._chunk_size = chunk_size
         self._limit_rate = limit_rate
-        self._connect_timeout = connect_timeout
-        self._timeout = timeout
+        self.connect_timeout = connect_timeout
+        self.timeout = timeout
         self._offload = offload
         self._family, self._sockaddr = resolve(server)
         sock = self._connect(fragment=False)
         self._socket = SealedSocket(sock, channel) if channel else sock
         self._cookie = NO_COOKIE
-        self._known_size = 0
+        self.known_size = 0
 
     def _connect(self, *, fragment: bool) -> UdpSocket:
-        with self._explained():
+        with self.explained():
             sock = socket.socket(self._family, socket.SOCK_DGRAM)
             try:
                 sock.connect(self._sockaddr)
@@ -147,7 +125,7 @@ class Client:
         self._socket.close()
 
     @contextmanager
-    def _explained(self) -> Iterator[None]:
+    def explained(self) -> Iterator[None]:
         """Turn the socket's errors into words."""
         try:
             yield
@@ -159,9 +137,10 @@ class Client:
         except OSError as error:
             raise PortClosed(f"no way to {self.server}: {error.strerror or error}") from error
 
-    def _no_answer(self, hint: str) -> TimedOut:
+    def no_answer(self, hint: str) -> TimedOut:
+        """The error that the server did not answer in time."""
         return TimedOut(
-            f"no answer from {self.server} within {self._connect_timeout:g} s", hint=hint
+            f"no answer from {self.server} within {self.connect_timeout:g} s", hint=hint
         )
 
     # -------------------------------------------------------------------------------- reliable
@@ -174,14 +153,14 @@ class Client:
             VersionMismatch: it speaks another version of the protocol.
         """
         initiator = Initiator(
-            self._hello(""),
+            self.hello(""),
             now=clock(),
             sizes=probe_sizes(0),
-            connect_timeout_s=self._connect_timeout,
+            connect_timeout_s=self.connect_timeout,
             ping=True,
-            keyed=self._keyed,
+            keyed=self.keyed,
         )
-        with self._explained():
+        with self.explained():
             while not initiator.done:
                 while datagram := initiator.poll(clock()):
                     self._socket.send(Transmit(memoryview(datagram), len(datagram)))
@@ -192,7 +171,7 @@ class Client:
                         initiator.handle(answer, clock())
                 initiator.handle_timeout(clock())
         if isinstance(initiator.error, TimedOut):
-            raise self._no_answer(initiator.error.hint)
+            raise self.no_answer(initiator.error.hint)
         if initiator.error:
             raise initiator.error
         assert initiator.rtt_s is not None
@@ -260,20 +239,29 @@ class Client:
         progress: Progress | None = None,
     ) -> tuple[Completed, Download]:
         """Ask for something and take it in, again where the server is busy: see `fetch`."""
+
+        def attempt() -> tuple[Completed, Download]:
+            hello = self.hello(name, target.have, target.have_of)._replace(role=role, flags=flags)
+            return self._run(hello, name, target, progress)
+
+        return self.retried(attempt)
+
+    def retried(self, attempt: Callable[[], T]) -> T:
+        """What an attempt returns; made again where the server is busy: see `fetch`."""
         asked = clock()
         while True:
-            hello = self._hello(name, target.have, target.have_of)._replace(role=role, flags=flags)
             try:
-                return self._run(hello, name, target, progress)
+                return attempt()
             except ServerBusy as busy:
                 from random import uniform
 
                 pause_s = uniform(0.5, 1.0) * busy.retry_after_s  # not all of us at once
-                if clock() + pause_s > asked + self._connect_timeout:
+                if clock() + pause_s > asked + self.connect_timeout:
                     raise
             sleep(pause_s)
 
-    def _hello(self, name: str, have: tuple[tuple[int, int], ...] = (), have_of: int = 0) -> Hello:
+    def hello(self, name: str, have: tuple[tuple[int, int], ...] = (), have_of: int = 0) -> Hello:
+        """A request of this client's, for a file. Raises UsageError: see `_encode_name`."""
         return Hello(
             nonce=int.from_bytes(os.urandom(8), "little"),
             connection_id=int.from_bytes(os.urandom(4), "little"),
@@ -295,10 +283,10 @@ class Client:
             open_sink=target.open_sink,
             receive_queue=self._socket.receive_queue,
             now=clock(),
-            known_size=self._known_size,
-            keyed=self._keyed,
-            connect_timeout_s=self._connect_timeout,
-            idle_timeout_s=self._timeout,
+            known_size=self.known_size,
+            keyed=self.keyed,
+            connect_timeout_s=self.connect_timeout,
+            idle_timeout_s=self.timeout,
         )
         outcome: list[Completed] = []
 
@@ -320,21 +308,19 @@ class Client:
 
         tick = ticker(progress, measure)
         try:
-            with self._explained():
+            with self.explained():
                 while not outcome:
                     try:
-                        drive(download, self._socket, on_event, tick)
+                        self.drive(download, on_event, tick)
                     except ConnectionRefusedError:
                         if not download.introduction:
                             raise
                         # It vanished in mid-transfer, and may be back before the time-out.
                         download.note_refused(clock())
         except BaseException as error:
-            self._leave(download, error)
+            self.leave(download, error)
             raise
-        if download.introduction and download.introduction.hello_size:
-            self._cookie = download.introduction.cookie
-            self._known_size = download.introduction.hello_size
+        self.note_introduction(download.introduction)
         return outcome[0], download
 
     def _failure(
@@ -344,19 +330,36 @@ class Client:
         if isinstance(error, NoSuchFile):
             return NoSuchFile(f"{error}: {name!r}", hint=error.hint)
         if isinstance(error, TimedOut) and not download.introduction:
-            return self._no_answer(error.hint)
+            return self.no_answer(error.hint)
         if isinstance(error, DigestMismatch) and target.compares:
             return target.is_different()
         return error
 
-    def _leave(self, download: Download, error: BaseException) -> None:
+    # ------------------------------------------------------------------ for any kind of endpoint
+
+    def drive(
+        self,
+        endpoint: Download | Upload,
+        on_event: Callable[[Event], bool],
+        on_turn: Callable[[float], None] | None,
+    ) -> None:
+        """Run an endpoint over this client's socket: see `net.driver.drive`."""
+        driver.drive(endpoint, self._socket, on_event, on_turn)
+
+    def note_introduction(self, introduction: Introduction | None) -> None:
+        """Keep what a handshake has found out, for the next one."""
+        if introduction and introduction.hello_size:
+            self._cookie = introduction.cookie
+            self.known_size = introduction.hello_size
+
+    def leave(self, endpoint: Download | Upload, error: BaseException) -> None:
         """Tell the server, so that it need not find out by waiting. It hears no local names."""
         if isinstance(error, LocalError):
-            download.abort(PartialTransfer("the client's disk failed"), ErrorCode.WRITE_FAILED)
+            endpoint.abort(PartialTransfer("the client's disk failed"), ErrorCode.WRITE_FAILED)
         else:
-            download.abort(PartialTransfer("the client gave up"))
+            endpoint.abort(PartialTransfer("the client gave up"))
         with suppress(OSError):
-            flush(download, self._socket, clock())
+            flush(endpoint, self._socket, clock())
 
     # ----------------------------------------------------------------------------------- plain
 
@@ -385,7 +388,7 @@ class Client:
             UsageError: plain knows no rates, no other chunk size, or no such name.
             UdpftError: whatever else went wrong; the destination is as it was.
         """
-        if self._limit_rate or self._chunk_size != CHUNK_SIZE or self._keyed:
+        if self._limit_rate or self._chunk_size != CHUNK_SIZE or self.keyed:
             raise UsageError(
                 "plain has neither a client's rate, nor another chunk size, nor a key",
                 hint="a server's --plain-rate limits it; or ask without --mode plain",
@@ -402,17 +405,17 @@ class Client:
                 )
             receiver = PlainReceiver(part)
             try:
-                with self._explained():
+                with self.explained():
                     receive_plain(
                         sock,
                         request,
                         receiver,
-                        connect_timeout_s=self._connect_timeout,
-                        timeout_s=self._timeout,
+                        connect_timeout_s=self.connect_timeout,
+                        timeout_s=self.timeout,
                         on_turn=ticker(progress, lambda: (receiver.bytes_received, -1)),
                     )
             except TimedOut as error:
-                raise self._no_answer(error.hint) from None
+                raise self.no_answer(error.hint) from None
             except PartialTransfer:
                 if not allow_partial:
                     raise

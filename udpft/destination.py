@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from stat import S_ISREG
+from stat import S_ISLNK, S_ISREG
 from types import TracebackType
 from typing import Protocol, Self
 
@@ -73,6 +73,7 @@ class Destination:
         force: replace a different file of that name.
         resume: go on with what an earlier fetch left, and leave what there is to the next one.
         on_resume: told the bytes that are here and the bytes in all, where it goes on.
+        follow: look through a symlink of that name; else it is a different file.
 
     Attributes:
         have: the byte ranges that are here, of the source with the identity ``have_of``.
@@ -89,6 +90,7 @@ class Destination:
         force: bool,
         resume: bool = True,
         on_resume: Callable[[int, int], None] | None = None,
+        follow: bool = True,
     ) -> None:
         self.path = path
         self.have: tuple[tuple[int, int], ...] = ()
@@ -98,7 +100,7 @@ class Destination:
         self._part: PartFile | None = None
         self._label: Label | None = None
         self._opened = False
-        self._existing_fd = -1 if force else _open_existing(path)
+        self._existing_fd = -1 if force else _open_existing(path, follow=follow)
         if self.compares:
             size = os.fstat(self._existing_fd).st_size
             self.have = ((0, size),) if size else ()
@@ -249,7 +251,7 @@ class _Nowhere:
         raise PartialTransfer("the server sent what it was told not to send")
 
 
-def _open_existing(path: Path) -> int:
+def _open_existing(path: Path, *, follow: bool = True) -> int:
     """Open the file that is at a destination; -1 where nothing is there that could be compared.
 
     What is no regular file, and a folder that cannot be searched, are left to `PartFile`.
@@ -258,17 +260,20 @@ def _open_existing(path: Path) -> int:
         DestinationExists: it cannot be read; or it is a symlink that leads nowhere.
     """
     try:
-        status = os.stat(path)
+        status = os.stat(path, follow_symlinks=follow)
     except (OSError, ValueError):
         if os.path.islink(path):
             raise DestinationExists(
                 f"{path} is a symlink that leads nowhere", hint="--force replaces it"
             ) from None
         return -1
+    if S_ISLNK(status.st_mode):
+        raise DestinationExists(f"{path} is a symlink", hint="--force replaces it")
     if not S_ISREG(status.st_mode):
         return -1
+    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW)
     try:
-        return os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        return os.open(path, flags)
     except OSError as error:
         raise DestinationExists(
             f"{path} exists and cannot be read to compare it: {error.strerror}",

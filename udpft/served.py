@@ -15,7 +15,7 @@ class Served:
     ``bytes``: the file's size; ``bytes_sent``: what left for it, headers and repeats included,
     and less than that where the client had some of it. ``error`` is None where it ended well.
     ``verified``: the client has said that it has the file and that the digests agree; never so
-    in plain.
+    in plain. ``bytes_received``: of an upload, those of the file that were new; else None.
     """
 
     name: str
@@ -27,8 +27,10 @@ class Served:
     resent_packets: int
     verified: bool
     error: UdpftError | None
+    bytes_received: int | None = None
 
     @property
     def rate_bytes_per_s(self) -> float:
         """Bytes of the file, as far as they were sent, per second."""
-        return min(self.bytes, self.bytes_sent) / self.seconds if self.seconds > 0 else 0.0
+        sent = self.bytes_sent if self.bytes_received is None else self.bytes_received
+        return min(self.bytes, sent) / self.seconds if self.seconds > 0 else 0.0

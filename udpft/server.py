@@ -41,6 +41,7 @@ from udpft.protocol.plain import is_plain
 from udpft.served import Served
 from udpft.sources import Sources
 from udpft.storage.root import Root
+from udpft.uploads import Uploads
 
 PlainPolicy = Literal["auto", "always", "never"]
 
@@ -107,6 +108,9 @@ class Server:
         max_rate: bytes per second of each reliable transfer; 0 for no limit.
         hidden: serve names that begin with a dot too.
         insecure_public: answer addresses that are neither loopback nor private.
+        writable: take uploads.
+        max_upload: bytes of one upload; 0 for as many as the disk holds.
+        quota: bytes of all uploads since the server began; 0 for no quota.
         timeout: seconds without progress after which a transfer is dropped.
         on_served: called in the server's thread with each transfer that is over; must not raise.
         offload: use the kernel's segmentation offloads.
@@ -132,6 +136,9 @@ class Server:
         max_rate: int = 0,
         hidden: bool = False,
         insecure_public: bool = False,
+        writable: bool = False,
+        max_upload: int = 0,
+        quota: int = 0,
         timeout: float = IDLE_TIMEOUT_S,
         on_served: Callable[[Served], None] = lambda _: None,
         offload: bool = True,
@@ -162,6 +169,12 @@ class Server:
             max_rate_bytes_per_s=max_rate,
             idle_timeout_s=timeout,
             gate=gate,
+            open_place=(
+                Uploads(self._root, max_bytes=max_upload, quota_bytes=quota).open
+                if writable
+                else None
+            ),
+            receive_queue=self._socket.receive_queue,
         )
         self._plains = PlainTransfers(
             self._socket,
@@ -331,6 +344,7 @@ class Server:
                     resent_packets=ended.packets_resent,
                     verified=ended.confirmed,
                     error=ended.error,
+                    bytes_received=ended.bytes_received,
                 )
             )
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from udpft.client import Client, Result
+from udpft.client import Client
 from udpft.errors import DestinationExists, PartialTransfer, SourceChanged, UsageError
 from udpft.net.driver import clock
 from udpft.progress import Progress
@@ -25,6 +25,7 @@ from udpft.protocol.listing import (
     identity_of,
 )
 from udpft.protocol.packets import RECURSIVE, Role
+from udpft.result import Result
 from udpft.tree_destination import Placed, TreeDestination
 
 _ATTEMPTS = 3

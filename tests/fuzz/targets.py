@@ -126,7 +126,10 @@ def listener(script: bytes) -> None:
     source = MemorySource(CONTENT)
     ids = iter(range(100, 100_000))
     server = Listener(
-        open_source=lambda _, __: source, secret=bytes(32), draw_id=lambda: next(ids), random=Random(1)
+        open_source=lambda _, __: source,
+        secret=bytes(32),
+        draw_id=lambda: next(ids),
+        random=Random(1),
     )
     now, received, cookie = 0.0, 0, b""
     connection_id = 0

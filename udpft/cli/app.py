@@ -26,6 +26,7 @@ from udpft.errors import ExitCode, UdpftError
 COMMANDS = {
     "serve": "udpft.cli.serve",
     "get": "udpft.cli.get",
+    "put": "udpft.cli.put",
     "ls": "udpft.cli.ls",
     "ping": "udpft.cli.ping",
     "key": "udpft.cli.key",

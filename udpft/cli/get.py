@@ -6,26 +6,29 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import click
 
 from udpft import api
+from udpft.cli.books import Books, success
 from udpft.cli.console import Console, cannot_print, print_json
 from udpft.cli.ending import verdict
 from udpft.cli.options import (
-    QUANTITY,
     Command,
+    chunk_size_option,
     connect_timeout_option,
     json_option,
     key_file_option,
+    limit_rate_option,
+    progress_option,
     server_option,
     timeout_option,
 )
 from udpft.cli.progress import Meter, ProgressStyle
-from udpft.client import Client, Result
+from udpft.client import Client
 from udpft.errors import (
     DestinationExists,
     DigestMismatch,
@@ -36,21 +39,13 @@ from udpft.errors import (
     UsageError,
 )
 from udpft.protocol.listing import WILDCARDS
-from udpft.units import format_bytes, format_rate, format_seconds, parse_bytes
+from udpft.result import Result
+from udpft.units import format_bytes
 
 _ONE_FILE_ONLY = (ServerRefused, DestinationExists, DigestMismatch)
 """Errors after which the next file may do better; the others concern the server or the disk."""
 
 _STANDARD_OUTPUT = ("-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
-
-
-def _chunk_size(value: Any) -> int | Literal["auto"]:
-    if value == "auto":
-        return "auto"
-    try:
-        return parse_bytes(str(value))
-    except ValueError:
-        raise click.BadParameter(f"{value!r} is neither a number of bytes nor auto") from None
 
 
 @click.command("get", cls=Command, short_help="Fetch files.")
@@ -66,30 +61,15 @@ def _chunk_size(value: Any) -> int | Literal["auto"]:
     show_envvar=True,
     help="plain: unverified.",
 )
-@click.option(
-    "--chunk-size",
-    metavar="N|auto",
-    type=_chunk_size,
-    help="Bytes [2048], or auto: what the path carries.",
-)
-@click.option(
-    "--limit-rate", metavar="RATE", type=QUANTITY, default=0, help="Bytes per second, at most."
-)
+@chunk_size_option
+@limit_rate_option
 @click.option("-r", "--recursive", is_flag=True, help="Folders, with all that is below them.")
 @click.option("--no-resume", is_flag=True, help="Begin again, whatever an earlier get left.")
 @click.option("--allow-partial", is_flag=True, help="Plain: keep what came without the end.")
 @connect_timeout_option
 @key_file_option
 @timeout_option("Give up if nothing moves so long.")
-@click.option(
-    "--progress",
-    metavar="STYLE",
-    type=click.Choice(["auto", "bar", "line", "none"]),
-    default="auto",
-    envvar="UDPFT_PROGRESS",
-    show_envvar=True,
-    help="auto, bar, line or none.",
-)
+@progress_option
 @json_option
 @click.pass_obj
 def command(
@@ -117,10 +97,9 @@ def command(
         progress = "none"
     # What goes to standard output leaves nothing in a folder that anybody would find again.
     resume = not no_resume and output not in _STANDARD_OUTPUT
-    getter = _Getter(
-        console, output, mode, force, resume, recursive, allow_partial, progress, as_json
-    )
-    with verdict(as_json=as_json, files=getter.files):
+    books = Books(console, as_json)
+    getter = _Getter(output, mode, force, resume, recursive, allow_partial, progress, books)
+    with verdict(as_json=as_json, files=books.files):
         single = [name for name in names if not getter.is_tree(name)]
         _check_output(single, output, as_json=as_json)
         if len(single) < len(names) and (output in _STANDARD_OUTPUT or mode == "plain"):
@@ -130,8 +109,8 @@ def command(
                 error = getter.get(client, name)
                 if error and not isinstance(error, _ONE_FILE_ONLY):
                     break
-        if getter.failures:
-            raise click.exceptions.Exit(getter.failures[0].exit_code)
+        if books.failures:
+            raise click.exceptions.Exit(books.failures[0].exit_code)
 
 
 def _check_output(names: Sequence[str], output: str | None, *, as_json: bool) -> None:
@@ -160,7 +139,6 @@ def _check_output(names: Sequence[str], output: str | None, *, as_json: bool) ->
 class _Getter:
     """Fetches one file after the other, tells of each, and keeps the books."""
 
-    console: Console
     output: str | None
     mode: Literal["reliable", "plain"]
     force: bool
@@ -168,9 +146,7 @@ class _Getter:
     recursive: bool
     allow_partial: bool
     progress: ProgressStyle
-    as_json: bool
-    files: list[dict[str, Any]] = field(default_factory=list)
-    failures: list[UdpftError] = field(default_factory=list)
+    books: Books
 
     def is_tree(self, name: str) -> bool:
         """Whether a name may stand for more than one file."""
@@ -178,7 +154,7 @@ class _Getter:
 
     def get(self, client: Client, name: str) -> UdpftError | None:
         """Fetch one file; return what went wrong, which has been told."""
-        if self.as_json:
+        if self.books.as_json:
             print_json("start", name=name, server=str(client.server), mode=self.mode)
         try:
             tree = self._stands_for_several(client, name)
@@ -186,19 +162,15 @@ class _Getter:
             place = folder if tree else _destination(name, self.output)
             with place as path, Meter(name, self.progress) as meter:
                 result = self._fetch(client, name, path, meter, tree=tree)
-            self._tell(result, tree=tree)
+            self.books.tell(result, self._where(result, tree=tree))
             if not result.complete:
                 raise PartialTransfer(
                     f"the end of {name!r} did not come", hint="what came was kept"
                 )
         except UdpftError as error:
-            self.failures.append(error)
-            self.files.append(_failure(name, error))
-            self.console.report(error)
-            if self.as_json:
-                print_json("error", **_failure(name, error))
+            self.books.fail(name, error)
             return error
-        self.files.append(_success(result))
+        self.books.files.append(success(result))
         return None
 
     def _stands_for_several(self, client: Client, name: str) -> bool:
@@ -221,7 +193,7 @@ class _Getter:
 
         def on_resume(done_bytes: int, total_bytes: int) -> None:
             meter.begin_at(done_bytes)
-            self.console.say(
+            self.books.console.say(
                 f"{path}: resumed at {format_bytes(done_bytes)} of {format_bytes(total_bytes)}"
             )
 
@@ -233,33 +205,10 @@ class _Getter:
             return fetch_tree(client, name, path, recursive=self.recursive, **options)
         return client.fetch(name, path, **options)
 
-    def _tell(self, result: Result, *, tree: bool) -> None:
-        if self.as_json and result.complete:
-            print_json("done", **_success(result))
-        where = "standard output" if self.output in _STANDARD_OUTPUT else result.path
+    def _where(self, result: Result, *, tree: bool) -> str:
         if tree:
-            where = f"{where}: {result.files} {'file' if result.files == 1 else 'files'}"
-        if result.up_to_date:
-            by = "verified" if result.verified else "by size and time"
-            self.console.say(f"{where}: up to date, {by}")
-            return
-        verdict_ = "verified" if result.verified else "unverified: plain checks nothing"
-        self.console.say(
-            f"{where}: {format_bytes(result.bytes)} in {format_seconds(result.seconds)}, "
-            f"{format_rate(result.rate_bytes_per_s)}, {verdict_}"
-        )
-        if result.verified:
-            self.console.say(
-                f"  chunks of {result.chunk_size} bytes, {result.resent_packets} packets resent, "
-                f"digest {result.digest}",
-                level=1,
-            )
-        spent = os.times()
-        self.console.say(
-            f"  this end: {spent.user:.2f} s of processor in the program, "
-            f"{spent.system:.2f} s in the system",
-            level=2,
-        )
+            return f"{result.path}: {result.files} {'file' if result.files == 1 else 'files'}"
+        return "standard output" if self.output in _STANDARD_OUTPUT else str(result.path)
 
 
 @contextmanager
@@ -302,32 +251,3 @@ def _copy_out(path: Path) -> None:
             raise
         except OSError as error:
             raise cannot_print(error) from error
-
-
-def _success(result: Result) -> dict[str, Any]:
-    return {
-        "name": result.name,
-        "ok": True,
-        "path": str(result.path),
-        "bytes": result.bytes,
-        "seconds": round(result.seconds, 6),
-        "rate_bytes_per_s": round(result.rate_bytes_per_s),
-        "digest": result.digest,
-        "chunk_size": result.chunk_size,
-        "resent_packets": result.resent_packets,
-        "resumed_bytes": result.resumed_bytes,
-        "mode": result.mode,
-        "verified": result.verified,
-        "up_to_date": result.up_to_date,
-        "files": result.files,
-    }
-
-
-def _failure(name: str, error: UdpftError) -> dict[str, Any]:
-    return {
-        "name": name,
-        "ok": False,
-        "message": str(error),
-        "hint": error.hint,
-        "exit_code": int(error.exit_code),
-    }

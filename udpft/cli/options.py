@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from math import nan
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import click
 
@@ -121,3 +121,42 @@ def json_option(function: Function) -> Function:
     return click.option("--json", "as_json", is_flag=True, help="JSON lines on standard output.")(
         function
     )
+
+
+def _chunk_size(value: Any) -> int | Literal["auto"]:
+    if value == "auto":
+        return "auto"
+    try:
+        return parse_bytes(str(value))
+    except ValueError:
+        raise click.BadParameter(f"{value!r} is neither a number of bytes nor auto") from None
+
+
+def chunk_size_option(function: Function) -> Function:
+    """``--chunk-size``, of those who transfer."""
+    return click.option(
+        "--chunk-size",
+        metavar="N|auto",
+        type=_chunk_size,
+        help="Bytes [2048], or auto: what the path carries.",
+    )(function)
+
+
+def limit_rate_option(function: Function) -> Function:
+    """``--limit-rate``, of those who transfer."""
+    return click.option(
+        "--limit-rate", metavar="RATE", type=QUANTITY, default=0, help="Bytes per second, at most."
+    )(function)
+
+
+def progress_option(function: Function) -> Function:
+    """``--progress``, of those who transfer."""
+    return click.option(
+        "--progress",
+        metavar="STYLE",
+        type=click.Choice(["auto", "bar", "line", "none"]),
+        default="auto",
+        envvar="UDPFT_PROGRESS",
+        show_envvar=True,
+        help="auto, bar, line or none.",
+    )(function)

@@ -79,6 +79,9 @@ _OTHER_OPEN_FILES = 64
     default=0,
     help="Bytes per second, each transfer, at most.",
 )
+@click.option("--writable", is_flag=True, help="Take uploads.")
+@click.option("--max-upload", metavar="SIZE", type=QUANTITY, default=0, help="Of one upload.")
+@click.option("--quota", metavar="SIZE", type=QUANTITY, default=0, help="Of all uploads.")
 @click.option("--hidden", is_flag=True, help="Serve names that begin with a dot, too.")
 @click.option("--insecure-public", is_flag=True, help="Answer public addresses, too.")
 @key_file_option
@@ -188,6 +191,7 @@ class _Teller:
             "seconds": round(served.seconds, 6),
             "resent_packets": served.resent_packets,
             "verified": served.verified,
+            "upload": served.bytes_received is not None,
         }
         if served.error:
             fields |= {"message": str(served.error), "exit_code": int(served.error.exit_code)}
@@ -211,11 +215,15 @@ class _Teller:
 
 
 def _in_words(served: Served) -> str:
-    what = f"{served.peer} {served.mode} {served.name!r}"
+    direction = "" if served.bytes_received is None else "upload of "
+    what = f"{served.peer} {served.mode} {direction}{served.name!r}"
     if served.error:
         return f"{what}: failed: {served.error}"
     size = format_bytes(served.bytes)
-    if served.bytes_sent < served.bytes:
+    if served.bytes_received is not None:
+        if served.bytes_received < served.bytes:
+            size += f", {format_bytes(served.bytes_received)} of it new,"
+    elif served.bytes_sent < served.bytes:
         size += f", {format_bytes(served.bytes_sent)} of it sent,"
     taken = f"{size} in {format_seconds(served.seconds)}, {format_rate(served.rate_bytes_per_s)}"
     if served.mode == "plain":

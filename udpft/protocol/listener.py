@@ -19,18 +19,24 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from udpft.errors import (
     Denied,
+    DestinationExists,
     LocalError,
+    LocalWriteFailed,
     NoSuchFile,
     PartialTransfer,
     ServerBusy,
+    SourceChanged,
     UdpftError,
+    UploadRefused,
     VersionMismatch,
 )
 from udpft.protocol.admission import Admission
-from udpft.protocol.burst import BurstWriter
 from udpft.protocol.doorkeeper import Doorkeeper
 from udpft.protocol.endpoint import Completed, Failed, Transmit, datagrams
-from udpft.protocol.handshake import agreed_chunk_size, held_ranges, whole_chunks
+from udpft.protocol.handshake import (
+    agreed_chunk_size,
+)
+from udpft.protocol.intake import Intake, Place, Terms, take_in
 from udpft.protocol.keyed import KeyedType
 from udpft.protocol.packets import (
     Accept,
@@ -40,11 +46,11 @@ from udpft.protocol.packets import (
     Refusal,
     Role,
     connection_id_untrusted,
-    encode_accept,
     encode_error,
 )
 from udpft.protocol.params import (
     COOKIE_EPOCH_S,
+    DATA_HEADER_SIZE,
     IDLE_TIMEOUT_S,
     INITIAL_RECEIVE_ROOM,
     KEYED_ANSWER_OVERHEAD,
@@ -56,20 +62,25 @@ from udpft.protocol.params import (
     VERSION,
 )
 from udpft.protocol.sender import Sender
-from udpft.protocol.session import Address, Ended, OpenedSource, Session
+from udpft.protocol.session import Address, Ended, OpenedSource, Session, send_out
 
 if TYPE_CHECKING:
     from udpft.protocol.channel import Gate, ServerChannel
 
 _CODES: tuple[tuple[type[UdpftError], ErrorCode], ...] = (
     (NoSuchFile, ErrorCode.NOT_FOUND),
+    (UploadRefused, ErrorCode.UPLOAD_REFUSED),
+    (DestinationExists, ErrorCode.EXISTS),
+    (SourceChanged, ErrorCode.CHANGED),
+    (LocalWriteFailed, ErrorCode.WRITE_FAILED),
     (Denied, ErrorCode.DENIED),
     (ServerBusy, ErrorCode.BUSY),
     (VersionMismatch, ErrorCode.VERSION),
     (LocalError, ErrorCode.READ_FAILED),
 )
 
-_ROLES = (Role.GET, Role.LIST, Role.TREE)
+_UPLOADS = (Role.PUT, Role.PUT_LIST, Role.PUT_TREE)
+_ROLES = (Role.GET, Role.LIST, Role.TREE, *_UPLOADS)
 
 _U64 = 0xFFFF_FFFF_FFFF_FFFF
 
@@ -94,6 +105,9 @@ class Listener:
         max_rate_bytes_per_s: of each transfer; 0 for no limit.
         idle_timeout_s: seconds without progress after which a transfer is dropped.
         gate: where there is a key: whoever does not pass it hears nothing.
+        open_place: opens where an upload goes, as ``open_source`` opens what is fetched; None
+            where there are no uploads.
+        receive_queue: asks the socket, for uploads: see `Receiver`.
     """
 
     def __init__(
@@ -107,7 +121,11 @@ class Listener:
         max_rate_bytes_per_s: int = 0,
         idle_timeout_s: float = IDLE_TIMEOUT_S,
         gate: Gate | None = None,
+        open_place: Callable[[Hello, str], Place] | None = None,
+        receive_queue: Callable[[], tuple[int, int]] = lambda: (INITIAL_RECEIVE_ROOM, 0),
     ) -> None:
+        self._open_place = open_place
+        self._receive_queue = receive_queue
         self._gate = gate
         self._open_source = open_source
         self._doorkeeper = Doorkeeper(secret)
@@ -134,7 +152,8 @@ class Listener:
 
     def senders(self) -> list[Sender]:
         """The sending ends of the transfers at work: to look at, for a trace over time."""
-        return [session.sender for session in self._sessions.values()]
+        ends = (session.end for session in self._sessions.values())
+        return [end for end in ends if isinstance(end, Sender)]
 
     # ------------------------------------------------------------------------------- incoming
 
@@ -154,7 +173,7 @@ class Listener:
             session = self._sessions.get(connection_id_untrusted(buffer))
             if session:
                 if session.address == address:
-                    session.sender.handle_datagrams(buffer, length, segment_size, now)
+                    session.end.handle_datagrams(buffer, length, segment_size, now)
                     self._wake(session)
                 return
         source = repr(address).encode()
@@ -176,7 +195,7 @@ class Listener:
         session = self._sessions.get(connection_id_untrusted(alone)) if len(alone) >= 8 else None
         if not session or session.address != address:
             return False
-        session.sender.handle_datagrams(alone, len(alone), len(alone), now)
+        session.end.handle_datagrams(alone, len(alone), len(alone), now)
         self._wake(session)
         return True
 
@@ -195,7 +214,7 @@ class Listener:
             if session and session.channel and session.address == address:
                 opened = session.channel.open_untrusted(buffer, length, segment_size)
                 if opened:
-                    session.sender.handle_datagrams(gate.buffer, *opened, now)
+                    session.end.handle_datagrams(gate.buffer, *opened, now)
                     self._wake(session)
             return
         source = repr(address).encode()
@@ -226,7 +245,7 @@ class Listener:
         if key in self._ended_hellos:
             return
         if known := self._by_hello.get(key):
-            known.sender.repeat_prelude()
+            known.end.repeat_prelude()
             self._wake(known)
             return
         self._replace(address, hello.nonce, now)
@@ -248,35 +267,27 @@ class Listener:
         accept = Accept(
             hello.nonce, connection_id, chunk_size, source.size, source.mtime_ns, source.identity
         )
-        writer = BurstWriter(chunk_size, self._buffer, hello.nonce)
-        max_rate = min(
-            filter(None, (hello.max_rate_bytes_per_s, self._max_rate_bytes_per_s)), default=0
-        )
-        accept_size = writer.packet_size
+        packet_size = chunk_size + DATA_HEADER_SIZE
+        accept_size = packet_size
+        max_rate = self._max_rate_bytes_per_s
         if channel:
             accept_size -= KEYED_ANSWER_OVERHEAD - SEAL_OVERHEAD
-            max_rate = max_rate * writer.packet_size // (writer.packet_size + SEAL_OVERHEAD)
-        prelude = encode_accept(accept, hello.connection_id, accept_size)
+            max_rate = max_rate * packet_size // (packet_size + SEAL_OVERHEAD)
+        terms = Terms(hello, accept, accept_size, max_rate, self._idle_timeout_s)
+        end: Sender | Intake
+        try:
+            if hello.role in _UPLOADS:
+                end = take_in(terms, source, self._receive_queue, now)
+            else:
+                end = send_out(terms, source, self._buffer, self._random, now)
+        except UdpftError as error:
+            self._refuse(hello, address, error, channel)
+            return
         if channel:
             channel.begin(
-                prelude, connection_id=hello.connection_id, own_connection_id=connection_id
+                end.prelude, connection_id=hello.connection_id, own_connection_id=connection_id
             )
-        sender = Sender(
-            connection_id=hello.connection_id,
-            own_connection_id=connection_id,
-            nonce=hello.nonce,
-            source=source,
-            size=source.size,
-            writer=writer,
-            now=now,
-            random=self._random,
-            prelude=prelude,
-            have=whole_chunks(held_ranges(hello, accept), chunk_size, source.size),
-            receive_room=hello.receive_room or INITIAL_RECEIVE_ROOM,
-            max_rate_bytes_per_s=max_rate,
-            idle_timeout_s=self._idle_timeout_s,
-        )
-        session = Session(name, address, key, connection_id, source, sender, now, channel)
+        session = Session(name, address, key, connection_id, source, end, now, channel)
         self._sessions[connection_id] = self._by_hello[key] = session
         self._admission.begin(address)
         self._wake(session)
@@ -284,11 +295,11 @@ class Listener:
     def _replace(self, address: Address, nonce: int, now: float) -> None:
         """End the transfer that a client never heard of: it begins again under the next nonce."""
         known = self._by_hello.get((address, (nonce - 1) & _U64))
-        if known and not known.sender.heard:
+        if known and not known.end.heard:
             known.replaced = True
             self._end(known, Failed(PartialTransfer("the client began again")), now)
 
-    def _open(self, hello: Hello, address: Address, now: float) -> tuple[OpenedSource, str]:
+    def _open(self, hello: Hello, address: Address, now: float) -> tuple[OpenedSource | Place, str]:
         if hello.version != VERSION or hello.role not in _ROLES:
             raise VersionMismatch(f"the server speaks version {VERSION} of the protocol")
         if self.draining:
@@ -298,7 +309,13 @@ class Listener:
             name = hello.name.decode()
         except UnicodeDecodeError:
             raise NoSuchFile("no such file on the server") from None
-        return self._open_source(hello, name), name
+        if hello.role not in _UPLOADS:
+            return self._open_source(hello, name), name
+        if not self._open_place:
+            raise UploadRefused(
+                "the server takes no uploads", hint="`udpft serve --writable` would"
+            )
+        return self._open_place(hello, name), name
 
     def _refuse(
         self,
@@ -332,7 +349,7 @@ class Listener:
             session = self._ready.popleft()
             if session.replaced:
                 continue
-            transmit = session.sender.poll_transmit(now)
+            transmit = session.end.poll_transmit(now)
             if transmit:
                 self._ready.append(session)
                 if session.channel:
@@ -349,11 +366,11 @@ class Listener:
 
     def _settle(self, session: Session, now: float) -> None:
         """A transfer has nothing to send: see whether it is over, or when it wants to be woken."""
-        event = session.sender.poll_event()
+        event = session.end.poll_event()
         if isinstance(event, (Completed, Failed)):
             self._end(session, event, now)
             return
-        at = session.sender.next_timeout()
+        at = session.end.next_timeout()
         if at is not None and at < session.timer_at:
             session.timer_at = at
             self._timer_count += 1
@@ -365,7 +382,7 @@ class Listener:
         if len(self._ended_hellos) > MAX_ENDED_REMEMBERED:
             self._ended_hellos.popitem(last=False)
         self._admission.end(session.address)
-        session.source.close()
+        session.close(event)
         session.timer_at = -inf
         if session.replaced:
             return
@@ -381,7 +398,7 @@ class Listener:
             if at != session.timer_at:
                 continue  # an earlier one took its place, or the transfer is over
             session.timer_at = inf
-            session.sender.handle_timeout(now)
+            session.end.handle_timeout(now)
             self._wake(session)
         while self._ended_hellos and next(iter(self._ended_hellos.values())) <= now:
             self._ended_hellos.popitem(last=False)
@@ -399,5 +416,5 @@ class Listener:
     def abort_all(self, error: UdpftError) -> None:
         """End every transfer, telling each client why."""
         for session in self._sessions.values():
-            session.sender.abort(error, ErrorCode.SHUTTING_DOWN)
+            session.end.abort(error, ErrorCode.SHUTTING_DOWN)
             self._wake(session)

@@ -56,8 +56,10 @@ class Role(IntEnum):
     """The files that a pattern names: the reply is a listing, sent as a file is."""
     TREE = 4
     """The contents of all files of that listing, one after another, sent as one file."""
-    PUT_TREE = 5
-    """The same the other way: the listing was put before."""
+    PUT_LIST = 5
+    """A listing the other way, of a tree that the client brings."""
+    PUT_TREE = 6
+    """That tree."""
 
 
 class ErrorCode(IntEnum):
@@ -77,6 +79,7 @@ class ErrorCode(IntEnum):
     SHUTTING_DOWN = 12
     TIMED_OUT = 13
     NO_KEY = 14
+    EXISTS = 15
 
 
 ERROR_TYPES: dict[ErrorCode, type[errors.UdpftError]] = {
@@ -94,6 +97,7 @@ ERROR_TYPES: dict[ErrorCode, type[errors.UdpftError]] = {
     ErrorCode.SHUTTING_DOWN: errors.PartialTransfer,
     ErrorCode.TIMED_OUT: errors.TimedOut,
     ErrorCode.NO_KEY: errors.KeyRejected,
+    ErrorCode.EXISTS: errors.DestinationExists,
 }
 """What an ERROR from the peer is raised as at this end."""
 
@@ -329,10 +333,17 @@ def decode_retry_untrusted(packet: Packet) -> Retry:
 # ACCEPT body: nonce u64, server's connection id u32, chunk size u32, file size u64,
 # mtime in ns i64, identity u64; then zeros up to the size of a full DATA packet.
 _ACCEPT = struct.Struct("<QIIQqQ")
+# To an upload, before the zeros: receive room u64, highest rate u64, and as many pairs of u64 as
+# the next u64 says, at most 8: the bytes [start, stop) that are here already.
+_ACCEPT_UPLOAD = struct.Struct("<QQQ")
 
 
 class Accept(NamedTuple):
-    """The server's consent: what the file is, and how it will be sent."""
+    """The server's consent: what the file is, and how it will be sent.
+
+    To an upload, also what the server's socket holds in bytes, how fast the client may be (0 for
+    any rate), and the byte ranges that need not be sent.
+    """
 
     nonce: int
     connection_id: int
@@ -340,11 +351,16 @@ class Accept(NamedTuple):
     size: int
     mtime_ns: int
     identity: int
+    receive_room: int = 0
+    max_rate_bytes_per_s: int = 0
+    have: tuple[tuple[int, int], ...] = ()
 
 
 def encode_accept(accept: Accept, connection_id: int, size: int) -> bytes:
     """Write an ACCEPT padded to ``size`` bytes, which probes the way back as HELLO did the way."""
-    body = _ACCEPT.pack(*accept)
+    body = _ACCEPT.pack(*accept[:6])
+    body += _ACCEPT_UPLOAD.pack(*accept[6:8], len(accept.have))
+    body += b"".join(_HAVE.pack(*pair) for pair in accept.have)
     body += bytes(max(0, size - _BODY_AT - len(body)))
     return encode(PacketType.ACCEPT, connection_id, body)
 
@@ -353,7 +369,15 @@ def decode_accept_untrusted(packet: Packet) -> Accept:
     """Read an ACCEPT's body. Raises MalformedPacket."""
     if len(packet.body) < _ACCEPT.size:
         raise MalformedPacket("ACCEPT too short")
-    return Accept(*_ACCEPT.unpack_from(packet.body))
+    known = _ACCEPT.unpack_from(packet.body)
+    if len(packet.body) < _ACCEPT.size + _ACCEPT_UPLOAD.size:
+        return Accept(*known)
+    room, max_rate, count = _ACCEPT_UPLOAD.unpack_from(packet.body, _ACCEPT.size)
+    pairs = packet.body[_ACCEPT.size + _ACCEPT_UPLOAD.size :][: count * _HAVE.size]
+    if count > MAX_HAVE or len(pairs) != count * _HAVE.size:
+        raise MalformedPacket("ACCEPT with ranges of a wrong length")
+    have = tuple(_HAVE.iter_unpack(pairs))
+    return Accept(*known)._replace(receive_room=room, max_rate_bytes_per_s=max_rate, have=have)
 
 
 # --------------------------------------------------------------------------------- FIN, FIN_ACK

@@ -110,7 +110,7 @@ class Sender:
         self._max_packets_per_s = max_rate_bytes_per_s / writer.packet_size or inf
         self._idle_timeout_s = idle_timeout_s
         self._control: deque[bytes] = deque([prelude] if prelude else [])
-        self._prelude = self._greeting = prelude
+        self.prelude = self._greeting = prelude
         self._events: deque[Event] = deque()
         self._ended = False
         self._next_packet = 0
@@ -173,7 +173,7 @@ class Sender:
             violation = PartialTransfer("the receiver acknowledged what was never sent")
             self.abort(violation, ErrorCode.VIOLATION)
             return
-        self._prelude = b""
+        self.prelude = b""
         self._last_heard_at = now
         history = self._history
         verdicts = history.acknowledge(ack.ranges)
@@ -367,12 +367,12 @@ class Sender:
     @property
     def heard(self) -> bool:
         """Whether the peer has shown that it knows of the transfer; always so without a prelude."""
-        return not self._prelude
+        return not self.prelude
 
     def repeat_prelude(self) -> None:
         """The peer has asked again, so what we answered was lost; once heard, this does nothing."""
-        if self._prelude and self._prelude not in self._control:
-            self._control.append(self._prelude)
+        if self.prelude and self.prelude not in self._control:
+            self._control.append(self.prelude)
 
     # ----------------------------------------------------------------------------- time, ends
 
@@ -395,13 +395,13 @@ class Sender:
 
     def _unconfirmed_at(self) -> float:
         """When a peer that was sent everything, and was heard before, has been silent too long."""
-        if self._fin is None or self._prelude:
+        if self._fin is None or self.prelude:
             return inf
         return self._last_heard_at + min(FIN_PATIENCE_S, self._idle_timeout_s)
 
     def _probe_at(self) -> float:
         """When a silent peer is probed: the PTO, doubling (RFC 9002, 6.2)."""
-        if self._history.packets_in_flight or self._fin or self._prelude:
+        if self._history.packets_in_flight or self._fin or self.prelude:
             return self._last_sent_at + min(MAX_PTO_S, self.rtt.pto_s * 2.0**self._ptos)
         return inf
 

@@ -5,10 +5,16 @@ from __future__ import annotations
 from collections.abc import Hashable
 from dataclasses import dataclass
 from math import inf
+from random import Random
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from udpft.errors import UdpftError
+from udpft.protocol.burst import BurstWriter
 from udpft.protocol.endpoint import ChunkSource, Completed, Failed
+from udpft.protocol.handshake import held_ranges, whole_chunks
+from udpft.protocol.intake import Intake, Place, Terms
+from udpft.protocol.packets import encode_accept
+from udpft.protocol.params import INITIAL_RECEIVE_ROOM
 from udpft.protocol.sender import Sender
 
 if TYPE_CHECKING:
@@ -42,7 +48,10 @@ class OpenedSource(ChunkSource, Protocol):
 
 
 class Ended(NamedTuple):
-    """A transfer that is over, for the log. ``error`` is None where it ended well."""
+    """A transfer that is over, for the log.
+
+    ``error`` is None where it ended well. ``bytes_received``: those of an upload that were new.
+    """
 
     name: str
     address: Any
@@ -52,6 +61,28 @@ class Ended(NamedTuple):
     packets_resent: int
     error: UdpftError | None
     confirmed: bool
+    bytes_received: int | None = None
+
+
+def send_out(terms: Terms, source: Any, buffer: bytearray, random: Random, now: float) -> Sender:
+    """The end that sends a file to a client; ``buffer`` may be shared with other ends."""
+    hello, accept = terms.hello, terms.accept
+    limits = (hello.max_rate_bytes_per_s, terms.max_rate)
+    return Sender(
+        connection_id=hello.connection_id,
+        own_connection_id=accept.connection_id,
+        nonce=hello.nonce,
+        source=source,
+        size=source.size,
+        writer=BurstWriter(accept.chunk_size, buffer, hello.nonce),
+        now=now,
+        random=random,
+        prelude=encode_accept(accept, hello.connection_id, terms.accept_size),
+        have=whole_chunks(held_ranges(hello, accept), accept.chunk_size, source.size),
+        receive_room=hello.receive_room or INITIAL_RECEIVE_ROOM,
+        max_rate_bytes_per_s=min(filter(None, limits), default=0),
+        idle_timeout_s=terms.idle_timeout_s,
+    )
 
 
 @dataclass(slots=True, eq=False)
@@ -62,8 +93,8 @@ class Session:
     address: Address
     key: tuple[Address, int]
     connection_id: int
-    source: OpenedSource
-    sender: Sender
+    source: OpenedSource | Place
+    end: Sender | Intake
     began: float
     channel: ServerChannel | None = None
     ready: bool = False
@@ -76,9 +107,18 @@ class Session:
             name=self.name,
             address=self.address,
             size=self.source.size,
-            seconds=now - self.began,
-            bytes_sent=self.channel.bytes_sealed if self.channel else self.sender.bytes_sent,
-            packets_resent=self.sender.packets_resent,
+            seconds=min(now, self.end.ended_at if isinstance(self.end, Intake) else now)
+            - self.began,
+            bytes_sent=self.channel.bytes_sealed if self.channel else self.end.bytes_sent,
+            packets_resent=self.end.packets_resent,
             error=event.error if isinstance(event, Failed) else None,
             confirmed=isinstance(event, Completed) and event.confirmed,
+            bytes_received=self.end.bytes_received if isinstance(self.end, Intake) else None,
         )
+
+    def close(self, event: Completed | Failed) -> None:
+        """Give back the file that was sent, or the place that was filled."""
+        if isinstance(self.end, Intake):
+            self.end.close(event)
+        else:
+            self.source.close()

@@ -16,6 +16,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from difflib import SequenceMatcher
 from hashlib import blake2b
 from heapq import nlargest
@@ -208,6 +209,27 @@ class Root:
         """
         components = _components_untrusted(name, self.hidden)
         return self.open_folder(components[:-1]), components[-1].decode()
+
+    def make_parent(self, name: str) -> tuple[int, str]:
+        """As `open_parent`, with the folders on the way made where they are missing.
+
+        Raises:
+            NoSuchFile: it is no name that would be served, or something else is in the way.
+            OSError: a folder cannot be made.
+        """
+        components = _components_untrusted(name, self.hidden)
+        fd = os.dup(self._fd)
+        for component in components[:-1]:
+            try:
+                with suppress(FileExistsError):
+                    os.mkdir(component, dir_fd=fd)
+                below = os.open(component, _FOLDER_FLAGS | os.O_NOFOLLOW, dir_fd=fd)
+            except NotADirectoryError as error:  # a symlink is none either
+                raise _no_such_file() from error
+            finally:
+                os.close(fd)
+            fd = below
+        return fd, components[-1].decode()
 
     def is_folder(self, name: str) -> bool:
         """Whether a name from the network is a folder's, with or without a slash behind it."""

@@ -1,0 +1,85 @@
+"""What a command has done so far, told file by file and in the end."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from typing import Any
+
+from udpft.cli.console import Console, print_json
+from udpft.errors import UdpftError
+from udpft.result import Result
+from udpft.units import format_bytes, format_rate, format_seconds
+
+
+@dataclass
+class Books:
+    """The files that were done, and the failures."""
+
+    console: Console
+    as_json: bool
+    files: list[dict[str, Any]] = field(default_factory=list)
+    failures: list[UdpftError] = field(default_factory=list)
+
+    def fail(self, name: str, error: UdpftError) -> None:
+        """Tell of a file that failed."""
+        self.failures.append(error)
+        self.files.append(failure(name, error))
+        self.console.report(error)
+        if self.as_json:
+            print_json("error", **failure(name, error))
+
+    def tell(self, result: Result, where: str) -> None:
+        """Tell of a file, or a tree, that is where it should be."""
+        if self.as_json and result.complete:
+            print_json("done", **success(result))
+        if result.up_to_date:
+            by = "verified" if result.verified else "by size and time"
+            self.console.say(f"{where}: up to date, {by}")
+            return
+        verdict = "verified" if result.verified else "unverified: plain checks nothing"
+        self.console.say(
+            f"{where}: {format_bytes(result.bytes)} in {format_seconds(result.seconds)}, "
+            f"{format_rate(result.rate_bytes_per_s)}, {verdict}"
+        )
+        if result.verified:
+            self.console.say(
+                f"  chunks of {result.chunk_size} bytes, {result.resent_packets} packets resent, "
+                f"digest {result.digest}",
+                level=1,
+            )
+        spent = os.times()
+        self.console.say(
+            f"  this end: {spent.user:.2f} s of processor in the program, "
+            f"{spent.system:.2f} s in the system",
+            level=2,
+        )
+
+
+def success(result: Result) -> dict[str, Any]:
+    return {
+        "name": result.name,
+        "ok": True,
+        "path": str(result.path),
+        "bytes": result.bytes,
+        "seconds": round(result.seconds, 6),
+        "rate_bytes_per_s": round(result.rate_bytes_per_s),
+        "digest": result.digest,
+        "chunk_size": result.chunk_size,
+        "resent_packets": result.resent_packets,
+        "resumed_bytes": result.resumed_bytes,
+        "mode": result.mode,
+        "verified": result.verified,
+        "up_to_date": result.up_to_date,
+        "files": result.files,
+    }
+
+
+def failure(name: str, error: UdpftError) -> dict[str, Any]:
+    return {
+        "name": name,
+        "ok": False,
+        "message": str(error),
+        "hint": error.hint,
+        "exit_code": int(error.exit_code),
+    }

@@ -1,0 +1,190 @@
+"""Uploads, from the client's side."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from random import Random
+from shutil import copyfileobj
+from stat import S_ISDIR, S_ISREG
+from tempfile import TemporaryFile
+from typing import IO
+
+from udpft.client import Client
+from udpft.errors import (
+    DestinationExists,
+    DigestMismatch,
+    LocalReadFailed,
+    PartialTransfer,
+    TimedOut,
+    UdpftError,
+)
+from udpft.net.driver import clock
+from udpft.progress import Progress, ticker
+from udpft.protocol.endpoint import Completed, Event, Failed
+from udpft.protocol.packets import FORCE, Hello, Role
+from udpft.protocol.upload import Upload
+from udpft.result import Result
+from udpft.storage.root import SourceFile
+
+_FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+
+
+@contextmanager
+def open_local(path: Path) -> Iterator[SourceFile]:
+    """Open a file to be sent.
+
+    Raises:
+        LocalReadFailed: there is none, or it is no regular file.
+    """
+    try:
+        fd = os.open(path, _FLAGS)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise LocalReadFailed(f"cannot read {path}: {reason}") from error
+    status = os.fstat(fd)
+    if not S_ISREG(status.st_mode):
+        os.close(fd)
+        what = "a folder" if S_ISDIR(status.st_mode) else "no regular file"
+        raise LocalReadFailed(f"cannot send {path}: it is {what}")
+    with SourceFile(fd, status) as source:
+        yield source
+
+
+@contextmanager
+def spooled(stream: IO[bytes]) -> Iterator[SourceFile]:
+    """All that a stream has to give, as a file to be sent: its size must be known before.
+
+    Raises:
+        LocalReadFailed: it cannot be read, or not be kept.
+    """
+    with TemporaryFile(prefix="udpft-") as spool:
+        try:
+            copyfileobj(stream, spool, 1 << 20)
+            spool.flush()
+        except OSError as error:
+            raise LocalReadFailed(f"cannot read it all: {error.strerror}") from error
+        fd = os.dup(spool.fileno())
+        with SourceFile(fd, os.fstat(fd)) as source:
+            yield source
+
+
+def store(
+    client: Client,
+    source: SourceFile,
+    name: str,
+    *,
+    path: Path,
+    force: bool = False,
+    progress: Progress | None = None,
+) -> Result:
+    """Bring one file to the server. A busy server is asked again, up to the connect time-out.
+
+    Args:
+        client: connected to the server.
+        source: the file.
+        name: its name there.
+        path: its name here, for the result.
+        force: replace a different file of that name.
+        progress: told how far it is.
+
+    Returns:
+        The result: the server has the file, verified and under its name. ``resumed_bytes`` are
+        those that it had before.
+
+    Raises:
+        UploadRefused: the server takes no uploads.
+        Denied: not this one.
+        DestinationExists: it has a different file of that name, and no ``force``.
+        UdpftError: whatever else went wrong; there, the file is as it was.
+    """
+    began = clock()
+    completed, upload = client.retried(lambda: _send(client, source, name, force, progress))
+    assert upload.sender
+    assert upload.introduction
+    if progress:
+        progress(source.size, source.size)
+    accept = upload.introduction.accept
+    resumed_bytes = sum(stop - start for start, stop in accept.have)
+    return Result(
+        name=name,
+        path=path,
+        bytes=source.size,
+        seconds=clock() - began,
+        digest=completed.digest.hex(),
+        resent_packets=upload.sender.packets_resent,
+        mode="reliable",
+        verified=True,
+        resumed_bytes=resumed_bytes,
+        chunk_size=accept.chunk_size,
+        up_to_date=0 < resumed_bytes == source.size,
+    )
+
+
+def _send(
+    client: Client, source: SourceFile, name: str, force: bool, progress: Progress | None
+) -> tuple[Completed, Upload]:
+    """One transfer from its HELLO to its FIN_ACK."""
+    hello = client.hello(name)._replace(
+        role=Role.PUT,
+        flags=FORCE if force else 0,
+        size=source.size,
+        mtime_ns=source.mtime_ns,
+        identity=source.identity,
+    )
+    upload = Upload(
+        hello,
+        source=source,
+        now=clock(),
+        random=Random(),
+        known_size=client.known_size,
+        keyed=client.keyed,
+        connect_timeout_s=client.connect_timeout,
+        idle_timeout_s=client.timeout,
+    )
+    outcome: list[Completed] = []
+
+    def on_event(event: Event) -> bool:
+        if isinstance(event, Failed):
+            raise _failure(event.error, client, upload, hello)
+        assert isinstance(event, Completed)
+        if not event.confirmed:
+            raise PartialTransfer(
+                "the server did not say that it has the file", hint="run the same command again"
+            )
+        outcome.append(event)
+        return True
+
+    def measure() -> tuple[int, int] | None:
+        if not upload.sender or not upload.introduction:
+            return None
+        accept, sender = upload.introduction.accept, upload.sender
+        done_bytes = (sender.packets_sent - sender.packets_resent) * accept.chunk_size
+        done_bytes += sum(stop - start for start, stop in accept.have)
+        return min(done_bytes, source.size), source.size
+
+    try:
+        with client.explained():
+            client.drive(upload, on_event, ticker(progress, measure))
+    except BaseException as error:
+        client.leave(upload, error)
+        raise
+    client.note_introduction(upload.introduction)
+    return outcome[0], upload
+
+
+def _failure(error: UdpftError, client: Client, upload: Upload, hello: Hello) -> UdpftError:
+    """What the end of a transfer means to the one who asked for it."""
+    if isinstance(error, TimedOut) and not upload.introduction:
+        return client.no_answer(error.hint)
+    compared = upload.introduction and upload.introduction.accept.have == ((0, hello.size),)
+    if isinstance(error, DigestMismatch) and compared and not hello.flags & FORCE:
+        # The server compared what it has with what we have.
+        name = hello.name.decode(errors="replace")
+        return DestinationExists(
+            f"{name!r} is on the server, and is a different file",
+            hint="--force replaces it; --as gives it another name",
+        )
+    return error

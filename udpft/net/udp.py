@@ -93,6 +93,7 @@ class UdpSocket:
         self._view = memoryview(self.buffer)
         self._held: tuple[Received, int] | None = None
         self._joined = False
+        self._control: list[tuple[int, int, bytes]] = []  # of what was received last
         self._can_segment = offload
         self._refused: set[Any] = set()  # addresses on whose path segmentation was refused
         self._segment_control: dict[int, list[tuple[int, int, bytes]]] = {}
@@ -146,17 +147,25 @@ class UdpSocket:
         Raises:
             ConnectionRefusedError: on a connected socket, nothing listens at the other end.
         """
-        batch = self._take_held() or self._receive_at(0)
+        batch = self._take_held() or self._receive_first()
         if batch is None:
             return None
         length, segment_size, address = batch
+        view, receive, like = self._view, self._socket.recvmsg_into, self._control
         while 0 < length <= _LAST_OFFSET and length % segment_size == 0:
+            place = view[length : length + _RECEIVE_BYTES]
             try:
-                more = self._receive_at(length)
-            except ConnectionRefusedError:
-                break  # what came before it counts first
-            if more is None:
+                got, control, flags, sender = receive((place,), _CONTROL_BYTES)
+            except BlockingIOError:
                 break
+            except OSError as error:
+                if self._is_final(error) and error.errno != errno.ECONNREFUSED:
+                    raise
+                break  # what came before it counts first
+            if control == like and control and sender == address and not flags & _TRUNCATED:
+                length += got
+                continue
+            more = self._read(got, control, flags, sender)
             shorter = more.length == more.segment_size < segment_size
             if more.address != address or not (more.segment_size == segment_size or shorter):
                 self._held = more, length
@@ -172,18 +181,28 @@ class UdpSocket:
         self.buffer[: batch.length] = self.buffer[at : at + batch.length]
         return batch
 
-    def _receive_at(self, offset: int) -> Received | None:
-        """Receive what one system call brings, to a place in the buffer."""
-        place = self._view[offset : offset + _RECEIVE_BYTES]
+    def _receive_first(self) -> Received | None:
+        """Receive what one system call brings, to the buffer's start."""
+        place = self._view[:_RECEIVE_BYTES]
         try:
-            length, control, flags, address = self._socket.recvmsg_into((place,), _CONTROL_BYTES)
+            return self._read(*self._socket.recvmsg_into((place,), _CONTROL_BYTES))
         except BlockingIOError:
             return None
         except OSError as error:
-            # News of a datagram sent earlier: a closed port ends it, the rest may pass.
-            if error.errno == errno.ECONNREFUSED or error.errno not in _TRANSIENT:
+            if self._is_final(error):
                 raise
             return None
+
+    @staticmethod
+    def _is_final(error: OSError) -> bool:
+        """Whether news of a datagram sent earlier ends it: a closed port. The rest may pass."""
+        return error.errno == errno.ECONNREFUSED or error.errno not in _TRANSIENT
+
+    def _read(
+        self, length: int, control: list[tuple[int, int, bytes]], flags: int, address: Any
+    ) -> Received:
+        """What was received, as `recvmsg_into` returns it; the kernel says if it was joined."""
+        self._control = control
         if flags & _TRUNCATED:
             return Received(0, 1, address)
         for level, kind, data in control:

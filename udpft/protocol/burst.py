@@ -197,7 +197,9 @@ class BurstReader:
         self._connection_id = connection_id
         self._nonce = nonce
         self._nonces = _repeated(nonce)
-        self._common = int.from_bytes(data_common(connection_id), "little")
+        common = data_common(connection_id)
+        self._ours = lru_cache(maxsize=2)(lambda count: common * count)
+        self._common = int.from_bytes(common, "little")
         self._common_ack = int.from_bytes(data_common(connection_id, ACK_REQUEST), "little")
         self._chunk_size = chunk_size
         self._packet_size = chunk_size + DATA_HEADER_SIZE
@@ -235,41 +237,47 @@ class BurstReader:
         batch = Batch([], [])
         at = 0
         while at < count:
-            run, asked = self._stretch(at, min(count - at, MAX_BURST_PACKETS))
+            run, asked, numbers = self._stretch(at, min(count - at, MAX_BURST_PACKETS))
             if run:
                 whole = run == count
-                self._check(at, slots if whole else slots[at : at + run], asked, batch.bursts)
+                stretch = slots if whole else slots[at : at + run]
+                self._check(at, numbers, stretch, asked, batch.bursts)
             else:
                 batch.strays.append((at * packet_size, DATA_HEADER_SIZE + len(slots[at])))
             at += run or 1
         return batch
 
-    def _stretch(self, at: int, limit: int) -> tuple[int, bool]:
+    def _stretch(self, at: int, limit: int) -> tuple[int, bool, int]:
         """How many packets from one on are ours and in step; whether the last asks for an ACK.
 
-        A packet that asks ends the stretch.
+        A packet that asks ends the stretch. With them go the packets' numbers, as lanes.
         """
         end = at + limit
+        commons = self._commons[at:end].tobytes()
         numbers = int.from_bytes(self._numbers[at:end].tobytes(), "little")
-        commons = int.from_bytes(self._commons[at:end].tobytes(), "little")
         first = numbers & _WORD_MASK
-        unlike = commons ^ self._common * _ones(limit)
-        unlike |= numbers ^ (_steps(limit) + first * _ones(limit))
-        if not unlike:
-            return limit, False
+        expected = _steps(limit) + first * _ones(limit)
+        if commons == self._ours(limit) and numbers == expected:
+            return limit, False, numbers
+        unlike = int.from_bytes(commons, "little") ^ self._common * _ones(limit)
+        unlike |= numbers ^ expected
         run = next(_lanes_in_use(unlike))
         in_step = self._numbers[at + run] == first + run * _STEP
-        if in_step and self._commons[at + run] == self._common_ack:
-            return run + 1, True
-        return run, False
+        asked = in_step and self._commons[at + run] == self._common_ack
+        run += asked
+        return run, asked, expected & (1 << 64 * run) - 1
 
-    def _check(self, at: int, slots: list[memoryview], asked: bool, bursts: list[Burst]) -> None:
+    def _check(
+        self, at: int, numbers: int, slots: list[memoryview], asked: bool, bursts: list[Burst]
+    ) -> None:
         """Append what is undamaged of a stretch: one burst, where nothing is damaged."""
-        count, first = len(slots), self._numbers[at]
+        count, first = len(slots), numbers & _WORD_MASK
         hashes = chunk_hashes(slots)
         checks = int.from_bytes(self._checks[at : at + count].tobytes(), "little")
-        numbers = _steps(count) + first * _ones(count)
         damage = int.from_bytes(hashes, "little") ^ numbers ^ self._nonces(count) ^ checks
+        if not damage:
+            bursts.append(Burst(first & _LOW, first >> 32, slots, hashes, asked))
+            return
         start = 0
         for stop in (*_lanes_in_use(damage), count):
             if stop > start:

@@ -138,9 +138,9 @@ assert RETRY_MAX_SIZE + KEYED_RETRY_OVERHEAD < MIN_DATAGRAM_SIZE
 MAX_ACK_DELAY_S: Final = 0.005
 """Seconds a receiver may hold an acknowledgement back. RFC 9000 has 25 ms; ours are cheap."""
 
-ACK_EVERY_PACKETS: Final = 360
+ACK_EVERY_PACKETS: Final = 720
 """Packets after which an acknowledgement is due at once, where none was asked for before: every
-other burst on a fast path. An ACK costs both ends about half of what a burst does."""
+fourth burst on a fast path. An ACK costs both ends about half of what a burst does."""
 
 MAX_ACK_RANGES: Final = 64
 """Ranges of packet numbers in one ACK, at most: 576 bytes with its header."""

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from contextlib import suppress
 
 import click
@@ -16,7 +17,7 @@ import pytest
 import udpft
 from tests.cli.processes import PATIENCE_S, environment, run_udpft
 from udpft.cli import app
-from udpft.cli.app import COMMANDS, run
+from udpft.cli.app import COMMANDS, cli, run
 from udpft.cli.ending import Terminated, exit_code_of, verdict
 from udpft.errors import ExitCode, NoSuchFile, UdpftError
 
@@ -42,8 +43,19 @@ def failing(monkeypatch: pytest.MonkeyPatch) -> list[BaseException]:
 # -------------------------------------------------------------------------------------------- help
 
 
-@pytest.mark.parametrize("command", [[], ["serve"], ["get"], ["ping"]])
-def test_help_fits_a_screen_and_has_an_example(
+def every_command(command: click.Command = cli, words: tuple[str, ...] = ()) -> Iterator[list[str]]:
+    """The words of each command and of those below it, of ``udpft`` itself none."""
+    yield list(words)
+    if isinstance(command, click.Group):
+        context = click.Context(command)
+        for name in command.list_commands(context):
+            below = command.get_command(context, name)
+            assert below
+            yield from every_command(below, (*words, name))
+
+
+@pytest.mark.parametrize("command", list(every_command()), ids=" ".join)
+def test_help_fits_a_screen_and_begins_with_an_example(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, command: list[str]
 ) -> None:
     monkeypatch.setenv("COLUMNS", "80")
@@ -52,7 +64,9 @@ def test_help_fits_a_screen_and_has_an_example(
     assert err == ""
     assert len(out.splitlines()) <= SCREEN
     assert max(map(len, out.splitlines())) <= 80
-    assert f"Example: udpft {' '.join(command)}" in out
+    example = out.splitlines()[0]
+    assert example.startswith("Example: ")
+    assert f"udpft {' '.join(command)}" in example
     assert run([*command, "-h"]) == 0
     assert capsys.readouterr().out == out
 
@@ -93,6 +107,9 @@ def test_every_command_is_there_and_says_in_a_line_what_it_is(
         (["gett"], "No such command 'gett'. Did you mean 'get'?"),
         (["xyz"], "No such command 'xyz'."),
         (["--no-such-option"], "No such option"),
+        (["message", "sned"], "No such command 'sned'. Did you mean 'send'?"),
+        (["get", "x", "--outptu", "y"], "No such option '--outptu'. Did you mean '--output'?"),
+        (["get", "x", "-v"], "hint: it comes before the command: `udpft -v …`"),
         (["get"], "Missing argument 'NAME...'"),
         (["get", "x", "--mode", "quick"], "'quick' is not one of 'reliable', 'plain'"),
         (["get", "x", "--limit-rate", "fast"], "'--limit-rate': 'fast' is not a size"),

@@ -7,6 +7,7 @@ from math import inf
 
 import click
 
+from udpft.cli.command import Group
 from udpft.cli.console import Console
 from udpft.cli.talk import (
     client_options,
@@ -36,7 +37,7 @@ from udpft.units import format_seconds
 HINT = "start one there with `udpft add serve`; it listens on 127.0.0.1 only, unless given --host"
 
 
-@click.group("add", short_help="Add two integers over the network.")
+@click.group("add", cls=Group, short_help="Add two integers over the network.")
 def command() -> None:
     """Add two integers over the network: the smallest protocol here.
 
@@ -58,7 +59,10 @@ def command() -> None:
 )
 @click.pass_obj
 def serve(console: Console, host: str, port: int, name: str, number: int | None) -> None:
-    """Add a number to any client's, until a client sends one outside 1 to 100."""
+    """Add a number to any client's, until a client sends one outside 1 to 100.
+
+    Example: udpft add serve --number 42
+    """
     name = check_name(name)
     number = random.randint(LOWEST, HIGHEST) if number is None else number
     adder = Adder(name, number)
@@ -99,7 +103,10 @@ def _named(term: Term, address: Address) -> Term:
 @client_options(DEFAULT_PORT, "UDPFT_ADD_SERVER")
 @click.pass_obj
 def send(console: Console, number: int | None, server: str, name: str, timeout: float) -> None:
-    """Send the integer N to be added to the server's; on a terminal, N is asked for."""
+    """Send the integer N to be added to the server's; on a terminal, N is asked for.
+
+    Example: udpft add send 17
+    """
     address = parse_server(server, DEFAULT_PORT)
     name = check_name(name)
     if number is None:

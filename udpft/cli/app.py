@@ -19,6 +19,7 @@ from typing import Any
 import click
 
 import udpft
+from udpft.cli.command import Group
 from udpft.cli.console import Console, escape, print_aside
 from udpft.cli.ending import Terminated, exit_code_of
 from udpft.errors import ExitCode, UdpftError
@@ -37,7 +38,7 @@ COMMANDS = {
 """Command name to the module that defines ``command``, in the order of ``--help``."""
 
 
-class LazyGroup(click.Group):
+class LazyGroup(Group):
     """A group that imports a command's module when the command is used or described."""
 
     def list_commands(self, _ctx: click.Context) -> list[str]:
@@ -51,18 +52,6 @@ class LazyGroup(click.Group):
         command: click.Command = importlib.import_module(COMMANDS[cmd_name]).command
         gc.enable()  # `udpft.__main__` starts without
         return command
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find the command that the words begin with, or say which may have been meant."""
-        if args[0] not in COMMANDS and not args[0].startswith("-"):
-            import difflib
-
-            near = difflib.get_close_matches(args[0], COMMANDS, n=1)
-            meant = f" Did you mean {near[0]!r}?" if near else ""
-            ctx.fail(f"No such command {args[0]!r}.{meant}")
-        return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; an error of ours leaves it in words, and as an exit code."""
@@ -86,7 +75,7 @@ class LazyGroup(click.Group):
     default="text",
     envvar="UDPFT_LOG_FORMAT",
     show_envvar=True,
-    help="How a server's log lines look.",
+    help="Of a server's log.",
 )
 @click.option(
     "--color",
@@ -133,7 +122,10 @@ def _explain(ending: BaseException) -> None:
     elif isinstance(ending, click.ClickException):
         context = getattr(ending, "ctx", None)
         print_aside(f"udpft: {escape(' '.join(ending.format_message().split()))}")
-        print_aside(f"hint: `{context.command_path if context else 'udpft'} --help` says more")
+        if isinstance(ending, click.NoSuchOption) and _is_global(ending.option_name):
+            print_aside(f"hint: it comes before the command: `udpft {ending.option_name} …`")
+        else:
+            print_aside(f"hint: `{context.command_path if context else 'udpft'} --help` says more")
     elif isinstance(ending, (KeyboardInterrupt, click.exceptions.Abort)):
         print_aside("udpft: interrupted")
         _give_hints(ending.__cause__ or ending)
@@ -144,6 +136,11 @@ def _explain(ending: BaseException) -> None:
         what = escape(f"{type(ending).__name__}: {ending}")
         print_aside(f"udpft: a bug in udpft: {what}")
         print_aside("hint: run it again as `udpft -v …` for the traceback, and report it")
+
+
+def _is_global(option: str) -> bool:
+    """Whether an option is the ``udpft`` command's own."""
+    return any(option in param.opts for param in cli.params)
 
 
 def _give_hints(ending: BaseException) -> None:

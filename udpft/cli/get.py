@@ -14,10 +14,10 @@ import click
 
 from udpft import api
 from udpft.cli.books import Books, success
+from udpft.cli.command import Command
 from udpft.cli.console import Console, cannot_print, print_json
 from udpft.cli.ending import verdict
 from udpft.cli.options import (
-    Command,
     chunk_size_option,
     connect_timeout_option,
     json_option,

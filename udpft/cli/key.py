@@ -6,13 +6,17 @@ from pathlib import Path
 
 import click
 
+from udpft.cli.command import Group
 from udpft.cli.console import Console
 from udpft.keys import new_key_file
 
 
-@click.group("key", short_help="Make a key for both ends.")
+@click.group("key", cls=Group, short_help="Make a key for both ends.")
 def command() -> None:
-    """The key that a server and its clients share, so that nobody else can ask, read or meddle."""
+    """The key that a server and its clients share, so that nobody else can ask, read or meddle.
+
+    Example: udpft key new udpft.key
+    """
 
 
 @command.command("new", short_help="Write a new key to a file.")

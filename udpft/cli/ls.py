@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from udpft import api
+from udpft.cli.command import Command
 from udpft.cli.console import Console, escape, print_json, print_line
 from udpft.cli.ending import verdict
 from udpft.cli.options import (
@@ -22,7 +23,7 @@ from udpft.protocol.listing import Entry
 from udpft.units import format_bytes
 
 
-@click.command("ls", short_help="List a server's files.")
+@click.command("ls", cls=Command, short_help="List a server's files.")
 @click.argument("pattern", default="")
 @server_option
 @click.option("-l", "--long", is_flag=True, help="With permissions, size and time.")

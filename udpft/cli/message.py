@@ -11,6 +11,7 @@ from pathlib import Path
 
 import click
 
+from udpft.cli.command import Group
 from udpft.cli.console import Console
 from udpft.cli.options import SECONDS, Function
 from udpft.cli.talk import (
@@ -46,7 +47,7 @@ def wall_clock() -> datetime:
     return datetime.now().astimezone()
 
 
-@click.group("message", short_help="Send texts back and forth, with their times.")
+@click.group("message", cls=Group, short_help="Send texts back and forth, with their times.")
 def command() -> None:
     """Send texts back and forth. Both sides print each text with its time.
 
@@ -62,7 +63,7 @@ def _transcript_options(function: Function) -> Function:
         "log_path",
         metavar="FILE",
         type=click.Path(path_type=Path, dir_okay=False, readable=False),
-        help="Append the conversation to FILE, one JSON object a line.",
+        help="Append the conversation to FILE, as JSON lines.",
     )(function)
     return click.option(
         "--time-format",
@@ -88,6 +89,8 @@ def serve(
     log_path: Path | None,
 ) -> None:
     """Show what clients say, and answer, until interrupted.
+
+    Example: udpft message serve --reply "hello client"
 
     Answers are TEXT if --reply is given, else what is typed if standard input is a terminal, else
     an acknowledgement.
@@ -159,8 +162,9 @@ def _type(console: Console, replier: Replier, text: str) -> None:
 @click.option("--every", metavar="SECONDS", type=SECONDS, help="Send TEXT again after so long.")
 @click.option(
     "--count",
+    metavar="N",
     type=click.IntRange(1),
-    help="Send TEXT so many times.  [default: once; with --every, until interrupted]",
+    help="Send TEXT so many times. [default: once, or with --every for ever]",
 )
 @_transcript_options
 @click.pass_obj
@@ -176,6 +180,8 @@ def send(
     log_path: Path | None,
 ) -> None:
     """Say TEXT; without TEXT, each line of standard input, or what is typed at a prompt.
+
+    Example: udpft message send "hello server"
 
     Every line is a message of its own. The next one is sent when the one before was answered.
     """

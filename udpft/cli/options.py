@@ -13,21 +13,6 @@ from udpft.keys import readable_by_others
 from udpft.protocol.params import CONNECT_TIMEOUT_S, IDLE_TIMEOUT_S
 from udpft.units import parse_bytes
 
-
-class Command(click.Command):
-    """A command that starts quickly.
-
-    click looks for a short option among the long ones first, and where it is not there imports
-    difflib, to find a near name that it then throws away: a tenth of a short get's time.
-    """
-
-    def make_parser(self, ctx: click.Context) -> Any:
-        """The parser, whose long options are the short ones too."""
-        parser = super().make_parser(ctx)
-        parser._long_opt |= parser._short_opt
-        return parser
-
-
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 

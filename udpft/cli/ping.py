@@ -7,13 +7,14 @@ from typing import Any
 import click
 
 from udpft import api
+from udpft.cli.command import Command
 from udpft.cli.console import Console, print_json, print_line
 from udpft.cli.ending import verdict
 from udpft.cli.options import connect_timeout_option, json_option, key_file_option, server_option
 from udpft.units import format_seconds
 
 
-@click.command("ping", short_help="Ask a server whether it is there.")
+@click.command("ping", cls=Command, short_help="Ask a server whether it is there.")
 @server_option
 @click.option(
     "-n", "--count", type=click.IntRange(1), default=1, show_default=True, help="Ask so many times."

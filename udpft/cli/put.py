@@ -11,6 +11,7 @@ import click
 
 from udpft import api
 from udpft.cli.books import Books, success
+from udpft.cli.command import Command
 from udpft.cli.console import Console, print_json
 from udpft.cli.ending import verdict
 from udpft.cli.options import (
@@ -30,7 +31,7 @@ from udpft.storage.root import SourceFile
 from udpft.upload_client import open_local, spooled, store
 
 
-@click.command("put", short_help="Bring files to a server.")
+@click.command("put", cls=Command, short_help="Bring files to a server.")
 @click.argument("files", metavar="FILE...", nargs=-1, required=True)
 @server_option
 @click.option("--as", "as_name", metavar="NAME", help="Its name there; of a single file.")

@@ -12,6 +12,7 @@ from typing import Any
 
 import click
 
+from udpft.cli.command import Command
 from udpft.cli.console import Console, print_json
 from udpft.cli.ending import verdict
 from udpft.cli.options import QUANTITY, json_option, key_file_option, timeout_option
@@ -27,7 +28,7 @@ from udpft.units import format_bytes, format_rate, format_seconds
 _OTHER_OPEN_FILES = 64
 
 
-@click.command("serve", short_help="Serve the files of a folder.")
+@click.command("serve", cls=Command, short_help="Serve the files of a folder.")
 @click.argument("directory", metavar="DIR", type=click.Path(path_type=Path, readable=False))
 @click.option(
     "--host",
@@ -36,7 +37,7 @@ _OTHER_OPEN_FILES = 64
     envvar="UDPFT_HOST",
     show_envvar=True,
     show_default=True,
-    help="Listen here; 0.0.0.0: everywhere.",
+    help="Listen here; 0.0.0.0 is all.",
 )
 @click.option(
     "-p",
@@ -51,10 +52,11 @@ _OTHER_OPEN_FILES = 64
 )
 @click.option(
     "--plain",
+    metavar="WHOM",
     type=click.Choice(["auto", "always", "never"]),
     default="auto",
     show_default=True,
-    help="Whom plain serves; auto: private addresses.",
+    help="auto: to private addresses; always; never.",
 )
 @click.option(
     "--plain-rate",

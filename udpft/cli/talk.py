@@ -41,7 +41,7 @@ def server_options(default_port: int) -> Callable[[Function], Function]:
             envvar="UDPFT_HOST",
             show_envvar=True,
             show_default=True,
-            help="Address to listen on; 0.0.0.0 for all of this machine's.",
+            help="Listen here; 0.0.0.0 is all.",
         )(function)
 
     return add
@@ -58,7 +58,7 @@ def client_options(default_port: int, own_variable: str) -> Callable[[Function],
             "--timeout",
             metavar="SECONDS",
             type=SECONDS,
-            default=CONNECT_TIMEOUT_S,
+            default=f"{CONNECT_TIMEOUT_S:g}",
             show_default=True,
             help="Give up when nothing was heard for so long.",
         )(function)
@@ -71,7 +71,7 @@ def client_options(default_port: int, own_variable: str) -> Callable[[Function],
             envvar=[own_variable, "UDPFT_SERVER"],
             show_envvar=True,
             show_default=True,
-            help=f"Where the server is; port {default_port} unless given.",
+            help=f"Its address; port {default_port} unless given.",
         )(function)
 
     return add

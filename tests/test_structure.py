@@ -39,6 +39,7 @@ LAYERS = {
     "udpft.upload_client": 4,
     "udpft.server": 4,
     "udpft.api": 5,
+    "udpft.doctor": 5,
     "udpft.aio": 6,
     "udpft": 6,
     "udpft.cli": 7,

@@ -51,8 +51,8 @@ from udpft.result import Result
 from udpft.storage.partfile import PartFile
 
 if TYPE_CHECKING:
+    from udpft.protocol.endpoint import Endpoint
     from udpft.protocol.upload import Upload  # a get starts without
-
 
 T = TypeVar("T")
 
@@ -339,7 +339,7 @@ class Client:
 
     def drive(
         self,
-        endpoint: Download | Upload,
+        endpoint: Endpoint,
         on_event: Callable[[Event], bool],
         on_turn: Callable[[float], None] | None,
     ) -> None:

@@ -83,14 +83,14 @@ def test_colour_is_for_terminals_that_want_it(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("NO_COLOR", raising=False)
-    assert not Console().colored
+    assert not Console().colors(sys.stderr)
     with monkeypatch.context() as patch:
         patch.setattr(sys.stderr, "isatty", lambda: True)
-        assert Console().colored
-        assert not Console(color="never").colored
+        assert Console().colors(sys.stderr)
+        assert not Console(color="never").colors(sys.stderr)
         patch.setenv("NO_COLOR", "1")
-        assert not Console().colored
-        assert Console(color="always").colored
+        assert not Console().colors(sys.stderr)
+        assert Console(color="always").colors(sys.stderr)
     Console(color="always").report(UdpftError("what", hint="that"))
     assert "\x1b[31m" in capsys.readouterr().err
 
@@ -122,6 +122,6 @@ def test_standard_error_that_takes_nothing_loses_the_line_alone(
         Console().report(UdpftError("what"))
         monkeypatch.setattr(sys, "stderr", None)
         print_aside("hello")
-        assert not Console().colored
+        assert not Console().colors(sys.stderr)
         monkeypatch.undo()
         os.dup2(os.open(os.devnull, os.O_WRONLY), full.fileno())

@@ -30,6 +30,7 @@ COMMANDS = {
     "put": "udpft.cli.put",
     "ls": "udpft.cli.ls",
     "ping": "udpft.cli.ping",
+    "doctor": "udpft.cli.doctor",
     "key": "udpft.cli.key",
     "add": "udpft.cli.add",
     "message": "udpft.cli.message",

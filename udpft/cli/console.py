@@ -10,7 +10,7 @@ import os
 import sys
 import time
 from contextlib import suppress
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TextIO
 
 import click
 
@@ -44,12 +44,14 @@ class Console(NamedTuple):
     log_format: str = "text"
     color: str = "auto"
 
-    @property
-    def colored(self) -> bool:
-        """Whether standard error takes colour: ``--color``, then NO_COLOR, then the terminal."""
+    def colors(self, stream: TextIO | None) -> bool:
+        """Whether a stream takes colour: ``--color``, then NO_COLOR, then whether it is a terminal.
+
+        As no-color.org has it: an empty NO_COLOR is none.
+        """
         if self.color != "auto":
             return self.color == "always"
-        return "NO_COLOR" not in os.environ and on_terminal()
+        return not os.environ.get("NO_COLOR") and stream is not None and stream.isatty()
 
     def say(self, text: str, *, level: int = 0) -> None:
         """Write one line for people to standard error, if they asked for this level."""
@@ -69,7 +71,7 @@ class Console(NamedTuple):
     def report(self, error: UdpftError) -> None:
         """Write an error in one line and, where there is one, its hint in another."""
         name, hint = "udpft:", "hint:"
-        if self.colored:
+        if self.colors(sys.stderr):
             name, hint = click.style(name, fg="red", bold=True), click.style(hint, bold=True)
         print_aside(f"{name} {escape(str(error))}")
         if error.hint:

@@ -119,6 +119,23 @@ def whole_chunks(byte_ranges: Sequence[tuple[int, int]], chunk_size: int, size: 
     return chunks
 
 
+def unanswered(within_s: float, *, keyed: bool) -> TimedOut:
+    """The error that a server does not answer."""
+    key = "is its key this one" if keyed else "does it want a key (--key-file)"
+    return TimedOut(
+        f"no answer within {within_s:g} s",
+        hint=f"is the server running there, {key}, and is its UDP port open in the firewall?",
+    )
+
+
+def other_version(version: int) -> VersionMismatch:
+    """The error that a server speaks another version of the protocol."""
+    return VersionMismatch(
+        f"the server speaks version {version} of the protocol, this is {VERSION}",
+        hint="install the same version of udpft at both ends",
+    )
+
+
 class Introduction(NamedTuple):
     """What the handshake found out.
 
@@ -254,10 +271,7 @@ class Initiator:
         if sent_at is not None and (self.rtt_s is None or now - sent_at < self.rtt_s):
             self.rtt_s = now - sent_at
         if retry.version != VERSION:
-            self.error = VersionMismatch(
-                f"the server speaks version {retry.version} of the protocol, this is {VERSION}",
-                hint="install the same version of udpft at both ends",
-            )
+            self.error = other_version(retry.version)
         elif not self._ping and retry.hello_size >= self._answered:
             self._take_cookie(retry, now)
 
@@ -277,12 +291,7 @@ class Initiator:
     def handle_timeout(self, now: float) -> None:
         """Give up where no answer came in time."""
         if not self.done and now >= self._give_up_at:
-            key = "is its key this one" if self._overhead else "does it want a key (--key-file)"
-            self.error = TimedOut(
-                f"no answer within {self._connect_timeout_s:g} s",
-                hint=f"is the server running there, {key}, "
-                "and is its UDP port open in the firewall?",
-            )
+            self.error = unanswered(self._connect_timeout_s, keyed=self._overhead > 0)
 
     @property
     def next_timeout(self) -> float:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Literal, TypedDict, Unpack
 
 from udpft.client import Client
 from udpft.errors import UsageError
+from udpft.measured import measured
 from udpft.net.address import Address, parse_server
 from udpft.progress import Progress
 from udpft.protocol.params import (
@@ -174,8 +175,16 @@ def get(
         from udpft.tree_client import fetch_tree  # a single file does without
 
         with connect(server, **options) as client:
-            return fetch_tree(
-                client, name, Path(output or "."), force=force, resume=resume, progress=progress
+            return measured(
+                client,
+                lambda: fetch_tree(
+                    client,
+                    name,
+                    Path(output or "."),
+                    force=force,
+                    resume=resume,
+                    progress=progress,
+                ),
             )
     destination = destination_of(name, output)
     with connect(server, **options) as client:
@@ -183,7 +192,10 @@ def get(
             return client.fetch_plain(
                 name, destination, force=force, allow_partial=allow_partial, progress=progress
             )
-        return client.fetch(name, destination, force=force, resume=resume, progress=progress)
+        return measured(
+            client,
+            lambda: client.fetch(name, destination, force=force, resume=resume, progress=progress),
+        )
 
 
 def put(
@@ -214,7 +226,11 @@ def put(
     local = Path(path)
     with connect(server, **options) as client, open_local(local) as source:
         name = as_name or local.name
-        return store(client, source, name, path=local, force=force, progress=progress)
+        return measured(
+            client,
+            lambda: store(client, source, name, path=local, force=force, progress=progress),
+            receives=False,
+        )
 
 
 def list_files(

@@ -40,12 +40,7 @@ from udpft.protocol.download import Download
 from udpft.protocol.endpoint import Completed, Event, Failed, Transmit, Verified, datagrams
 from udpft.protocol.handshake import Initiator, Introduction, probe_sizes
 from udpft.protocol.packets import NO_COOKIE, ErrorCode, Hello, Role
-from udpft.protocol.params import (
-    CHUNK_SIZE,
-    CONNECT_TIMEOUT_S,
-    IDLE_TIMEOUT_S,
-    MAX_NAME_BYTES,
-)
+from udpft.protocol.params import CHUNK_SIZE, CONNECT_TIMEOUT_S, IDLE_TIMEOUT_S, MAX_NAME_BYTES
 from udpft.protocol.plain import PlainReceiver
 from udpft.result import Result
 from udpft.storage.partfile import PartFile
@@ -89,7 +84,7 @@ class Client:
         self.keyed = channel is not None
         self.server = server
         self._chunk_size = chunk_size
-        self._limit_rate = limit_rate
+        self.limit_rate = limit_rate
         self.connect_timeout = connect_timeout
         self.timeout = timeout
         self._offload = offload
@@ -98,6 +93,8 @@ class Client:
         self._socket = SealedSocket(sock, channel) if channel else sock
         self._cookie = NO_COOKIE
         self.known_size = 0
+        self.receive_queue = self._socket.receive_queue
+        self.waited_s = self.resent_share = 0.0  # in all; of the transfer at work, so far
 
     def _connect(self, *, fragment: bool) -> UdpSocket:
         with self.explained():
@@ -268,7 +265,7 @@ class Client:
             name=_encode_name(name),
             chunk_size=self._chunk_size,
             receive_room=self._socket.receive_queue()[0],
-            max_rate_bytes_per_s=self._limit_rate,
+            max_rate_bytes_per_s=self.limit_rate,
             cookie=self._cookie,
             have=have,
             have_of=have_of,
@@ -303,6 +300,7 @@ class Client:
 
         def measure() -> tuple[int, int] | None:
             if download.introduction:
+                self.resent_share = download.resent_share
                 return download.bytes_here, download.introduction.accept.size
             return None
 
@@ -344,7 +342,7 @@ class Client:
         on_turn: Callable[[float], None] | None,
     ) -> None:
         """Run an endpoint over this client's socket: see `net.driver.drive`."""
-        driver.drive(endpoint, self._socket, on_event, on_turn)
+        self.waited_s += driver.drive(endpoint, self._socket, on_event, on_turn)
 
     def note_introduction(self, introduction: Introduction | None) -> None:
         """Keep what a handshake has found out, for the next one."""
@@ -388,7 +386,7 @@ class Client:
             UsageError: plain knows no rates, no other chunk size, or no such name.
             UdpftError: whatever else went wrong; the destination is as it was.
         """
-        if self._limit_rate or self._chunk_size != CHUNK_SIZE or self.keyed:
+        if self.limit_rate or self._chunk_size != CHUNK_SIZE or self.keyed:
             raise UsageError(
                 "plain has neither a client's rate, nor another chunk size, nor a key",
                 hint="a server's --plain-rate limits it; or ask without --mode plain",

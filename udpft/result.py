@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from udpft.effort import per_gigabyte
 from udpft.protocol.params import CHUNK_SIZE
 
 
@@ -14,6 +15,9 @@ class Result(NamedTuple):
     ``bytes``: the file's size. ``seconds``: from the request to the file under its name.
     ``resent_packets``: packets that were needed beyond one for each chunk. ``resumed_bytes``:
     those that were here already. ``verified``: the sender's digest agrees; never so in plain.
+    ``cpu_seconds``: of this process meanwhile. ``dropped_packets``: by the receiver's full buffer.
+    ``limited_by``: what limited a transfer of half a second or more, in a word or two, and
+    ``limit``, in a sentence; ``slow``: whether it is worth telling: see `effort`.
     ``complete``: False where plain kept what came without the end. ``up_to_date``: the file was
     here before, byte for byte. ``files``: how many, of a tree; ``path`` is then their folder.
     """
@@ -31,6 +35,16 @@ class Result(NamedTuple):
     complete: bool = True
     up_to_date: bool = False
     files: int = 1
+    cpu_seconds: float = 0.0
+    dropped_packets: int = 0
+    limited_by: str = ""
+    limit: str = ""
+    slow: bool = False
+
+    @property
+    def cpu_seconds_per_gb(self) -> float | None:
+        """For each GB that came over the network; None where too little did to tell."""
+        return per_gigabyte(self.cpu_seconds, self.bytes - self.resumed_bytes)
 
     @property
     def rate_bytes_per_s(self) -> float:

@@ -16,6 +16,9 @@ class Served:
     and less than that where the client had some of it. ``error`` is None where it ended well.
     ``verified``: the client has said that it has the file and that the digests agree; never so
     in plain. ``bytes_received``: of an upload, those of the file that were new; else None.
+    ``cpu_seconds``: of the whole server meanwhile, other transfers included; for each GB that it
+    moved then, ``cpu_seconds_per_gb``. ``dropped_packets``, ``limited_by``, ``limit`` and ``slow``:
+    see `Result`; by what this end knows of it.
     """
 
     name: str
@@ -28,6 +31,12 @@ class Served:
     verified: bool
     error: UdpftError | None
     bytes_received: int | None = None
+    cpu_seconds: float = 0.0
+    cpu_seconds_per_gb: float | None = None
+    dropped_packets: int = 0
+    limited_by: str = ""
+    limit: str = ""
+    slow: bool = False
 
     @property
     def rate_bytes_per_s(self) -> float:

@@ -17,11 +17,13 @@ import socket
 from collections.abc import Callable, Hashable
 from contextlib import ExitStack
 from math import inf
+from operator import itemgetter
 from pathlib import Path
 from random import Random
 from types import TracebackType
 from typing import Any, Literal
 
+from udpft.effort import Evidence, Usage, judge, per_gigabyte
 from udpft.errors import PartialTransfer, UsageError
 from udpft.keys import gate as open_gate
 from udpft.net.address import Address, resolve
@@ -38,6 +40,7 @@ from udpft.protocol.params import (
     PLAIN_RATE_BYTES_PER_S,
 )
 from udpft.protocol.plain import is_plain
+from udpft.protocol.session import Ended
 from udpft.served import Served
 from udpft.sources import Sources
 from udpft.storage.root import Root
@@ -160,6 +163,9 @@ class Server:
         self._answers_public = insecure_public or gate is not None
         self._on_served = on_served
         self._sources = Sources(self._root, clock)
+        self._max_rate = max_rate
+        self._waited_s = 0.0
+        self._moved = 0
         self._listener = Listener(
             open_source=self._sources.open,
             secret=secrets.token_bytes(32),
@@ -175,6 +181,7 @@ class Server:
                 else None
             ),
             receive_queue=self._socket.receive_queue,
+            usage=self._usage,
         )
         self._plains = PlainTransfers(
             self._socket,
@@ -243,11 +250,16 @@ class Server:
                 self._wait(min(self._next_timeout(), drain_until))
             self._listener.handle_timeout(clock())
 
+    def _usage(self) -> Usage:
+        return Usage.now(self._waited_s, self._moved, self._socket.receive_queue()[1])
+
     def _wait(self, until: float) -> None:
         """Wait for a datagram, for room in the send buffer where it was full, or for a moment."""
-        timeout_s = None if until == inf else until - clock()
+        before = clock()
+        timeout_s = None if until == inf else until - before
         writing = [self._socket] if self._unsent else []
         ready = wait([self._socket, self._wake_receiver], writing, timeout_s)
+        self._waited_s += clock() - before
         if self._wake_receiver in ready:
             self._wake_receiver.recv(64)
 
@@ -271,6 +283,7 @@ class Server:
                 received = None
             if received is None:
                 return turn > 0
+            self._moved += received.length
             self._dispatch(self._socket.buffer, received)
         return True
 
@@ -318,6 +331,7 @@ class Server:
             if burst is None:
                 return False
             left -= max(len(burst.transmit.data), _BYTES_A_SEND)
+            self._moved += len(burst.transmit.data)
             rest = self._send(burst)
             self._unsent = Addressed(rest, burst.address) if rest else None
             if rest:
@@ -333,20 +347,46 @@ class Server:
 
     def _report_ended(self) -> None:
         while ended := self._listener.poll_ended():
-            self._on_served(
-                Served(
-                    name=ended.name,
-                    peer=str(Address.of(ended.address)),
-                    mode="reliable",
-                    bytes=ended.size,
-                    bytes_sent=ended.bytes_sent,
-                    seconds=ended.seconds,
-                    resent_packets=ended.packets_resent,
-                    verified=ended.confirmed,
-                    error=ended.error,
-                    bytes_received=ended.bytes_received,
-                )
-            )
+            self._on_served(self._served(ended))
+
+    def _served(self, ended: Ended) -> Served:
+        """What there is to tell of a transfer that is over."""
+        # An upload's last words linger; what happens meanwhile is no part of it.
+        used = self._usage().since(ended.usage)._replace(at=ended.seconds)
+        limits = [(self._max_rate, "--max-rate"), (ended.client_rate, "the client's --limit-rate")]
+        rate_limit, limiter = min(filter(itemgetter(0), limits), default=(0, ""))
+        received = ended.bytes_received
+        drops = ended.receiver_drops if received is None else used.drops
+        n_bytes = min(ended.size, ended.bytes_sent) if received is None else received
+        evidence = Evidence(
+            used,
+            n_bytes,
+            packets=n_bytes // max(1, ended.chunk_size),
+            resent=ended.packets_resent,
+            rate_limit=rate_limit,
+            limiter=limiter,
+            drops=drops,
+            receives=received is not None,
+        )
+        verdict = None if ended.error else judge(evidence)
+        return Served(
+            name=ended.name,
+            peer=str(Address.of(ended.address)),
+            mode="reliable",
+            bytes=ended.size,
+            bytes_sent=ended.bytes_sent,
+            seconds=ended.seconds,
+            resent_packets=ended.packets_resent,
+            verified=ended.confirmed,
+            error=ended.error,
+            bytes_received=ended.bytes_received,
+            cpu_seconds=used.cpu_s,
+            cpu_seconds_per_gb=per_gigabyte(used.cpu_s, used.moved),
+            dropped_packets=drops,
+            limited_by=verdict.limit if verdict else "",
+            limit=verdict.words if verdict else "",
+            slow=verdict is not None and verdict.slow,
+        )
 
 
 def _bind(host: str, port: int) -> socket.socket:

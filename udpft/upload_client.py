@@ -115,6 +115,7 @@ def store(
         seconds=clock() - began,
         digest=completed.digest.hex(),
         resent_packets=upload.sender.packets_resent,
+        dropped_packets=upload.sender.receiver_drops,
         mode="reliable",
         verified=True,
         resumed_bytes=resumed_bytes,
@@ -161,6 +162,7 @@ def _send(
         if not upload.sender or not upload.introduction:
             return None
         accept, sender = upload.introduction.accept, upload.sender
+        client.resent_share = sender.packets_resent / max(1, sender.packets_sent)
         done_bytes = (sender.packets_sent - sender.packets_resent) * accept.chunk_size
         done_bytes += sum(stop - start for start, stop in accept.have)
         return min(done_bytes, source.size), source.size

@@ -70,8 +70,9 @@ def test_quiet_is_silent_and_verbose_says_more(
     assert run(["-q", "get", "4096", "-s", server.address]) == 0
     assert capsys.readouterr() == ("", "")
     assert run(["-v", "get", "4096", "-f", "-s", server.address, "--chunk-size", "auto"]) == 0
-    _, second = capsys.readouterr().err.splitlines()
+    _, second, third = capsys.readouterr().err.splitlines()
     assert second.startswith("  chunks of 16344 bytes, 0 packets resent, digest ")
+    assert third.startswith("  processor at this end: ")
     assert names(here) == ["4096"]
 
 

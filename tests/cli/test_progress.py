@@ -31,9 +31,9 @@ def test_elsewhere_a_line_every_ten_seconds(capsys: pytest.CaptureFixture[str]) 
     out, err = capsys.readouterr()
     assert out == ""
     assert err.splitlines() == [
-        r"big\x1b: 10 MB of 100 MB, 10 %, 1 MB/s (0.008 Gbit/s)",
-        r"big\x1b: 20 MB of 100 MB, 20 %, 1 MB/s (0.008 Gbit/s)",
-        r"big\x1b: 30 MB of 100 MB, 30 %, 1 MB/s (0.008 Gbit/s)",
+        r"big\x1b: 10 MB of 100 MB, 10 %, 1 MB/s (0.008 Gbit/s), 90 s left",
+        r"big\x1b: 20 MB of 100 MB, 20 %, 1 MB/s (0.008 Gbit/s), 80 s left",
+        r"big\x1b: 30 MB of 100 MB, 30 %, 1 MB/s (0.008 Gbit/s), 70 s left",
     ]
 
 
@@ -66,6 +66,23 @@ def test_for_programs_an_object_each_second(capsys: pytest.CaptureFixture[str]) 
     assert events[0]["rate_bytes_per_s"] == 1_000_000
 
 
+def test_what_was_sent_again_is_told_where_there_was_any(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    clock, share = Clock(), 0.0
+    with Meter("big", "line", lambda: share, clock=clock) as meter:
+        for share in (0.0001, 0.0123):  # noqa: B007  # the meter looks
+            clock.now += 10
+            meter.update(1_000_000, -1)
+    first, second = capsys.readouterr().err.splitlines()
+    assert "resent" not in first
+    assert second.endswith(", 1.2 % resent")
+    with Meter("big", "json", lambda: 0.25, clock=clock) as meter:
+        clock.now += 1
+        meter.update(1, 2)
+    assert json.loads(capsys.readouterr().out)["resent_share"] == 0.25
+
+
 def test_none_is_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     clock = Clock()
     with Meter("big", "none", clock=clock) as meter:
@@ -93,6 +110,24 @@ def test_a_bar_moves_and_goes_away(capsys: pytest.CaptureFixture[str]) -> None:
     assert "1.00M/4.00M" in err
     assert err.split("\r")[-2].strip() == ""
     assert "\x1b[2J" not in err
+
+
+def test_a_bar_says_how_fast_how_long_and_what_was_resent(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "100")
+    with Meter("a-rather-long-name-of-a-file.iso", "bar", lambda: 0.031) as meter:
+        meter.update(0, 4_000_000_000)
+        meter._bar.start_t -= 10
+        meter.update(1_000_000_000, 4_000_000_000)
+        meter._bar.refresh()
+    shown = capsys.readouterr().err.split("\r")[-3]
+    assert shown.startswith("…-name-of-a-file.iso:  25%|")
+    assert "1.00G/4.00GB, 00:3" in shown
+    assert " left, 1" in shown or " left, 9" in shown
+    assert "MB/s (" in shown
+    assert "Gbit/s), 3.1 % resent" in shown
+    assert len(shown) <= 100
 
 
 def test_a_bar_without_a_total(capsys: pytest.CaptureFixture[str]) -> None:

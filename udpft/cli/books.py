@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -48,12 +47,13 @@ class Books:
                 f"digest {result.digest}",
                 level=1,
             )
-        spent = os.times()
+        per_gb = result.cpu_seconds_per_gb
+        costs = "" if per_gb is None else f", {per_gb:.2f} s for each GB"
         self.console.say(
-            f"  this end: {spent.user:.2f} s of processor in the program, "
-            f"{spent.system:.2f} s in the system",
-            level=2,
+            f"  processor at this end: {format_seconds(result.cpu_seconds)}{costs}", level=1
         )
+        if result.limit:
+            self.console.say(f"  limited by {result.limit}", level=0 if result.slow else 1)
 
 
 def success(result: Result) -> dict[str, Any]:
@@ -72,7 +72,17 @@ def success(result: Result) -> dict[str, Any]:
         "verified": result.verified,
         "up_to_date": result.up_to_date,
         "files": result.files,
+        "cpu_seconds": round(result.cpu_seconds, 6),
+        "cpu_seconds_per_gb": rounded(result.cpu_seconds_per_gb),
+        "dropped_packets": result.dropped_packets,
+        "limited_by": result.limited_by or None,
+        "slow": result.slow,
     }
+
+
+def rounded(number: float | None) -> float | None:
+    """A figure with three digits behind the point, where there is one."""
+    return None if number is None else round(number, 3)
 
 
 def failure(name: str, error: UdpftError) -> dict[str, Any]:

@@ -38,6 +38,7 @@ from udpft.errors import (
     UdpftError,
     UsageError,
 )
+from udpft.measured import measured
 from udpft.protocol.listing import WILDCARDS
 from udpft.result import Result
 from udpft.units import format_bytes
@@ -160,8 +161,12 @@ class _Getter:
             tree = self._stands_for_several(client, name)
             folder = nullcontext(Path(self.output or "."))
             place = folder if tree else _destination(name, self.output)
-            with place as path, Meter(name, self.progress) as meter:
-                result = self._fetch(client, name, path, meter, tree=tree)
+            with place as path, Meter(name, self.progress, lambda: client.resent_share) as meter:
+
+                def fetch() -> Result:
+                    return self._fetch(client, name, path, meter, tree=tree)
+
+                result = measured(client, fetch)
             self.books.tell(result, self._where(result, tree=tree))
             if not result.complete:
                 raise PartialTransfer(

@@ -8,9 +8,13 @@ from types import TracebackType
 from typing import Any, Literal
 
 from udpft.cli.console import escape, on_terminal, print_aside, print_json
-from udpft.units import format_bytes, format_rate
+from udpft.units import format_bytes, format_rate, format_seconds
 
 ProgressStyle = Literal["auto", "bar", "line", "json", "none"]
+
+_BAR = "{desc}: {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt}B, {remaining} left{postfix}"
+_BAR_WITHOUT_TOTAL = "{desc}: {n_fmt}B, {elapsed}{postfix}"
+_NAME_WIDTH = 20
 
 _INTERVAL_S = {"line": 10.0, "json": 1.0}
 
@@ -21,16 +25,23 @@ class Meter:
     Args:
         name: of the file.
         style: ``auto`` is ``bar`` on a terminal, ``line`` elsewhere.
+        resent_share: tells which share of the packets so far was sent again.
         clock: seconds.
     """
 
     def __init__(
-        self, name: str, style: ProgressStyle, *, clock: Callable[[], float] = time.monotonic
+        self,
+        name: str,
+        style: ProgressStyle,
+        resent_share: Callable[[], float] = lambda: 0.0,
+        *,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         if style == "auto":
             style = "bar" if on_terminal() else "line"
         self._name = name
         self._style = style
+        self._resent_share = resent_share
         self._clock = clock
         self._bar: Any = None
         self._shown_at = clock()
@@ -73,13 +84,22 @@ class Meter:
                 bytes=done_bytes,
                 total_bytes=total_bytes if total_bytes >= 0 else None,
                 rate_bytes_per_s=round(rate_bytes_per_s),
+                resent_share=round(self._resent_share(), 6),
             )
             return
-        share = ""
+        share = left = ""
         if total_bytes > 0:
             share = f" of {format_bytes(total_bytes)}, {100 * done_bytes // total_bytes} %"
-        rate = format_rate(rate_bytes_per_s)
-        print_aside(f"{escape(self._name)}: {format_bytes(done_bytes)}{share}, {rate}")
+            if rate_bytes_per_s > 0:
+                left_s = (total_bytes - done_bytes) / rate_bytes_per_s
+                left = f", {format_seconds(left_s)} left"
+        told = f"{format_bytes(done_bytes)}{share}, {format_rate(rate_bytes_per_s)}{left}"
+        print_aside(f"{escape(self._name)}: {told}{self._resent()}")
+
+    def _resent(self) -> str:
+        """The share of packets sent again, where there were any."""
+        share = self._resent_share()
+        return f", {100 * share:.1f} % resent" if share >= 0.0005 else ""
 
     def _move_bar(self, done_bytes: int, total_bytes: int) -> None:
         if self._bar is None:
@@ -87,12 +107,25 @@ class Meter:
                 return  # it is over before there was anything to show
             from tqdm import tqdm  # only where there is a bar: its import is half of a short get
 
+            known = total_bytes >= 0
             self._bar = tqdm(
-                total=total_bytes if total_bytes >= 0 else None,
+                total=total_bytes if known else None,
                 initial=done_bytes,
-                desc=escape(self._name),
+                desc=_shortened(escape(self._name)),
                 unit="B",
                 unit_scale=True,
                 leave=False,
+                dynamic_ncols=True,
+                bar_format=_BAR if known else _BAR_WITHOUT_TOTAL,
             )
+        figures = self._bar.format_dict
+        rate = figures["rate"]  # a moving average, once there are enough figures for one
+        if rate is None and figures["elapsed"] > 0:
+            rate = (done_bytes - figures["initial"]) / figures["elapsed"]
+        self._bar.set_postfix_str(f"{format_rate(rate or 0)}{self._resent()}", refresh=False)
         self._bar.update(done_bytes - self._bar.n)
+
+
+def _shortened(name: str) -> str:
+    """A name that leaves room for the bar, its end kept: most names differ there."""
+    return name if len(name) <= _NAME_WIDTH else "…" + name[1 - _NAME_WIDTH :]

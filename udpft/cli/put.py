@@ -27,6 +27,7 @@ from udpft.cli.options import (
 from udpft.cli.progress import Meter, ProgressStyle
 from udpft.client import Client
 from udpft.errors import DestinationExists, LocalReadFailed, UdpftError, UsageError
+from udpft.measured import measured
 from udpft.storage.root import SourceFile
 from udpft.upload_client import open_local, spooled, store
 
@@ -88,9 +89,13 @@ def _put(
         opened: AbstractContextManager[SourceFile] = (
             spooled(sys.stdin.buffer) if file == "-" else open_local(Path(file))
         )
-        with opened as source, Meter(name, progress) as meter:
-            result = store(
-                client, source, name, path=Path(file), force=force, progress=meter.update
+        with opened as source, Meter(name, progress, lambda: client.resent_share) as meter:
+            result = measured(
+                client,
+                lambda: store(
+                    client, source, name, path=Path(file), force=force, progress=meter.update
+                ),
+                receives=False,
             )
         books.tell(result, f"{name} on {client.server}")
     except UdpftError as error:

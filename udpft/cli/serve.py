@@ -12,6 +12,7 @@ from typing import Any
 
 import click
 
+from udpft.cli.books import rounded
 from udpft.cli.command import Command
 from udpft.cli.console import Console, print_json
 from udpft.cli.ending import verdict
@@ -194,11 +195,25 @@ class _Teller:
             "resent_packets": served.resent_packets,
             "verified": served.verified,
             "upload": served.bytes_received is not None,
+            "cpu_seconds": round(served.cpu_seconds, 6),
+            "cpu_seconds_per_gb": rounded(served.cpu_seconds_per_gb),
+            "dropped_packets": served.dropped_packets,
+            "limited_by": served.limited_by or None,
+            "slow": served.slow,
         }
         if served.error:
             fields |= {"message": str(served.error), "exit_code": int(served.error.exit_code)}
         self._print_json("error" if served.error else "done", fields)
-        self._console.log(_in_words(served), **fields)
+        self._console.log(self._in_words(served), **fields)
+
+    def _in_words(self, served: Served) -> str:
+        """The line of the log; with ``-v``, what it cost too."""
+        told, verbose = _in_words(served), self._console.verbosity > 0
+        if verbose and served.cpu_seconds_per_gb is not None:
+            told += f", {served.cpu_seconds_per_gb:.2f} s of processor for each GB"
+        if served.limit and (served.slow or verbose):
+            told += f"; limited by {served.limit}"
+        return told
 
     def tell_untold(self) -> None:
         """Say how many transfers were over and not told of."""

@@ -18,7 +18,7 @@ def drive(
     sock: UdpSocket | SealedSocket,
     on_event: Callable[[Event], bool],
     on_turn: Callable[[float], None] | None = None,
-) -> None:
+) -> float:
     """Run an endpoint until ``on_event`` returns True for one of its events.
 
     Args:
@@ -27,25 +27,29 @@ def drive(
         on_event: called with each event; True ends the loop, after what is left was sent.
         on_turn: called once a turn with the time, for progress.
 
+    Returns:
+        The seconds that it waited for the network.
+
     Raises:
         ConnectionRefusedError: nothing listens at the other end.
         UdpftError: from the endpoint's file.
     """
     buffer = sock.buffer
+    waited_s = 0.0
     while True:
         now = clock()
-        flush(endpoint, sock, now)
+        waited_s += flush(endpoint, sock, now)
         while event := endpoint.poll_event():
             if on_event(event):
-                flush(endpoint, sock, now)
-                return
-            flush(endpoint, sock, now)
+                return waited_s + flush(endpoint, sock, now)
+            waited_s += flush(endpoint, sock, now)
         if on_turn:
             on_turn(now)
         received = sock.receive()
         if received is None:
-            deadline = endpoint.next_timeout()
-            wait([sock], [], None if deadline is None else deadline - clock())
+            deadline, before = endpoint.next_timeout(), clock()
+            wait([sock], [], None if deadline is None else deadline - before)
+            waited_s += clock() - before
             received = sock.receive()
         now = clock()
         if received is not None:
@@ -53,8 +57,12 @@ def drive(
         endpoint.handle_timeout(now)
 
 
-def flush(endpoint: Endpoint, sock: UdpSocket | SealedSocket, now: float) -> None:
-    """Send all that an endpoint has to send now."""
+def flush(endpoint: Endpoint, sock: UdpSocket | SealedSocket, now: float) -> float:
+    """Send all that an endpoint has to send now; return the seconds that it waited for room."""
+    waited_s = 0.0
     while transmit := endpoint.poll_transmit(now):
         while transmit := sock.send(transmit):
+            before = clock()
             wait([], [sock], None)
+            waited_s += clock() - before
+    return waited_s

@@ -104,6 +104,12 @@ class Download:
         """Packets that the servers needed beyond one a chunk."""
         return self._resent_before + (self.receiver.resent_packets if self.receiver else 0)
 
+    @property
+    def resent_share(self) -> float:
+        """Of the packets so far, those that were needed beyond one a chunk."""
+        chunks = self.receiver.chunks_received if self.receiver else 0
+        return self.resent_packets / max(1, chunks + self.resent_packets)
+
     def note_refused(self, now: float) -> None:
         """Nothing listens at the other end, now; another server may soon."""
         if self._successor:

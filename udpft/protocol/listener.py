@@ -108,6 +108,7 @@ class Listener:
         open_place: opens where an upload goes, as ``open_source`` opens what is fetched; None
             where there are no uploads.
         receive_queue: asks the socket, for uploads: see `Receiver`.
+        usage: asked when a transfer begins; its answer is in `Ended` then.
     """
 
     def __init__(
@@ -123,7 +124,9 @@ class Listener:
         gate: Gate | None = None,
         open_place: Callable[[Hello, str], Place] | None = None,
         receive_queue: Callable[[], tuple[int, int]] = lambda: (INITIAL_RECEIVE_ROOM, 0),
+        usage: Callable[[], Any] = lambda: None,
     ) -> None:
+        self._usage = usage
         self._open_place = open_place
         self._receive_queue = receive_queue
         self._gate = gate
@@ -288,6 +291,8 @@ class Listener:
                 end.prelude, connection_id=hello.connection_id, own_connection_id=connection_id
             )
         session = Session(name, address, key, connection_id, source, end, now, channel)
+        session.chunk_size, session.client_rate = chunk_size, hello.max_rate_bytes_per_s
+        session.usage = self._usage()
         self._sessions[connection_id] = self._by_hello[key] = session
         self._admission.begin(address)
         self._wake(session)

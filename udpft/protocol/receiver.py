@@ -135,6 +135,11 @@ class Receiver:
         return max(0, sent - self._chunks.total + self._present_chunks)
 
     @property
+    def chunks_received(self) -> int:
+        """Those that came, and were not here already."""
+        return self._chunks.total - self._present_chunks
+
+    @property
     def chunks(self) -> RangeSet:
         """Those that are here."""
         return self._chunks

@@ -124,6 +124,7 @@ class Sender:
         self._open_since = now  # inf while the windows are closed
         self._receive_room = receive_room
         self._receiver_drops: int | None = None  # its socket may be older than this transfer
+        self.receiver_drops = 0  # during this transfer
         self._room_share = _ROOM_SHARE
         self._delivered = 0
         self._delivered_at = self._first_sent_at = now
@@ -204,6 +205,7 @@ class Sender:
         self._receive_room = ack.room
         known, self._receiver_drops = self._receiver_drops, ack.drops
         if known is not None and ack.drops != known:
+            self.receiver_drops += max(0, ack.drops - known)
             self._room_share = max(0.1, self._room_share * 0.7)
         else:
             self._room_share += (_ROOM_SHARE - self._room_share) / 1000

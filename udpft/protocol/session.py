@@ -51,6 +51,8 @@ class Ended(NamedTuple):
     """A transfer that is over, for the log.
 
     ``error`` is None where it ended well. ``bytes_received``: those of an upload that were new.
+    ``receiver_drops``: datagrams that the client's full buffer dropped. ``client_rate``: bytes per
+    second that it asked not to exceed, 0 for no limit. ``usage``: see `Listener`.
     """
 
     name: str
@@ -62,6 +64,10 @@ class Ended(NamedTuple):
     error: UdpftError | None
     confirmed: bool
     bytes_received: int | None = None
+    chunk_size: int = 0
+    receiver_drops: int = 0
+    client_rate: int = 0
+    usage: Any = None
 
 
 def send_out(terms: Terms, source: Any, buffer: bytearray, random: Random, now: float) -> Sender:
@@ -100,6 +106,9 @@ class Session:
     ready: bool = False
     replaced: bool = False
     timer_at: float = inf
+    chunk_size: int = 0
+    client_rate: int = 0
+    usage: Any = None
 
     def ended(self, event: Completed | Failed, now: float) -> Ended:
         """What is to be told of it, now that it is over."""
@@ -114,6 +123,10 @@ class Session:
             error=event.error if isinstance(event, Failed) else None,
             confirmed=isinstance(event, Completed) and event.confirmed,
             bytes_received=self.end.bytes_received if isinstance(self.end, Intake) else None,
+            receiver_drops=0 if isinstance(self.end, Intake) else self.end.receiver_drops,
+            chunk_size=self.chunk_size,
+            client_rate=self.client_rate,
+            usage=self.usage,
         )
 
     def close(self, event: Completed | Failed) -> None:

@@ -65,7 +65,7 @@ class LazyGroup(Group):
 
 @click.group(
     cls=LazyGroup,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    context_settings={"max_content_width": 100},
 )
 @click.version_option(udpft.__version__, "--version", message="udpft %(version)s")
 @click.option("-v", "--verbose", count=True, help="Say more; -vv says everything.")

@@ -29,6 +29,7 @@ earlier one is closed and judged.
     CRUISE        1             the time between probes is over; or excess loss, an experiment
     PROBE_UP      1.25          a round trip, and: excess loss, or 1.25 products in flight
     PROBE_DOWN    0.5           a round trip; what it loses is the experiment's result
+                                left out after a probe that a limit from outside cut short
     PROBE_RTT     1             200 ms at half a product in flight, each 10 s without a new minimum
 
 Units: packets, seconds, packets per second. Packets of a transfer are all of one size.
@@ -79,6 +80,7 @@ _CURED = 0.6  # loss below this share of what prompted the experiment: backing o
 _NO_LESS = 1.5  # the share that arrives grew so much that half the rate brought as much: a queue
 _STANDING_QUEUE = 1.5  # round trips this much above the least: the queue did not drain
 _BACK_OFF = 0.85
+_AT_THE_LIMIT = 0.9  # share of a limit from outside, such as a user's: measuring it is not exact
 _STALE_MIN_RTT_S = 10.0
 _PROBE_RTT_S = 0.2
 _MAX_CYCLE_S = 3.0
@@ -106,6 +108,7 @@ class _Epoch:
 
 class CongestionController:
     """See the module's docstring. ``random`` spreads the probes of flows that share a path.
+    ``max_rate``: packets per second that are never exceeded, whatever is decided here.
 
     What it decides, in packets and packets per second: ``pacing_rate``, infinite until there is
     an estimate; ``burst_packets``, a millisecond's worth at most; ``window``, how many may be in
@@ -118,8 +121,9 @@ class CongestionController:
     window: int
     bandwidth_delay_product: float
 
-    def __init__(self, random: Random) -> None:
+    def __init__(self, random: Random, max_rate: float = inf) -> None:
         self._random = random
+        self._max_rate = max_rate
         self.epoch = 0
         self._begin()
 
@@ -354,7 +358,10 @@ class CongestionController:
         elif phase is Phase.PROBE_UP:
             full = in_flight >= 1.25 * self.bandwidth_delay_product
             if elapsed > base_rtt and (suspicious or full or elapsed > 3 * rtt_s):
-                self._enter(Phase.PROBE_DOWN, now)
+                # At a limit from outside, nothing was sent that would have to drain.
+                limited = self.bandwidth >= _AT_THE_LIMIT * self._max_rate and not suspicious
+                self._cycle_began = now
+                self._enter(Phase.CRUISE if limited else Phase.PROBE_DOWN, now)
         elif phase is Phase.PROBE_DOWN:
             if elapsed > base_rtt and (
                 self._conclusive() or elapsed > _EXPERIMENT_MAX_RTTS * rtt_s

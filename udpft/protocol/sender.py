@@ -118,7 +118,7 @@ class Sender:
         self._fin: bytes | None = None
         self._peer_has_all = False
         self.rtt = RttEstimator()
-        self.congestion = CongestionController(random)
+        self.congestion = CongestionController(random, self._max_packets_per_s)
         self._history = SentHistory()
         self._pacer = Pacer()
         self._open_since = now  # inf while the windows are closed

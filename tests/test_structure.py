@@ -27,6 +27,7 @@ LAYERS = {
     "udpft.served": 3,
     "udpft.keys": 3,
     "udpft.progress": 3,
+    "udpft.metrics": 4,
     "udpft.effort": 3,
     "udpft.destination": 3,
     "udpft.plain_client": 3,

@@ -39,7 +39,12 @@ class Served:
     slow: bool = False
 
     @property
+    def new_bytes(self) -> int:
+        """Bytes of the file that crossed the network."""
+        sent = self.bytes_sent if self.bytes_received is None else self.bytes_received
+        return min(self.bytes, sent)
+
+    @property
     def rate_bytes_per_s(self) -> float:
         """Bytes of the file, as far as they were sent, per second."""
-        sent = self.bytes_sent if self.bytes_received is None else self.bytes_received
-        return min(self.bytes, sent) / self.seconds if self.seconds > 0 else 0.0
+        return self.new_bytes / self.seconds if self.seconds > 0 else 0.0

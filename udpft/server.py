@@ -228,6 +228,16 @@ class Server:
         except OSError:
             return  # it has been woken already, or is gone
 
+    @property
+    def transfers(self) -> int:
+        """Those at work. From any thread."""
+        return len(self._listener) + len(self._plains)
+
+    @property
+    def drops(self) -> int:
+        """Datagrams that the receive buffer had no room for. From any thread."""
+        return self._socket.receive_queue()[1]
+
     # -------------------------------------------------------------------------------- the loop
 
     def run(self) -> None:
@@ -251,7 +261,7 @@ class Server:
             self._listener.handle_timeout(clock())
 
     def _usage(self) -> Usage:
-        return Usage.now(self._waited_s, self._moved, self._socket.receive_queue()[1])
+        return Usage.now(self._waited_s, self._moved, self.drops)
 
     def _wait(self, until: float) -> None:
         """Wait for a datagram, for room in the send buffer where it was full, or for a moment."""

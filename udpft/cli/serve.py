@@ -5,10 +5,10 @@ from __future__ import annotations
 import resource
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -18,7 +18,7 @@ from udpft.cli.console import Console, print_json
 from udpft.cli.ending import verdict
 from udpft.cli.options import QUANTITY, json_option, key_file_option, timeout_option
 from udpft.errors import LocalWriteFailed
-from udpft.net.address import Address
+from udpft.net.address import Address, parse_server
 from udpft.net.driver import clock
 from udpft.plain_server import MAX_PLAIN_TRANSFERS
 from udpft.protocol.params import MAX_SESSIONS, PLAIN_RATE_BYTES_PER_S
@@ -26,7 +26,13 @@ from udpft.served import Served
 from udpft.server import Server
 from udpft.units import format_bytes, format_rate, format_seconds
 
+if TYPE_CHECKING:
+    from udpft.metrics import Metrics
+
 _OTHER_OPEN_FILES = 64
+
+DEFAULT_METRICS_PORT = 9100
+"""The TCP port of --metrics, unless it names one."""
 
 
 @click.command("serve", cls=Command, short_help="Serve the files of a folder.")
@@ -87,11 +93,14 @@ _OTHER_OPEN_FILES = 64
 @click.option("--quota", metavar="SIZE", type=QUANTITY, default=0, help="Of all uploads.")
 @click.option("--hidden", is_flag=True, help="Serve names that begin with a dot, too.")
 @click.option("--insecure-public", is_flag=True, help="Answer public addresses, too.")
+@click.option("--metrics", metavar="HOST:PORT", help="Figures for Prometheus, by HTTP there.")
 @key_file_option
 @timeout_option("Drop who stands still so long.")
 @json_option
 @click.pass_obj
-def command(console: Console, /, directory: Path, as_json: bool, **options: Any) -> None:
+def command(
+    console: Console, /, directory: Path, as_json: bool, metrics: str | None, **options: Any
+) -> None:
     """Serve the files below DIR on one UDP port, until interrupted.
 
     Example: udpft serve ./files --host 0.0.0.0
@@ -99,13 +108,31 @@ def command(console: Console, /, directory: Path, as_json: bool, **options: Any)
     with verdict(as_json=as_json):
         _allow_open_files(options["max_clients"])
         teller = _Teller(console, as_json)
-        with Server(directory, on_served=teller.tell, **options) as server, _until_signal(server):
+        with ExitStack() as stack:
+            server = stack.enter_context(Server(directory, on_served=teller.tell, **options))
+            page = stack.enter_context(_metrics(metrics, server)) if metrics else None
+            stack.enter_context(_until_signal(server))
             if as_json:
                 print_json("start", host=server.host, port=server.port)
             console.log(f"serving {directory} on {Address(server.host, server.port)}")
+            if page:
+                teller.also = page.count
+                console.log(f"metrics on http://{page.address}/metrics")
             server.run()
             teller.tell_untold()
             console.log("stopped")
+
+
+def _metrics(address: str, server: Server) -> Metrics:
+    """Figures of a server, where somebody may fetch them.
+
+    Raises:
+        UsageError: the package that makes them is missing, or the address makes no sense.
+    """
+    from udpft.metrics import Metrics  # nobody else needs its package
+
+    place = parse_server(address, DEFAULT_METRICS_PORT)
+    return Metrics(place, transfers=lambda: server.transfers, drops=lambda: server.drops)
 
 
 def _allow_open_files(max_clients: int) -> None:
@@ -178,9 +205,11 @@ class _Teller:
         self._as_json = as_json
         self._budget = _Budget(clock)
         self._untold = 0
+        self.also: Callable[[Served], None] = lambda _: None
 
     def tell(self, served: Served) -> None:
         """Write the line, or lines. A server whose output nobody takes goes on without."""
+        self.also(served)
         if not self._budget.take():
             self._untold += 1
             return

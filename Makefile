@@ -7,7 +7,7 @@ PIP := $(VENV)/bin/python -m pip --disable-pip-version-check --quiet
 # What is installed comes first, and nothing tells it that make has called: tests call make too.
 IN_VENV := env -u MAKELEVEL -u MAKEFLAGS PATH="$(CURDIR)/$(VENV)/bin:$$PATH"
 
-.PHONY: help demo test containers sim fuzz bench bench-quick bench-micro clean
+.PHONY: help demo test containers docs sim fuzz bench bench-quick bench-micro clean
 .DELETE_ON_ERROR:
 
 help: ## Show this list
@@ -21,6 +21,9 @@ test: $(VENV)/test.stamp ## Run all checks that need no Docker: ruff, mypy and p
 
 containers: $(VENV)/test.stamp ## Run the tests that need a Docker engine
 	$(IN_VENV) pytest tests/containers -rs --durations 5
+
+docs: $(VENV)/test.stamp ## Write docs/cli.md, from the commands' help
+	@$(IN_VENV) python -m tests.cli_page
 
 SEEDS ?= 1000
 sim: $(VENV)/test.stamp ## Play SEEDS=10000 random transfers on bad networks in memory; SEED=7 again

@@ -8,7 +8,6 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from contextlib import suppress
 
 import click
@@ -16,8 +15,9 @@ import pytest
 
 import udpft
 from tests.cli.processes import PATIENCE_S, environment, run_udpft
+from tests.cli_page import every_command
 from udpft.cli import app
-from udpft.cli.app import COMMANDS, cli, run
+from udpft.cli.app import COMMANDS, run
 from udpft.cli.ending import Terminated, exit_code_of, verdict
 from udpft.errors import ExitCode, NoSuchFile, UdpftError
 
@@ -43,18 +43,9 @@ def failing(monkeypatch: pytest.MonkeyPatch) -> list[BaseException]:
 # -------------------------------------------------------------------------------------------- help
 
 
-def every_command(command: click.Command = cli, words: tuple[str, ...] = ()) -> Iterator[list[str]]:
-    """The words of each command and of those below it, of ``udpft`` itself none."""
-    yield list(words)
-    if isinstance(command, click.Group):
-        context = click.Context(command)
-        for name in command.list_commands(context):
-            below = command.get_command(context, name)
-            assert below
-            yield from every_command(below, (*words, name))
-
-
-@pytest.mark.parametrize("command", list(every_command()), ids=" ".join)
+@pytest.mark.parametrize(
+    "command", [context.command_path.split()[1:] for _, context in every_command()], ids=" ".join
+)
 def test_help_fits_a_screen_and_begins_with_an_example(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, command: list[str]
 ) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -26,28 +28,71 @@ def test_other_shells_are_told_which_there_are() -> None:
     assert "bash" in finished.stderr
 
 
-@pytest.mark.skipif(not shutil.which("bash"), reason="no bash here")
-@pytest.mark.parametrize(
-    ("words", "expected"), [("pi", "ping"), ("ser", "serve"), ("get --fo", "--force")]
-)
-def test_bash_completes(tmp_path: Path, words: str, expected: str) -> None:
-    script = tmp_path / "script"
-    script.write_text(run_udpft("completion", "bash").stdout)
-    program = tmp_path / "udpft"
-    program.write_text(f'#!/bin/sh\nexec {sys.executable} -m udpft "$@"\n')
-    program.chmod(0o755)
+CASES = [("pi", "ping"), ("ser", "serve"), ("get --fo", "--force"), ("message se", "send")]
+
+
+def needs(shell: str) -> pytest.MarkDecorator:
+    return pytest.mark.skipif(not shutil.which(shell), reason=f"no {shell} here")
+
+
+@pytest.fixture
+def complete(tmp_path: Path) -> Callable[[str, str], str]:
+    """Runs a session of a shell that finds ``udpft`` and its completion script; what it prints."""
+
+    def run(shell: str, session: str) -> str:
+        script = tmp_path / "script"
+        script.write_text(run_udpft("completion", shell).stdout)
+        program = tmp_path / "udpft"
+        program.write_text(f'#!/bin/sh\nexec {sys.executable} -m udpft "$@"\n')
+        program.chmod(0o755)
+        (tmp_path / "session").write_text(session)
+        variables = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "SCRIPT": str(script)}
+        finished = subprocess.run(
+            [shell, str(tmp_path / "session")],
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE_S,
+            env=environment(HOME=str(tmp_path), TERM="dumb", **variables),
+            check=True,
+        )
+        return finished.stdout
+
+    return run
+
+
+@needs("bash")
+@pytest.mark.parametrize(("words", "expected"), CASES)
+def test_bash_completes(complete: Callable[[str, str], str], words: str, expected: str) -> None:
     asked = ["udpft", *words.split()]
     session = f"""
-        PATH={tmp_path}:$PATH; . {script}
+        . $SCRIPT
         COMP_WORDS=({" ".join(asked)}); COMP_CWORD={len(asked) - 1}
         _udpft_completion udpft; echo "${{COMPREPLY[@]}}"
     """
-    finished = subprocess.run(
-        ["bash", "-c", session],
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE_S,
-        env=environment(),
-        check=True,
+    assert expected in complete("bash", session).split()
+
+
+@needs("fish")
+@pytest.mark.parametrize(("words", "expected"), CASES)
+def test_fish_completes(complete: Callable[[str, str], str], words: str, expected: str) -> None:
+    shown = complete("fish", f"source $SCRIPT\ncomplete -C 'udpft {words}'\n")
+    assert expected in [line.partition("\t")[0] for line in shown.splitlines()]
+
+
+@needs("zsh")
+@pytest.mark.parametrize(("words", "expected"), [case for case in CASES if case[0] != "message se"])
+def test_zsh_completes(complete: Callable[[str, str], str], words: str, expected: str) -> None:
+    # zsh completes on a terminal only: here is one, and each read waits for what should come.
+    shown = complete(
+        "zsh",
+        f"""
+        zmodload zsh/zpty
+        zpty z 'zsh -f -i'
+        zpty -w z 'PS1=; autoload -Uz compinit; compinit -u -D; . $SCRIPT; echo rea''dy'
+        zpty -r z out '*ready*'
+        zpty -w -n z $'udpft {words}\t'
+        zpty -r z out '*udpft {words.rpartition(" ")[0]}*{expected}*'
+        print -r -- $out
+        """,
     )
-    assert expected in finished.stdout.split()
+    assert expected in shown

@@ -17,20 +17,16 @@ import click
 class Command(click.Command):
     """See the module's docstring."""
 
-    def __init__(
-        self,
-        name: str | None,
-        *,
-        help: str | None = None,
-        context_settings: dict[str, Any] | None = None,
-        **attributes: Any,
-    ) -> None:
+    def __init__(self, name: str | None, *, help: str | None = None, **attributes: Any) -> None:
         paragraphs = inspect.cleandoc(help or "").split("\n\n")
         examples = [one for one in paragraphs if one.removeprefix("\b\n").startswith("Example:")]
         rest = "\n\n".join(one for one in paragraphs if one not in examples)
         self.example = "\n".join(examples).removeprefix("\b\n")
-        settings = {"help_option_names": ["-h", "--help"], **(context_settings or {})}
-        super().__init__(name, help=rest or None, context_settings=settings, **attributes)
+        super().__init__(name, help=rest or None, **attributes)
+
+    def get_help_option_names(self, _ctx: click.Context) -> list[str]:
+        """How to ask for help."""
+        return ["-h", "--help"]
 
     def make_parser(self, ctx: click.Context) -> Any:
         """The parser, whose long options are the short ones too.

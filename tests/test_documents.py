@@ -20,8 +20,11 @@ import udpft
 from tests.cli.processes import Server, run_udpft
 from tests.simnet import MemorySink, MemorySource, random_bytes
 from tests.test_structure import LAYERS, NAMES, PACKAGE
+from udpft import doctor
 from udpft.cli.app import cli
+from udpft.cli.doctor import lines_of
 from udpft.errors import ExitCode
+from udpft.net.kernel import Device
 from udpft.protocol import packets, params
 from udpft.protocol.ack import Ack, decode_ack_untrusted
 from udpft.protocol.burst import BurstReader, BurstWriter, data_common
@@ -311,6 +314,23 @@ def test_the_session_is_as_shown() -> None:
             code = finished.returncode
         assert blurred(server.log_line()) == blurred(shown_log.splitlines()[1])
     assert blurred(printed) == blurred(getting)
+
+
+def test_the_doctor_is_as_shown() -> None:
+    [shown] = blocks(section(README, "## Why is it slow?"), "text")
+    limit = 212_992
+    card = Device("eth0", 1500, bridge=False, leads_out=False)
+    findings = [
+        doctor.judge_buffer("receive buffer", "net.core.rmem_max", limit, limit),
+        doctor.judge_buffer("send buffer", "net.core.wmem_max", 1 << 20, 1 << 20),
+        doctor.judge_kernel(True, True),
+        doctor.judge_device(card),
+        doctor.judge_path(1_472, card, ip_version=4),
+        doctor.judge_round_trips([0.001_01, 0.001_2, 0.002_4]),
+        doctor.judge_loss(20, 0),
+    ]
+    lines = [line for finding in findings for line in lines_of(finding, colored=False)]
+    assert [line for line in shown.splitlines()[1:] if line != "..."] == lines
 
 
 def test_the_library_is_as_shown(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

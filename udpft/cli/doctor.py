@@ -67,7 +67,7 @@ def command(
             if as_json:
                 print_json("finding", **_fields(finding))
             else:
-                for line in _lines(finding, colored=console.colors(sys.stdout)):
+                for line in lines_of(finding, colored=console.colors(sys.stdout)):
                     print_line(line)
     if not as_json:
         worse = len(states) - states.count(State.OK)
@@ -99,7 +99,7 @@ def _fields(finding: Finding) -> dict[str, Any]:
     }
 
 
-def _lines(finding: Finding, *, colored: bool) -> Iterator[str]:
+def lines_of(finding: Finding, *, colored: bool) -> Iterator[str]:
     """A finding for people: what and how it is, and the lines that mend it, to be copied."""
     text = wrap(
         f"{finding.state}: {escape(finding.message)}", _WIDTH - _TOPIC_WIDTH, break_on_hyphens=False

@@ -42,7 +42,7 @@ IDLE = Evidence(used(), bytes=20_000_000, packets=10_000, resent=0)
         (
             IDLE._replace(used=used(queued_s=4, waited_s=4)),
             Limit.BUSY_MACHINE,
-            "other programs: this end waited for a processor 40 % of it",
+            "other programs: this end waited for a processor 40 % of the time",
         ),
         (
             IDLE._replace(used=used(waited_s=1)),

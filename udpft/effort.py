@@ -155,7 +155,10 @@ def _limit(evidence: Evidence, rate: float) -> tuple[Limit, str]:
         return Limit.PROCESSOR, f"the processor at this end, busy {share} of the time"
     if used.queued_s >= _QUEUED * used.at:
         share = _percent(used.queued_s / used.at)
-        return Limit.BUSY_MACHINE, f"other programs: this end waited for a processor {share} of it"
+        return (
+            Limit.BUSY_MACHINE,
+            f"other programs: this end waited for a processor {share} of the time",
+        )
     if used.held_s >= _HELD * used.at:
         share = _percent(used.held_s / used.at)
         return Limit.DISK, f"the disk at this end, {share} of the time"

@@ -14,6 +14,7 @@ from random import Random
 
 from tests.simnet import MemorySink, MemorySource, random_bytes
 from udpft.errors import PartialTransfer, UdpftError, VersionMismatch
+from udpft.protocol.accept import Accept, decode_accept_untrusted, encode_accept
 from udpft.protocol.ack import decode_ack_untrusted
 from udpft.protocol.addition import Adder, Addition, Term
 from udpft.protocol.burst import BurstReader, BurstWriter, data_common
@@ -23,19 +24,16 @@ from udpft.protocol.exchange import Asking
 from udpft.protocol.listener import Listener
 from udpft.protocol.messages import Delivery, Message, Replier, Word
 from udpft.protocol.packets import (
-    Accept,
     Hello,
     MalformedPacket,
     PacketType,
     Retry,
-    decode_accept_untrusted,
     decode_error_untrusted,
     decode_fin_untrusted,
     decode_hello_untrusted,
     decode_retry_untrusted,
     decode_untrusted,
     encode,
-    encode_accept,
     encode_hello,
     encode_retry,
 )

@@ -32,16 +32,15 @@ from math import inf
 from typing import NamedTuple
 
 from udpft.errors import TimedOut, UdpftError, VersionMismatch
+from udpft.protocol.accept import Accept, decode_accept_untrusted
 from udpft.protocol.packets import (
     MAX_HAVE,
     NO_COOKIE,
-    Accept,
     Hello,
     MalformedPacket,
     Packet,
     PacketType,
     Retry,
-    decode_accept_untrusted,
     decode_error_untrusted,
     decode_retry_untrusted,
     decode_untrusted,

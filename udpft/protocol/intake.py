@@ -12,10 +12,14 @@ from math import inf
 from typing import Any, NamedTuple, Protocol
 
 from udpft.errors import UdpftError
+from udpft.protocol.accept import Accept, encode_accept
 from udpft.protocol.download import Opened
 from udpft.protocol.endpoint import Completed, Event, Failed, Transmit, Verified
 from udpft.protocol.handshake import Introduction
-from udpft.protocol.packets import Accept, ErrorCode, Hello, encode_accept
+from udpft.protocol.packets import (
+    ErrorCode,
+    Hello,
+)
 from udpft.protocol.receiver import Receiver
 
 LINGER_S = 1.0

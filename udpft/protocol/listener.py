@@ -30,16 +30,14 @@ from udpft.errors import (
     UploadRefused,
     VersionMismatch,
 )
+from udpft.protocol.accept import Accept
 from udpft.protocol.admission import Admission
 from udpft.protocol.doorkeeper import Doorkeeper
 from udpft.protocol.endpoint import Completed, Failed, Transmit, datagrams
-from udpft.protocol.handshake import (
-    agreed_chunk_size,
-)
+from udpft.protocol.handshake import agreed_chunk_size
 from udpft.protocol.intake import Intake, Place, Terms, take_in
 from udpft.protocol.keyed import KeyedType
 from udpft.protocol.packets import (
-    Accept,
     ErrorCode,
     Hello,
     PacketType,

@@ -192,16 +192,19 @@ def put(
     server: str,
     as_name: str | None = None,
     force: bool = False,
+    recursive: bool = False,
     progress: Progress | None = None,
     **options: Unpack[ClientOptions],
 ) -> Result:
-    """Bring one file to a server that takes uploads.
+    """Bring one file to a server that takes uploads; with ``recursive``, a folder with all in it.
 
     Args:
-        path: the file here.
+        path: the file here; with ``recursive`` it may be a folder: see `tree_upload.store_tree`.
         server: ``HOST`` or ``HOST:PORT``.
         as_name: its name there, relative to the served folder; by default the name that it has.
+            With a slash at its end, the folder there that it goes to.
         force: replace a different file of that name.
+        recursive: folders too. ``Result.files`` tells how many files there are.
         progress: called with the bytes done and the bytes in all.
         options: of `connect`.
 
@@ -209,11 +212,18 @@ def put(
         UploadRefused: the server takes none.
         UdpftError: see `udpft.errors`; on the server, what had that name is as it was.
     """
-    from udpft.upload_client import open_local, store  # who fetches does without
+    from udpft.upload_client import name_there, open_local, store  # who fetches does without
 
+    if recursive and os.path.isdir(path):
+        from udpft.tree_upload import store_tree
+
+        with connect(server, **options) as client:
+            return store_tree(
+                client, os.fspath(path), as_name=as_name, force=force, progress=progress
+            )
     local = Path(path)
     with connect(server, **options) as client, open_local(local) as source:
-        name = as_name or local.name
+        name = name_there(local, as_name)
         return store(client, source, name, path=local, force=force, progress=progress)
 
 

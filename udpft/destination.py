@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -216,6 +216,48 @@ class Destination:
         trace: TracebackType | None,
     ) -> None:
         self.close(error)
+
+
+class InMemory:
+    """A target that keeps what comes in memory: a listing.
+
+    Args:
+        max_bytes: more is refused.
+    """
+
+    have: tuple[tuple[int, int], ...] = ()
+    have_of = 0
+    compares = False
+
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
+        self.data = bytearray()
+
+    def open_sink(self, introduction: Introduction) -> Opened:
+        """Make room.
+
+        Raises:
+            PartialTransfer: it would be more than anybody wants in memory.
+        """
+        if introduction.accept.size > self._max_bytes:
+            raise PartialTransfer("the listing is too long", hint="ask for less of it")
+        self.data = bytearray(introduction.accept.size)
+        return Opened(self)
+
+    def writev(self, slots: Sequence[memoryview], offset: int, /) -> None:
+        """Write the slots one after another."""
+        joined = b"".join(slots)
+        self.data[offset : offset + len(joined)] = joined
+
+    def commit(self) -> None:
+        """Do nothing: it is where it belongs."""
+
+    def is_different(self) -> DestinationExists:
+        """Never asked for."""
+        raise NotImplementedError
+
+    def close(self, error: BaseException | None = None) -> None:
+        """Do nothing: it leaves no trace."""
 
 
 def _noting(part: PartFile, chunks: RangeSet, chunk_size: int) -> Iterator[tuple[int, bytes]]:

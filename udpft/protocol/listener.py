@@ -19,13 +19,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from udpft.errors import (
     Denied,
-    DestinationExists,
-    LocalError,
-    LocalWriteFailed,
     NoSuchFile,
     PartialTransfer,
     ServerBusy,
-    SourceChanged,
     UdpftError,
     UploadRefused,
     VersionMismatch,
@@ -43,8 +39,10 @@ from udpft.protocol.packets import (
     PacketType,
     Refusal,
     Role,
+    code_of,
     connection_id_untrusted,
     encode_error,
+    reason_of,
 )
 from udpft.protocol.params import (
     COOKIE_EPOCH_S,
@@ -64,18 +62,6 @@ from udpft.protocol.session import Address, Ended, OpenedSource, Session, send_o
 
 if TYPE_CHECKING:
     from udpft.protocol.channel import Gate, ServerChannel
-
-_CODES: tuple[tuple[type[UdpftError], ErrorCode], ...] = (
-    (NoSuchFile, ErrorCode.NOT_FOUND),
-    (UploadRefused, ErrorCode.UPLOAD_REFUSED),
-    (DestinationExists, ErrorCode.EXISTS),
-    (SourceChanged, ErrorCode.CHANGED),
-    (LocalWriteFailed, ErrorCode.WRITE_FAILED),
-    (Denied, ErrorCode.DENIED),
-    (ServerBusy, ErrorCode.BUSY),
-    (VersionMismatch, ErrorCode.VERSION),
-    (LocalError, ErrorCode.READ_FAILED),
-)
 
 _UPLOADS = (Role.PUT, Role.PUT_LIST, Role.PUT_TREE)
 _ROLES = (Role.GET, Role.LIST, Role.TREE, *_UPLOADS)
@@ -313,7 +299,16 @@ class Listener:
             raise UploadRefused(
                 "the server takes no uploads", hint="`udpft serve --writable` would"
             )
+        self._end_abandoned(name, now)
         return self._open_place(hello, name), name
+
+    def _end_abandoned(self, name: str, now: float) -> None:
+        """End an upload of a name whose client has gone: it, or another one, begins again."""
+        for session in list(self._sessions.values()):
+            end = session.end
+            if session.name == name and isinstance(end, Intake) and end.is_abandoned(now):
+                self._end(session, Failed(PartialTransfer("another upload took its place")), now)
+                session.replaced = True
 
     def _refuse(
         self,
@@ -322,10 +317,8 @@ class Listener:
         error: UdpftError,
         channel: ServerChannel | None = None,
     ) -> None:
-        code = next((c for t, c in _CODES if isinstance(error, t)), ErrorCode.CANCELLED)
-        reason = f"{error}\n{error.hint}" if error.hint else str(error)
         wait_s = error.retry_after_s if isinstance(error, ServerBusy) else 0.0
-        refusal = Refusal(hello.nonce, code, reason, wait_s)
+        refusal = Refusal(hello.nonce, code_of(error), reason_of(error), wait_s)
         answer = encode_error(refusal, hello.connection_id)
         self._reply(channel.seal_answer(answer) if channel else answer, address)
 

@@ -103,6 +103,23 @@ ERROR_TYPES: dict[ErrorCode, type[errors.UdpftError]] = {
 
 assert set(ERROR_TYPES) == set(ErrorCode)
 
+_CODES: tuple[tuple[type[errors.UdpftError], ErrorCode], ...] = (
+    (errors.NoSuchFile, ErrorCode.NOT_FOUND),
+    (errors.UploadRefused, ErrorCode.UPLOAD_REFUSED),
+    (errors.DestinationExists, ErrorCode.EXISTS),
+    (errors.SourceChanged, ErrorCode.CHANGED),
+    (errors.LocalWriteFailed, ErrorCode.WRITE_FAILED),
+    (errors.Denied, ErrorCode.DENIED),
+    (errors.ServerBusy, ErrorCode.BUSY),
+    (errors.VersionMismatch, ErrorCode.VERSION),
+    (errors.LocalError, ErrorCode.READ_FAILED),
+)
+
+
+def code_of(error: errors.UdpftError) -> ErrorCode:
+    """What the peer is told of an error at this end."""
+    return next((code for type_, code in _CODES if isinstance(error, type_)), ErrorCode.CANCELLED)
+
 
 class MalformedPacket(Exception):
     """The bytes are no packet of this protocol, or were damaged on the way. They are dropped."""
@@ -182,6 +199,9 @@ RECURSIVE = 1
 FORCE = 2
 """HELLO's flag: replace a different file."""
 
+AFRESH = 4
+"""HELLO's flag, of a tree: take no file for the same because its size and time are."""
+
 
 class Hello(NamedTuple):
     """A client's request.
@@ -191,8 +211,8 @@ class Hello(NamedTuple):
     ``have``: the byte ranges that need not be sent, for the client holds them already, of the file
     whose identity is ``have_of``; 0 for any.
 
-    ``flags`` are of `RECURSIVE` and `FORCE`. ``size``, ``mtime_ns`` and ``identity`` are those of
-    the client's file, where it brings one.
+    ``flags`` are of `RECURSIVE`, `FORCE` and `AFRESH`. ``size``, ``mtime_ns`` and ``identity`` are
+    those of the client's file, where it brings one.
     """
 
     nonce: int
@@ -376,6 +396,11 @@ class Refusal(NamedTuple):
         if isinstance(error, errors.ServerBusy) and self.retry_after_s:
             error.retry_after_s = self.retry_after_s
         return error
+
+
+def reason_of(error: errors.UdpftError) -> str:
+    """An error as the reason of an ERROR: a line, and a second one with the hint."""
+    return f"{error}\n{error.hint}" if error.hint else str(error)
 
 
 def encode_error(refusal: Refusal, connection_id: int) -> bytes:

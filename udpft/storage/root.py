@@ -26,6 +26,7 @@ from stat import S_ISREG
 from typing import Final, Self
 
 from udpft.errors import LocalReadFailed, NoSuchFile, ServerBusy
+from udpft.storage.claim import is_part_name
 from udpft.storage.openat2 import openat2
 
 MAX_PATH_BYTES: Final = 4_095
@@ -353,7 +354,7 @@ def _components_untrusted(name: str, hidden: bool) -> list[bytes]:
 
     Raises:
         NoSuchFile: it is empty, absolute, too long, not in UTF-8, has a NUL, has an empty, ``.``
-            or ``..`` component, or a hidden one where those are not served.
+            or ``..`` component, a part file's, or a hidden one where those are not served.
     """
     try:
         path = name.encode()
@@ -364,6 +365,8 @@ def _components_untrusted(name: str, hidden: bool) -> list[bytes]:
     components = path.split(b"/")
     for component in components:
         if component in (b"", b".", b"..") or (component.startswith(b".") and not hidden):
+            raise _no_such_file()
+        if is_part_name(component):
             raise _no_such_file()
     return components
 

@@ -9,9 +9,8 @@ from __future__ import annotations
 import os
 from bisect import bisect_right
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from itertools import groupby
-from pathlib import Path
 from typing import Final
 
 from udpft.errors import NoSuchFile, SourceChanged
@@ -125,13 +124,19 @@ class StagedTree:
     Args:
         folder_fd: the folder, which is not closed.
         entries: of the listing.
-        elsewhere: the files, by their numbers, that are read at a path and never written.
+        elsewhere: the numbers of files that lie somewhere else, are read there and never written.
+        open_elsewhere: opens one of them by its number; may raise OSError.
     """
 
     def __init__(
-        self, folder_fd: int, entries: Sequence[Entry], elsewhere: Mapping[int, Path]
+        self,
+        folder_fd: int,
+        entries: Sequence[Entry],
+        elsewhere: Container[int],
+        open_elsewhere: Callable[[int], int],
     ) -> None:
         self._elsewhere = elsewhere
+        self._open_elsewhere = open_elsewhere
         self.layout = Layout(entries)
         self._folder_fd = folder_fd
         self._open: OrderedDict[int, int] = OrderedDict()
@@ -157,8 +162,8 @@ class StagedTree:
             return fd
         if len(self._open) >= MAX_OPEN_FILES:
             os.close(self._open.popitem(last=False)[1])
-        if path := self._elsewhere.get(number):
-            fd = os.open(path, os.O_RDONLY | _FLAGS)
+        if number in self._elsewhere:
+            fd = self._open_elsewhere(number)
         else:
             flags = os.O_RDWR | os.O_CREAT | _FLAGS
             fd = os.open(str(number), flags, 0o600, dir_fd=self._folder_fd)
@@ -166,9 +171,10 @@ class StagedTree:
         return fd
 
     def finish(self, number: int) -> None:
-        """Give a file its time and permissions; one that is empty is made. Raises OSError."""
+        """Give a file its size, time and permissions; one that is empty is made. Raises OSError."""
         entry = self.layout.files[number]
         fd = self._fd(number)
+        os.ftruncate(fd, entry.size)  # an earlier fetch, of another tree, may have left more
         os.fchmod(fd, entry.mode & 0o777)
         os.utime(fd, ns=(entry.mtime_ns, entry.mtime_ns))
 

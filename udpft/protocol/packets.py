@@ -113,6 +113,7 @@ _CODES: tuple[tuple[type[errors.UdpftError], ErrorCode], ...] = (
     (errors.ServerBusy, ErrorCode.BUSY),
     (errors.VersionMismatch, ErrorCode.VERSION),
     (errors.LocalError, ErrorCode.READ_FAILED),
+    (errors.DigestMismatch, ErrorCode.DIGEST_MISMATCH),
 )
 
 

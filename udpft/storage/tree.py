@@ -13,7 +13,7 @@ from collections.abc import Callable, Container, Iterator, Sequence
 from itertools import groupby
 from typing import Final
 
-from udpft.errors import NoSuchFile, SourceChanged
+from udpft.errors import DigestMismatch, NoSuchFile, SourceChanged
 from udpft.protocol.listing import Entry, files_of, pieces, starts_of
 from udpft.storage.partfile import write_all
 from udpft.storage.root import SourceFile
@@ -142,10 +142,19 @@ class StagedTree:
         self._open: OrderedDict[int, int] = OrderedDict()
 
     def writev(self, slots: Sequence[memoryview], offset: int) -> None:
-        """Write the slots one after another from ``offset`` bytes on. Raises OSError."""
+        """Write the slots one after another from ``offset`` bytes on.
+
+        Raises:
+            DigestMismatch: a file that lies elsewhere is not what comes.
+            OSError: the disk refuses.
+        """
         for number, own, at in self.layout.parts(slots, offset):
             if number in self._elsewhere:
-                continue  # it is here, and came only because not everything could be named
+                # It is here, and came only because not everything could be named.
+                wanted = b"".join(own)
+                if os.pread(self._fd(number), len(wanted), at) != wanted:
+                    raise DigestMismatch("a file that is here is not the one that was sent")
+                continue
             write_all(self._fd(number), own, at, sum(map(len, own)))
 
     def readv(self, slots: Sequence[memoryview], offset: int) -> int:

@@ -72,6 +72,7 @@ class Destination:
         path: the file's name here.
         force: replace a different file of that name.
         resume: go on with what an earlier fetch left, and leave what there is to the next one.
+        sha256: what the file's SHA-256 must be, in hex, before it gets its name.
         on_resume: told the bytes that are here and the bytes in all, where it goes on.
         follow: look through a symlink of that name; else it is a different file.
 
@@ -89,6 +90,7 @@ class Destination:
         *,
         force: bool,
         resume: bool = True,
+        sha256: str = "",
         on_resume: Callable[[int, int], None] | None = None,
         follow: bool = True,
     ) -> None:
@@ -97,6 +99,7 @@ class Destination:
         self.have_of = 0
         self._on_resume = on_resume
         self._resume = resume
+        self._sha256 = sha256
         self._part: PartFile | None = None
         self._label: Label | None = None
         self._opened = False
@@ -180,10 +183,15 @@ class Destination:
         """Give the file, which is verified, its name. Its time is that of its arrival here.
 
         Raises:
+            DigestMismatch: its SHA-256 is not the one that was expected.
             LocalWriteFailed: see `PartFile.commit`.
         """
+        if self._sha256 and self.compares:
+            from udpft.storage.sha256 import check_sha256
+
+            check_sha256(self._existing_fd, os.fstat(self._existing_fd).st_size, self._sha256)
         if self._part:
-            self._part.commit()
+            self._part.commit(sha256=self._sha256)
         elif self._resume:
             with suppress(LocalWriteFailed):
                 _discard_leftover(self.path)  # of a fetch that is not needed any more

@@ -15,11 +15,15 @@ from typing import Final
 
 from udpft.errors import DigestMismatch, NoSuchFile, SourceChanged
 from udpft.protocol.listing import Entry, files_of, pieces, starts_of
+from udpft.storage.holes import Holes
 from udpft.storage.partfile import write_all
 from udpft.storage.root import SourceFile
 
 MAX_OPEN_FILES: Final = 32
 """Files that a tree being written keeps open: a batch rarely touches more, but tiny ones."""
+
+_HOLE_BYTES: Final = 1024
+"""Zeros in one piece that are worth a closer look."""
 
 _FLAGS: Final = os.O_NOFOLLOW | os.O_NOCTTY | os.O_CLOEXEC
 
@@ -140,6 +144,7 @@ class StagedTree:
         self.layout = Layout(entries)
         self._folder_fd = folder_fd
         self._open: OrderedDict[int, int] = OrderedDict()
+        self._holes = Holes()
 
     def writev(self, slots: Sequence[memoryview], offset: int) -> None:
         """Write the slots one after another from ``offset`` bytes on.
@@ -155,7 +160,10 @@ class StagedTree:
                 if os.pread(self._fd(number), len(wanted), at) != wanted:
                     raise DigestMismatch("a file that is here is not the one that was sent")
                 continue
-            write_all(self._fd(number), own, at, sum(map(len, own)))
+            fd, length = self._fd(number), sum(map(len, own))
+            zero = length >= _HOLE_BYTES and not own[0][0]
+            if not (zero and self._holes.dig(fd, own, at, length, number)):
+                write_all(fd, own, at, length)
 
     def readv(self, slots: Sequence[memoryview], offset: int) -> int:
         """Fill the slots with what is here; return the bytes read. Raises OSError."""

@@ -204,7 +204,6 @@ def test_several_names_share_a_session_and_one_that_fails_stops_no_other(
     assert done.returncode == 13
     assert "--force" in done.stderr
     assert [(stored / n).read_text() for n in "abc"] == ["a", "theirs", "c"]
-    server.stop()
     assert [served.name for served in told] == ["a", "c"]  # b was compared by its size, and refused
     assert len({served.peer for served in told}) == 1
 

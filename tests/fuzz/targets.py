@@ -323,6 +323,7 @@ def upload(script: bytes) -> None:
     source = MemorySource(CONTENT)
     hello = HELLO._replace(role=Role.PUT, size=source.size, identity=1)
     end = Upload(hello, source=source, now=0.0, random=Random(1))
+    writer = BurstWriter(CHUNK, _BUFFER, NONCE)
     now, ended = 0.0, False
     for kind, data in steps(script):
         if kind >= 0xF0:
@@ -334,7 +335,7 @@ def upload(script: bytes) -> None:
                 told = Accept(NONCE, THEIRS, CHUNK, source.size, 0, 0, 1_000, 0, have)
                 data = encode_accept(told, OURS, 1200)
             else:
-                data = _to_client(kind, data, BurstWriter(CHUNK, _BUFFER, NONCE))
+                data = _to_client(kind, data, writer)
             end.handle_datagrams(bytearray(data), len(data), max(1, len(data)), now)
         sent = 0
         while end.poll_transmit(now):

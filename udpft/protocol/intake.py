@@ -5,9 +5,8 @@ other way round. ACCEPT tells the client what is here already, and how fast it m
 
     RECEIVING   all is here, the digests agree  →  COMMITTING: the place is asked until it is done
     RECEIVING   error, silence                  →  ENDED
-    COMMITTING  done                            →  LINGERING: FIN_ACK, again for each FIN
+    COMMITTING  done                            →  ENDED: FIN_ACK, again for each FIN
     COMMITTING  the disk refuses                →  ENDED
-    LINGERING   a moment later                  →  ENDED
 
 A server has other transfers to look after. So what is here is read a little at a time, while the
 rest comes; and a place may take its time to commit, in which each FIN draws an ACK, so that the
@@ -29,10 +28,6 @@ from udpft.protocol.handshake import Introduction
 from udpft.protocol.packets import ErrorCode, Hello, PacketType, code_of
 from udpft.protocol.params import QUIET_S
 from udpft.protocol.receiver import Receiver
-
-LINGER_S = 1.0
-"""Seconds for which a committed upload answers a FIN that comes again, for FIN_ACK was lost: the
-client must know. Three times in a row it is lost at 50 % every eighth time."""
 
 _READ_A_TURN = 16
 """Bursts of what is here that are read in one go: some milliseconds."""
@@ -144,10 +139,8 @@ class Intake:
         self._began = now
         self._commits_since = self._ask_at = inf
         self._farewell = b""
-        self._over_at = inf
         self.heard = False
         self.bytes_sent = 0
-        self.ended_at = inf
 
     @property
     def packets_resent(self) -> int:
@@ -211,7 +204,6 @@ class Intake:
             while transmit := receiver.poll_transmit(now):
                 self._farewell = bytes(transmit.data)
                 self._control.append(self._farewell)
-            self.ended_at, self._over_at = now, now + LINGER_S
         self._commits_since = self._ask_at = inf
         self._proceed(now)
 
@@ -249,16 +241,14 @@ class Intake:
         return transmit
 
     def poll_event(self) -> Event | None:
-        """The next event: one Completed or Failed; none while it commits or lingers."""
-        if self._commits_since < inf or self._over_at < inf:
+        """The next event: one Completed or Failed; none while it commits."""
+        if self._commits_since < inf:
             return None
         return self._events.popleft() if self._events else None
 
     def handle_timeout(self, now: float) -> None:
-        """Give the upload up where nothing new came for too long; end it when it has lingered."""
-        if now >= self._over_at:
-            self._over_at = inf
-        elif self._commits_since == inf:
+        """Give the upload up where nothing new came for too long, or go on committing it."""
+        if self._commits_since == inf:
             self._receiver.handle_timeout(now)
         self._proceed(now)
 
@@ -266,15 +256,13 @@ class Intake:
         """When something is due."""
         if self._present:
             return self._began  # at once
-        if self._over_at < inf:
-            return self._over_at
         if self._commits_since < inf:
             return self._ask_at
         return self._receiver.next_timeout()
 
     def abort(self, error: UdpftError, code: ErrorCode = ErrorCode.CANCELLED) -> None:
         """End the upload from this side, and tell the client why."""
-        self._commits_since = self._ask_at = self._over_at = inf
+        self._commits_since = self._ask_at = inf
         self._receiver.abort(error, code)
         self._proceed(-inf)
 

@@ -66,6 +66,10 @@ if TYPE_CHECKING:
 _UPLOADS = (Role.PUT, Role.PUT_LIST, Role.PUT_TREE)
 _ROLES = (Role.GET, Role.LIST, Role.TREE, *_UPLOADS)
 
+LINGER_S = 3.0
+"""Seconds for which an upload that is over answers each FIN: its client must know, and asks every
+second at least."""
+
 _U64 = 0xFFFF_FFFF_FFFF_FFFF
 
 
@@ -122,6 +126,7 @@ class Listener:
         self._sessions: dict[int, Session] = {}
         self._by_hello: dict[tuple[Address, int], Session] = {}
         self._ended_hellos: OrderedDict[tuple[Address, int], float] = OrderedDict()
+        self._lingering: OrderedDict[int, tuple[Session, float]] = OrderedDict()
         self._replies: deque[Addressed] = deque()
         self._replied = False
         self._ready: deque[Session] = deque()
@@ -154,7 +159,7 @@ class Listener:
             self._handle_sealed(self._gate, buffer, length, segment_size, address, now)
             return
         if length >= 8 and buffer[0] != PacketType.HELLO:
-            session = self._sessions.get(connection_id_untrusted(buffer))
+            session = self._session_of(buffer)
             if session:
                 if session.address == address:
                     session.end.handle_datagrams(buffer, length, segment_size, now)
@@ -169,6 +174,15 @@ class Listener:
                 self._let_in(greeting, len(datagram), address, now)
             elif greeting:
                 self._reply(greeting, address)
+
+    def _session_of(self, buffer: bytearray) -> Session | None:
+        """Whom a datagram is for: a transfer at work, or an upload whose client may not know yet
+        that it is over, for FIN_ACK was lost."""
+        connection_id = connection_id_untrusted(buffer)
+        session = self._sessions.get(connection_id)
+        if session or connection_id not in self._lingering:
+            return session
+        return self._lingering[connection_id][0]
 
     def _is_a_question(self, datagram: memoryview, address: Address, now: float) -> bool:
         """Take in a datagram if it names a transfer: a HELLO that asks whether it is still known.
@@ -194,7 +208,7 @@ class Listener:
     ) -> None:
         """Take in a batch where there is a key."""
         if length >= 8 and buffer[0] == KeyedType.SEALED:
-            session = self._sessions.get(connection_id_untrusted(buffer))
+            session = self._session_of(buffer)
             if session and session.channel and session.address == address:
                 opened = session.channel.open_untrusted(buffer, length, segment_size)
                 if opened:
@@ -239,7 +253,7 @@ class Listener:
             self._refuse(hello, address, error, channel)
             return
         connection_id = self._draw_id()
-        while not connection_id or connection_id in self._sessions:
+        while not connection_id or self._is_taken(connection_id):
             connection_id = self._draw_id()
         keyed = channel is not None
         chunk_size = agreed_chunk_size(hello.chunk_size, hello_size, keyed=keyed)
@@ -275,6 +289,9 @@ class Listener:
         self._sessions[connection_id] = self._by_hello[key] = session
         self._admission.begin(address)
         self._wake(session)
+
+    def _is_taken(self, connection_id: int) -> bool:
+        return connection_id in self._sessions or connection_id in self._lingering
 
     def _replace(self, address: Address, nonce: int, now: float) -> None:
         """End the transfer that a client never heard of: it begins again under the next nonce."""
@@ -378,6 +395,8 @@ class Listener:
         if session.replaced:
             return
         self._ended.append(session.ended(event, now))
+        if isinstance(session.end, Intake) and isinstance(event, Completed):
+            self._lingering[session.connection_id] = session, now + LINGER_S
 
     # ----------------------------------------------------------------------------- time, ends
 
@@ -393,6 +412,8 @@ class Listener:
             self._wake(session)
         while self._ended_hellos and next(iter(self._ended_hellos.values())) <= now:
             self._ended_hellos.popitem(last=False)
+        while self._lingering and next(iter(self._lingering.values()))[1] <= now:
+            self._lingering.popitem(last=False)
 
     def next_timeout(self) -> float | None:
         """When `handle_timeout` or `poll_transmit` has something to do; -inf for at once."""

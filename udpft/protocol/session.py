@@ -107,8 +107,7 @@ class Session:
             name=self.name,
             address=self.address,
             size=self.source.size,
-            seconds=min(now, self.end.ended_at if isinstance(self.end, Intake) else now)
-            - self.began,
+            seconds=now - self.began,
             bytes_sent=self.channel.bytes_sealed if self.channel else self.end.bytes_sent,
             packets_resent=self.end.packets_resent,
             error=event.error if isinstance(event, Failed) else None,

@@ -17,6 +17,7 @@ from udpft.cli.books import Books, success
 from udpft.cli.console import Console, print_json
 from udpft.cli.ending import verdict
 from udpft.cli.options import (
+    Command,
     chunk_size_option,
     connect_timeout_option,
     json_option,
@@ -45,7 +46,7 @@ _ONE_FILE_ONLY = (Denied, DestinationExists, DigestMismatch, LocalReadFailed)
 """Errors after which the next file may do better; the others concern the server or the path."""
 
 
-@click.command("put", short_help="Bring files to a server.")
+@click.command("put", cls=Command, short_help="Bring files to a server.")
 @click.argument("files", metavar="FILE...", nargs=-1, required=True)
 @server_option
 @click.option("--as", "as_name", metavar="NAME", help="Its name there; DIR/ for a folder there.")

@@ -32,8 +32,7 @@ from udpft.protocol.handshake import Introduction
 from udpft.protocol.listing import MalformedListing, decode_listing_untrusted, identity_of
 from udpft.protocol.packets import AFRESH, FORCE, Hello, Role
 from udpft.storage.claim import is_part_name
-from udpft.storage.root import Root
-from udpft.storage.walk import MAX_DEPTH
+from udpft.storage.root import MAX_DEPTH, Root
 from udpft.tree_destination import Placed, TreeDestination
 from udpft.units import format_bytes
 

@@ -107,8 +107,11 @@ class UploadPlace:
         return True
 
     def _put_in_place(self) -> None:
-        self._target.commit()
-        self._target.close()  # and leave nothing else behind, though its client lingers
+        try:
+            self._target.commit()
+            self._target.close()  # at once: its client may be longer about knowing
+        except OSError as error:
+            raise LocalWriteFailed("the server cannot write it") from error
 
     def close(self, error: BaseException | None = None, received_bytes: int = 0) -> None:
         """Keep what can be gone on with, or remove it."""
@@ -224,7 +227,8 @@ class Uploads:
     # ---------------------------------------------------------------------------------- trees
 
     def _open_listing(self, hello: Hello, name: str) -> UploadPlace:
-        here = self._coming_bytes + sum(len(data) for data, _ in self._listings.values())
+        kept = list(self._listings.values())  # in one go, for threads add to it
+        here = self._coming_bytes + sum(len(data) for data, _ in kept)
         if hello.size > MAX_LISTING_BYTES:
             raise Denied("the tree has too many files", hint="bring it folder by folder")
         if here + hello.size > MAX_LISTINGS_BYTES:

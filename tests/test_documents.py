@@ -23,12 +23,21 @@ from tests.test_structure import LAYERS, NAMES, PACKAGE
 from udpft.cli.app import cli
 from udpft.errors import ExitCode
 from udpft.protocol import packets, params
+from udpft.protocol.accept import Accept, decode_accept_untrusted
 from udpft.protocol.ack import Ack, decode_ack_untrusted
 from udpft.protocol.burst import BurstReader, BurstWriter, data_common
 from udpft.protocol.download import Download, Opened
 from udpft.protocol.endpoint import Verified
 from udpft.protocol.listener import Listener
-from udpft.protocol.packets import Accept, ErrorCode, Fin, Hello, Packet, PacketType, Refusal, Retry
+from udpft.protocol.packets import (
+    ErrorCode,
+    Fin,
+    Hello,
+    Packet,
+    PacketType,
+    Refusal,
+    Retry,
+)
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -151,7 +160,7 @@ def test_the_example_reads_as_it_says() -> None:
     assert (second.cookie, second.attempt) == (retry.cookie, 1)
     assert retry == Retry(NONCE, retry.cookie, 1200, 1, attempt=0)
     accept = Accept(NONCE, SERVER_ID, 1176, 16, MTIME_NS, IDENTITY)
-    assert packets.decode_accept_untrusted(control(3)) == accept
+    assert decode_accept_untrusted(control(3)) == accept
     batch = BurstReader(CLIENT_ID, 1176, NONCE).read_untrusted(bytearray(shown[4]), 40, 40)
     assert [bytes(slot) for burst in batch.bursts for slot in burst.slots] == [CONTENT]
     assert (

@@ -38,13 +38,12 @@ from udpft.plain_client import plain_request, receive_plain
 from udpft.progress import Progress, ticker
 from udpft.protocol.download import Download
 from udpft.protocol.endpoint import Completed, Event, Failed, Transmit, Verified, datagrams
-from udpft.protocol.handshake import Initiator, Introduction, probe_sizes
+from udpft.protocol.handshake import Initiator, Introduction, encode_name, probe_sizes
 from udpft.protocol.packets import NO_COOKIE, ErrorCode, Hello, Role
 from udpft.protocol.params import (
     CHUNK_SIZE,
     CONNECT_TIMEOUT_S,
     IDLE_TIMEOUT_S,
-    MAX_NAME_BYTES,
 )
 from udpft.protocol.plain import PlainReceiver
 from udpft.result import Result
@@ -55,6 +54,8 @@ if TYPE_CHECKING:
 
 
 T = TypeVar("T")
+
+_ANOTHER_NAME = "--force replaces it; --output names another"
 
 
 class Client:
@@ -184,6 +185,7 @@ class Client:
         *,
         force: bool = False,
         resume: bool = True,
+        sha256: str = "",
         progress: Progress | None = None,
         on_resume: Progress | None = None,
     ) -> Result:
@@ -195,6 +197,7 @@ class Client:
             force: replace a different file of that name.
             resume: go on with what an earlier fetch of that destination left, and leave what there
                 is of the file if this one fails; False begins again, and leaves nothing.
+            sha256: what the file's SHA-256 must be, in hex.
             progress: told how far it is.
             on_resume: told the bytes that are here already and the bytes in all, where this goes
                 on with an earlier fetch.
@@ -205,10 +208,13 @@ class Client:
 
         Raises:
             DestinationExists: a different file has that name, and ``force`` was not given.
+            DigestMismatch: its SHA-256 is another one.
             UdpftError: whatever else went wrong; the destination is as it was.
         """
         began = clock()
-        with Destination(destination, force=force, resume=resume, on_resume=on_resume) as target:
+        with Destination(
+            destination, force=force, resume=resume, sha256=sha256, on_resume=on_resume
+        ) as target:
             completed, download = self.request(name, target, progress=progress)
             up_to_date = target.compares
         assert download.introduction
@@ -261,11 +267,11 @@ class Client:
             sleep(pause_s)
 
     def hello(self, name: str, have: tuple[tuple[int, int], ...] = (), have_of: int = 0) -> Hello:
-        """A request of this client's, for a file. Raises UsageError: see `_encode_name`."""
+        """A request of this client's, for a file. Raises UsageError: see `encode_name`."""
         return Hello(
             nonce=int.from_bytes(os.urandom(8), "little"),
             connection_id=int.from_bytes(os.urandom(4), "little"),
-            name=_encode_name(name),
+            name=encode_name(name),
             chunk_size=self._chunk_size,
             receive_room=self._socket.receive_queue()[0],
             max_rate_bytes_per_s=self._limit_rate,
@@ -370,6 +376,7 @@ class Client:
         *,
         force: bool = False,
         allow_partial: bool = False,
+        sha256: str = "",
         progress: Progress | None = None,
     ) -> Result:
         """Fetch one file by the plain protocol: nothing verifies it, and nothing is sent again.
@@ -379,12 +386,14 @@ class Client:
             destination: the file's name here.
             force: replace a file of that name.
             allow_partial: keep what came, where the end did not.
+            sha256: what the file's SHA-256 must be, in hex.
             progress: told how far it is.
 
         Raises:
             DestinationExists: a file has that name, and ``force`` was not given.
             TimedOut: nothing at all came.
             PartialTransfer: something came, and not the end; kept with ``allow_partial``.
+            DigestMismatch: its SHA-256 is another one.
             UsageError: plain knows no rates, no other chunk size, or no such name.
             UdpftError: whatever else went wrong; the destination is as it was.
         """
@@ -393,16 +402,13 @@ class Client:
                 "plain has neither a client's rate, nor another chunk size, nor a key",
                 hint="a server's --plain-rate limits it; or ask without --mode plain",
             )
-        request = plain_request(name)
-        began = clock()
+        request, began = plain_request(name), clock()
         with (
             closing(self._connect(fragment=True)) as sock,
             PartFile.open(destination, None) as part,
         ):
             if not force and os.path.lexists(destination):
-                raise DestinationExists(
-                    f"{destination} exists", hint="--force replaces it; --output names another"
-                )
+                raise DestinationExists(f"{destination} exists", hint=_ANOTHER_NAME)
             receiver = PlainReceiver(part)
             try:
                 with self.explained():
@@ -419,7 +425,7 @@ class Client:
             except PartialTransfer:
                 if not allow_partial:
                     raise
-            part.commit()
+            part.commit(sha256=sha256)
         if progress:
             progress(receiver.bytes_received, receiver.bytes_received if receiver.done else -1)
         return Result(
@@ -430,21 +436,6 @@ class Client:
             digest="",
             resent_packets=0,
             mode="plain",
-            verified=False,
+            verified=bool(sha256),
             complete=receiver.done,
         )
-
-
-def _encode_name(name: str) -> bytes:
-    """A name as HELLO carries it. One that is no UTF-8 leaves as the bytes that it was typed as.
-
-    Raises:
-        UsageError: it is too long, or no text.
-    """
-    try:
-        encoded = name.encode(errors="surrogateescape")
-    except UnicodeEncodeError:
-        raise UsageError(f"{name!r} is no file's name") from None
-    if len(encoded) > MAX_NAME_BYTES:
-        raise UsageError(f"the name has {len(encoded)} bytes; {MAX_NAME_BYTES} is the most")
-    return encoded

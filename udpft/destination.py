@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -72,6 +72,7 @@ class Destination:
         path: the file's name here.
         force: replace a different file of that name.
         resume: go on with what an earlier fetch left, and leave what there is to the next one.
+        sha256: what the file's SHA-256 must be, in hex, before it gets its name.
         on_resume: told the bytes that are here and the bytes in all, where it goes on.
         follow: look through a symlink of that name; else it is a different file.
 
@@ -89,6 +90,7 @@ class Destination:
         *,
         force: bool,
         resume: bool = True,
+        sha256: str = "",
         on_resume: Callable[[int, int], None] | None = None,
         follow: bool = True,
     ) -> None:
@@ -97,6 +99,7 @@ class Destination:
         self.have_of = 0
         self._on_resume = on_resume
         self._resume = resume
+        self._sha256 = sha256
         self._part: PartFile | None = None
         self._label: Label | None = None
         self._opened = False
@@ -180,10 +183,15 @@ class Destination:
         """Give the file, which is verified, its name. Its time is that of its arrival here.
 
         Raises:
+            DigestMismatch: its SHA-256 is not the one that was expected.
             LocalWriteFailed: see `PartFile.commit`.
         """
+        if self._sha256 and self.compares:
+            from udpft.storage.sha256 import check_sha256
+
+            check_sha256(self._existing_fd, os.fstat(self._existing_fd).st_size, self._sha256)
         if self._part:
-            self._part.commit()
+            self._part.commit(sha256=self._sha256)
         elif self._resume:
             with suppress(LocalWriteFailed):
                 _discard_leftover(self.path)  # of a fetch that is not needed any more
@@ -216,6 +224,48 @@ class Destination:
         trace: TracebackType | None,
     ) -> None:
         self.close(error)
+
+
+class InMemory:
+    """A target that keeps what comes in memory: a listing.
+
+    Args:
+        max_bytes: more is refused.
+    """
+
+    have: tuple[tuple[int, int], ...] = ()
+    have_of = 0
+    compares = False
+
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
+        self.data = bytearray()
+
+    def open_sink(self, introduction: Introduction) -> Opened:
+        """Make room.
+
+        Raises:
+            PartialTransfer: it would be more than anybody wants in memory.
+        """
+        if introduction.accept.size > self._max_bytes:
+            raise PartialTransfer("the listing is too long", hint="ask for less of it")
+        self.data = bytearray(introduction.accept.size)
+        return Opened(self)
+
+    def writev(self, slots: Sequence[memoryview], offset: int, /) -> None:
+        """Write the slots one after another."""
+        joined = b"".join(slots)
+        self.data[offset : offset + len(joined)] = joined
+
+    def commit(self) -> None:
+        """Do nothing: it is where it belongs."""
+
+    def is_different(self) -> DestinationExists:
+        """Never asked for."""
+        raise NotImplementedError
+
+    def close(self, error: BaseException | None = None) -> None:
+        """Do nothing: it leaves no trace."""
 
 
 def _noting(part: PartFile, chunks: RangeSet, chunk_size: int) -> Iterator[tuple[int, bytes]]:

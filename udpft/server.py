@@ -110,7 +110,7 @@ class Server:
         insecure_public: answer addresses that are neither loopback nor private.
         writable: take uploads.
         max_upload: bytes of one upload; 0 for as many as the disk holds.
-        quota: bytes of all uploads since the server began; 0 for no quota.
+        quota: bytes that uploads may bring, in all; 0 for no quota.
         timeout: seconds without progress after which a transfer is dropped.
         on_served: called in the server's thread with each transfer that is over; must not raise.
         offload: use the kernel's segmentation offloads.
@@ -160,6 +160,7 @@ class Server:
         self._answers_public = insecure_public or gate is not None
         self._on_served = on_served
         self._sources = Sources(self._root, clock)
+        self._uploads = Uploads(self._root, max_bytes=max_upload, quota_bytes=quota)
         self._listener = Listener(
             open_source=self._sources.open,
             secret=secrets.token_bytes(32),
@@ -169,11 +170,7 @@ class Server:
             max_rate_bytes_per_s=max_rate,
             idle_timeout_s=timeout,
             gate=gate,
-            open_place=(
-                Uploads(self._root, max_bytes=max_upload, quota_bytes=quota).open
-                if writable
-                else None
-            ),
+            open_place=self._uploads.open if writable else None,
             receive_queue=self._socket.receive_queue,
         )
         self._plains = PlainTransfers(
@@ -208,6 +205,7 @@ class Server:
         self._wake_receiver.close()
         self._wake_sender.close()
         self._sources.close()
+        self._uploads.close()
         self._root.close()
 
     def stop(self) -> None:

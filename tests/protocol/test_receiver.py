@@ -11,11 +11,11 @@ from xxhash import xxh3_128
 
 from tests.simnet import MemorySink, random_bytes
 from udpft.errors import DigestMismatch, LocalWriteFailed, PartialTransfer, TimedOut
+from udpft.protocol.accept import Accept, encode_accept
 from udpft.protocol.ack import Ack, decode_ack_untrusted, encode_ack
 from udpft.protocol.burst import ACK_REQUEST, BurstWriter, chunk_hashes, data_common
 from udpft.protocol.endpoint import Completed, Event, Failed, Verified
 from udpft.protocol.packets import (
-    Accept,
     ErrorCode,
     Fin,
     Packet,
@@ -24,7 +24,6 @@ from udpft.protocol.packets import (
     decode_error_untrusted,
     decode_fin_untrusted,
     decode_untrusted,
-    encode_accept,
     encode_error,
     encode_fin,
 )

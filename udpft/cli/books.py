@@ -57,6 +57,7 @@ class Books:
 
 
 def success(result: Result) -> dict[str, Any]:
+    """A file, or a tree, that is where it should be, as JSON has it."""
     return {
         "name": result.name,
         "ok": True,
@@ -76,6 +77,7 @@ def success(result: Result) -> dict[str, Any]:
 
 
 def failure(name: str, error: UdpftError) -> dict[str, Any]:
+    """One that failed, as JSON has it."""
     return {
         "name": name,
         "ok": False,

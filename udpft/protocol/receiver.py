@@ -40,6 +40,7 @@ from udpft.protocol.packets import (
     decode_untrusted,
     encode_error,
     encode_fin,
+    reason_of,
 )
 from udpft.protocol.params import (
     ACK_EVERY_PACKETS,
@@ -68,6 +69,7 @@ class Receiver:
         now: seconds on the driver's clock.
         idle_timeout_s: seconds without a new chunk after which the transfer has failed.
         note_hashes: told the hashes of chunks once they are written, by the first one's number.
+        peer: what the other end is called where it falls silent.
 
     Attributes:
         heard_at: when a packet of this transfer came last, new or not.
@@ -88,6 +90,7 @@ class Receiver:
         now: float,
         idle_timeout_s: float = IDLE_TIMEOUT_S,
         note_hashes: Callable[[int, bytes], None] | None = None,
+        peer: str = "server",
     ) -> None:
         self._connection_id = connection_id
         self._own_connection_id = own_connection_id
@@ -100,6 +103,7 @@ class Receiver:
         self._receive_queue = receive_queue
         self._idle_timeout_s = idle_timeout_s
         self._note_hashes = note_hashes
+        self._peer = peer
         self._reader = BurstReader(own_connection_id, chunk_size, nonce)
         self._events: deque[Event] = deque()
         self._control: deque[bytes] = deque()
@@ -201,6 +205,11 @@ class Receiver:
             self._take_in(burst, now)
         for at, size in batch.strays:
             self._handle_control(memoryview(buffer)[at : at + size], now)
+        if self._fin:
+            self.verify_if_complete()
+
+    def verify_if_complete(self) -> None:
+        """Compare the digests, once all chunks and the sender's FIN are here."""
         if self._fin and not self._verified and self.complete:
             self._verify()
 
@@ -342,8 +351,8 @@ class Receiver:
             return
         if now >= self._last_progress_at + self._idle_timeout_s:
             stalled = TimedOut(
-                f"nothing came from the server for {self._idle_timeout_s:g} s",
-                hint="see whether the server still runs; --timeout sets how long to wait",
+                f"nothing came from the {self._peer} for {self._idle_timeout_s:g} s",
+                hint=f"see whether the {self._peer} still runs; --timeout sets how long to wait",
             )
             self.abort(stalled, ErrorCode.TIMED_OUT)
 
@@ -360,7 +369,7 @@ class Receiver:
     def abort(self, error: UdpftError, code: ErrorCode = ErrorCode.CANCELLED) -> None:
         """End the transfer from this side, and tell the sender why."""
         if not self._ended:
-            refusal = Refusal(self._nonce, code, str(error))
+            refusal = Refusal(self._nonce, code, reason_of(error))
             self._end(Failed(error))
             self._control.extend((encode_error(refusal, self._connection_id),) * PARTING_COPIES)
 

@@ -14,7 +14,7 @@ When every chunk is here and FIN has brought the sender's digest, the two are co
 driver is told `Verified`, commits the file, and calls `confirm`, and only then FIN_ACK is sent.
 
 An acknowledgement is due at once when a packet is missing, when the sender asks, and after every
-`ACK_EVERY_PACKETS`; else after `MAX_ACK_DELAY_S` (RFC 9000, 13.2).
+`ACK_EVERY_BYTES`; else after `MAX_ACK_DELAY_S` (RFC 9000, 13.2).
 """
 
 from __future__ import annotations
@@ -43,8 +43,10 @@ from udpft.protocol.packets import (
     reason_of,
 )
 from udpft.protocol.params import (
-    ACK_EVERY_PACKETS,
+    ACK_EVERY_BYTES,
+    ACK_EVERY_ROOM,
     ACK_REPEATS,
+    DATA_HEADER_SIZE,
     IDLE_TIMEOUT_S,
     MAX_ACK_DELAY_S,
     MAX_ACK_RANGES,
@@ -113,6 +115,9 @@ class Receiver:
         self._packets = RangeSet()
         self._reported = deque([0] * ACK_REPEATS, maxlen=ACK_REPEATS)
         self._unacknowledged = 0
+        room = receive_queue()[0]
+        ack_every_bytes = min(ACK_EVERY_BYTES, int(room * ACK_EVERY_ROOM))
+        self._ack_every = ack_every_bytes // (chunk_size + DATA_HEADER_SIZE)
         self._ack_at = inf
         self._largest_at = now
         self._last_progress_at = now
@@ -227,7 +232,7 @@ class Receiver:
             self._ack_at = now  # a gap, or the past: the sender should know at once
         packets.add(burst.first_packet, end)
         self._unacknowledged += count
-        if self._unacknowledged >= ACK_EVERY_PACKETS:
+        if self._unacknowledged >= self._ack_every:
             self._ack_at = now
         elif self._ack_at == inf:
             self._ack_at = now + MAX_ACK_DELAY_S

@@ -42,9 +42,10 @@ LAYERS = {
     "udpft.server": 4,
     "udpft.api": 5,
     "udpft.aio": 6,
-    "udpft": 6,
-    "udpft.cli": 7,
-    "udpft.__main__": 8,
+    "udpft": 7,
+    "udpft.testing": 8,
+    "udpft.cli": 8,
+    "udpft.__main__": 9,
 }
 
 # What would let a clock, the network, the disk or chance into the protocols.

@@ -108,6 +108,7 @@ def fetch_tree(
                 trust=trust,
                 resume=resume,
                 on_resume=on_resume,
+                stop=client.stop,
             ) as target:
                 if not target.is_needed:
                     target.commit()

@@ -60,7 +60,8 @@ async def _in_thread(call: Callable[[], T], cancel: Callable[[], object]) -> T:
             loop.call_soon_threadsafe(finish)
 
     context = copy_context()  # callbacks find there what the caller has in it
-    Thread(target=context.run, args=(work,), name="udpft-aio", daemon=True).start()
+    thread = Thread(target=context.run, args=(work,), name="udpft-aio", daemon=True)
+    thread.start()
     try:
         await asyncio.wait([ended])
     except asyncio.CancelledError:
@@ -70,6 +71,9 @@ async def _in_thread(call: Callable[[], T], cancel: Callable[[], object]) -> T:
                 await asyncio.wait([ended])
         ended.exception()  # looked at, and not told: the caller wants no more of it
         raise
+    finally:
+        if ended.done():
+            thread.join()  # it is at its last line
     return ended.result()
 
 

@@ -404,17 +404,14 @@ class Client:
                 hint="a server's --plain-rate limits it; or ask without --mode plain",
             )
         request, began = plain_request(name), clock()
-        with (
-            closing(self._connect(fragment=True)) as sock,
-            PartFile.open(destination, None) as part,
-        ):
+        with closing(self._connect(fragment=True)) as udp, PartFile.open(destination, None) as part:
             if not force and os.path.lexists(destination):
                 raise DestinationExists(f"{destination} exists", hint=_ANOTHER_NAME)
             receiver = PlainReceiver(part)
             try:
                 with self.explained():
                     receive_plain(
-                        sock,
+                        udp,
                         request,
                         receiver,
                         connect_timeout_s=self.connect_timeout,

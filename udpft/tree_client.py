@@ -94,7 +94,7 @@ def fetch_tree(
         UdpftError: as `Client.fetch`.
     """
     began = clock()
-    name, trust = pattern.rstrip("/"), True
+    name, flags, trust = pattern.rstrip("/"), RECURSIVE if recursive else 0, True
     for attempt in range(1, _ATTEMPTS + 1):
         entries, identity = fetch_listing(client, name, recursive=recursive)
         placed = _placed(pattern, entries, recursive=recursive)
@@ -113,7 +113,6 @@ def fetch_tree(
                 if not target.is_needed:
                     target.commit()
                     break
-                flags = RECURSIVE if recursive else 0
                 completed, download = client.request(
                     name, target, role=Role.TREE, flags=flags, progress=progress
                 )

@@ -43,7 +43,7 @@ ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 PROTOCOL = (ROOT / "docs/protocol.md").read_text()
 ARCHITECTURE = (ROOT / "docs/architecture.md").read_text()
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
 
 
 def section(page: str, heading: str) -> str:
@@ -409,5 +409,5 @@ def test_links_lead_somewhere(page: Path) -> None:
             target = page.parent / path if path else page
             assert target.exists(), link
             assert not fragment or fragment in anchors(target), link
-    for path in re.findall(r"`((?:udpft|tests|docs|bench)/[\w./-]*)`", text):
+    for path in re.findall(r"`((?:udpft|tests|docs|bench|contrib)/[\w./-]*)`", text):
         assert (ROOT / path).exists(), path

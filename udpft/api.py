@@ -32,6 +32,7 @@ from udpft.protocol.params import (
 from udpft.result import Result
 
 if TYPE_CHECKING:
+    from udpft.net.stop import Stop
     from udpft.protocol.listing import Entry
     from udpft.served import Served
     from udpft.server import PlainPolicy, Server
@@ -48,6 +49,7 @@ class ClientOptions(TypedDict, total=False):
     timeout: float
     offload: bool
     key_file: str | os.PathLike[str] | None
+    stop: Stop | None
 
 
 class ServerOptions(TypedDict, total=False):
@@ -78,6 +80,7 @@ def connect(
     timeout: float = IDLE_TIMEOUT_S,
     offload: bool = True,
     key_file: str | os.PathLike[str] | None = None,
+    stop: Stop | None = None,
 ) -> Client:
     """A `Client` of a server, ``HOST`` or ``HOST:PORT``, to fetch several files with.
 
@@ -90,12 +93,14 @@ def connect(
         timeout: seconds without progress after which a transfer has failed.
         offload: use the kernel's segmentation offloads.
         key_file: holds the key that the server has too: `udpft key new` makes one.
+        stop: ``stop.set()`` breaks it off, from any thread: see `udpft.Stop`.
 
     Raises:
         UsageError: the server's address or the chunk size makes no sense; there is no key in the
             key file, or the package that keys need is missing.
         LocalReadFailed: the key file cannot be read.
         HostNotFound: the server's name does not resolve.
+        Stopped: by ``stop``, as everything that is done with this client.
     """
     if chunk_size is None:
         chunk_size = "auto" if key_file else CHUNK_SIZE
@@ -114,6 +119,7 @@ def connect(
         timeout=timeout,
         offload=offload,
         key_file=key_file,
+        stop=stop,
     )
 
 
@@ -297,10 +303,17 @@ class RunningServer:
         with self._server:
             self._server.run()
 
-    def stop(self) -> None:
-        """End the server: transfers at work have five seconds. Returns when it has ended."""
-        self._server.stop()
-        self._thread.join()
+    def stop(self, drain: float | None = None, *, wait: bool = True) -> None:
+        """End the server. From any thread, and as often as you like.
+
+        Args:
+            drain: seconds that transfers at work have to end, five by default. Another call may
+                shorten it.
+            wait: return when it has ended, and not before.
+        """
+        self._server.stop(drain)
+        if wait:
+            self._thread.join()
 
     def __enter__(self) -> RunningServer:
         return self

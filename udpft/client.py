@@ -33,11 +33,11 @@ from udpft.net import driver
 from udpft.net.address import Address, resolve
 from udpft.net.driver import clock, flush
 from udpft.net.sealed import SealedSocket
-from udpft.net.udp import UdpSocket, wait
+from udpft.net.udp import UdpSocket
 from udpft.plain_client import plain_request, receive_plain
 from udpft.progress import Progress, ticker
 from udpft.protocol.download import Download
-from udpft.protocol.endpoint import Completed, Event, Failed, Transmit, Verified, datagrams
+from udpft.protocol.endpoint import Completed, Event, Failed, Verified
 from udpft.protocol.handshake import Initiator, Introduction, encode_name, probe_sizes
 from udpft.protocol.packets import NO_COOKIE, ErrorCode, Hello, Role
 from udpft.protocol.params import (
@@ -50,8 +50,8 @@ from udpft.result import Result
 from udpft.storage.partfile import PartFile
 
 if TYPE_CHECKING:
+    from udpft.net.stop import Stop  # whoever wants to stop has imported it
     from udpft.protocol.upload import Upload  # a get starts without
-
 
 T = TypeVar("T")
 
@@ -69,10 +69,12 @@ class Client:
         timeout: seconds without progress after which a transfer has failed.
         offload: use the kernel's segmentation offloads.
         key_file: holds the key that the server has too; see `keys` for what it may raise.
+        stop: breaks off whatever this client does, from any thread.
 
     Raises:
         HostNotFound: the server's name does not resolve.
         PortClosed: there is no way to its address.
+        Stopped: by ``stop``; from every method too.
     """
 
     def __init__(
@@ -85,6 +87,7 @@ class Client:
         timeout: float = IDLE_TIMEOUT_S,
         offload: bool = True,
         key_file: str | os.PathLike[str] | None = None,
+        stop: Stop | None = None,
     ) -> None:
         channel = None if key_file is None else client_channel(key_file)
         self.keyed = channel is not None
@@ -93,8 +96,9 @@ class Client:
         self._limit_rate = limit_rate
         self.connect_timeout = connect_timeout
         self.timeout = timeout
+        self.stop = stop
         self._offload = offload
-        self._family, self._sockaddr = resolve(server)
+        self._family, self._sockaddr = resolve(server, stop)
         sock = self._connect(fragment=False)
         self._socket = SealedSocket(sock, channel) if channel else sock
         self._cookie = NO_COOKIE
@@ -162,15 +166,7 @@ class Client:
             keyed=self.keyed,
         )
         with self.explained():
-            while not initiator.done:
-                while datagram := initiator.poll(clock()):
-                    self._socket.send(Transmit(memoryview(datagram), len(datagram)))
-                wait([self._socket], [], initiator.next_timeout - clock())
-                if received := self._socket.receive():
-                    length, segment_size, _ = received
-                    for answer in datagrams(self._socket.buffer, length, segment_size):
-                        initiator.handle(answer, clock())
-                initiator.handle_timeout(clock())
+            driver.introduce(initiator, self._socket, self.stop)
         if isinstance(initiator.error, TimedOut):
             raise self.no_answer(initiator.error.hint)
         if initiator.error:
@@ -213,7 +209,12 @@ class Client:
         """
         began = clock()
         with Destination(
-            destination, force=force, resume=resume, sha256=sha256, on_resume=on_resume
+            destination,
+            force=force,
+            resume=resume,
+            sha256=sha256,
+            on_resume=on_resume,
+            stop=self.stop,
         ) as target:
             completed, download = self.request(name, target, progress=progress)
             up_to_date = target.compares
@@ -254,7 +255,7 @@ class Client:
 
     def retried(self, attempt: Callable[[], T]) -> T:
         """What an attempt returns; made again where the server is busy: see `fetch`."""
-        asked = clock()
+        asked, pause = clock(), self.stop.sleep if self.stop else sleep
         while True:
             try:
                 return attempt()
@@ -264,7 +265,7 @@ class Client:
                 pause_s = uniform(0.5, 1.0) * busy.retry_after_s  # not all of us at once
                 if clock() + pause_s > asked + self.connect_timeout:
                     raise
-            sleep(pause_s)
+            pause(pause_s)
 
     def hello(self, name: str, have: tuple[tuple[int, int], ...] = (), have_of: int = 0) -> Hello:
         """A request of this client's, for a file. Raises UsageError: see `encode_name`."""
@@ -350,7 +351,7 @@ class Client:
         on_turn: Callable[[float], None] | None,
     ) -> None:
         """Run an endpoint over this client's socket: see `net.driver.drive`."""
-        driver.drive(endpoint, self._socket, on_event, on_turn)
+        driver.drive(endpoint, self._socket, on_event, on_turn, self.stop)
 
     def note_introduction(self, introduction: Introduction | None) -> None:
         """Keep what a handshake has found out, for the next one."""
@@ -403,22 +404,20 @@ class Client:
                 hint="a server's --plain-rate limits it; or ask without --mode plain",
             )
         request, began = plain_request(name), clock()
-        with (
-            closing(self._connect(fragment=True)) as sock,
-            PartFile.open(destination, None) as part,
-        ):
+        with closing(self._connect(fragment=True)) as udp, PartFile.open(destination, None) as part:
             if not force and os.path.lexists(destination):
                 raise DestinationExists(f"{destination} exists", hint=_ANOTHER_NAME)
             receiver = PlainReceiver(part)
             try:
                 with self.explained():
                     receive_plain(
-                        sock,
+                        udp,
                         request,
                         receiver,
                         connect_timeout_s=self.connect_timeout,
                         timeout_s=self.timeout,
                         on_turn=ticker(progress, lambda: (receiver.bytes_received, -1)),
+                        stop=self.stop,
                     )
             except TimedOut as error:
                 raise self.no_answer(error.hint) from None

@@ -186,6 +186,7 @@ class Server:
         self._wake_receiver.setblocking(False)
         self._wake_sender.setblocking(False)
         self._stopping = False
+        self._drain_until = inf
 
     def __enter__(self) -> Server:
         return self
@@ -208,11 +209,15 @@ class Server:
         self._uploads.close()
         self._root.close()
 
-    def stop(self) -> None:
-        """Ask the loop to end: no new transfers, `DRAIN_S` for those at work.
+    def stop(self, drain: float | None = None) -> None:
+        """Ask the loop to end. From any thread, or from a signal's handler.
 
-        From any thread, or from a signal's handler.
+        Args:
+            drain: seconds that transfers at work have to end, while no others begin; `DRAIN_S` by
+                default. Another call may shorten it.
         """
+        drain_s = DRAIN_S if drain is None else drain
+        self._drain_until = min(self._drain_until, clock() + drain_s)
         self._stopping = True
         try:
             self._wake_sender.send(b"\0")
@@ -223,22 +228,22 @@ class Server:
 
     def run(self) -> None:
         """Serve until `stop` is called and the transfers at work have ended."""
-        drain_until = inf
         while True:
             now = clock()
-            if self._stopping and drain_until == inf:
-                drain_until = now + DRAIN_S
+            if self._stopping:
                 self._listener.draining = True
             more = self._transmit(now)
             self._report_ended()
-            if self._stopping and (now >= drain_until or not (self._listener or self._plains)):
+            if self._stopping and (
+                now >= self._drain_until or not (self._listener or self._plains)
+            ):
                 self._say_goodbye(now)
                 return
             if self._sources.at_work:
                 self._sources.work()
                 more = True
             if not self._receive() and not more:
-                self._wait(min(self._next_timeout(), drain_until))
+                self._wait(min(self._next_timeout(), self._drain_until))
             self._listener.handle_timeout(clock())
 
     def _wait(self, until: float) -> None:

@@ -94,7 +94,7 @@ def fetch_tree(
         UdpftError: as `Client.fetch`.
     """
     began = clock()
-    name, trust = pattern.rstrip("/"), True
+    name, flags, trust = pattern.rstrip("/"), RECURSIVE if recursive else 0, True
     for attempt in range(1, _ATTEMPTS + 1):
         entries, identity = fetch_listing(client, name, recursive=recursive)
         placed = _placed(pattern, entries, recursive=recursive)
@@ -108,11 +108,11 @@ def fetch_tree(
                 trust=trust,
                 resume=resume,
                 on_resume=on_resume,
+                stop=client.stop,
             ) as target:
                 if not target.is_needed:
                     target.commit()
                     break
-                flags = RECURSIVE if recursive else 0
                 completed, download = client.request(
                     name, target, role=Role.TREE, flags=flags, progress=progress
                 )

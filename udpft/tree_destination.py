@@ -18,9 +18,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from stat import S_ISDIR, S_ISREG
 from types import TracebackType
-from typing import NamedTuple, Self
+from typing import TYPE_CHECKING, NamedTuple, Self
 
-from udpft.destination import WORTHLESS, say_how_to_resume
+from udpft.destination import WORTHLESS, guarded, say_how_to_resume
 from udpft.errors import DestinationExists, LocalWriteFailed, SourceChanged
 from udpft.protocol.download import Opened
 from udpft.protocol.handshake import Introduction, whole_chunks
@@ -33,6 +33,9 @@ from udpft.storage.journal import Journal, Label, MalformedJournal
 from udpft.storage.partfile import read_hashes, write_failure
 from udpft.storage.sync import sync_file_system
 from udpft.storage.tree import StagedTree
+
+if TYPE_CHECKING:
+    from udpft.net.stop import Stop
 
 _FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
@@ -59,6 +62,7 @@ class TreeDestination:
         trust: take a file of the same size and time for the same; else it is a different one.
         resume: go on with what an earlier fetch left, and leave what there is to the next one.
         on_resume: told the bytes that are here and the bytes in all, where it goes on.
+        stop: breaks off the reading of what is here, from another thread.
 
     Attributes:
         trusted: how many files are taken for the same.
@@ -86,6 +90,7 @@ class TreeDestination:
         trust: bool = True,
         resume: bool = True,
         on_resume: Callable[[int, int], None] | None = None,
+        stop: Stop | None = None,
         folder_fd: int = -1,
     ) -> None:
         self.folder = folder
@@ -95,6 +100,7 @@ class TreeDestination:
         self._files = [one for one in placed if not one.entry.is_folder]
         self._resume = resume
         self._on_resume = on_resume
+        self._stop = stop
         self._journal: Journal | None = None
         self._resumable = False
         if folder_fd < 0:
@@ -210,7 +216,7 @@ class TreeDestination:
             label = journal.label
             if (label.identity, label.size) != (self.have_of, self.size):
                 raise MalformedJournal("of another tree")
-            for first, stop in journal.check(tree.readv):
+            for first, stop in journal.check(guarded(tree.readv, self._stop)):
                 end = min(stop * label.chunk_size, self.size)
                 here.add(first * label.chunk_size, end)
         except (MalformedJournal, OSError):
@@ -244,7 +250,8 @@ class TreeDestination:
     def _present(self, chunks: RangeSet, chunk_size: int) -> Iterator[tuple[int, bytes]]:
         """The hashes of chunks that are here, written into the journal."""
         assert self._tree
-        for first, hashes in read_hashes(self._tree.readv, self.size, chunk_size, chunks):
+        read = guarded(self._tree.readv, self._stop)
+        for first, hashes in read_hashes(read, self.size, chunk_size, chunks):
             self.note_hashes(first, hashes)
             yield first, hashes
 

@@ -24,7 +24,6 @@ import errno
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from functools import partial
 from pathlib import Path
 from stat import S_ISREG
 from typing import Final, Self
@@ -218,14 +217,9 @@ class PartFile:
         except OSError as error:
             raise _unreadable(error) from error
 
-    def hashes(self, chunks: RangeSet, chunk_size: int) -> Iterator[tuple[int, bytes]]:
-        """The hashes of chunks as they stand in the file, with the number of each first one.
-
-        Raises:
-            LocalReadFailed: it cannot be read.
-        """
-        assert self.size is not None
-        return read_hashes(partial(os.preadv, self._fd), self.size, chunk_size, chunks)
+    def readv(self, slots: Sequence[memoryview], offset: int, /) -> int:
+        """Fill the slots from ``offset`` bytes on; return the bytes read. Raises OSError."""
+        return os.preadv(self._fd, slots, offset)
 
     def writev(self, slots: Sequence[memoryview], offset: int) -> None:
         """Write the slots one after another from ``offset`` bytes on.

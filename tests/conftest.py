@@ -14,6 +14,9 @@ import udpft
 from tests.samples import PATIENCE_S, SIZES, sample
 from udpft.api import RunningServer, connect
 from udpft.client import Client
+from udpft.testing import lossy_link as lossy_link
+from udpft.testing import udpft_server as udpft_server
+from udpft.testing import udpft_server_options as udpft_server_options
 
 # Derandomized, so that a run fails or passes by the code alone; without a deadline, so that a
 # busy machine fails nothing.

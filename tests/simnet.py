@@ -1,6 +1,7 @@
 """A network in memory: two ends, a seeded link each way, a virtual clock.
 
-Both ends are the real ones: `Listener` on one side, any number of `Download` on the other. A
+Both ends are the real ones: `Listener` on one side, any number of `Download` and `Upload` on the
+other. A
 transfer of minutes runs in a second, and a seed replays exactly.
 
 Loss, reordering and the like happen to single datagrams, as on a wire; a burst is taken apart
@@ -35,9 +36,10 @@ from udpft.protocol.endpoint import Completed, Failed, Transmit, Verified
 from udpft.protocol.handshake import Introduction, whole_chunks
 from udpft.protocol.listener import Listener
 from udpft.protocol.noise import Suite
-from udpft.protocol.packets import Hello, PacketType
+from udpft.protocol.packets import Hello, PacketType, Role
 from udpft.protocol.params import CHUNK_SIZE, MAX_BATCH_BYTES
 from udpft.protocol.session import Ended
+from udpft.protocol.upload import Upload
 
 SERVER = "server"
 
@@ -223,11 +225,41 @@ def present_in(content: bytes | bytearray, introduction: Introduction) -> list[t
     ]
 
 
+class MemoryPlace:
+    """Where an upload goes, in memory. ``busy``: how often it is not done yet when it commits."""
+
+    def __init__(self, net: SimNet, hello: Hello, name: str, busy: int) -> None:
+        self.size, self.mtime_ns, self.identity = hello.size, hello.mtime_ns, hello.identity
+        self._net = net
+        self._name = name
+        self._busy = busy
+        left = net.left.pop(name, None)
+        self._sink = left or MemorySink(hello.size)
+        self.have: tuple[tuple[int, int], ...] = ((0, left.written),) if left else ()
+        self.commits = 0
+
+    def open_sink(self, introduction: Introduction) -> Opened:
+        return Opened(self._sink, present_in(self._sink.content, introduction))
+
+    def commit(self) -> bool:
+        self.commits += 1
+        if self.commits <= self._busy:
+            return False
+        self._net.stored[self._name] = bytes(self._sink.content)
+        return True
+
+    def told(self, error: UdpftError) -> UdpftError:
+        return error
+
+    def close(self, error: BaseException | None = None, received_bytes: int = 0) -> None:
+        self._net.closed.append((self._name, error, received_bytes))
+
+
 @dataclass
 class Client:
-    """One download in the simulation, and how it ended."""
+    """One transfer in the simulation, and how it ended."""
 
-    download: Download
+    download: Download | Upload
     address: str
     inbox: Inbox
     channel: ClientChannel | None = None
@@ -277,6 +309,10 @@ class SimNet:
         self.key = key
         self._listener_options = listener_options
         self.listener = self._new_listener()
+        self.stored: dict[str, bytes] = {}
+        self.left: dict[str, MemorySink] = {}
+        self.closed: list[tuple[str, BaseException | None, int]] = []
+        self.busy_commits = 0
         self.clients: dict[str, Client] = {}
         self.ended: list[Ended] = []
         self._inboxes = {SERVER: Inbox()}
@@ -287,6 +323,7 @@ class SimNet:
     def _new_listener(self) -> Listener:
         return Listener(
             open_source=self._open,
+            open_place=lambda hello, name: MemoryPlace(self, hello, name, self.busy_commits),
             secret=self.random.randbytes(32),
             draw_id=lambda: self.random.getrandbits(32),
             random=self.random,
@@ -356,6 +393,32 @@ class SimNet:
             **options,
         )
         client = Client(download, address or f"client-{len(self.clients)}", inbox, channel)
+        self.clients[client.address] = client
+        self._inboxes[client.address] = inbox
+        return client
+
+    def put(
+        self, name: str, content: bytes, *, address: str = "", key: bytes | None = None
+    ) -> Client:
+        """Start bringing a file, now."""
+        key = self.key if key is None else key
+        channel = ClientChannel(key, Suite.AES_GCM, self.random.randbytes) if key else None
+        source = MemorySource(content)
+        hello = Hello(
+            nonce=self.random.getrandbits(64),
+            connection_id=self.random.getrandbits(32),
+            name=name.encode(),
+            chunk_size=CHUNK_SIZE,
+            receive_room=0,
+            role=Role.PUT,
+            size=source.size,
+            identity=source.identity,
+        )
+        upload = Upload(
+            hello, source=source, now=self.now, random=self.random, keyed=channel is not None
+        )
+        inbox = Inbox(_RECEIVE_BUFFER)
+        client = Client(upload, address or f"client-{len(self.clients)}", inbox, channel)
         self.clients[client.address] = client
         self._inboxes[client.address] = inbox
         return client
@@ -455,6 +518,7 @@ class SimNet:
                 if event is None:
                     break
                 if isinstance(event, Verified):
+                    assert isinstance(client.download, Download)
                     assert client.download.receiver is not None
                     client.download.receiver.confirm()
                 else:

@@ -8,11 +8,11 @@ from typing import Literal
 import pytest
 
 import udpft
-from tests.relay import Relay
 from tests.samples import LARGE, SIZES, sample
 from tests.storage.conftest import names
 from udpft.api import RunningServer, connect
 from udpft.client import Client
+from udpft.testing import LossyLink
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -71,12 +71,12 @@ def test_what_a_bad_network_loses_is_sent_again(
     (files / "empty").touch()
     with (
         udpft.serve(files, port=0) as server,
-        Relay((server.host, server.port), loss=loss, seed=7) as relay,
-        connect(relay.address) as client,
+        LossyLink(server, loss=loss, seed=7) as link,
+        connect(link.address) as client,
     ):
         client.fetch("empty", tmp_path / "empty")
         result = client.fetch(name, tmp_path / "out")
-        assert relay.lost > 0
+        assert link.lost > 0
     assert (tmp_path / "out").read_bytes() == content
     assert (tmp_path / "empty").read_bytes() == b""
     assert result.resent_packets > 0

@@ -26,18 +26,27 @@ from udpft.cli.doctor import lines_of
 from udpft.errors import ExitCode
 from udpft.net.kernel import Device
 from udpft.protocol import packets, params
+from udpft.protocol.accept import Accept, decode_accept_untrusted
 from udpft.protocol.ack import Ack, decode_ack_untrusted
 from udpft.protocol.burst import BurstReader, BurstWriter, data_common
 from udpft.protocol.download import Download, Opened
 from udpft.protocol.endpoint import Verified
 from udpft.protocol.listener import Listener
-from udpft.protocol.packets import Accept, ErrorCode, Fin, Hello, Packet, PacketType, Refusal, Retry
+from udpft.protocol.packets import (
+    ErrorCode,
+    Fin,
+    Hello,
+    Packet,
+    PacketType,
+    Refusal,
+    Retry,
+)
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 PROTOCOL = (ROOT / "docs/protocol.md").read_text()
 ARCHITECTURE = (ROOT / "docs/architecture.md").read_text()
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
 
 
 def section(page: str, heading: str) -> str:
@@ -154,7 +163,7 @@ def test_the_example_reads_as_it_says() -> None:
     assert (second.cookie, second.attempt) == (retry.cookie, 1)
     assert retry == Retry(NONCE, retry.cookie, 1200, 1, attempt=0)
     accept = Accept(NONCE, SERVER_ID, 1176, 16, MTIME_NS, IDENTITY)
-    assert packets.decode_accept_untrusted(control(3)) == accept
+    assert decode_accept_untrusted(control(3)) == accept
     batch = BurstReader(CLIENT_ID, 1176, NONCE).read_untrusted(bytearray(shown[4]), 40, 40)
     assert [bytes(slot) for burst in batch.bursts for slot in burst.slots] == [CONTENT]
     assert (
@@ -420,5 +429,5 @@ def test_links_lead_somewhere(page: Path) -> None:
             target = page.parent / path if path else page
             assert target.exists(), link
             assert not fragment or fragment in anchors(target), link
-    for path in re.findall(r"`((?:udpft|tests|docs|bench)/[\w./-]*)`", text):
+    for path in re.findall(r"`((?:udpft|tests|docs|bench|contrib)/[\w./-]*)`", text):
         assert (ROOT / path).exists(), path

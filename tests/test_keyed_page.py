@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from tests.test_documents import CLIENT_ID, NONCE, PROTOCOL, SERVER_ID, rows, section
+from udpft.protocol.accept import Accept, encode_accept
 from udpft.protocol.channel import ClientChannel, Gate, ServerChannel
 from udpft.protocol.endpoint import Transmit
 from udpft.protocol.keyed import KeyedType
 from udpft.protocol.noise import Suite
 from udpft.protocol.packets import (
-    Accept,
     Fin,
     Hello,
     PacketType,
     Retry,
-    encode_accept,
     encode_fin,
     encode_hello,
     encode_retry,

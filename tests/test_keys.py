@@ -14,7 +14,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import udpft
-from tests.relay import Relay
 from tests.samples import LARGE, PATIENCE_S, SIZES, sample
 from tests.storage.conftest import names
 from udpft import server as server_module
@@ -30,6 +29,7 @@ from udpft.errors import (
 from udpft.keys import fastest_suite, new_key_file, read_key_file, readable_by_others
 from udpft.protocol.keyed import KeyedType
 from udpft.protocol.noise import Suite
+from udpft.testing import LossyLink, Seen
 
 
 @pytest.fixture
@@ -197,15 +197,16 @@ def test_neither_content_nor_name_is_seen_on_the_way(tmp_path: Path, key: Path) 
     name = "confidential-report.txt"
     content = b"Nobody but us two may read this line of the report.\n" * 20_000
     (folder / name).write_bytes(content)
+    seen: list[Seen] = []
     with (
         udpft.serve(folder, port=0, key_file=key) as server,
-        Relay((server.host, server.port), loss=0.01, seed=3, record=True) as relay,
+        LossyLink(server, loss=0.01, seed=3, watch=seen.append) as link,
     ):
-        udpft.get(name, server=relay.address, output=tmp_path, key_file=key)
+        udpft.get(name, server=link.address, output=tmp_path, key_file=key)
     assert (tmp_path / name).read_bytes() == content
     secret = bytes.fromhex(key.read_text())
-    assert sum(map(len, relay.seen)) > len(content)
-    for datagram in relay.seen:
+    assert sum(len(one.datagram) for one in seen) > len(content)
+    for datagram, _, _ in seen:
         assert datagram[0] in list(KeyedType)
         for telling in (b"Nobody but us", b"confidential", secret, secret[:8]):
             assert telling not in datagram

@@ -12,7 +12,13 @@ import pytest
 import udpft
 from tests.cli.processes import run_udpft
 from udpft.api import RunningServer, connect
-from udpft.errors import Denied, DestinationExists, LocalReadFailed, UploadRefused
+from udpft.errors import (
+    Denied,
+    DestinationExists,
+    LocalReadFailed,
+    NoSuchFile,
+    UploadRefused,
+)
 from udpft.keys import new_key_file
 from udpft.served import Served
 from udpft.storage.partfile import PartFile
@@ -86,13 +92,21 @@ def test_a_different_file_is_replaced_by_force_only(
     assert (stored / "file").read_bytes() == b"ours"
 
 
+def test_a_slash_behind_the_name_is_a_folder_there(
+    server: RunningServer, stored: Path, tmp_path: Path
+) -> None:
+    result = udpft.put(local(tmp_path, b"x"), server=server.address, as_name="a/b/")
+    assert (stored / "a/b/file").read_bytes() == b"x"
+    assert result.name == "a/b/file"
+
+
 def test_folders_on_the_way_are_made(server: RunningServer, stored: Path, tmp_path: Path) -> None:
     udpft.put(local(tmp_path, b"x"), server=server.address, as_name="a/b/ç.txt")
     assert (stored / "a/b/ç.txt").read_bytes() == b"x"
 
 
 @pytest.mark.parametrize(
-    "name", ["../up", "/abs", "a/../b", "a//b", ".hidden", ".x.udpft-part", "a/", "way out/x"]
+    "name", ["../up", "/abs", "a/../b", "a//b", ".hidden", ".x.udpft-part", "way out/x"]
 )
 def test_no_name_leads_out_of_the_folder(
     server: RunningServer, stored: Path, tmp_path: Path, name: str
@@ -160,7 +174,7 @@ def test_limits_are_kept(stored: Path, tmp_path: Path) -> None:
     file = local(tmp_path, MB)
     with (
         udpft.serve(stored, port=0, writable=True, max_upload=999_999) as server,
-        pytest.raises(Denied, match="999999"),
+        pytest.raises(Denied, match="up to 1 MB"),
     ):
         udpft.put(file, server=server.address)
     with udpft.serve(stored, port=0, writable=True, quota=1_500_000) as server:
@@ -200,3 +214,35 @@ def test_json_lines_end_with_the_verdict(server: RunningServer, tmp_path: Path) 
     last = done.stdout.splitlines()[-1]
     assert '"event": "summary", "ok": false, "exit_code": 26' in last
     assert '"name": "one", "ok": true' in last
+
+
+def test_parts_are_neither_listed_nor_served_nor_replaced(stored: Path, tmp_path: Path) -> None:
+    part = stored / ".file.udpft-part"
+    part.write_bytes(b"half")
+    with udpft.serve(stored, port=0, writable=True, hidden=True) as server:
+        assert udpft.list_files(server=server.address) == []
+        with pytest.raises(NoSuchFile):
+            udpft.get(part.name, server=server.address, output=tmp_path / "mine")
+        with pytest.raises(Denied):
+            udpft.put(local(tmp_path, b"x"), server=server.address, as_name=part.name, force=True)
+    assert part.read_bytes() == b"half"
+
+
+def test_the_rate_is_limited_by_either_end(stored: Path, tmp_path: Path) -> None:
+    file = local(tmp_path, MB)
+    for options, limits in (({}, {"max_rate": 2_000_000}), ({"limit_rate": 2_000_000}, {})):
+        with udpft.serve(stored, port=0, writable=True, **limits) as server:  # type: ignore[arg-type]
+            result = udpft.put(file, server=server.address, force=True, **options)  # type: ignore[arg-type]
+        assert result.seconds > 0.4
+
+
+def test_what_uploads_bring_counts_and_what_they_give_back_does_not(
+    stored: Path, tmp_path: Path
+) -> None:
+    file = local(tmp_path, MB)
+    with udpft.serve(stored, port=0, writable=True, quota=1_500_000) as server:
+        udpft.put(file, server=server.address)
+        assert udpft.put(file, server=server.address).up_to_date  # nothing has to come for it
+        with pytest.raises(Denied):
+            udpft.put(file, server=server.address, as_name="two")
+        udpft.put(local(tmp_path, MB[:400_000], "three"), server=server.address)

@@ -21,12 +21,14 @@ from tests.samples import LARGE, sample
 from tests.storage.conftest import names
 from udpft.api import RunningServer
 from udpft.cli.app import run
+from udpft.destination import Destination
 from udpft.errors import (
     DestinationExists,
     LocalWriteFailed,
     NoSuchFile,
     PortClosed,
     SourceChanged,
+    Stopped,
 )
 from udpft.protocol.params import CHUNK_SIZE
 from udpft.served import Served
@@ -198,6 +200,17 @@ def test_the_old_file_stays_until_a_forced_fetch_is_whole(slow: RunningServer, o
     assert names(out.parent) == [PART, "out"]
     assert udpft.get("file", server=slow.address, output=out, force=True).resumed_bytes > 0
     assert out.read_bytes() == sample(LARGE)
+
+
+def test_the_check_of_a_part_can_be_stopped_and_keeps_it(slow: RunningServer, out: Path) -> None:
+    here = break_off(slow, out)
+    stop = udpft.Stop()
+    stop.set()
+    with pytest.raises(Stopped) as caught:
+        Destination(out, force=False, stop=stop)
+    assert caught.value.hint == HINT
+    assert names(out.parent) == [PART]
+    assert udpft.get("file", server=slow.address, output=out).resumed_bytes >= here
 
 
 # -------------------------------------------------------------------------------- what is kept

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-import time
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -13,12 +13,12 @@ import pytest
 
 import udpft
 from tests.loopback import meanwhile
-from tests.relay import Relay
 from tests.samples import LARGE, PATIENCE_S, sample
 from udpft.api import RunningServer
 from udpft.protocol.packets import PacketType, encode
 from udpft.protocol.params import MIN_DATAGRAM_SIZE
 from udpft.served import Served
+from udpft.testing import LossyLink, Seen
 
 MUTATIONS = 4_000
 _AT_A_TIME = 100
@@ -82,14 +82,20 @@ def mutated(said: list[bytes], random: Random) -> bytes:
 def recording(samples: Path, tmp_path: Path) -> Iterator[tuple[RunningServer, list[bytes]]]:
     """A server, and what a client has said to it in a whole transfer over a lossy path."""
     with udpft.serve(samples, port=0, max_rate=20_000_000) as server:
-        with Relay((server.host, server.port), loss=0.05, seed=1) as relay:
-            udpft.get(str(LARGE), server=relay.address, output=tmp_path / "recorded")
-            until = time.monotonic() + PATIENCE_S
-            while relay.said[-1][0] != PacketType.FIN_ACK and time.monotonic() < until:
-                time.sleep(0.01)  # its last words are still on their way
-        kinds = {datagram[0] for datagram in relay.said}
-        assert kinds >= {PacketType.HELLO, PacketType.ACK, PacketType.FIN_ACK}
-        yield server, relay.said
+        said: list[bytes] = []
+        last_words = threading.Event()
+
+        def record(seen: Seen) -> None:
+            if seen.from_client:
+                said.append(seen.datagram)
+                if seen.datagram[0] == PacketType.FIN_ACK:
+                    last_words.set()
+
+        with LossyLink(server, loss=0.05, seed=1, watch=record) as link:
+            udpft.get(str(LARGE), server=link.address, output=tmp_path / "recorded")
+            assert last_words.wait(PATIENCE_S)
+        assert {datagram[0] for datagram in said} >= {PacketType.HELLO, PacketType.ACK}
+        yield server, said
 
 
 def test_a_recording_replayed_from_elsewhere_draws_less_than_it_costs(
@@ -135,11 +141,11 @@ def test_a_recording_replayed_from_its_own_source_begins_nothing(
 ) -> None:
     served: list[Served] = []
     with udpft.serve(samples, port=0, on_served=served.append) as server:
-        relay = Relay((server.host, server.port), loss=0.0, seed=1)
-        with relay:
-            udpft.get("2049", server=relay.address, output=tmp_path)
-            [source] = relay._clients.values()
-            for datagram in relay.said * 3:
+        seen: list[Seen] = []
+        with LossyLink(server, watch=seen.append) as link:
+            udpft.get("2049", server=link.address, output=tmp_path)
+            [source] = link._backs
+            for datagram in [one.datagram for one in seen if one.from_client] * 3:
                 source.send(datagram)
             udpft.ping(server.address)
         # Who was served, was served once: its HELLO draws nothing as long as its cookie is good.

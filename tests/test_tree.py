@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import random
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,67 +10,23 @@ import pytest
 
 import udpft
 from tests.cli.processes import run_udpft
+from tests.trees import make_tree, seen
 from udpft.api import RunningServer, connect
 from udpft.errors import DestinationExists, LocalWriteFailed, NoSuchFile, UsageError
 from udpft.protocol.listing import Entry
 from udpft.storage.tree import StagedTree
 from udpft.tree_client import fetch_tree
 
-A_TIME = 1_234_567_890_123_456_789
-
 
 @pytest.fixture
 def served(tmp_path: Path) -> Path:
-    """A folder to serve: nested and empty folders, odd names, empty and large files."""
-    served = tmp_path / "served"
-    draw = random.Random(7)
-    contents = {
-        "tree/a/deep/er/file": draw.randbytes(5_000),
-        "tree/a/with space.txt": b"x",
-        "tree/ünï/文件": draw.randbytes(2048),
-        "tree/line\nbreak": b"odd",
-        "tree/empty file": b"",
-        "tree/large": draw.randbytes(3_000_000),
-        "tree/run.sh": b"#!/bin/sh\n",
-        "one.txt": b"1",
-        "two.txt": b"22",
-        "other.bin": b"333",
-    }
-    contents |= {f"tree/many/{n:03}": draw.randbytes(n * 7) for n in range(300)}
-    for name, content in contents.items():
-        path = served / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
-    (served / "tree/empty/inner").mkdir(parents=True)
-    (served / "tree/run.sh").chmod(0o755)
-    (served / "tree/a/with space.txt").chmod(0o600)
-    (tmp_path / "secret").write_text("not served")
-    (served / "tree/leak").symlink_to(tmp_path / "secret")
-    (served / "tree/way out").symlink_to(tmp_path)
-    (served / "tree/.hidden").write_text("not shown")
-    os.mkfifo(served / "tree/fifo")
-    for number, path in enumerate(sorted(served.rglob("*"), reverse=True)):
-        if not path.is_symlink():
-            os.utime(path, ns=(A_TIME + number, A_TIME + number))
-    return served
+    return make_tree(tmp_path / "served")
 
 
 @pytest.fixture
 def server(served: Path) -> Iterator[RunningServer]:
     with udpft.serve(served, port=0) as server:
         yield server
-
-
-def seen(folder: Path) -> dict[str, object]:
-    """What a tree should keep: contents, times and permissions, of what is served."""
-    found: dict[str, object] = {}
-    for path in folder.rglob("*"):
-        if path.is_symlink() or path.is_fifo() or path.name == ".hidden":
-            continue
-        status = path.stat()
-        content = path.read_bytes() if path.is_file() else None
-        found[str(path.relative_to(folder))] = (status.st_mtime_ns, status.st_mode, content)
-    return found
 
 
 def test_a_tree_arrives_as_it_is(server: RunningServer, served: Path, tmp_path: Path) -> None:
@@ -224,3 +179,53 @@ def test_a_file_that_changes_between_listing_and_sending_is_listed_again(
     udpft.get("tree", server=server.address, output=tmp_path / "out", recursive=True)
     assert calls == 2
     assert seen(tmp_path / "out/tree") == seen(served / "tree")
+
+
+def test_a_file_of_the_same_size_and_time_that_differs_is_noticed(
+    server: RunningServer, served: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    udpft.get("tree", server=server.address, output=out, recursive=True)
+    mine = out / "tree/many/200"
+    time_ns = mine.stat().st_mtime_ns
+    mine.write_bytes(bytes(1400))
+    os.utime(mine, ns=(time_ns, time_ns))
+    (out / "tree/many/201").unlink()  # or nothing would have to come, and nothing be compared
+    with pytest.raises(DestinationExists, match="differs"):
+        udpft.get("tree", server=server.address, output=out, recursive=True)
+    assert mine.read_bytes() == bytes(1400)
+    udpft.get("tree", server=server.address, output=out, recursive=True, force=True)
+    assert seen(out / "tree") == seen(served / "tree")
+
+
+def test_what_is_left_of_another_tree_does_no_harm(
+    server: RunningServer, served: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    real = StagedTree.writev
+
+    def interrupted(self: StagedTree, slots: list[memoryview], offset: int) -> None:
+        real(self, slots, offset)
+        if offset > 1_500_000:
+            raise KeyboardInterrupt
+
+    with connect(server.address) as client, monkeypatch.context() as patched:
+        patched.setattr(StagedTree, "writev", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            fetch_tree(client, "tree", out)
+    for path in (served / "tree").rglob("*"):
+        if path.is_file() and not path.is_symlink():
+            path.write_bytes(path.read_bytes()[:-1][::-1])  # each of them shorter
+    udpft.get("tree", server=server.address, output=out, recursive=True)
+    assert seen(out / "tree") == seen(served / "tree")
+
+
+def test_a_listing_that_took_its_time_is_made_anew_for_the_next_one(
+    server: RunningServer, served: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("udpft.sources.SLICE_S", -1.0)  # so that it is kept for its tree
+    for content in ("first", "second"):
+        (served / "tree/many/007").write_text(content)
+        out = tmp_path / content
+        udpft.get("tree", server=server.address, output=out, recursive=True)
+        assert seen(out / "tree") == seen(served / "tree")

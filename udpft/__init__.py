@@ -1,7 +1,8 @@
 """Reliable file transfer over UDP.
 
 `get`, `put`, `list_files`, `ping` and `serve` are the commands as functions, `Result` is what they
-return, and `udpft.errors` has what they raise. See `udpft.api`.
+return, and `udpft.errors` has what they raise. `udpft.aio` has them for asyncio, and
+`udpft.testing` has fixtures for pytest. See `udpft.api`, and docs/library.md.
 """
 
 from __future__ import annotations
@@ -9,17 +10,56 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["Result", "__version__", "connect", "get", "list_files", "ping", "put", "serve"]
+__all__ = [
+    "Client",
+    "Entry",
+    "Progress",
+    "Result",
+    "RunningServer",
+    "Served",
+    "Stop",
+    "__version__",
+    "aio",
+    "connect",
+    "errors",
+    "get",
+    "list_files",
+    "ping",
+    "put",
+    "serve",
+]
 
 if TYPE_CHECKING:
-    from udpft.api import connect, get, list_files, ping, put, serve
+    from udpft import aio, errors
+    from udpft.api import RunningServer, connect, get, list_files, ping, put, serve
+    from udpft.client import Client
+    from udpft.net.stop import Stop
+    from udpft.progress import Progress
+    from udpft.protocol.listing import Entry
     from udpft.result import Result
+    from udpft.served import Served
+
+_ELSEWHERE = {
+    "Client": "client",
+    "Entry": "protocol.listing",
+    "Progress": "progress",
+    "Result": "result",
+    "Served": "served",
+    "Stop": "net.stop",
+}
+"""Public names that are not `api`'s, and where they are defined."""
 
 
 def __getattr__(name: str) -> Any:
     # Imported at first use: the command line starts without what it does not need.
-    if name in __all__:
-        from udpft import api
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
 
-        return getattr(api, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name in ("aio", "errors"):
+        return import_module(f"udpft.{name}")
+    return getattr(import_module(f"udpft.{_ELSEWHERE.get(name, 'api')}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -14,8 +14,9 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
+from string import hexdigits
 from types import TracebackType
-from typing import TYPE_CHECKING, Literal, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
 
 from udpft.client import Client
 from udpft.errors import UsageError
@@ -32,6 +33,7 @@ from udpft.protocol.params import (
 from udpft.result import Result
 
 if TYPE_CHECKING:
+    from udpft.net.stop import Stop
     from udpft.protocol.listing import Entry
     from udpft.served import Served
     from udpft.server import PlainPolicy, Server
@@ -48,6 +50,7 @@ class ClientOptions(TypedDict, total=False):
     timeout: float
     offload: bool
     key_file: str | os.PathLike[str] | None
+    stop: Stop | None
 
 
 class ServerOptions(TypedDict, total=False):
@@ -78,6 +81,7 @@ def connect(
     timeout: float = IDLE_TIMEOUT_S,
     offload: bool = True,
     key_file: str | os.PathLike[str] | None = None,
+    stop: Stop | None = None,
 ) -> Client:
     """A `Client` of a server, ``HOST`` or ``HOST:PORT``, to fetch several files with.
 
@@ -90,12 +94,14 @@ def connect(
         timeout: seconds without progress after which a transfer has failed.
         offload: use the kernel's segmentation offloads.
         key_file: holds the key that the server has too: `udpft key new` makes one.
+        stop: ``stop.set()`` breaks it off, from any thread: see `udpft.Stop`.
 
     Raises:
         UsageError: the server's address or the chunk size makes no sense; there is no key in the
             key file, or the package that keys need is missing.
         LocalReadFailed: the key file cannot be read.
         HostNotFound: the server's name does not resolve.
+        Stopped: by ``stop``, as everything that is done with this client.
     """
     if chunk_size is None:
         chunk_size = "auto" if key_file else CHUNK_SIZE
@@ -114,6 +120,7 @@ def connect(
         timeout=timeout,
         offload=offload,
         key_file=key_file,
+        stop=stop,
     )
 
 
@@ -135,6 +142,13 @@ def destination_of(name: str, output: str | os.PathLike[str] | None) -> Path:
     return Path(output or "") / base
 
 
+def check_is_sha256(text: str) -> str:
+    """The text, if it is a SHA-256 in hex; raises UsageError."""
+    if len(text) != 64 or not set(text) <= set(hexdigits):
+        raise UsageError(f"{text!r} is no SHA-256", hint="64 hex digits, as sha256sum prints them")
+    return text
+
+
 def get(
     name: str,
     *,
@@ -145,6 +159,7 @@ def get(
     resume: bool = True,
     recursive: bool = False,
     allow_partial: bool = False,
+    sha256: str = "",
     progress: Progress | None = None,
     **options: Unpack[ClientOptions],
 ) -> Result:
@@ -162,6 +177,8 @@ def get(
         recursive: reliable only. ``output`` is then a folder, made where it is missing, and
             ``Result.files`` tells how many files there are.
         allow_partial: plain only: keep what came, where the end did not.
+        sha256: what the file's SHA-256 must be, 64 hex digits, before it gets its name. Of single
+            files only.
         progress: called with the bytes done and the bytes in all, -1 where plain cannot know
             them: ten times a second, and at the end.
         options: of `connect`.
@@ -169,9 +186,13 @@ def get(
     Raises:
         UdpftError: see `udpft.errors`; the destination is as it was.
     """
+    if sha256:
+        check_is_sha256(sha256)
     if recursive:
         if mode == "plain":
             raise UsageError("plain fetches single files")
+        if sha256:
+            raise UsageError("a folder has no SHA-256")
         from udpft.tree_client import fetch_tree  # a single file does without
 
         with connect(server, **options) as client:
@@ -187,15 +208,11 @@ def get(
                 ),
             )
     destination = destination_of(name, output)
+    common: Any = {"force": force, "sha256": sha256, "progress": progress}
     with connect(server, **options) as client:
         if mode == "plain":
-            return client.fetch_plain(
-                name, destination, force=force, allow_partial=allow_partial, progress=progress
-            )
-        return measured(
-            client,
-            lambda: client.fetch(name, destination, force=force, resume=resume, progress=progress),
-        )
+            return client.fetch_plain(name, destination, allow_partial=allow_partial, **common)
+        return measured(client, lambda: client.fetch(name, destination, resume=resume, **common))
 
 
 def put(
@@ -204,16 +221,19 @@ def put(
     server: str,
     as_name: str | None = None,
     force: bool = False,
+    recursive: bool = False,
     progress: Progress | None = None,
     **options: Unpack[ClientOptions],
 ) -> Result:
-    """Bring one file to a server that takes uploads.
+    """Bring one file to a server that takes uploads; with ``recursive``, a folder with all in it.
 
     Args:
-        path: the file here.
+        path: the file here; with ``recursive`` it may be a folder: see `tree_upload.store_tree`.
         server: ``HOST`` or ``HOST:PORT``.
         as_name: its name there, relative to the served folder; by default the name that it has.
+            With a slash at its end, the folder there that it goes to.
         force: replace a different file of that name.
+        recursive: folders too. ``Result.files`` tells how many files there are.
         progress: called with the bytes done and the bytes in all.
         options: of `connect`.
 
@@ -221,11 +241,22 @@ def put(
         UploadRefused: the server takes none.
         UdpftError: see `udpft.errors`; on the server, what had that name is as it was.
     """
-    from udpft.upload_client import open_local, store  # who fetches does without
+    from udpft.upload_client import name_there, open_local, store  # who fetches does without
 
+    if recursive and os.path.isdir(path):
+        from udpft.tree_upload import store_tree
+
+        with connect(server, **options) as client:
+            return measured(
+                client,
+                lambda: store_tree(
+                    client, os.fspath(path), as_name=as_name, force=force, progress=progress
+                ),
+                receives=False,
+            )
     local = Path(path)
     with connect(server, **options) as client, open_local(local) as source:
-        name = as_name or local.name
+        name = name_there(local, as_name)
         return measured(
             client,
             lambda: store(client, source, name, path=local, force=force, progress=progress),
@@ -289,10 +320,17 @@ class RunningServer:
         with self._server:
             self._server.run()
 
-    def stop(self) -> None:
-        """End the server: transfers at work have five seconds. Returns when it has ended."""
-        self._server.stop()
-        self._thread.join()
+    def stop(self, drain: float | None = None, *, wait: bool = True) -> None:
+        """End the server. From any thread, and as often as you like.
+
+        Args:
+            drain: seconds that transfers at work have to end, five by default. Another call may
+                shorten it.
+            wait: return when it has ended, and not before.
+        """
+        self._server.stop(drain)
+        if wait:
+            self._thread.join()
 
     def __enter__(self) -> RunningServer:
         return self

@@ -33,23 +33,26 @@ from udpft.net import driver
 from udpft.net.address import Address, resolve
 from udpft.net.driver import clock, flush
 from udpft.net.sealed import SealedSocket
-from udpft.net.udp import UdpSocket, wait
+from udpft.net.udp import UdpSocket
 from udpft.plain_client import plain_request, receive_plain
 from udpft.progress import Progress, ticker
 from udpft.protocol.download import Download
-from udpft.protocol.endpoint import Completed, Event, Failed, Transmit, Verified, datagrams
-from udpft.protocol.handshake import Initiator, Introduction, probe_sizes
+from udpft.protocol.endpoint import Completed, Event, Failed, Verified
+from udpft.protocol.handshake import Initiator, Introduction, encode_name, probe_sizes
 from udpft.protocol.packets import NO_COOKIE, ErrorCode, Hello, Role
-from udpft.protocol.params import CHUNK_SIZE, CONNECT_TIMEOUT_S, IDLE_TIMEOUT_S, MAX_NAME_BYTES
+from udpft.protocol.params import CHUNK_SIZE, CONNECT_TIMEOUT_S, IDLE_TIMEOUT_S
 from udpft.protocol.plain import PlainReceiver
 from udpft.result import Result
 from udpft.storage.partfile import PartFile
 
 if TYPE_CHECKING:
+    from udpft.net.stop import Stop  # whoever wants to stop has imported it
     from udpft.protocol.endpoint import Endpoint
     from udpft.protocol.upload import Upload  # a get starts without
 
 T = TypeVar("T")
+
+_ANOTHER_NAME = "--force replaces it; --output names another"
 
 
 class Client:
@@ -63,10 +66,12 @@ class Client:
         timeout: seconds without progress after which a transfer has failed.
         offload: use the kernel's segmentation offloads.
         key_file: holds the key that the server has too; see `keys` for what it may raise.
+        stop: breaks off whatever this client does, from any thread.
 
     Raises:
         HostNotFound: the server's name does not resolve.
         PortClosed: there is no way to its address.
+        Stopped: by ``stop``; from every method too.
     """
 
     def __init__(
@@ -79,6 +84,7 @@ class Client:
         timeout: float = IDLE_TIMEOUT_S,
         offload: bool = True,
         key_file: str | os.PathLike[str] | None = None,
+        stop: Stop | None = None,
     ) -> None:
         channel = None if key_file is None else client_channel(key_file)
         self.keyed = channel is not None
@@ -87,8 +93,9 @@ class Client:
         self.limit_rate = limit_rate
         self.connect_timeout = connect_timeout
         self.timeout = timeout
+        self.stop = stop
         self._offload = offload
-        self._family, self._sockaddr = resolve(server)
+        self._family, self._sockaddr = resolve(server, stop)
         sock = self._connect(fragment=False)
         self._socket = SealedSocket(sock, channel) if channel else sock
         self._cookie = NO_COOKIE
@@ -158,15 +165,7 @@ class Client:
             keyed=self.keyed,
         )
         with self.explained():
-            while not initiator.done:
-                while datagram := initiator.poll(clock()):
-                    self._socket.send(Transmit(memoryview(datagram), len(datagram)))
-                wait([self._socket], [], initiator.next_timeout - clock())
-                if received := self._socket.receive():
-                    length, segment_size, _ = received
-                    for answer in datagrams(self._socket.buffer, length, segment_size):
-                        initiator.handle(answer, clock())
-                initiator.handle_timeout(clock())
+            driver.introduce(initiator, self._socket, self.stop)
         if isinstance(initiator.error, TimedOut):
             raise self.no_answer(initiator.error.hint)
         if initiator.error:
@@ -181,6 +180,7 @@ class Client:
         *,
         force: bool = False,
         resume: bool = True,
+        sha256: str = "",
         progress: Progress | None = None,
         on_resume: Progress | None = None,
     ) -> Result:
@@ -192,6 +192,7 @@ class Client:
             force: replace a different file of that name.
             resume: go on with what an earlier fetch of that destination left, and leave what there
                 is of the file if this one fails; False begins again, and leaves nothing.
+            sha256: what the file's SHA-256 must be, in hex.
             progress: told how far it is.
             on_resume: told the bytes that are here already and the bytes in all, where this goes
                 on with an earlier fetch.
@@ -202,10 +203,18 @@ class Client:
 
         Raises:
             DestinationExists: a different file has that name, and ``force`` was not given.
+            DigestMismatch: its SHA-256 is another one.
             UdpftError: whatever else went wrong; the destination is as it was.
         """
         began = clock()
-        with Destination(destination, force=force, resume=resume, on_resume=on_resume) as target:
+        with Destination(
+            destination,
+            force=force,
+            resume=resume,
+            sha256=sha256,
+            on_resume=on_resume,
+            stop=self.stop,
+        ) as target:
             completed, download = self.request(name, target, progress=progress)
             up_to_date = target.compares
         assert download.introduction
@@ -245,7 +254,7 @@ class Client:
 
     def retried(self, attempt: Callable[[], T]) -> T:
         """What an attempt returns; made again where the server is busy: see `fetch`."""
-        asked = clock()
+        asked, pause = clock(), self.stop.sleep if self.stop else sleep
         while True:
             try:
                 return attempt()
@@ -255,14 +264,14 @@ class Client:
                 pause_s = uniform(0.5, 1.0) * busy.retry_after_s  # not all of us at once
                 if clock() + pause_s > asked + self.connect_timeout:
                     raise
-            sleep(pause_s)
+            pause(pause_s)
 
     def hello(self, name: str, have: tuple[tuple[int, int], ...] = (), have_of: int = 0) -> Hello:
-        """A request of this client's, for a file. Raises UsageError: see `_encode_name`."""
+        """A request of this client's, for a file. Raises UsageError: see `encode_name`."""
         return Hello(
             nonce=int.from_bytes(os.urandom(8), "little"),
             connection_id=int.from_bytes(os.urandom(4), "little"),
-            name=_encode_name(name),
+            name=encode_name(name),
             chunk_size=self._chunk_size,
             receive_room=self._socket.receive_queue()[0],
             max_rate_bytes_per_s=self.limit_rate,
@@ -342,7 +351,7 @@ class Client:
         on_turn: Callable[[float], None] | None,
     ) -> None:
         """Run an endpoint over this client's socket: see `net.driver.drive`."""
-        self.waited_s += driver.drive(endpoint, self._socket, on_event, on_turn)
+        self.waited_s += driver.drive(endpoint, self._socket, on_event, on_turn, self.stop)
 
     def note_introduction(self, introduction: Introduction | None) -> None:
         """Keep what a handshake has found out, for the next one."""
@@ -368,6 +377,7 @@ class Client:
         *,
         force: bool = False,
         allow_partial: bool = False,
+        sha256: str = "",
         progress: Progress | None = None,
     ) -> Result:
         """Fetch one file by the plain protocol: nothing verifies it, and nothing is sent again.
@@ -377,12 +387,14 @@ class Client:
             destination: the file's name here.
             force: replace a file of that name.
             allow_partial: keep what came, where the end did not.
+            sha256: what the file's SHA-256 must be, in hex.
             progress: told how far it is.
 
         Raises:
             DestinationExists: a file has that name, and ``force`` was not given.
             TimedOut: nothing at all came.
             PartialTransfer: something came, and not the end; kept with ``allow_partial``.
+            DigestMismatch: its SHA-256 is another one.
             UsageError: plain knows no rates, no other chunk size, or no such name.
             UdpftError: whatever else went wrong; the destination is as it was.
         """
@@ -391,33 +403,28 @@ class Client:
                 "plain has neither a client's rate, nor another chunk size, nor a key",
                 hint="a server's --plain-rate limits it; or ask without --mode plain",
             )
-        request = plain_request(name)
-        began = clock()
-        with (
-            closing(self._connect(fragment=True)) as sock,
-            PartFile.open(destination, None) as part,
-        ):
+        request, began = plain_request(name), clock()
+        with closing(self._connect(fragment=True)) as udp, PartFile.open(destination, None) as part:
             if not force and os.path.lexists(destination):
-                raise DestinationExists(
-                    f"{destination} exists", hint="--force replaces it; --output names another"
-                )
+                raise DestinationExists(f"{destination} exists", hint=_ANOTHER_NAME)
             receiver = PlainReceiver(part)
             try:
                 with self.explained():
                     receive_plain(
-                        sock,
+                        udp,
                         request,
                         receiver,
                         connect_timeout_s=self.connect_timeout,
                         timeout_s=self.timeout,
                         on_turn=ticker(progress, lambda: (receiver.bytes_received, -1)),
+                        stop=self.stop,
                     )
             except TimedOut as error:
                 raise self.no_answer(error.hint) from None
             except PartialTransfer:
                 if not allow_partial:
                     raise
-            part.commit()
+            part.commit(sha256=sha256)
         if progress:
             progress(receiver.bytes_received, receiver.bytes_received if receiver.done else -1)
         return Result(
@@ -428,21 +435,6 @@ class Client:
             digest="",
             resent_packets=0,
             mode="plain",
-            verified=False,
+            verified=bool(sha256),
             complete=receiver.done,
         )
-
-
-def _encode_name(name: str) -> bytes:
-    """A name as HELLO carries it. One that is no UTF-8 leaves as the bytes that it was typed as.
-
-    Raises:
-        UsageError: it is too long, or no text.
-    """
-    try:
-        encoded = name.encode(errors="surrogateescape")
-    except UnicodeEncodeError:
-        raise UsageError(f"{name!r} is no file's name") from None
-    if len(encoded) > MAX_NAME_BYTES:
-        raise UsageError(f"the name has {len(encoded)} bytes; {MAX_NAME_BYTES} is the most")
-    return encoded

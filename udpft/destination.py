@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from stat import S_ISLNK, S_ISREG
 from types import TracebackType
-from typing import Protocol, Self
+from typing import TYPE_CHECKING, Protocol, Self
 
 from udpft.errors import (
     DestinationExists,
@@ -19,13 +19,17 @@ from udpft.errors import (
     NetworkError,
     PartialTransfer,
     SourceChanged,
+    Stopped,
     UdpftError,
 )
 from udpft.protocol.download import Opened
 from udpft.protocol.handshake import Introduction, byte_ranges, whole_chunks
 from udpft.protocol.ranges import RangeSet
-from udpft.storage.journal import JOURNAL_MIN_BYTES, Label
+from udpft.storage.journal import JOURNAL_MIN_BYTES, Label, Read
 from udpft.storage.partfile import PartFile, read_hashes
+
+if TYPE_CHECKING:
+    from udpft.net.stop import Stop
 
 RESUME_HINT = "run the same command again to resume"
 
@@ -72,8 +76,10 @@ class Destination:
         path: the file's name here.
         force: replace a different file of that name.
         resume: go on with what an earlier fetch left, and leave what there is to the next one.
+        sha256: what the file's SHA-256 must be, in hex, before it gets its name.
         on_resume: told the bytes that are here and the bytes in all, where it goes on.
         follow: look through a symlink of that name; else it is a different file.
+        stop: breaks off the reading of what is here, from another thread.
 
     Attributes:
         have: the byte ranges that are here, of the source with the identity ``have_of``.
@@ -81,6 +87,7 @@ class Destination:
     Raises:
         DestinationExists: a file is there that cannot be read, and so not compared.
         LocalWriteFailed: another process is fetching it.
+        Stopped: by ``stop``.
     """
 
     def __init__(
@@ -89,14 +96,18 @@ class Destination:
         *,
         force: bool,
         resume: bool = True,
+        sha256: str = "",
         on_resume: Callable[[int, int], None] | None = None,
         follow: bool = True,
+        stop: Stop | None = None,
     ) -> None:
         self.path = path
         self.have: tuple[tuple[int, int], ...] = ()
         self.have_of = 0
         self._on_resume = on_resume
         self._resume = resume
+        self._sha256 = sha256
+        self._stop = stop
         self._part: PartFile | None = None
         self._label: Label | None = None
         self._opened = False
@@ -120,7 +131,7 @@ class Destination:
         if part and part.journal and part.journal.label.identity:
             self._label = label = part.journal.label
             try:
-                checked = part.journal.check()
+                checked = part.journal.check(guarded(part.readv, self._stop))
             except BaseException as error:  # interrupted, for it may take its time
                 self.close(error)
                 raise
@@ -145,7 +156,10 @@ class Destination:
             if os.fstat(self._existing_fd).st_size != accept.size:
                 raise self.is_different()
             present = read_hashes(
-                partial(os.preadv, self._existing_fd), accept.size, accept.chunk_size, chunks
+                guarded(partial(os.preadv, self._existing_fd), self._stop),
+                accept.size,
+                accept.chunk_size,
+                chunks,
             )
             return Opened(_Nowhere(), present)
         old = self._label
@@ -165,7 +179,16 @@ class Destination:
         if old.chunk_size == label.chunk_size:
             return Opened(part, part.noted_hashes(chunks), part.note_hashes)
         part.relabel(label)
-        return Opened(part, _noting(part, chunks, label.chunk_size), part.note_hashes)
+        return Opened(part, self._noting(part, chunks, label), part.note_hashes)
+
+    def _noting(
+        self, part: PartFile, chunks: RangeSet, label: Label
+    ) -> Iterator[tuple[int, bytes]]:
+        """The hashes of chunks that are here, read anew, and written into the journal."""
+        read = guarded(part.readv, self._stop)
+        for first, hashes in read_hashes(read, label.size, label.chunk_size, chunks):
+            part.note_hashes(first, hashes)
+            yield first, hashes
 
     def _begin(self, label: Label) -> PartFile:
         """Make the part file one that holds nothing yet."""
@@ -180,10 +203,15 @@ class Destination:
         """Give the file, which is verified, its name. Its time is that of its arrival here.
 
         Raises:
+            DigestMismatch: its SHA-256 is not the one that was expected.
             LocalWriteFailed: see `PartFile.commit`.
         """
+        if self._sha256 and self.compares:
+            from udpft.storage.sha256 import check_sha256
+
+            check_sha256(self._existing_fd, os.fstat(self._existing_fd).st_size, self._sha256)
         if self._part:
-            self._part.commit()
+            self._part.commit(sha256=self._sha256)
         elif self._resume:
             with suppress(LocalWriteFailed):
                 _discard_leftover(self.path)  # of a fetch that is not needed any more
@@ -218,16 +246,56 @@ class Destination:
         self.close(error)
 
 
-def _noting(part: PartFile, chunks: RangeSet, chunk_size: int) -> Iterator[tuple[int, bytes]]:
-    """The hashes of chunks that are here, read anew, and written into the journal."""
-    for first, hashes in part.hashes(chunks, chunk_size):
-        part.note_hashes(first, hashes)
-        yield first, hashes
+class InMemory:
+    """A target that keeps what comes in memory: a listing.
+
+    Args:
+        max_bytes: more is refused.
+    """
+
+    have: tuple[tuple[int, int], ...] = ()
+    have_of = 0
+    compares = False
+
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
+        self.data = bytearray()
+
+    def open_sink(self, introduction: Introduction) -> Opened:
+        """Make room.
+
+        Raises:
+            PartialTransfer: it would be more than anybody wants in memory.
+        """
+        if introduction.accept.size > self._max_bytes:
+            raise PartialTransfer("the listing is too long", hint="ask for less of it")
+        self.data = bytearray(introduction.accept.size)
+        return Opened(self)
+
+    def writev(self, slots: Sequence[memoryview], offset: int, /) -> None:
+        """Write the slots one after another."""
+        joined = b"".join(slots)
+        self.data[offset : offset + len(joined)] = joined
+
+    def commit(self) -> None:
+        """Do nothing: it is where it belongs."""
+
+    def is_different(self) -> DestinationExists:
+        """Never asked for."""
+        raise NotImplementedError
+
+    def close(self, error: BaseException | None = None) -> None:
+        """Do nothing: it leaves no trace."""
+
+
+def guarded(read: Read, stop: Stop | None) -> Read:
+    """A way to read that ``stop`` breaks off, where there is one."""
+    return stop.guarded(read) if stop else read
 
 
 def say_how_to_resume(error: BaseException) -> None:
     """Put it where it is printed: in an error's hint, or in the notes of an interrupt."""
-    if isinstance(error, (NetworkError, LocalError)):
+    if isinstance(error, (NetworkError, LocalError, Stopped)):
         error.hint = f"{error.hint}; {RESUME_HINT}" if error.hint else RESUME_HINT
     elif not isinstance(error, UdpftError):
         error.add_note(RESUME_HINT)

@@ -21,7 +21,8 @@
     │   ├── PartialTransfer   18    some of the file came, not its end
     │   └── TimedOut          28    no answer, or stalled, within the timeout
     ├── DigestMismatch        32    everything came, and it is not the file
-    └── KeyRejected           67    key missing or wrong
+    ├── KeyRejected           67    key missing or wrong
+    └── Stopped              130    the caller wanted no more of it
 
 Exit codes follow curl's where curl has one. Every error is one line that names the cause and,
 where there is one, a hint that says what to do about it. An exception outside this tree is a
@@ -174,3 +175,9 @@ class KeyRejected(UdpftError):
     """A key is needed and missing, or is not the server's."""
 
     exit_code = ExitCode.KEY_REJECTED
+
+
+class Stopped(UdpftError):
+    """The caller said so, through a `udpft.Stop`, before the end was reached."""
+
+    exit_code = ExitCode.INTERRUPTED

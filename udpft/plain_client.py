@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from udpft.errors import PartialTransfer, TimedOut, UsageError
 from udpft.net.driver import clock
@@ -14,6 +15,9 @@ from udpft.protocol.plain import (
     decode_request_untrusted,
     encode_request,
 )
+
+if TYPE_CHECKING:
+    from udpft.net.stop import Stop
 
 
 def plain_request(name: str) -> bytes:
@@ -39,6 +43,7 @@ def receive_plain(
     connect_timeout_s: float,
     timeout_s: float,
     on_turn: Callable[[float], None],
+    stop: Stop | None = None,
 ) -> None:
     """Ask for a file and take in what comes, up to its end.
 
@@ -49,16 +54,21 @@ def receive_plain(
         connect_timeout_s: seconds to wait for the first datagram.
         timeout_s: seconds to wait for each one after it.
         on_turn: called with the time after each batch, for progress.
+        stop: ends it from another thread.
 
     Raises:
         TimedOut: nothing at all came.
         PartialTransfer: something came, and not the end.
         ConnectionRefusedError: nothing listens at the other end.
+        Stopped: ``stop`` was set.
     """
     view = memoryview(sock.buffer)
     sock.send(Transmit(memoryview(request), len(request)))
     heard_at = clock()
+    awaited = [sock] if stop is None else [sock, stop]
     while not receiver.done:
+        if stop:
+            stop.check()
         try:
             received = sock.receive()
         except ConnectionRefusedError:
@@ -70,7 +80,7 @@ def receive_plain(
             patience_s = timeout_s if receiver.datagrams_received else connect_timeout_s
             if now - heard_at >= patience_s:
                 raise _silence(receiver, patience_s)
-            wait([sock], [], heard_at + patience_s - now)
+            wait(awaited, [], heard_at + patience_s - now)
             continue
         heard_at = now
         length, segment_size, _ = received

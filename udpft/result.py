@@ -10,16 +10,17 @@ from udpft.protocol.params import CHUNK_SIZE
 
 
 class Result(NamedTuple):
-    """One file, fetched.
+    """One file, fetched or brought.
 
     ``bytes``: the file's size. ``seconds``: from the request to the file under its name.
     ``resent_packets``: packets that were needed beyond one for each chunk. ``resumed_bytes``:
-    those that were here already. ``verified``: the sender's digest agrees; never so in plain.
-    ``cpu_seconds``: of this process meanwhile. ``dropped_packets``: by the receiver's full buffer.
-    ``limited_by``: what limited a transfer of half a second or more, in a word or two, and
-    ``limit``, in a sentence; ``slow``: whether it is worth telling: see `effort`.
-    ``complete``: False where plain kept what came without the end. ``up_to_date``: the file was
-    here before, byte for byte. ``files``: how many, of a tree; ``path`` is then their folder.
+    those that were here already. ``verified``: the sender's digest agrees; in plain, the SHA-256
+    that was asked for. ``complete``: False where plain kept what came without the end.
+    ``up_to_date``: the file was here before, byte for byte. ``files``: how many, of a tree;
+    ``path`` is then their folder. ``cpu_seconds``: of this process meanwhile. ``dropped_packets``:
+    by the receiver's full buffer. ``limited_by``: what limited a transfer of half a second or more,
+    in a word or two, and ``limit``, in a sentence; ``slow``: whether it is worth telling: see
+    `effort`.
     """
 
     name: str

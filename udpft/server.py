@@ -113,7 +113,7 @@ class Server:
         insecure_public: answer addresses that are neither loopback nor private.
         writable: take uploads.
         max_upload: bytes of one upload; 0 for as many as the disk holds.
-        quota: bytes of all uploads since the server began; 0 for no quota.
+        quota: bytes that uploads may bring, in all; 0 for no quota.
         timeout: seconds without progress after which a transfer is dropped.
         on_served: called in the server's thread with each transfer that is over; must not raise.
         offload: use the kernel's segmentation offloads.
@@ -166,6 +166,7 @@ class Server:
         self._max_rate = max_rate
         self._waited_s = 0.0
         self._moved = 0
+        self._uploads = Uploads(self._root, max_bytes=max_upload, quota_bytes=quota)
         self._listener = Listener(
             open_source=self._sources.open,
             secret=secrets.token_bytes(32),
@@ -175,11 +176,7 @@ class Server:
             max_rate_bytes_per_s=max_rate,
             idle_timeout_s=timeout,
             gate=gate,
-            open_place=(
-                Uploads(self._root, max_bytes=max_upload, quota_bytes=quota).open
-                if writable
-                else None
-            ),
+            open_place=self._uploads.open if writable else None,
             receive_queue=self._socket.receive_queue,
             usage=self._usage,
         )
@@ -196,6 +193,7 @@ class Server:
         self._wake_receiver.setblocking(False)
         self._wake_sender.setblocking(False)
         self._stopping = False
+        self._drain_until = inf
 
     def __enter__(self) -> Server:
         return self
@@ -215,13 +213,18 @@ class Server:
         self._wake_receiver.close()
         self._wake_sender.close()
         self._sources.close()
+        self._uploads.close()
         self._root.close()
 
-    def stop(self) -> None:
-        """Ask the loop to end: no new transfers, `DRAIN_S` for those at work.
+    def stop(self, drain: float | None = None) -> None:
+        """Ask the loop to end. From any thread, or from a signal's handler.
 
-        From any thread, or from a signal's handler.
+        Args:
+            drain: seconds that transfers at work have to end, while no others begin; `DRAIN_S` by
+                default. Another call may shorten it.
         """
+        drain_s = DRAIN_S if drain is None else drain
+        self._drain_until = min(self._drain_until, clock() + drain_s)
         self._stopping = True
         try:
             self._wake_sender.send(b"\0")
@@ -242,22 +245,22 @@ class Server:
 
     def run(self) -> None:
         """Serve until `stop` is called and the transfers at work have ended."""
-        drain_until = inf
         while True:
             now = clock()
-            if self._stopping and drain_until == inf:
-                drain_until = now + DRAIN_S
+            if self._stopping:
                 self._listener.draining = True
             more = self._transmit(now)
             self._report_ended()
-            if self._stopping and (now >= drain_until or not (self._listener or self._plains)):
+            if self._stopping and (
+                now >= self._drain_until or not (self._listener or self._plains)
+            ):
                 self._say_goodbye(now)
                 return
             if self._sources.at_work:
                 self._sources.work()
                 more = True
             if not self._receive() and not more:
-                self._wait(min(self._next_timeout(), drain_until))
+                self._wait(min(self._next_timeout(), self._drain_until))
             self._listener.handle_timeout(clock())
 
     def _usage(self) -> Usage:

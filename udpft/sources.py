@@ -63,6 +63,7 @@ class _Making:
         self.fd = os.memfd_create("udpft-listing")
         self.done: Listed | None = None
         self.finished_at = inf
+        self.fetched = False
         self.error: Exception | None = None
 
     def work(self) -> None:
@@ -109,7 +110,8 @@ class Sources:
         try:
             if hello.role == Role.GET:
                 return self.open_file(name)
-            listed = self._list(name, recursive=bool(hello.flags & RECURSIVE))
+            afresh = hello.role == Role.LIST
+            listed = self._list(name, recursive=bool(hello.flags & RECURSIVE), afresh=afresh)
             try:
                 if hello.role == Role.LIST:
                     return listed.open()
@@ -148,10 +150,14 @@ class Sources:
             if self._clock() > making.finished_at + KEPT_S:
                 os.close(self._makings.pop(key).fd)
 
-    def _list(self, pattern: str, *, recursive: bool) -> Listed:
-        """A listing, whose descriptor the caller closes. Raises as `open` does."""
+    def _list(self, pattern: str, *, recursive: bool, afresh: bool) -> Listed:
+        """A listing, whose descriptor the caller closes; ``afresh``, not one that was fetched
+        already, for files may have changed. Raises as `open` does."""
         key = (pattern, recursive)
         making = self._makings.get(key)
+        if making and making.fetched and afresh:
+            os.close(self._makings.pop(key).fd)
+            making = None
         if making is None:
             if len(self._makings) >= MAX_IN_THE_MAKING:
                 self.work()
@@ -165,6 +171,7 @@ class Sources:
             self._makings.pop(key, None)
             os.close(making.fd)
             raise making.error
+        making.fetched = True
         if key in self._makings:
             return Listed(os.dup(making.fd), making.done.identity)
         return making.done

@@ -11,12 +11,17 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from udpft.client import Client
-from udpft.errors import DestinationExists, PartialTransfer, SourceChanged, UsageError
+from udpft.destination import InMemory
+from udpft.errors import (
+    DigestMismatch,
+    PartialTransfer,
+    SourceChanged,
+    UsageError,
+)
 from udpft.net.driver import clock
 from udpft.progress import Progress
-from udpft.protocol.download import Download, Opened
+from udpft.protocol.download import Download
 from udpft.protocol.endpoint import Completed
-from udpft.protocol.handshake import Introduction
 from udpft.protocol.listing import (
     MAX_LISTING_BYTES,
     Entry,
@@ -30,40 +35,6 @@ from udpft.tree_destination import Placed, TreeDestination
 
 _ATTEMPTS = 3
 """How often a tree that changes between its listing and its end is listed again."""
-
-
-class _Memory:
-    """A target that keeps what comes in memory."""
-
-    have: tuple[tuple[int, int], ...] = ()
-    have_of = 0
-    compares = False
-
-    def __init__(self) -> None:
-        self.data = bytearray()
-
-    def open_sink(self, introduction: Introduction) -> Opened:
-        """Make room.
-
-        Raises:
-            PartialTransfer: it would be more than anybody wants in memory.
-        """
-        if introduction.accept.size > MAX_LISTING_BYTES:
-            raise PartialTransfer("the server's listing is too long", hint="ask for less of it")
-        self.data = bytearray(introduction.accept.size)
-        return Opened(self)
-
-    def writev(self, slots: Sequence[memoryview], offset: int, /) -> None:
-        """Write the slots one after another."""
-        joined = b"".join(slots)
-        self.data[offset : offset + len(joined)] = joined
-
-    def commit(self) -> None:
-        """Do nothing: it is where it belongs."""
-
-    def is_different(self) -> DestinationExists:
-        """Never asked for."""
-        raise NotImplementedError
 
 
 def fetch_listing(
@@ -81,7 +52,7 @@ def fetch_listing(
         PartialTransfer: what came is no listing that could be followed.
         UdpftError: as `Client.fetch`.
     """
-    target = _Memory()
+    target = InMemory(MAX_LISTING_BYTES)
     flags = RECURSIVE if recursive else 0
     client.request(pattern, target, role=Role.LIST, flags=flags)
     data = bytes(target.data)
@@ -123,24 +94,39 @@ def fetch_tree(
         UdpftError: as `Client.fetch`.
     """
     began = clock()
-    name = pattern.rstrip("/")
+    name, flags, trust = pattern.rstrip("/"), RECURSIVE if recursive else 0, True
     for attempt in range(1, _ATTEMPTS + 1):
         entries, identity = fetch_listing(client, name, recursive=recursive)
         placed = _placed(pattern, entries, recursive=recursive)
         try:
             with TreeDestination(
-                folder, name, placed, identity, force=force, resume=resume, on_resume=on_resume
+                folder,
+                name,
+                placed,
+                identity,
+                force=force,
+                trust=trust,
+                resume=resume,
+                on_resume=on_resume,
+                stop=client.stop,
             ) as target:
                 if not target.is_needed:
                     target.commit()
                     break
-                flags = RECURSIVE if recursive else 0
                 completed, download = client.request(
                     name, target, role=Role.TREE, flags=flags, progress=progress
                 )
         except SourceChanged:
             if attempt == _ATTEMPTS:
                 raise
+            continue
+        except DigestMismatch:
+            # A file that is here has the size and the time, and another content all the same.
+            if target.trusted and not force:
+                raise target.is_different() from None
+            if not target.trusted or attempt == _ATTEMPTS:
+                raise
+            trust = False
             continue
         if progress:
             progress(target.size, target.size)

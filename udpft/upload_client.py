@@ -13,6 +13,7 @@ from tempfile import TemporaryFile
 from typing import IO
 
 from udpft.client import Client
+from udpft.destination import say_how_to_resume
 from udpft.errors import (
     DestinationExists,
     DigestMismatch,
@@ -20,13 +21,16 @@ from udpft.errors import (
     PartialTransfer,
     TimedOut,
     UdpftError,
+    UsageError,
 )
 from udpft.net.driver import clock
 from udpft.progress import Progress, ticker
 from udpft.protocol.endpoint import Completed, Event, Failed
 from udpft.protocol.packets import FORCE, Hello, Role
+from udpft.protocol.session import OpenedSource
 from udpft.protocol.upload import Upload
 from udpft.result import Result
+from udpft.storage.journal import JOURNAL_MIN_BYTES
 from udpft.storage.root import SourceFile
 
 _FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
@@ -47,8 +51,11 @@ def open_local(path: Path) -> Iterator[SourceFile]:
     status = os.fstat(fd)
     if not S_ISREG(status.st_mode):
         os.close(fd)
-        what = "a folder" if S_ISDIR(status.st_mode) else "no regular file"
-        raise LocalReadFailed(f"cannot send {path}: it is {what}")
+        if S_ISDIR(status.st_mode):
+            raise LocalReadFailed(
+                f"cannot send {path}: it is a folder", hint="-r brings it with all that is in it"
+            )
+        raise LocalReadFailed(f"cannot send {path}: it is no regular file")
     with SourceFile(fd, status) as source:
         yield source
 
@@ -69,6 +76,20 @@ def spooled(stream: IO[bytes]) -> Iterator[SourceFile]:
         fd = os.dup(spool.fileno())
         with SourceFile(fd, os.fstat(fd)) as source:
             yield source
+
+
+def name_there(path: str | os.PathLike[str], as_name: str | None) -> str:
+    """What a file is called on the server; ``as_name`` with a slash at its end is a folder's.
+
+    Raises:
+        UsageError: the path has no last part that could be a file's name.
+    """
+    last = os.path.basename(os.path.abspath(path))
+    if as_name and not as_name.endswith("/"):
+        return as_name
+    if not last:
+        raise UsageError(f"{os.fspath(path)!r} names no file", hint="--as gives it a name there")
+    return (as_name or "") + last
 
 
 def store(
@@ -101,18 +122,24 @@ def store(
         UdpftError: whatever else went wrong; there, the file is as it was.
     """
     began = clock()
-    completed, upload = client.retried(lambda: _send(client, source, name, force, progress))
+    flags = FORCE if force else 0
+    completed, upload = send(client, source, name, Role.PUT, flags=flags, progress=progress)
+    return result_of(completed, upload, name, path, source.size, clock() - began)
+
+
+def result_of(
+    completed: Completed, upload: Upload, name: str, path: Path, size: int, seconds: float
+) -> Result:
+    """What there is to tell of an upload that has ended well."""
     assert upload.sender
     assert upload.introduction
-    if progress:
-        progress(source.size, source.size)
     accept = upload.introduction.accept
     resumed_bytes = sum(stop - start for start, stop in accept.have)
     return Result(
         name=name,
         path=path,
-        bytes=source.size,
-        seconds=clock() - began,
+        bytes=size,
+        seconds=seconds,
         digest=completed.digest.hex(),
         resent_packets=upload.sender.packets_resent,
         dropped_packets=upload.sender.receiver_drops,
@@ -120,21 +147,44 @@ def store(
         verified=True,
         resumed_bytes=resumed_bytes,
         chunk_size=accept.chunk_size,
-        up_to_date=0 < resumed_bytes == source.size,
+        up_to_date=0 < resumed_bytes == size,
     )
 
 
-def _send(
-    client: Client, source: SourceFile, name: str, force: bool, progress: Progress | None
+def send(
+    client: Client,
+    source: OpenedSource,
+    name: str,
+    role: Role,
+    *,
+    flags: int = 0,
+    progress: Progress | None = None,
 ) -> tuple[Completed, Upload]:
-    """One transfer from its HELLO to its FIN_ACK."""
-    hello = client.hello(name)._replace(
-        role=Role.PUT,
-        flags=FORCE if force else 0,
-        size=source.size,
-        mtime_ns=source.mtime_ns,
-        identity=source.identity,
-    )
+    """One transfer to the server, from its HELLO to its FIN_ACK; again where it is busy.
+
+    Raises:
+        UdpftError: see `store`.
+    """
+
+    def attempt() -> tuple[Completed, Upload]:
+        hello = client.hello(name)._replace(
+            role=role,
+            flags=flags,
+            size=source.size,
+            mtime_ns=source.mtime_ns,
+            identity=source.identity,
+        )
+        return _run(client, source, hello, progress)
+
+    outcome = client.retried(attempt)
+    if progress:
+        progress(source.size, source.size)
+    return outcome
+
+
+def _run(
+    client: Client, source: OpenedSource, hello: Hello, progress: Progress | None
+) -> tuple[Completed, Upload]:
     upload = Upload(
         hello,
         source=source,
@@ -152,9 +202,7 @@ def _send(
             raise _failure(event.error, client, upload, hello)
         assert isinstance(event, Completed)
         if not event.confirmed:
-            raise PartialTransfer(
-                "the server did not say that it has the file", hint="run the same command again"
-            )
+            raise PartialTransfer("the server did not say that it has the file")
         outcome.append(event)
         return True
 
@@ -172,6 +220,8 @@ def _send(
             client.drive(upload, on_event, ticker(progress, measure))
     except BaseException as error:
         client.leave(upload, error)
+        if upload.sender and source.size >= JOURNAL_MIN_BYTES:
+            say_how_to_resume(error)
         raise
     client.note_introduction(upload.introduction)
     return outcome[0], upload
@@ -182,7 +232,8 @@ def _failure(error: UdpftError, client: Client, upload: Upload, hello: Hello) ->
     if isinstance(error, TimedOut) and not upload.introduction:
         return client.no_answer(error.hint)
     compared = upload.introduction and upload.introduction.accept.have == ((0, hello.size),)
-    if isinstance(error, DigestMismatch) and compared and not hello.flags & FORCE:
+    of_a_file = hello.role == Role.PUT
+    if isinstance(error, DigestMismatch) and compared and of_a_file and not hello.flags & FORCE:
         # The server compared what it has with what we have.
         name = hello.name.decode(errors="replace")
         return DestinationExists(

@@ -10,10 +10,16 @@ from pathlib import Path
 
 from tests.fuzz.targets import TARGETS
 from tests.simnet import SimNet, random_bytes
+from udpft.protocol.listing import Entry, encode_entry
 from udpft.protocol.packets import PacketType
 
 CORPUS = Path(__file__).parent / "corpus"
 _TYPES = list(PacketType)
+ENTRIES = [
+    Entry("a", True, 0, 0, 0o755),
+    Entry("a/b.txt", False, 5, 1, 0o644, 7),
+    Entry("a/ü", False, 0, -1, 0o600, 8),
+]
 
 
 def step(kind: int, data: bytes) -> bytes:
@@ -43,6 +49,12 @@ def inputs() -> dict[str, list[bytes]]:
         "listener": [hellos + wrapped, hellos + step(0xF0, bytes(400))],
         "download": [accepted + chunks + wrapped, wrapped, accepted + step(0xF0, bytes(400))],
         "sender": [step(0x80, b"\x03\x02\x01") * 3 + step(0xF0, bytes(200)) * 9, wrapped],
+        "intake": [chunks + wrapped + step(0xF0, bytes(400)), step(0xF0, bytes(4_000))],
+        "upload": [
+            step(0xE8, b"") + step(0xD0 + n, bytes(70)) + step(0xF0, bytes(9)) * 4 + wrapped
+            for n in range(3)
+        ],
+        "listing": [b"".join(map(encode_entry, ENTRIES)), encode_entry(ENTRIES[1])[:-1]],
         "plain_receiver": [step(1, b"a") * 3 + step(0, b"end")],
         "adder": [step(0, add), step(1, b"101\n"), step(3, b"id 1\n") * 2, step(2, b"42\n")],
         "replier": [step(0, message) * 2, step(4, b"id 1\n") + step(0xF0, bytes(100))],

@@ -14,34 +14,36 @@ from random import Random
 
 from tests.simnet import MemorySink, MemorySource, random_bytes
 from udpft.errors import PartialTransfer, UdpftError, VersionMismatch
+from udpft.protocol.accept import Accept, decode_accept_untrusted, encode_accept
 from udpft.protocol.ack import decode_ack_untrusted
 from udpft.protocol.addition import Adder, Addition, Term
-from udpft.protocol.burst import BurstReader, BurstWriter, data_common
+from udpft.protocol.burst import BurstReader, BurstWriter, chunk_hashes, data_common
 from udpft.protocol.download import Download, Opened
 from udpft.protocol.endpoint import Completed, Failed, Verified
 from udpft.protocol.exchange import Asking
+from udpft.protocol.intake import Terms, take_in
 from udpft.protocol.listener import Listener
+from udpft.protocol.listing import MalformedListing, decode_listing_untrusted, encode_entry
 from udpft.protocol.messages import Delivery, Message, Replier, Word
 from udpft.protocol.packets import (
-    Accept,
     Hello,
     MalformedPacket,
     PacketType,
     Retry,
-    decode_accept_untrusted,
+    Role,
     decode_error_untrusted,
     decode_fin_untrusted,
     decode_hello_untrusted,
     decode_retry_untrusted,
     decode_untrusted,
     encode,
-    encode_accept,
     encode_hello,
     encode_retry,
 )
 from udpft.protocol.params import MAX_BURST_BYTES, MAX_CHUNK_SIZE, MIN_DATAGRAM_SIZE, VERSION
 from udpft.protocol.plain import NotARequest, PlainReceiver, decode_request_untrusted
 from udpft.protocol.sender import Sender
+from udpft.protocol.upload import Upload
 
 OURS, THEIRS, NONCE, CHUNK = 11, 22, 33, 64
 CONTENT = random_bytes(9 * CHUNK + 5)
@@ -260,6 +262,100 @@ def sender(script: bytes) -> None:
     assert sent <= 10_000, "a script of a few kilobytes drew a flood"
 
 
+def intake(script: bytes) -> None:
+    """A server's end of an upload: it never takes anything for verified but the whole of a file."""
+    place = _Place()
+    hello = HELLO._replace(role=Role.PUT, size=place.size)
+    accept = Accept(NONCE, OURS, CHUNK, place.size, 0, 0)
+    terms = Terms(hello._replace(connection_id=THEIRS), accept, 1200, 0, 30.0)
+    end = take_in(terms, place, lambda: (100_000, 0), 0.0)
+    writer = BurstWriter(CHUNK, _BUFFER, NONCE)
+    now = 0.0
+    for kind, data in steps(script):
+        if kind >= 0xF0:
+            now += len(data) / 100
+            end.handle_timeout(now)
+        else:
+            data = _to_client(kind, data, writer)
+            end.handle_datagrams(bytearray(data), len(data), max(1, len(data)), now)
+        sent = 0
+        while transmit := end.poll_transmit(now):
+            assert len(transmit.data) > 0
+            sent += 1
+        assert sent <= 10
+        if event := end.poll_event():
+            end.close(event)
+            assert place.committed == isinstance(event, Completed)
+            assert end.poll_event() is None
+            return
+        at = end.next_timeout()
+        assert at is None or at == at, "not a number"
+
+
+class _Place(MemorySink):
+    """A file of a few chunks, the second of which is here."""
+
+    size = len(CONTENT)
+    mtime_ns = identity = 0
+    have = ((CHUNK, 2 * CHUNK),)
+    committed = False
+
+    def __init__(self) -> None:
+        super().__init__(self.size)
+
+    def open_sink(self, _introduction: object) -> Opened:
+        return Opened(self, [(1, chunk_hashes([memoryview(CONTENT)[CHUNK : 2 * CHUNK]]))])
+
+    def commit(self) -> bool:
+        assert self.written >= self.size - CHUNK
+        self.committed = True
+        return True
+
+    def told(self, error: UdpftError) -> UdpftError:
+        return error
+
+    def close(self, _error: object = None, received_bytes: int = 0) -> None:
+        assert received_bytes <= self.size - CHUNK
+
+
+def upload(script: bytes) -> None:
+    """A client that brings a file: no server, however odd, draws more than the file in a moment."""
+    source = MemorySource(CONTENT)
+    hello = HELLO._replace(role=Role.PUT, size=source.size, identity=1)
+    end = Upload(hello, source=source, now=0.0, random=Random(1))
+    writer = BurstWriter(CHUNK, _BUFFER, NONCE)
+    now, ended = 0.0, False
+    for kind, data in steps(script):
+        if kind >= 0xF0:
+            now += len(data) / 10
+            end.handle_timeout(now)
+        else:
+            if kind >= 0xD0:
+                have = ((len(data), len(data) * (kind % 4)),)
+                told = Accept(NONCE, THEIRS, CHUNK, source.size, 0, 0, 1_000, 0, have)
+                data = encode_accept(told, OURS, 1200)
+            else:
+                data = _to_client(kind, data, writer)
+            end.handle_datagrams(bytearray(data), len(data), max(1, len(data)), now)
+        sent = 0
+        while end.poll_transmit(now):
+            sent += 1
+        assert sent < 1_000
+        while event := end.poll_event():
+            assert not ended
+            assert isinstance(event, (Completed, Failed))
+            ended = True
+
+
+def listing(data: bytes) -> None:
+    """`decode_listing_untrusted`: entries that are safe to be made below a folder, or none."""
+    with suppress(MalformedListing):
+        entries = decode_listing_untrusted(data)
+        assert len(b"".join(map(encode_entry, entries))) == len(data)
+        for entry in entries:
+            assert not {"", ".", ".."} & set(entry.path.split("/"))
+
+
 def plain_receiver(script: bytes) -> None:
     """A plain download writes what came, in order, and ends at the first short one."""
     sink = MemorySink(0)
@@ -328,6 +424,9 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
         listener,
         download,
         sender,
+        intake,
+        upload,
+        listing,
         plain_receiver,
         adder,
         replier,

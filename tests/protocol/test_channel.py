@@ -7,19 +7,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.simnet import random_bytes
+from udpft.protocol.accept import Accept, encode_accept
 from udpft.protocol.channel import ClientChannel, Gate, ServerChannel
 from udpft.protocol.endpoint import Transmit
 from udpft.protocol.keyed import KeyedType, no_key_notice
 from udpft.protocol.noise import Suite
 from udpft.protocol.packets import (
-    Accept,
     ErrorCode,
     Hello,
     Refusal,
     Retry,
     decode_error_untrusted,
     decode_untrusted,
-    encode_accept,
     encode_error,
     encode_hello,
     encode_retry,

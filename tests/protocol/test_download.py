@@ -13,12 +13,12 @@ from udpft.errors import (
     PartialTransfer,
     TimedOut,
 )
+from udpft.protocol.accept import Accept, encode_accept
 from udpft.protocol.burst import BurstWriter, data_common
 from udpft.protocol.download import Download, Opened
 from udpft.protocol.endpoint import Failed
 from udpft.protocol.handshake import Introduction
 from udpft.protocol.packets import (
-    Accept,
     ErrorCode,
     Hello,
     Packet,
@@ -27,7 +27,6 @@ from udpft.protocol.packets import (
     Retry,
     decode_error_untrusted,
     decode_untrusted,
-    encode_accept,
     encode_error,
     encode_retry,
 )

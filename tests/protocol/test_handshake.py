@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from udpft.errors import NoSuchFile, TimedOut, VersionMismatch
+from udpft.protocol.accept import Accept, encode_accept
 from udpft.protocol.handshake import (
     Initiator,
     agreed_chunk_size,
@@ -17,14 +18,12 @@ from udpft.protocol.handshake import (
 )
 from udpft.protocol.packets import (
     NO_COOKIE,
-    Accept,
     ErrorCode,
     Hello,
     Refusal,
     Retry,
     decode_hello_untrusted,
     decode_untrusted,
-    encode_accept,
     encode_error,
     encode_hello,
     encode_retry,

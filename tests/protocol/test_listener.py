@@ -19,17 +19,16 @@ from udpft.errors import (
     UdpftError,
     UsageError,
 )
+from udpft.protocol.accept import Accept, decode_accept_untrusted
 from udpft.protocol.ack import Ack, encode_ack
 from udpft.protocol.admission import Admission
 from udpft.protocol.listener import Listener
 from udpft.protocol.packets import (
-    Accept,
     ErrorCode,
     Hello,
     Packet,
     PacketType,
     Refusal,
-    decode_accept_untrusted,
     decode_error_untrusted,
     decode_retry_untrusted,
     decode_untrusted,

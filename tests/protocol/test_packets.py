@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from udpft.errors import NoSuchFile, PartialTransfer, ServerBusy, UdpftError
+from udpft.protocol.accept import Accept, decode_accept_untrusted, encode_accept
 from udpft.protocol.ack import Ack, decode_ack_untrusted, encode_ack
 from udpft.protocol.packets import (
     ERROR_TYPES,
     MAX_HAVE,
-    Accept,
     ErrorCode,
     Fin,
     Hello,
@@ -23,20 +23,19 @@ from udpft.protocol.packets import (
     Refusal,
     Retry,
     connection_id_untrusted,
-    decode_accept_untrusted,
     decode_error_untrusted,
     decode_fin_untrusted,
     decode_hello_untrusted,
     decode_retry_untrusted,
     decode_untrusted,
     encode,
-    encode_accept,
     encode_error,
     encode_fin,
     encode_hello,
     encode_retry,
 )
 from udpft.protocol.params import (
+    KEYED_HELLO_OVERHEAD,
     MAX_ACK_RANGES,
     MAX_NAME_BYTES,
     MIN_DATAGRAM_SIZE,
@@ -71,7 +70,8 @@ retries = st.builds(
 )  # fmt: skip
 accepts = st.builds(
     Accept, nonce=u64, connection_id=u32, chunk_size=u32, size=u64,
-    mtime_ns=st.integers(-(2**63), 2**63 - 1), identity=u64,
+    mtime_ns=st.integers(-(2**63), 2**63 - 1), identity=u64, receive_room=u64,
+    max_rate_bytes_per_s=u64, have=st.lists(st.tuples(u64, u64), max_size=MAX_HAVE).map(tuple),
 )  # fmt: skip
 # Half-open ranges, newest first, none adjacent: the even count of distinct bounds, paired.
 ack_ranges = (
@@ -105,12 +105,13 @@ DECODERS: list[tuple[PacketType, Decoder]] = [
     (PacketType.FIN, decode_fin_untrusted),
     (PacketType.ERROR, decode_error_untrusted),
 ]
+_FINS = st.sampled_from([PacketType.FIN, PacketType.FIN_ACK])
 encodings = st.one_of(
     hellos.map(lambda hello: encode_hello(hello, 2_072)),
     st.builds(encode_retry, retries, u32),
     st.builds(encode_accept, accepts, u32, st.just(200)),
-    st.builds(encode_ack, acks, u32),
-    st.builds(encode_fin, st.sampled_from([PacketType.FIN, PacketType.FIN_ACK]), fins, u32),
+    st.builds(encode_ack, acks, u32, st.just(0)),
+    st.builds(encode_fin, _FINS, fins, u32, st.just(0)),
     st.builds(encode_error, refusals, u32),
 )
 
@@ -198,6 +199,14 @@ def test_the_longest_hello_fits_the_smallest_datagram() -> None:
         have=((0, 2**63),) * MAX_HAVE,
         have_of=2**64 - 1,
     )
+    upload = hello._replace(
+        have=(), have_of=0, flags=3, size=2**63, mtime_ns=-1, identity=2**64 - 1
+    )
+    for one in (hello, upload):
+        fits = MIN_DATAGRAM_SIZE - KEYED_HELLO_OVERHEAD
+        datagram = encode_hello(one, fits)
+        assert len(datagram) == fits
+        assert decode_hello_untrusted(opened(datagram)) == one
     datagram = encode_hello(hello, MIN_DATAGRAM_SIZE)
     assert len(datagram) == MIN_DATAGRAM_SIZE
     assert decode_hello_untrusted(opened(datagram)) == hello

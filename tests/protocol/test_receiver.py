@@ -11,11 +11,11 @@ from xxhash import xxh3_128
 
 from tests.simnet import MemorySink, random_bytes
 from udpft.errors import DigestMismatch, LocalWriteFailed, PartialTransfer, TimedOut
+from udpft.protocol.accept import Accept, encode_accept
 from udpft.protocol.ack import Ack, decode_ack_untrusted, encode_ack
 from udpft.protocol.burst import ACK_REQUEST, BurstWriter, chunk_hashes, data_common
 from udpft.protocol.endpoint import Completed, Event, Failed, Verified
 from udpft.protocol.packets import (
-    Accept,
     ErrorCode,
     Fin,
     Packet,
@@ -24,12 +24,12 @@ from udpft.protocol.packets import (
     decode_error_untrusted,
     decode_fin_untrusted,
     decode_untrusted,
-    encode_accept,
     encode_error,
     encode_fin,
 )
 from udpft.protocol.params import (
-    ACK_EVERY_PACKETS,
+    ACK_EVERY_BYTES,
+    DATA_HEADER_SIZE,
     MAX_ACK_DELAY_S,
     MAX_ACK_RANGES,
     MAX_BURST_BYTES,
@@ -45,10 +45,12 @@ OURS, THEIRS, NONCE = 11, 22, 33
 class Receiving:
     """A receiver of a file, and a hand that feeds it packets."""
 
-    def __init__(self, content: bytes = CONTENT, sink: MemorySink | None = None) -> None:
+    def __init__(
+        self, content: bytes = CONTENT, sink: MemorySink | None = None, room: int = 100_000
+    ) -> None:
         self.content = content
         self.sink = sink or MemorySink(len(content))
-        self.queue = (100_000, 0)
+        self.queue = (room, 0)
         self.receiver = Receiver(
             connection_id=THEIRS,
             own_connection_id=OURS,
@@ -61,6 +63,10 @@ class Receiving:
             idle_timeout_s=10.0,
         )
         self._writer = BurstWriter(CHUNK, bytearray(MAX_BURST_BYTES), NONCE)
+
+    @property
+    def burst_packets(self) -> int:
+        return self._writer.capacity
 
     def chunk(self, number: int) -> bytes:
         return self.content[number * CHUNK : (number + 1) * CHUNK]
@@ -162,13 +168,15 @@ def test_what_the_sender_asks_for_is_told_at_once() -> None:
     assert net.ack(1.0) is not None
 
 
-def test_many_packets_are_told_at_once() -> None:
-    net = Receiving(random_bytes((ACK_EVERY_PACKETS + 10) * CHUNK))
-    half = ACK_EVERY_PACKETS // 2
-    net.feed(0, range(half), 1.0)
-    net.feed(half, range(half, ACK_EVERY_PACKETS - 1), 1.0)
+@pytest.mark.parametrize(("room", "due"), [(100_000, 50_000), (1 << 30, ACK_EVERY_BYTES)])
+def test_much_is_told_at_once_and_in_time_for_a_small_buffer(room: int, due: int) -> None:
+    net = Receiving(random_bytes(2 * due), room=room)
+    packets = due // (CHUNK + DATA_HEADER_SIZE)
+    step = net.burst_packets
+    for first in range(0, packets - 1, step):
+        net.feed(first, range(first, min(first + step, packets - 1)), 1.0)
     assert net.ack(1.0) is None
-    net.feed(ACK_EVERY_PACKETS - 1, [ACK_EVERY_PACKETS - 1], 1.001)
+    net.feed(packets - 1, [packets - 1], 1.001)
     assert net.ack(1.001) is not None
 
 

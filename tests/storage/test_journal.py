@@ -24,7 +24,7 @@ from udpft.storage.journal import (
     decode_label_untrusted,
     encode_label,
 )
-from udpft.storage.partfile import PartFile
+from udpft.storage.partfile import PartFile, read_hashes
 
 CHUNK = 64
 SIZE = 100 * CHUNK + 3
@@ -152,7 +152,7 @@ def test_its_label_may_change_to_chunks_of_another_size(tmp_path: Path) -> None:
         part = PartFile.take_over(tmp_path / "file")
         assert part
         part.relabel(LABEL._replace(chunk_size=128))
-        for first, hashes in part.hashes(RangeSet([(0, 20)]), 128):
+        for first, hashes in read_hashes(part.readv, SIZE, 128, RangeSet([(0, 20)])):
             part.note_hashes(first, hashes)
         part.keep()
         assert found(tmp_path / "file") == RangeSet([(0, 20)])

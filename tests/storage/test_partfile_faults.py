@@ -70,7 +70,7 @@ def test_a_disk_that_fills_up_meanwhile(small_disk: Path) -> None:
         (small_disk / "other").write_bytes(bytes(500_000))
         with refused("disk full") as caught:
             for offset in range(0, 900_000, 60_000):
-                write(part, bytes(60_000), offset)
+                write(part, b"x" * 60_000, offset)
         assert "free some space" in caught.value.hint
     assert path.read_bytes() == OLD
     assert names(small_disk) == ["file.bin", "other"]

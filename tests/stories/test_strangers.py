@@ -8,11 +8,11 @@ import pytest
 
 from tests.simnet import SERVER, Client, Shape, SimNet, random_bytes
 from udpft.errors import PartialTransfer
+from udpft.protocol.accept import Accept, encode_accept
 from udpft.protocol.ack import Ack, encode_ack
 from udpft.protocol.burst import ACK_REQUEST, BurstWriter, data_common
 from udpft.protocol.handshake import probe_sizes
 from udpft.protocol.packets import (
-    Accept,
     ErrorCode,
     Fin,
     Hello,
@@ -20,7 +20,6 @@ from udpft.protocol.packets import (
     Refusal,
     decode_hello_untrusted,
     decode_untrusted,
-    encode_accept,
     encode_error,
     encode_fin,
     encode_hello,

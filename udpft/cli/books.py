@@ -57,6 +57,7 @@ class Books:
 
 
 def success(result: Result) -> dict[str, Any]:
+    """A file, or a tree, that is where it should be, as JSON has it."""
     return {
         "name": result.name,
         "ok": True,
@@ -86,6 +87,7 @@ def rounded(number: float | None) -> float | None:
 
 
 def failure(name: str, error: UdpftError) -> dict[str, Any]:
+    """One that failed, as JSON has it."""
     return {
         "name": name,
         "ok": False,

@@ -67,6 +67,7 @@ _STANDARD_OUTPUT = ("-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
 @click.option("-r", "--recursive", is_flag=True, help="Folders, with all that is below them.")
 @click.option("--no-resume", is_flag=True, help="Begin again, whatever an earlier get left.")
 @click.option("--allow-partial", is_flag=True, help="Plain: keep what came without the end.")
+@click.option("--sha256", metavar="HEX", help="What its SHA-256 must be; of a single file.")
 @connect_timeout_option
 @key_file_option
 @timeout_option("Give up if nothing moves so long.")
@@ -84,6 +85,7 @@ def command(
     allow_partial: bool,
     recursive: bool,
     no_resume: bool,
+    sha256: str | None,
     progress: ProgressStyle,
     as_json: bool,
     **options: Any,
@@ -99,12 +101,18 @@ def command(
     # What goes to standard output leaves nothing in a folder that anybody would find again.
     resume = not no_resume and output not in _STANDARD_OUTPUT
     books = Books(console, as_json)
-    getter = _Getter(output, mode, force, resume, recursive, allow_partial, progress, books)
+    getter = _Getter(
+        output, mode, force, resume, recursive, allow_partial, sha256 or "", progress, books
+    )
     with verdict(as_json=as_json, files=books.files):
         single = [name for name in names if not getter.is_tree(name)]
         _check_output(single, output, as_json=as_json)
         if len(single) < len(names) and (output in _STANDARD_OUTPUT or mode == "plain"):
             raise UsageError("folders and wildcards go to a folder, and not by plain")
+        if sha256 and (len(single) > 1 or len(single) < len(names)):
+            raise UsageError("--sha256 is of a single file")
+        if sha256:
+            api.check_is_sha256(sha256)
         with api.connect(server, **options) as client:
             for name in names:
                 error = getter.get(client, name)
@@ -146,6 +154,7 @@ class _Getter:
     resume: bool
     recursive: bool
     allow_partial: bool
+    sha256: str
     progress: ProgressStyle
     books: Books
 
@@ -193,6 +202,7 @@ class _Getter:
                 path,
                 force=self.force,
                 allow_partial=self.allow_partial,
+                sha256=self.sha256,
                 progress=meter.update,
             )
 
@@ -208,7 +218,7 @@ class _Getter:
             from udpft.tree_client import fetch_tree  # a single file does without
 
             return fetch_tree(client, name, path, recursive=self.recursive, **options)
-        return client.fetch(name, path, **options)
+        return client.fetch(name, path, sha256=self.sha256, **options)
 
     def _where(self, result: Result, *, tree: bool) -> str:
         if tree:

@@ -143,5 +143,5 @@ def progress_option(function: Function) -> Function:
         default="auto",
         envvar="UDPFT_PROGRESS",
         show_envvar=True,
-        help="auto, bar, line or none.",
+        help="auto, bar, line, none.",
     )(function)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,17 +29,30 @@ from udpft.cli.options import (
 )
 from udpft.cli.progress import Meter, ProgressStyle
 from udpft.client import Client
-from udpft.errors import DestinationExists, LocalReadFailed, UdpftError, UsageError
+from udpft.errors import (
+    Denied,
+    DestinationExists,
+    DigestMismatch,
+    LocalReadFailed,
+    UdpftError,
+    UsageError,
+)
 from udpft.measured import measured
+from udpft.result import Result
 from udpft.storage.root import SourceFile
-from udpft.upload_client import open_local, spooled, store
+from udpft.tree_upload import store_tree
+from udpft.upload_client import name_there, open_local, spooled, store
+
+_ONE_FILE_ONLY = (Denied, DestinationExists, DigestMismatch, LocalReadFailed)
+"""Errors after which the next file may do better; the others concern the server or the path."""
 
 
 @click.command("put", cls=Command, short_help="Bring files to a server.")
 @click.argument("files", metavar="FILE...", nargs=-1, required=True)
 @server_option
-@click.option("--as", "as_name", metavar="NAME", help="Its name there; of a single file.")
+@click.option("--as", "as_name", metavar="NAME", help="Its name there; DIR/ for a folder there.")
 @click.option("-f", "--force", is_flag=True, help="Replace a different file of that name.")
+@click.option("-r", "--recursive", is_flag=True, help="Folders, with all that is below them.")
 @chunk_size_option
 @limit_rate_option
 @connect_timeout_option
@@ -52,6 +68,7 @@ def command(
     server: str,
     as_name: str | None,
     force: bool,
+    recursive: bool,
     progress: ProgressStyle,
     as_json: bool,
     **options: Any,
@@ -65,41 +82,78 @@ def command(
     elif console.verbosity < 0:
         progress = "none"
     books = Books(console, as_json)
+    putter = _Putter(as_name, force, recursive, progress, books)
     with verdict(as_json=as_json, files=books.files):
-        if as_name and len(files) > 1:
-            raise UsageError("--as names a single file")
-        if "-" in files and not as_name:
-            raise UsageError("standard input has no name", hint="--as NAME gives it one")
+        putter.check(files)
         with api.connect(server, **options) as client:
             for file in files:
-                error = _put(books, client, file, as_name or Path(file).name, force, progress)
-                if error and not isinstance(error, (DestinationExists, LocalReadFailed)):
+                error = putter.put(client, file)
+                if error and not isinstance(error, _ONE_FILE_ONLY):
                     break
         if books.failures:
             raise click.exceptions.Exit(books.failures[0].exit_code)
 
 
-def _put(
-    books: Books, client: Client, file: str, name: str, force: bool, progress: ProgressStyle
-) -> UdpftError | None:
-    """Bring one file; return what went wrong, which has been told."""
-    if books.as_json:
-        print_json("start", name=name, server=str(client.server), mode="reliable")
-    try:
-        opened: AbstractContextManager[SourceFile] = (
-            spooled(sys.stdin.buffer) if file == "-" else open_local(Path(file))
-        )
-        with opened as source, Meter(name, progress, lambda: client.resent_share) as meter:
-            result = measured(
-                client,
-                lambda: store(
-                    client, source, name, path=Path(file), force=force, progress=meter.update
-                ),
-                receives=False,
+@dataclass
+class _Putter:
+    """Brings one file after the other, tells of each, and keeps the books."""
+
+    as_name: str | None
+    force: bool
+    recursive: bool
+    progress: ProgressStyle
+    books: Books
+
+    def check(self, files: Sequence[str]) -> None:
+        """See that every file has a name of its own there.
+
+        Raises:
+            UsageError: some would have to share one, or one has none.
+        """
+        named = bool(self.as_name) and not str(self.as_name).endswith("/")
+        if named and len(files) > 1:
+            raise UsageError("--as names a single file", hint="with a slash at its end, a folder")
+        if "-" in files and not named:
+            raise UsageError("standard input has no name", hint="--as NAME gives it one")
+        taken: dict[str, str] = {}
+        for file in files:
+            if file != "-" and not self._is_tree(file):
+                name = name_there(file, self.as_name)
+                if name in taken:
+                    raise UsageError(f"{taken[name]!r} and {file!r} would both become {name!r}")
+                taken[name] = file
+
+    def _is_tree(self, file: str) -> bool:
+        return self.recursive and os.path.isdir(file)
+
+    def put(self, client: Client, file: str) -> UdpftError | None:
+        """Bring one file or folder; return what went wrong, which has been told."""
+        if self.books.as_json:
+            print_json("start", name=file, server=str(client.server), mode="reliable")
+        try:
+            with Meter(file, self.progress, lambda: client.resent_share) as meter:
+                result = measured(client, lambda: self._store(client, file, meter), receives=False)
+        except UdpftError as error:
+            self.books.fail(file, error)
+            return error
+        count = f": {result.files} {'file' if result.files == 1 else 'files'}"
+        where = f"{result.name} on {client.server}{count if self._is_tree(file) else ''}"
+        self.books.tell(result, where)
+        self.books.files.append(success(result))
+        return None
+
+    def _store(self, client: Client, file: str, meter: Meter) -> Result:
+        if self._is_tree(file):
+            return store_tree(
+                client, file, as_name=self.as_name, force=self.force, progress=meter.update
             )
-        books.tell(result, f"{name} on {client.server}")
-    except UdpftError as error:
-        books.fail(name, error)
-        return error
-    books.files.append(success(result))
-    return None
+        if file == "-":
+            opened: AbstractContextManager[SourceFile] = spooled(sys.stdin.buffer)
+            name = str(self.as_name)
+        else:
+            opened = open_local(Path(file))
+            name = name_there(file, self.as_name)
+        with opened as source:
+            return store(
+                client, source, name, path=Path(file), force=self.force, progress=meter.update
+            )

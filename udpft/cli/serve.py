@@ -106,7 +106,7 @@ def command(
     Example: udpft serve ./files --host 0.0.0.0
     """
     with verdict(as_json=as_json):
-        _allow_open_files(options["max_clients"])
+        _allow_open_files(options["max_clients"], writable=options["writable"])
         teller = _Teller(console, as_json)
         with ExitStack() as stack:
             server = stack.enter_context(Server(directory, on_served=teller.tell, **options))
@@ -135,12 +135,12 @@ def _metrics(address: str, server: Server) -> Metrics:
     return Metrics(place, transfers=lambda: server.transfers, drops=lambda: server.drops)
 
 
-def _allow_open_files(max_clients: int) -> None:
+def _allow_open_files(max_clients: int, *, writable: bool = False) -> None:
     """Raise this process's limit of open files, usually 1,024, as far as it may be raised.
 
-    Each transfer has a file open, and a plain one a socket as well.
+    Each transfer has a file open, a plain one a socket as well, and an upload its folder, twice.
     """
-    wanted = max_clients + 2 * MAX_PLAIN_TRANSFERS + _OTHER_OPEN_FILES
+    wanted = max_clients * (3 if writable else 1) + 2 * MAX_PLAIN_TRANSFERS + _OTHER_OPEN_FILES
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard != resource.RLIM_INFINITY:
         wanted = min(wanted, hard)

@@ -6,9 +6,13 @@
 from __future__ import annotations
 
 import socket
-from typing import Any, NamedTuple
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from udpft.errors import HostNotFound, UsageError
+
+if TYPE_CHECKING:
+    from udpft.net.stop import Stop
 
 MAX_HOST_LENGTH = 253
 """Characters of a host name (RFC 1035, section 2.3.4, less the encoding's two octets)."""
@@ -62,7 +66,7 @@ def parse_server(text: str, default_port: int) -> Address:
     return Address(host, default_port if port is None else _parse_port(port, text))
 
 
-def resolve(address: Address) -> tuple[socket.AddressFamily, Sockaddr]:
+def resolve(address: Address, stop: Stop | None = None) -> tuple[socket.AddressFamily, Sockaddr]:
     """Ask the system where a host is; return what `socket.socket` and ``connect`` or ``bind`` take.
 
     Where a name has addresses of both families, IPv4 is taken: it is what servers bind to unless
@@ -70,11 +74,13 @@ def resolve(address: Address) -> tuple[socket.AddressFamily, Sockaddr]:
 
     Raises:
         HostNotFound: the name does not resolve.
+        Stopped: ``stop`` was set first.
     """
     try:
         # As bytes a plain name does not need the codec of international ones, which takes its time.
         host = address.host.encode() if address.host.isascii() else address.host
-        found = socket.getaddrinfo(host, address.port, type=socket.SOCK_DGRAM)
+        ask = partial(socket.getaddrinfo, host, address.port, type=socket.SOCK_DGRAM)
+        found = stop.outlast(ask) if stop else ask()
     except (socket.gaierror, UnicodeError) as error:
         why = error.strerror if isinstance(error, socket.gaierror) else "no valid name"
         raise HostNotFound(

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from udpft.net.sealed import SealedSocket
 from udpft.net.udp import UdpSocket, wait
-from udpft.protocol.endpoint import Endpoint, Event
+from udpft.protocol.endpoint import Endpoint, Event, Transmit, datagrams
+from udpft.protocol.handshake import Initiator
+
+if TYPE_CHECKING:
+    from udpft.net.stop import Stop
 
 clock = time.monotonic
 """The clock of all protocols: seconds, never set back."""
@@ -18,6 +23,7 @@ def drive(
     sock: UdpSocket | SealedSocket,
     on_event: Callable[[Event], bool],
     on_turn: Callable[[float], None] | None = None,
+    stop: Stop | None = None,
 ) -> float:
     """Run an endpoint until ``on_event`` returns True for one of its events.
 
@@ -26,16 +32,19 @@ def drive(
         sock: connected to the other end.
         on_event: called with each event; True ends the loop, after what is left was sent.
         on_turn: called once a turn with the time, for progress.
+        stop: ends the loop from another thread.
 
     Returns:
         The seconds that it waited for the network.
 
     Raises:
         ConnectionRefusedError: nothing listens at the other end.
+        Stopped: ``stop`` was set.
         UdpftError: from the endpoint's file.
     """
     buffer = sock.buffer
     waited_s = 0.0
+    awaited = [sock] if stop is None else [sock, stop]
     while True:
         now = clock()
         waited_s += flush(endpoint, sock, now)
@@ -45,16 +54,35 @@ def drive(
             waited_s += flush(endpoint, sock, now)
         if on_turn:
             on_turn(now)
+        if stop:
+            stop.check()
         received = sock.receive()
         if received is None:
             deadline, before = endpoint.next_timeout(), clock()
-            wait([sock], [], None if deadline is None else deadline - before)
+            wait(awaited, [], None if deadline is None else deadline - before)
             waited_s += clock() - before
             received = sock.receive()
         now = clock()
         if received is not None:
             endpoint.handle_datagrams(buffer, received.length, received.segment_size, now)
         endpoint.handle_timeout(now)
+
+
+def introduce(
+    initiator: Initiator, sock: UdpSocket | SealedSocket, stop: Stop | None = None
+) -> None:
+    """Run a handshake that nothing follows to its end. Raises as `drive`."""
+    awaited = [sock] if stop is None else [sock, stop]
+    while not initiator.done:
+        if stop:
+            stop.check()
+        while datagram := initiator.poll(clock()):
+            sock.send(Transmit(memoryview(datagram), len(datagram)))
+        wait(awaited, [], initiator.next_timeout - clock())
+        if received := sock.receive():
+            for answer in datagrams(sock.buffer, received.length, received.segment_size):
+                initiator.handle(answer, clock())
+        initiator.handle_timeout(clock())
 
 
 def flush(endpoint: Endpoint, sock: UdpSocket | SealedSocket, now: float) -> float:

@@ -43,6 +43,7 @@ from typing import Any, Final
 
 from cryptography.exceptions import InvalidTag
 
+from udpft.protocol.accept import decode_accept_untrusted
 from udpft.protocol.endpoint import Transmit
 from udpft.protocol.keyed import RE, KeyedType, decode_notice_untrusted
 from udpft.protocol.noise import EPHEMERAL_SIZE, TAG_SIZE, Forged, Handshake, Suite
@@ -50,7 +51,6 @@ from udpft.protocol.packets import (
     MalformedPacket,
     PacketType,
     connection_id_untrusted,
-    decode_accept_untrusted,
     decode_untrusted,
 )
 from udpft.protocol.params import (

@@ -31,17 +31,16 @@ from collections.abc import Sequence
 from math import inf
 from typing import NamedTuple
 
-from udpft.errors import TimedOut, UdpftError, VersionMismatch
+from udpft.errors import TimedOut, UdpftError, UsageError, VersionMismatch
+from udpft.protocol.accept import Accept, decode_accept_untrusted
 from udpft.protocol.packets import (
     MAX_HAVE,
     NO_COOKIE,
-    Accept,
     Hello,
     MalformedPacket,
     Packet,
     PacketType,
     Retry,
-    decode_accept_untrusted,
     decode_error_untrusted,
     decode_retry_untrusted,
     decode_untrusted,
@@ -56,6 +55,7 @@ from udpft.protocol.params import (
     HELLO_INTERVALS_S,
     KEYED_HELLO_OVERHEAD,
     MAX_CHUNK_SIZE,
+    MAX_NAME_BYTES,
     MAX_RETRY_WAIT_S,
     MIN_CHUNK_SIZE,
     MIN_DATAGRAM_SIZE,
@@ -134,6 +134,21 @@ def other_version(version: int) -> VersionMismatch:
         f"the server speaks version {version} of the protocol, this is {VERSION}",
         hint="install the same version of udpft at both ends",
     )
+
+
+def encode_name(name: str) -> bytes:
+    """A name as HELLO carries it. One that is no UTF-8 leaves as the bytes that it was typed as.
+
+    Raises:
+        UsageError: it is too long, or no text.
+    """
+    try:
+        encoded = name.encode(errors="surrogateescape")
+    except UnicodeEncodeError:
+        raise UsageError(f"{name!r} is no file's name") from None
+    if len(encoded) > MAX_NAME_BYTES:
+        raise UsageError(f"the name has {len(encoded)} bytes; {MAX_NAME_BYTES} is the most")
+    return encoded
 
 
 class Introduction(NamedTuple):

@@ -19,34 +19,30 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from udpft.errors import (
     Denied,
-    DestinationExists,
-    LocalError,
-    LocalWriteFailed,
     NoSuchFile,
     PartialTransfer,
     ServerBusy,
-    SourceChanged,
     UdpftError,
     UploadRefused,
     VersionMismatch,
 )
+from udpft.protocol.accept import Accept
 from udpft.protocol.admission import Admission
 from udpft.protocol.doorkeeper import Doorkeeper
 from udpft.protocol.endpoint import Completed, Failed, Transmit, datagrams
-from udpft.protocol.handshake import (
-    agreed_chunk_size,
-)
+from udpft.protocol.handshake import agreed_chunk_size
 from udpft.protocol.intake import Intake, Place, Terms, take_in
 from udpft.protocol.keyed import KeyedType
 from udpft.protocol.packets import (
-    Accept,
     ErrorCode,
     Hello,
     PacketType,
     Refusal,
     Role,
+    code_of,
     connection_id_untrusted,
     encode_error,
+    reason_of,
 )
 from udpft.protocol.params import (
     COOKIE_EPOCH_S,
@@ -67,20 +63,12 @@ from udpft.protocol.session import Address, Ended, OpenedSource, Session, send_o
 if TYPE_CHECKING:
     from udpft.protocol.channel import Gate, ServerChannel
 
-_CODES: tuple[tuple[type[UdpftError], ErrorCode], ...] = (
-    (NoSuchFile, ErrorCode.NOT_FOUND),
-    (UploadRefused, ErrorCode.UPLOAD_REFUSED),
-    (DestinationExists, ErrorCode.EXISTS),
-    (SourceChanged, ErrorCode.CHANGED),
-    (LocalWriteFailed, ErrorCode.WRITE_FAILED),
-    (Denied, ErrorCode.DENIED),
-    (ServerBusy, ErrorCode.BUSY),
-    (VersionMismatch, ErrorCode.VERSION),
-    (LocalError, ErrorCode.READ_FAILED),
-)
-
 _UPLOADS = (Role.PUT, Role.PUT_LIST, Role.PUT_TREE)
 _ROLES = (Role.GET, Role.LIST, Role.TREE, *_UPLOADS)
+
+LINGER_S = 3.0
+"""Seconds for which an upload that is over answers each FIN: its client must know, and asks every
+second at least."""
 
 _U64 = 0xFFFF_FFFF_FFFF_FFFF
 
@@ -141,6 +129,7 @@ class Listener:
         self._sessions: dict[int, Session] = {}
         self._by_hello: dict[tuple[Address, int], Session] = {}
         self._ended_hellos: OrderedDict[tuple[Address, int], float] = OrderedDict()
+        self._lingering: OrderedDict[int, tuple[Session, float]] = OrderedDict()
         self._replies: deque[Addressed] = deque()
         self._replied = False
         self._ready: deque[Session] = deque()
@@ -173,7 +162,7 @@ class Listener:
             self._handle_sealed(self._gate, buffer, length, segment_size, address, now)
             return
         if length >= 8 and buffer[0] != PacketType.HELLO:
-            session = self._sessions.get(connection_id_untrusted(buffer))
+            session = self._session_of(buffer)
             if session:
                 if session.address == address:
                     session.end.handle_datagrams(buffer, length, segment_size, now)
@@ -188,6 +177,15 @@ class Listener:
                 self._let_in(greeting, len(datagram), address, now)
             elif greeting:
                 self._reply(greeting, address)
+
+    def _session_of(self, buffer: bytearray) -> Session | None:
+        """Whom a datagram is for: a transfer at work, or an upload whose client may not know yet
+        that it is over, for FIN_ACK was lost."""
+        connection_id = connection_id_untrusted(buffer)
+        session = self._sessions.get(connection_id)
+        if session or connection_id not in self._lingering:
+            return session
+        return self._lingering[connection_id][0]
 
     def _is_a_question(self, datagram: memoryview, address: Address, now: float) -> bool:
         """Take in a datagram if it names a transfer: a HELLO that asks whether it is still known.
@@ -213,7 +211,7 @@ class Listener:
     ) -> None:
         """Take in a batch where there is a key."""
         if length >= 8 and buffer[0] == KeyedType.SEALED:
-            session = self._sessions.get(connection_id_untrusted(buffer))
+            session = self._session_of(buffer)
             if session and session.channel and session.address == address:
                 opened = session.channel.open_untrusted(buffer, length, segment_size)
                 if opened:
@@ -258,7 +256,7 @@ class Listener:
             self._refuse(hello, address, error, channel)
             return
         connection_id = self._draw_id()
-        while not connection_id or connection_id in self._sessions:
+        while not connection_id or self._is_taken(connection_id):
             connection_id = self._draw_id()
         keyed = channel is not None
         chunk_size = agreed_chunk_size(hello.chunk_size, hello_size, keyed=keyed)
@@ -297,6 +295,9 @@ class Listener:
         self._admission.begin(address)
         self._wake(session)
 
+    def _is_taken(self, connection_id: int) -> bool:
+        return connection_id in self._sessions or connection_id in self._lingering
+
     def _replace(self, address: Address, nonce: int, now: float) -> None:
         """End the transfer that a client never heard of: it begins again under the next nonce."""
         known = self._by_hello.get((address, (nonce - 1) & _U64))
@@ -320,7 +321,16 @@ class Listener:
             raise UploadRefused(
                 "the server takes no uploads", hint="`udpft serve --writable` would"
             )
+        self._end_abandoned(name, now)
         return self._open_place(hello, name), name
+
+    def _end_abandoned(self, name: str, now: float) -> None:
+        """End an upload of a name whose client has gone: it, or another one, begins again."""
+        for session in list(self._sessions.values()):
+            end = session.end
+            if session.name == name and isinstance(end, Intake) and end.is_abandoned(now):
+                self._end(session, Failed(PartialTransfer("another upload took its place")), now)
+                session.replaced = True
 
     def _refuse(
         self,
@@ -329,10 +339,8 @@ class Listener:
         error: UdpftError,
         channel: ServerChannel | None = None,
     ) -> None:
-        code = next((c for t, c in _CODES if isinstance(error, t)), ErrorCode.CANCELLED)
-        reason = f"{error}\n{error.hint}" if error.hint else str(error)
         wait_s = error.retry_after_s if isinstance(error, ServerBusy) else 0.0
-        refusal = Refusal(hello.nonce, code, reason, wait_s)
+        refusal = Refusal(hello.nonce, code_of(error), reason_of(error), wait_s)
         answer = encode_error(refusal, hello.connection_id)
         self._reply(channel.seal_answer(answer) if channel else answer, address)
 
@@ -392,6 +400,8 @@ class Listener:
         if session.replaced:
             return
         self._ended.append(session.ended(event, now))
+        if isinstance(session.end, Intake) and isinstance(event, Completed):
+            self._lingering[session.connection_id] = session, now + LINGER_S
 
     # ----------------------------------------------------------------------------- time, ends
 
@@ -407,6 +417,8 @@ class Listener:
             self._wake(session)
         while self._ended_hellos and next(iter(self._ended_hellos.values())) <= now:
             self._ended_hellos.popitem(last=False)
+        while self._lingering and next(iter(self._lingering.values()))[1] <= now:
+            self._lingering.popitem(last=False)
 
     def next_timeout(self) -> float | None:
         """When `handle_timeout` or `poll_transmit` has something to do; -inf for at once."""

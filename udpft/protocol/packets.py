@@ -103,6 +103,24 @@ ERROR_TYPES: dict[ErrorCode, type[errors.UdpftError]] = {
 
 assert set(ERROR_TYPES) == set(ErrorCode)
 
+_CODES: tuple[tuple[type[errors.UdpftError], ErrorCode], ...] = (
+    (errors.NoSuchFile, ErrorCode.NOT_FOUND),
+    (errors.UploadRefused, ErrorCode.UPLOAD_REFUSED),
+    (errors.DestinationExists, ErrorCode.EXISTS),
+    (errors.SourceChanged, ErrorCode.CHANGED),
+    (errors.LocalWriteFailed, ErrorCode.WRITE_FAILED),
+    (errors.Denied, ErrorCode.DENIED),
+    (errors.ServerBusy, ErrorCode.BUSY),
+    (errors.VersionMismatch, ErrorCode.VERSION),
+    (errors.LocalError, ErrorCode.READ_FAILED),
+    (errors.DigestMismatch, ErrorCode.DIGEST_MISMATCH),
+)
+
+
+def code_of(error: errors.UdpftError) -> ErrorCode:
+    """What the peer is told of an error at this end."""
+    return next((code for type_, code in _CODES if isinstance(error, type_)), ErrorCode.CANCELLED)
+
 
 class MalformedPacket(Exception):
     """The bytes are no packet of this protocol, or were damaged on the way. They are dropped."""
@@ -113,7 +131,7 @@ COMMON = struct.Struct("<BBHI")
 # Check: u64, directly after the common part
 CHECK = struct.Struct("<Q")
 _TYPES = {int(type_): type_ for type_ in PacketType}  # a look-up is cheaper than the enum's call
-_BODY_AT = COMMON.size + CHECK.size
+BODY_AT = COMMON.size + CHECK.size
 
 
 class Packet(NamedTuple):
@@ -140,10 +158,10 @@ def decode_untrusted(datagram: memoryview, nonce: int = 0) -> Packet:
 
     Raises MalformedPacket: too short, of no known type, damaged, or of another transfer.
     """
-    if len(datagram) < _BODY_AT:
+    if len(datagram) < BODY_AT:
         raise MalformedPacket("shorter than a packet's header")
     type_, flags, aux, connection_id = COMMON.unpack_from(datagram)
-    body = datagram[_BODY_AT:]
+    body = datagram[BODY_AT:]
     seed = int.from_bytes(datagram[: COMMON.size], "little") ^ (nonce if type_ in _BOUND else 0)
     if xxh3_64_intdigest(body, seed) != CHECK.unpack_from(datagram, COMMON.size)[0]:
         raise MalformedPacket("its check is wrong")
@@ -172,7 +190,7 @@ _NUMBER = struct.Struct("<Q")
 _NUMBER_FIELDS = (_FIELD_CHUNK_SIZE, _FIELD_RECEIVE_ROOM, _FIELD_MAX_RATE, *range(6, 11))
 _U64, _SIGN = 2**64 - 1, 2**63
 # HAVE field: pairs of u64, the bytes [start, stop) that the client has already, at most 8 of them
-_HAVE = struct.Struct("<QQ")
+RANGE = struct.Struct("<QQ")
 MAX_HAVE = 8
 NO_COOKIE = bytes(16)
 
@@ -181,6 +199,9 @@ RECURSIVE = 1
 
 FORCE = 2
 """HELLO's flag: replace a different file."""
+
+AFRESH = 4
+"""HELLO's flag, of a tree: take no file for the same because its size and time are."""
 
 
 class Hello(NamedTuple):
@@ -191,8 +212,8 @@ class Hello(NamedTuple):
     ``have``: the byte ranges that need not be sent, for the client holds them already, of the file
     whose identity is ``have_of``; 0 for any.
 
-    ``flags`` are of `RECURSIVE` and `FORCE`. ``size``, ``mtime_ns`` and ``identity`` are those of
-    the client's file, where it brings one.
+    ``flags`` are of `RECURSIVE`, `FORCE` and `AFRESH`. ``size``, ``mtime_ns`` and ``identity`` are
+    those of the client's file, where it brings one.
     """
 
     nonce: int
@@ -232,10 +253,10 @@ def encode_hello(hello: Hello, size: int, connection_id: int = 0) -> bytes:
         if number:
             body += _FIELD.pack(tag, _NUMBER.size) + _NUMBER.pack(number)
     if hello.have:
-        body += _FIELD.pack(_FIELD_HAVE, _HAVE.size * len(hello.have))
-        body += b"".join(_HAVE.pack(*pair) for pair in hello.have)
+        body += _FIELD.pack(_FIELD_HAVE, RANGE.size * len(hello.have))
+        body += b"".join(RANGE.pack(*pair) for pair in hello.have)
     body += _FIELD.pack(_FIELD_NAME, len(hello.name)) + hello.name
-    body += bytes(size - _BODY_AT - len(body))
+    body += bytes(size - BODY_AT - len(body))
     return encode(PacketType.HELLO, connection_id, body, flags=hello.attempt & 0xFF)
 
 
@@ -267,9 +288,9 @@ def decode_hello_untrusted(packet: Packet) -> Hello:
         if tag == _FIELD_NAME:
             name = bytes(value)
         elif tag == _FIELD_HAVE:
-            if length % _HAVE.size or length > _HAVE.size * MAX_HAVE:
+            if length % RANGE.size or length > RANGE.size * MAX_HAVE:
                 raise MalformedPacket("HELLO with ranges of a wrong length")
-            have = tuple(_HAVE.iter_unpack(value))
+            have = tuple(RANGE.iter_unpack(value))
         elif tag in numbers:
             if length != _NUMBER.size:
                 raise MalformedPacket("HELLO number of a wrong width")
@@ -301,7 +322,7 @@ def decode_hello_untrusted(packet: Packet) -> Hello:
 
 # RETRY body: nonce u64, cookie 16 bytes, size of the HELLO that it answers u16, version u16
 _RETRY = struct.Struct("<Q16sHH")
-assert _BODY_AT + _RETRY.size <= RETRY_MAX_SIZE
+assert BODY_AT + _RETRY.size <= RETRY_MAX_SIZE
 
 
 class Retry(NamedTuple):
@@ -326,58 +347,6 @@ def decode_retry_untrusted(packet: Packet) -> Retry:
         raise MalformedPacket("RETRY of a wrong length")
     nonce, cookie, hello_size, version = _RETRY.unpack(packet.body)
     return Retry(nonce, cookie, hello_size, version, packet.flags)
-
-
-# --------------------------------------------------------------------------------------- ACCEPT
-
-# ACCEPT body: nonce u64, server's connection id u32, chunk size u32, file size u64,
-# mtime in ns i64, identity u64; then zeros up to the size of a full DATA packet.
-_ACCEPT = struct.Struct("<QIIQqQ")
-# To an upload, before the zeros: receive room u64, highest rate u64, and as many pairs of u64 as
-# the next u64 says, at most 8: the bytes [start, stop) that are here already.
-_ACCEPT_UPLOAD = struct.Struct("<QQQ")
-
-
-class Accept(NamedTuple):
-    """The server's consent: what the file is, and how it will be sent.
-
-    To an upload, also what the server's socket holds in bytes, how fast the client may be (0 for
-    any rate), and the byte ranges that need not be sent.
-    """
-
-    nonce: int
-    connection_id: int
-    chunk_size: int
-    size: int
-    mtime_ns: int
-    identity: int
-    receive_room: int = 0
-    max_rate_bytes_per_s: int = 0
-    have: tuple[tuple[int, int], ...] = ()
-
-
-def encode_accept(accept: Accept, connection_id: int, size: int) -> bytes:
-    """Write an ACCEPT padded to ``size`` bytes, which probes the way back as HELLO did the way."""
-    body = _ACCEPT.pack(*accept[:6])
-    body += _ACCEPT_UPLOAD.pack(*accept[6:8], len(accept.have))
-    body += b"".join(_HAVE.pack(*pair) for pair in accept.have)
-    body += bytes(max(0, size - _BODY_AT - len(body)))
-    return encode(PacketType.ACCEPT, connection_id, body)
-
-
-def decode_accept_untrusted(packet: Packet) -> Accept:
-    """Read an ACCEPT's body. Raises MalformedPacket."""
-    if len(packet.body) < _ACCEPT.size:
-        raise MalformedPacket("ACCEPT too short")
-    known = _ACCEPT.unpack_from(packet.body)
-    if len(packet.body) < _ACCEPT.size + _ACCEPT_UPLOAD.size:
-        return Accept(*known)
-    room, max_rate, count = _ACCEPT_UPLOAD.unpack_from(packet.body, _ACCEPT.size)
-    pairs = packet.body[_ACCEPT.size + _ACCEPT_UPLOAD.size :][: count * _HAVE.size]
-    if count > MAX_HAVE or len(pairs) != count * _HAVE.size:
-        raise MalformedPacket("ACCEPT with ranges of a wrong length")
-    have = tuple(_HAVE.iter_unpack(pairs))
-    return Accept(*known)._replace(receive_room=room, max_rate_bytes_per_s=max_rate, have=have)
 
 
 # --------------------------------------------------------------------------------- FIN, FIN_ACK
@@ -428,6 +397,11 @@ class Refusal(NamedTuple):
         if isinstance(error, errors.ServerBusy) and self.retry_after_s:
             error.retry_after_s = self.retry_after_s
         return error
+
+
+def reason_of(error: errors.UdpftError) -> str:
+    """An error as the reason of an ERROR: a line, and a second one with the hint."""
+    return f"{error}\n{error.hint}" if error.hint else str(error)
 
 
 def encode_error(refusal: Refusal, connection_id: int) -> bytes:

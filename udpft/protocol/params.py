@@ -152,9 +152,13 @@ assert RETRY_MAX_SIZE + KEYED_RETRY_OVERHEAD < MIN_DATAGRAM_SIZE
 MAX_ACK_DELAY_S: Final = 0.005
 """Seconds a receiver may hold an acknowledgement back. RFC 9000 has 25 ms; ours are cheap."""
 
-ACK_EVERY_PACKETS: Final = 720
-"""Packets after which an acknowledgement is due at once, where none was asked for before: every
+ACK_EVERY_BYTES: Final = 4 * MAX_BURST_BYTES
+"""Bytes after which an acknowledgement is due at once, where none was asked for before: every
 fourth burst on a fast path. An ACK costs both ends about half of what a burst does."""
+
+ACK_EVERY_ROOM: Final = 1 / 2
+"""The same as a share of the receiver's room: one that waits until the sender's window is full, and
+so asks, would see it stand still while the ACK is under way."""
 
 MAX_ACK_RANGES: Final = 64
 """Ranges of packet numbers in one ACK, at most: 576 bytes with its header."""

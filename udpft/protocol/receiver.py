@@ -14,7 +14,7 @@ When every chunk is here and FIN has brought the sender's digest, the two are co
 driver is told `Verified`, commits the file, and calls `confirm`, and only then FIN_ACK is sent.
 
 An acknowledgement is due at once when a packet is missing, when the sender asks, and after every
-`ACK_EVERY_PACKETS`; else after `MAX_ACK_DELAY_S` (RFC 9000, 13.2).
+`ACK_EVERY_BYTES`; else after `MAX_ACK_DELAY_S` (RFC 9000, 13.2).
 """
 
 from __future__ import annotations
@@ -40,10 +40,13 @@ from udpft.protocol.packets import (
     decode_untrusted,
     encode_error,
     encode_fin,
+    reason_of,
 )
 from udpft.protocol.params import (
-    ACK_EVERY_PACKETS,
+    ACK_EVERY_BYTES,
+    ACK_EVERY_ROOM,
     ACK_REPEATS,
+    DATA_HEADER_SIZE,
     IDLE_TIMEOUT_S,
     MAX_ACK_DELAY_S,
     MAX_ACK_RANGES,
@@ -68,6 +71,7 @@ class Receiver:
         now: seconds on the driver's clock.
         idle_timeout_s: seconds without a new chunk after which the transfer has failed.
         note_hashes: told the hashes of chunks once they are written, by the first one's number.
+        peer: what the other end is called where it falls silent.
 
     Attributes:
         heard_at: when a packet of this transfer came last, new or not.
@@ -88,6 +92,7 @@ class Receiver:
         now: float,
         idle_timeout_s: float = IDLE_TIMEOUT_S,
         note_hashes: Callable[[int, bytes], None] | None = None,
+        peer: str = "server",
     ) -> None:
         self._connection_id = connection_id
         self._own_connection_id = own_connection_id
@@ -100,6 +105,7 @@ class Receiver:
         self._receive_queue = receive_queue
         self._idle_timeout_s = idle_timeout_s
         self._note_hashes = note_hashes
+        self._peer = peer
         self._reader = BurstReader(own_connection_id, chunk_size, nonce)
         self._events: deque[Event] = deque()
         self._control: deque[bytes] = deque()
@@ -109,6 +115,9 @@ class Receiver:
         self._packets = RangeSet()
         self._reported = deque([0] * ACK_REPEATS, maxlen=ACK_REPEATS)
         self._unacknowledged = 0
+        room = receive_queue()[0]
+        ack_every_bytes = min(ACK_EVERY_BYTES, int(room * ACK_EVERY_ROOM))
+        self._ack_every = ack_every_bytes // (chunk_size + DATA_HEADER_SIZE)
         self._ack_at = inf
         self._largest_at = now
         self._last_progress_at = now
@@ -206,6 +215,11 @@ class Receiver:
             self._take_in(burst, now)
         for at, size in batch.strays:
             self._handle_control(memoryview(buffer)[at : at + size], now)
+        if self._fin:
+            self.verify_if_complete()
+
+    def verify_if_complete(self) -> None:
+        """Compare the digests, once all chunks and the sender's FIN are here."""
         if self._fin and not self._verified and self.complete:
             self._verify()
 
@@ -223,7 +237,7 @@ class Receiver:
             self._ack_at = now  # a gap, or the past: the sender should know at once
         packets.add(burst.first_packet, end)
         self._unacknowledged += count
-        if self._unacknowledged >= ACK_EVERY_PACKETS:
+        if self._unacknowledged >= self._ack_every:
             self._ack_at = now
         elif self._ack_at == inf:
             self._ack_at = now + MAX_ACK_DELAY_S
@@ -347,8 +361,8 @@ class Receiver:
             return
         if now >= self._last_progress_at + self._idle_timeout_s:
             stalled = TimedOut(
-                f"nothing came from the server for {self._idle_timeout_s:g} s",
-                hint="see whether the server still runs; --timeout sets how long to wait",
+                f"nothing came from the {self._peer} for {self._idle_timeout_s:g} s",
+                hint=f"see whether the {self._peer} still runs; --timeout sets how long to wait",
             )
             self.abort(stalled, ErrorCode.TIMED_OUT)
 
@@ -365,7 +379,7 @@ class Receiver:
     def abort(self, error: UdpftError, code: ErrorCode = ErrorCode.CANCELLED) -> None:
         """End the transfer from this side, and tell the sender why."""
         if not self._ended:
-            refusal = Refusal(self._nonce, code, str(error))
+            refusal = Refusal(self._nonce, code, reason_of(error))
             self._end(Failed(error))
             self._control.extend((encode_error(refusal, self._connection_id),) * PARTING_COPIES)
 

@@ -9,11 +9,11 @@ from random import Random
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from udpft.errors import UdpftError
+from udpft.protocol.accept import encode_accept
 from udpft.protocol.burst import BurstWriter
 from udpft.protocol.endpoint import ChunkSource, Completed, Failed
 from udpft.protocol.handshake import held_ranges, whole_chunks
 from udpft.protocol.intake import Intake, Place, Terms
-from udpft.protocol.packets import encode_accept
 from udpft.protocol.params import INITIAL_RECEIVE_ROOM
 from udpft.protocol.sender import Sender
 
@@ -116,8 +116,7 @@ class Session:
             name=self.name,
             address=self.address,
             size=self.source.size,
-            seconds=min(now, self.end.ended_at if isinstance(self.end, Intake) else now)
-            - self.began,
+            seconds=now - self.began,
             bytes_sent=self.channel.bytes_sealed if self.channel else self.end.bytes_sent,
             packets_resent=self.end.packets_resent,
             error=event.error if isinstance(event, Failed) else None,

@@ -9,6 +9,7 @@ import sys
 from typing import Final
 
 _FALLOC_FL_KEEP_SIZE: Final = 0x01
+_FALLOC_FL_PUNCH_HOLE: Final = 0x02
 
 _IN_MEMORY: Final = (0x0102_1994, 0x8584_58F6)
 """File system types: tmpfs, ramfs (linux/magic.h)."""
@@ -39,6 +40,20 @@ def allocate(fd: int, size: int) -> None:
         code = ctypes.get_errno()
         if code in (errno.ENOSPC, errno.EDQUOT):
             raise OSError(code, os.strerror(code))
+
+
+def punch(fd: int, offset: int, length: int) -> bool:
+    """Make a hole in a file, which reads as zeros and takes no room; whether that can be done.
+
+    Raises:
+        OSError: the disk refuses.
+    """
+    if not _libc_fallocate(fd, _FALLOC_FL_PUNCH_HOLE | _FALLOC_FL_KEEP_SIZE, offset, length):
+        return True
+    code = ctypes.get_errno()
+    if code in (errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.EPERM, errno.EINTR):
+        return False
+    raise OSError(code, os.strerror(code))
 
 
 def _is_in_memory(fd: int) -> bool:

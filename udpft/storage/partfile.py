@@ -24,7 +24,6 @@ import errno
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from functools import partial
 from pathlib import Path
 from stat import S_ISREG
 from typing import Final, Self
@@ -33,6 +32,7 @@ from udpft.errors import LocalReadFailed, LocalWriteFailed
 from udpft.protocol.params import MAX_BURST_BYTES
 from udpft.protocol.ranges import RangeSet
 from udpft.storage.claim import ELSEWHERE, claim, claim_leftover, leads_to, part_name, refuse_unfit
+from udpft.storage.holes import Holes
 from udpft.storage.journal import Journal, Label, MalformedJournal, Read, hash_chunks
 from udpft.storage.sync import BackgroundSync
 from udpft.units import format_bytes
@@ -66,6 +66,7 @@ class PartFile:
     __slots__ = (
         "_fd",
         "_folder_fd",
+        "_holes",
         "_sync",
         "destination",
         "journal",
@@ -83,6 +84,7 @@ class PartFile:
         self.journal: Journal | None = None
         self.resumable = False
         self._sync = BackgroundSync(fd)
+        self._holes = Holes()
 
     @classmethod
     def open(cls, destination: Path, size: int | None, label: Label | None = None) -> PartFile:
@@ -215,14 +217,9 @@ class PartFile:
         except OSError as error:
             raise _unreadable(error) from error
 
-    def hashes(self, chunks: RangeSet, chunk_size: int) -> Iterator[tuple[int, bytes]]:
-        """The hashes of chunks as they stand in the file, with the number of each first one.
-
-        Raises:
-            LocalReadFailed: it cannot be read.
-        """
-        assert self.size is not None
-        return read_hashes(partial(os.preadv, self._fd), self.size, chunk_size, chunks)
+    def readv(self, slots: Sequence[memoryview], offset: int, /) -> int:
+        """Fill the slots from ``offset`` bytes on; return the bytes read. Raises OSError."""
+        return os.preadv(self._fd, slots, offset)
 
     def writev(self, slots: Sequence[memoryview], offset: int) -> None:
         """Write the slots one after another from ``offset`` bytes on.
@@ -235,11 +232,13 @@ class PartFile:
         try:
             # Adding the lengths up would cost a quarter of the write itself.
             length = len(slots[0]) * (len(slots) - 1) + len(slots[-1])
+            if length and not slots[0][0] and self._holes.dig(self._fd, slots, offset, length):
+                return
             write_all(self._fd, slots, offset, length)
         except OSError as error:
             raise write_failure(self.destination, error) from error
 
-    def commit(self, mtime_ns: int | None = None) -> None:
+    def commit(self, mtime_ns: int | None = None, sha256: str = "") -> None:
         """Put the file in its place, on the disk. It must be whole and verified.
 
         Where this fails the destination is as it was, unless only the last step failed: syncing
@@ -248,10 +247,17 @@ class PartFile:
         Args:
             mtime_ns: time of the last change to give it, in nanoseconds since the epoch; by
                 default the time at which it was written.
+            sha256: what its SHA-256 must be, in hex; it is read once more for it.
 
         Raises:
+            DigestMismatch: its SHA-256 is another one.
             LocalWriteFailed: the disk refuses, or the part file was taken away.
         """
+        if sha256:
+            from udpft.storage.sha256 import check_sha256
+
+            size = os.fstat(self._fd).st_size if self.size is None else self.size
+            check_sha256(self._fd, size, sha256)
         with _reported(self.destination):
             self._take_permissions()
             self._sync.finish()

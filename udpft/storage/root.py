@@ -26,10 +26,18 @@ from stat import S_ISREG
 from typing import Final, Self
 
 from udpft.errors import LocalReadFailed, NoSuchFile, ServerBusy
+from udpft.storage.claim import is_part_name
 from udpft.storage.openat2 import openat2
 
 MAX_PATH_BYTES: Final = 4_095
 """The longest name looked at: PATH_MAX of Linux without its terminator."""
+
+MAX_DEPTH: Final = 100
+"""Folders within folders that are walked, each of which keeps a descriptor meanwhile, or that are
+made for an upload."""
+
+_NAME_MAX: Final = 255
+"""Bytes in one component of a path (NAME_MAX of Linux)."""
 
 NEAREST_MAX_ENTRIES: Final = 1_000
 """Folder entries looked at for a hint: 10 ms of work, 50 ms where the names are made for it."""
@@ -214,10 +222,13 @@ class Root:
         """As `open_parent`, with the folders on the way made where they are missing.
 
         Raises:
-            NoSuchFile: it is no name that would be served, or something else is in the way.
+            NoSuchFile: it is no name that would be served, it is too long or too deep, or
+                something else is in the way.
             OSError: a folder cannot be made.
         """
         components = _components_untrusted(name, self.hidden)
+        if len(components) > MAX_DEPTH or any(len(one) > _NAME_MAX for one in components):
+            raise _no_such_file()
         fd = os.dup(self._fd)
         for component in components[:-1]:
             try:
@@ -353,7 +364,7 @@ def _components_untrusted(name: str, hidden: bool) -> list[bytes]:
 
     Raises:
         NoSuchFile: it is empty, absolute, too long, not in UTF-8, has a NUL, has an empty, ``.``
-            or ``..`` component, or a hidden one where those are not served.
+            or ``..`` component, a part file's, or a hidden one where those are not served.
     """
     try:
         path = name.encode()
@@ -364,6 +375,8 @@ def _components_untrusted(name: str, hidden: bool) -> list[bytes]:
     components = path.split(b"/")
     for component in components:
         if component in (b"", b".", b"..") or (component.startswith(b".") and not hidden):
+            raise _no_such_file()
+        if is_part_name(component):
             raise _no_such_file()
     return components
 

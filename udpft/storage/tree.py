@@ -9,18 +9,21 @@ from __future__ import annotations
 import os
 from bisect import bisect_right
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from itertools import groupby
-from pathlib import Path
 from typing import Final
 
-from udpft.errors import NoSuchFile, SourceChanged
+from udpft.errors import DigestMismatch, NoSuchFile, SourceChanged
 from udpft.protocol.listing import Entry, files_of, pieces, starts_of
+from udpft.storage.holes import Holes
 from udpft.storage.partfile import write_all
 from udpft.storage.root import SourceFile
 
 MAX_OPEN_FILES: Final = 32
 """Files that a tree being written keeps open: a batch rarely touches more, but tiny ones."""
+
+_HOLE_BYTES: Final = 1024
+"""Zeros in one piece that are worth a closer look."""
 
 _FLAGS: Final = os.O_NOFOLLOW | os.O_NOCTTY | os.O_CLOEXEC
 
@@ -125,23 +128,42 @@ class StagedTree:
     Args:
         folder_fd: the folder, which is not closed.
         entries: of the listing.
-        elsewhere: the files, by their numbers, that are read at a path and never written.
+        elsewhere: the numbers of files that lie somewhere else, are read there and never written.
+        open_elsewhere: opens one of them by its number; may raise OSError.
     """
 
     def __init__(
-        self, folder_fd: int, entries: Sequence[Entry], elsewhere: Mapping[int, Path]
+        self,
+        folder_fd: int,
+        entries: Sequence[Entry],
+        elsewhere: Container[int],
+        open_elsewhere: Callable[[int], int],
     ) -> None:
         self._elsewhere = elsewhere
+        self._open_elsewhere = open_elsewhere
         self.layout = Layout(entries)
         self._folder_fd = folder_fd
         self._open: OrderedDict[int, int] = OrderedDict()
+        self._holes = Holes()
 
     def writev(self, slots: Sequence[memoryview], offset: int) -> None:
-        """Write the slots one after another from ``offset`` bytes on. Raises OSError."""
+        """Write the slots one after another from ``offset`` bytes on.
+
+        Raises:
+            DigestMismatch: a file that lies elsewhere is not what comes.
+            OSError: the disk refuses.
+        """
         for number, own, at in self.layout.parts(slots, offset):
             if number in self._elsewhere:
-                continue  # it is here, and came only because not everything could be named
-            write_all(self._fd(number), own, at, sum(map(len, own)))
+                # It is here, and came only because not everything could be named.
+                wanted = b"".join(own)
+                if os.pread(self._fd(number), len(wanted), at) != wanted:
+                    raise DigestMismatch("a file that is here is not the one that was sent")
+                continue
+            fd, length = self._fd(number), sum(map(len, own))
+            zero = length >= _HOLE_BYTES and not own[0][0]
+            if not (zero and self._holes.dig(fd, own, at, length, number)):
+                write_all(fd, own, at, length)
 
     def readv(self, slots: Sequence[memoryview], offset: int) -> int:
         """Fill the slots with what is here; return the bytes read. Raises OSError."""
@@ -157,8 +179,8 @@ class StagedTree:
             return fd
         if len(self._open) >= MAX_OPEN_FILES:
             os.close(self._open.popitem(last=False)[1])
-        if path := self._elsewhere.get(number):
-            fd = os.open(path, os.O_RDONLY | _FLAGS)
+        if number in self._elsewhere:
+            fd = self._open_elsewhere(number)
         else:
             flags = os.O_RDWR | os.O_CREAT | _FLAGS
             fd = os.open(str(number), flags, 0o600, dir_fd=self._folder_fd)
@@ -166,9 +188,10 @@ class StagedTree:
         return fd
 
     def finish(self, number: int) -> None:
-        """Give a file its time and permissions; one that is empty is made. Raises OSError."""
+        """Give a file its size, time and permissions; one that is empty is made. Raises OSError."""
         entry = self.layout.files[number]
         fd = self._fd(number)
+        os.ftruncate(fd, entry.size)  # an earlier fetch, of another tree, may have left more
         os.fchmod(fd, entry.mode & 0o777)
         os.utime(fd, ns=(entry.mtime_ns, entry.mtime_ns))
 

@@ -10,15 +10,11 @@ import os
 from collections.abc import Iterator, Sequence
 from fnmatch import fnmatchcase
 from stat import S_IMODE, S_ISDIR, S_ISREG
-from typing import Final
 
 from udpft.errors import Denied, NoSuchFile
 from udpft.protocol.listing import WILDCARDS, Entry
 from udpft.storage.claim import is_part_name
-from udpft.storage.root import Root, identity_of
-
-MAX_DEPTH: Final = 100
-"""Folders within folders that are walked: each keeps a descriptor meanwhile."""
+from udpft.storage.root import MAX_DEPTH, Root, identity_of
 
 
 def is_pattern(name: str) -> bool:

@@ -1,0 +1,145 @@
+"""What is shipped: the wheel, the source distribution, the unit for systemd."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import tarfile
+import tomllib
+from email import message_from_bytes
+from email.message import Message
+from pathlib import Path
+from zipfile import ZipFile
+
+import click
+import pytest
+
+import udpft
+from tests.cli.processes import PATIENCE_S, environment
+from tests.test_documents import README, ROOT, rows, section
+from tests.test_structure import MODULES, PACKAGE
+from udpft.cli.app import cli
+
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+UNIT = ROOT / "contrib/udpft.service"
+
+
+def build(target: str, folder: Path) -> Path:
+    """Build a distribution with what is installed here, and no network."""
+    subprocess.run(
+        [sys.executable, "-m", "hatchling", "build", "-t", target, "-d", str(folder)],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+        timeout=3 * PATIENCE_S,
+    )
+    [built] = folder.iterdir()
+    return built
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build("wheel", tmp_path_factory.mktemp("wheel"))
+
+
+def metadata(wheel: Path) -> Message:
+    with ZipFile(wheel) as archive:
+        [name] = [name for name in archive.namelist() if name.endswith(".dist-info/METADATA")]
+        return message_from_bytes(archive.read(name))
+
+
+def test_the_wheel_has_the_package_and_nothing_else(wheel: Path) -> None:
+    with ZipFile(wheel) as archive:
+        names = {name for name in archive.namelist() if ".dist-info/" not in name}
+        told = {name.rpartition("/")[2] for name in archive.namelist() if ".dist-info/" in name}
+    modules = {str(path.relative_to(PACKAGE.parent)) for path in MODULES}
+    assert names == modules | {"udpft/py.typed"}
+    assert told == {"METADATA", "WHEEL", "RECORD", "entry_points.txt", "LICENSE"}
+    assert wheel.name == f"udpft-{udpft.__version__}-py3-none-any.whl"
+
+
+def test_its_metadata_are_what_people_see(wheel: Path) -> None:
+    told = metadata(wheel)
+    assert (told["Name"], told["Version"]) == ("udpft", udpft.__version__)
+    assert (told["License-Expression"], told["Requires-Python"]) == ("MIT", ">=3.11")
+    assert set(told.get_all("Provides-Extra", [])) == set(PROJECT["optional-dependencies"])
+    needed = [one for one in told.get_all("Requires-Dist", []) if "extra" not in one]
+    assert sorted(re.split("[>=]", one)[0] for one in needed) == ["click", "tqdm", "xxhash"]
+    assert "Typing :: Typed" in told.get_all("Classifier", [])
+    assert "## A session" in str(told.get_payload())
+
+
+def test_every_command_starts_from_the_wheel(wheel: Path, tmp_path: Path) -> None:
+    code = """
+        import sys, udpft
+        from udpft.cli.app import cli, run
+        import click
+        assert ".whl" in udpft.__file__, udpft.__file__
+        for command in cli.list_commands(click.Context(cli)):
+            assert run([command, "--help"]) == 0, command
+            print("=", command)
+    """
+    finished = subprocess.run(
+        [sys.executable, "-c", "\n".join(line[8:] for line in code.splitlines())],
+        cwd=tmp_path,
+        env=environment(PYTHONPATH=str(wheel)),
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+    )
+    assert finished.returncode == 0, finished.stderr
+    started = re.findall("^= (.*)$", finished.stdout, re.M)
+    assert started == cli.list_commands(click.Context(cli))
+
+
+def test_the_source_distribution_can_be_tested(tmp_path: Path) -> None:
+    with tarfile.open(build("sdist", tmp_path)) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+    for path in [*MODULES, *(ROOT / "tests").rglob("*.py"), *(ROOT / "docs").glob("*.md")]:
+        assert str(path.relative_to(ROOT)) in names
+    assert names >= {"README.md", "CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "Makefile"}
+    assert names >= {"contrib/udpft.service", ".ci/check", "data/hello.txt", "PKG-INFO"}
+    assert not [name for name in names if "__pycache__" in name or name.startswith(".venv")]
+
+
+def test_versions_and_extras_agree() -> None:
+    assert PROJECT["version"] == udpft.__version__
+    assert {"keys", "test", "testing", "bench", "fuzz"} <= set(PROJECT["optional-dependencies"])
+    changes = (ROOT / "CHANGELOG.md").read_text()
+    assert re.search(rf"^## \[(Unreleased|{re.escape(udpft.__version__)})\]", changes, re.M)
+
+
+# ---------------------------------------------------------------------------------------- systemd
+
+
+def settings(name: str) -> list[str]:
+    """The values that the unit gives a setting, comments aside."""
+    return re.findall(rf"^{name}=(.*)$", UNIT.read_text(), re.M)
+
+
+def test_the_unit_starts_a_command_that_exists() -> None:
+    [line] = settings("ExecStart")
+    _, command, *arguments = shlex.split(line)
+    found = cli.get_command(click.Context(cli), command)
+    assert found
+    assert found.make_context(command, arguments).params["directory"] == Path("/srv/udpft")
+    variables = {row[0] for row in rows(section(README, "## Environment"))}
+    named = {one.partition("=")[0] for one in settings("Environment")}
+    named |= set(re.findall(r"^#\s+Environment=(\w+)=", UNIT.read_text(), re.M))
+    assert named == {"UDPFT_HOST", "UDPFT_KEY_FILE"} <= variables
+
+
+@pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="systemd-analyze is not here")
+def test_systemd_finds_nothing_wrong_with_the_unit_and_little_exposed(tmp_path: Path) -> None:
+    unit = tmp_path / "udpft.service"
+    command = shutil.which("true")
+    unit.write_text(re.sub(r"(?m)^ExecStart=\S+", f"ExecStart={command}", UNIT.read_text()))
+    for words in (["verify"], ["security", "--offline=true", "--threshold=20"]):
+        checked = subprocess.run(
+            ["systemd-analyze", *words, str(unit)], capture_output=True, text=True
+        )
+        assert checked.returncode == 0, checked.stdout + checked.stderr
+        assert str(unit) not in checked.stderr

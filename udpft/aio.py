@@ -1,0 +1,170 @@
+"""udpft for asyncio: the functions of `udpft.api`, to be awaited.
+
+    async with udpft.aio.serve("/srv/files", port=0) as server:
+        result = await udpft.aio.get("hello.txt", server=server.address, output="/tmp/")
+
+They take the same arguments, return the same results and raise the same errors. Theory of
+operation:
+
+A transfer has a thread of its own, in which the blocking function runs. It is none of the loop's
+executor: a transfer of an hour would keep a place there from others, and a hundred transfers would
+wait for each other. Callbacks, such as ``progress``, are called in the loop's thread, in order,
+and none after the transfer's end. What one raises ends the transfer and is raised to its caller.
+
+Cancelling the task ends the transfer as an error would: the server is told, and a part that can be
+gone on with stays. The thread waits for a `Stop` beside its socket, so it hears of it at once. The
+task ends when the thread has: then the part file is unlocked, and the next get may go on with it.
+The one thing that cancelling waits for is a disk that is being synced for a file that is complete.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager, suppress
+from contextvars import copy_context
+from functools import partial, wraps
+from threading import Thread
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, Unpack
+
+from udpft import api
+from udpft.errors import Stopped
+from udpft.net.stop import Stop
+
+if TYPE_CHECKING:
+    from udpft.served import Served
+
+__all__ = ["RunningServer", "get", "list_files", "ping", "put", "serve"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+async def _in_thread(call: Callable[[], T], cancel: Callable[[], object]) -> T:
+    """What a function returns that blocks, run in a thread of its own.
+
+    Args:
+        call: the function.
+        cancel: makes it return soon, where this is cancelled.
+    """
+    loop = asyncio.get_running_loop()
+    ended: asyncio.Future[T] = loop.create_future()
+
+    def work() -> None:
+        try:
+            finish = partial(ended.set_result, call())
+        except BaseException as error:
+            finish = partial(ended.set_exception, error)
+        with suppress(RuntimeError):  # a loop that was closed wants to know no more
+            loop.call_soon_threadsafe(finish)
+
+    context = copy_context()  # callbacks find there what the caller has in it
+    thread = Thread(target=context.run, args=(work,), name="udpft-aio", daemon=True)
+    thread.start()
+    try:
+        await asyncio.wait([ended])
+    except asyncio.CancelledError:
+        cancel()
+        while not ended.done():
+            with suppress(asyncio.CancelledError):
+                await asyncio.wait([ended])
+        ended.exception()  # looked at, and not told: the caller wants no more of it
+        raise
+    finally:
+        if ended.done():
+            thread.join()  # it is at its last line
+    return ended.result()
+
+
+def _awaited(call: Callable[P, T]) -> Callable[P, Coroutine[Any, Any, T]]:
+    """A function of `api`, to be awaited."""
+
+    @wraps(call)
+    async def awaited(*args: P.args, **kwargs: P.kwargs) -> T:
+        loop = asyncio.get_running_loop()
+        progress: Any = kwargs.get("progress")
+        stop: Any = kwargs.get("stop") or Stop()
+        failures: list[Exception] = []
+
+        def report(done_bytes: int, total_bytes: int) -> None:
+            if not stop.is_set():
+                try:
+                    progress(done_bytes, total_bytes)
+                except Exception as error:
+                    failures.append(error)
+                    stop.set()
+
+        kwargs["stop"] = stop
+        if progress:
+            kwargs["progress"] = lambda *now: loop.call_soon_threadsafe(report, *now)
+        try:
+            result = await _in_thread(partial(call, *args, **kwargs), stop.set)
+        except Stopped:
+            if not failures:
+                raise
+        if failures:
+            raise failures[0]
+        return result
+
+    return awaited
+
+
+get = _awaited(api.get)
+put = _awaited(api.put)
+list_files = _awaited(api.list_files)
+ping = _awaited(api.ping)
+
+
+class RunningServer:
+    """A server at work in a thread of its own: see `api.RunningServer`."""
+
+    def __init__(self, running: api.RunningServer) -> None:
+        self._running = running
+        self.host = running.host
+        self.port = running.port
+        self.address = running.address
+
+    async def stop(self, drain: float | None = None) -> None:
+        """End the server; return when it has ended. Cancelled, it cuts off transfers at work.
+
+        Args:
+            drain: seconds that they have to end, five by default.
+        """
+        stop = self._running.stop
+        await _in_thread(partial(stop, drain), partial(stop, 0, wait=False))
+
+
+@asynccontextmanager
+async def serve(
+    directory: str | os.PathLike[str],
+    *,
+    on_served: Callable[[Served], object] = lambda _: None,
+    **options: Unpack[api.ServerOptions],
+) -> AsyncIterator[RunningServer]:
+    """Serve a folder as long as the block takes.
+
+    Args:
+        directory: the folder.
+        on_served: called in the loop's thread with each transfer that is over.
+        options: of `udpft.server.Server`; ``port=0`` takes any free port.
+
+    Raises:
+        UdpftError: as `api.serve`.
+    """
+    loop = asyncio.get_running_loop()
+    started: list[api.RunningServer] = []
+
+    def tell(served: Served) -> None:
+        with suppress(RuntimeError):  # the loop was closed, with the server still in it
+            loop.call_soon_threadsafe(on_served, served)
+
+    def start() -> None:
+        started.append(api.serve(directory, on_served=tell, **options))
+
+    try:
+        await _in_thread(start, lambda: None)
+        yield RunningServer(started[0])
+    finally:
+        for running in started:
+            await RunningServer(running).stop()

@@ -1,0 +1,91 @@
+"""A wish to stop, said in one thread and heard in another that waits for the network.
+
+A thread cannot be interrupted from outside, but it can wait for two things at once: the client's
+loop waits for its socket and for the `Stop` that it was given, which is a descriptor too
+(eventfd). What takes long and waits for neither looks at it in between: `Stop.guarded`. And what
+can do neither is left behind in a thread of its own: `Stop.outlast`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar
+
+from udpft.errors import Stopped
+from udpft.net.udp import wait
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Stop:
+    """Ends the transfers that it was given to, from any thread; once said, it stays said.
+
+    They end as an error would end them: the server is told, what has come stays to be gone on
+    with, and the thread that waits for the transfer has `udpft.errors.Stopped`.
+    """
+
+    def __init__(self) -> None:
+        self._is_set = False
+        self._fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+
+    def __del__(self) -> None:
+        if hasattr(self, "_fd"):
+            os.close(self._fd)
+
+    def set(self) -> None:
+        """Stop: from any thread, or from a signal's handler."""
+        self._is_set = True
+        os.eventfd_write(self._fd, 1)
+
+    def is_set(self) -> bool:
+        """Whether it was said."""
+        return self._is_set
+
+    def fileno(self) -> int:
+        """A descriptor that can be read from when it was said, for `select`."""
+        return self._fd
+
+    def check(self) -> None:
+        """Raise Stopped where it was said."""
+        if self._is_set:
+            raise Stopped("stopped before its end")
+
+    def sleep(self, seconds: float) -> None:
+        """Wait. Raises Stopped as soon as it is said."""
+        wait([self], [], seconds)
+        self.check()
+
+    def guarded(self, call: Callable[P, T]) -> Callable[P, T]:
+        """The same function, which raises Stopped instead of beginning where it was said."""
+
+        def checking(*args: P.args, **kwargs: P.kwargs) -> T:
+            self.check()
+            return call(*args, **kwargs)
+
+        return checking
+
+    def outlast(self, call: Callable[[], T]) -> T:
+        """What a function returns or raises that nothing can interrupt: the resolver, say.
+
+        Raises:
+            Stopped: it was said before; the function goes on, in its thread, to no purpose.
+        """
+        from concurrent.futures import Future  # a command does without
+        from threading import Thread
+
+        future: Future[T] = Future()
+        done = Stop()
+
+        def work() -> None:
+            try:
+                future.set_result(call())
+            except BaseException as error:
+                future.set_exception(error)
+            done.set()
+
+        Thread(target=work, name="udpft-outlasted", daemon=True).start()
+        wait([self, done], [], None)
+        self.check()
+        return future.result()

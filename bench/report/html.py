@@ -8,7 +8,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 from markupsafe import Markup
 
 from bench.report import plots, verdict
-from bench.report.words import path, ratio
+from bench.report.words import path, ratio, when
 from bench.result import Run
 
 
@@ -24,6 +24,8 @@ def page(run: Run) -> str:
     template = environment.get_template("template.html")
     return template.render(
         run=run,
+        when=when(run.stamp),
+        place=verdict.PLACES[run.where],
         sentences=verdict.sentences(run),
         setting=verdict.setting(run),
         matrix=_matrix(run),
@@ -44,7 +46,7 @@ def _matrix(run: Run) -> dict[str, Any]:
     """The table of ratios: scenarios down, modes across."""
     by_scenario = {s.name: {r.mode: r for r in verdict.rows(run, s)} for s in run.scenarios}
     ran = {label for found in by_scenario.values() for label in found}
-    modes = [m for m in run.modes if m.label in ran - {run.reference}]
+    modes = [m for m in run.modes if m.label in ran - {run.reference} and m.kind != "ceiling"]
     return {
         "modes": [mode.label for mode in modes],
         "lines": [

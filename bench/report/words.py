@@ -42,6 +42,11 @@ def times(seconds: float) -> str:
     return f"{seconds * 1e3:.3g} ms" if seconds >= 1e-3 else f"{seconds * 1e6:.0f} µs"
 
 
+def when(stamp: str) -> str:
+    """``2026-10-05, 14:00 UTC``, of a run's stamp."""
+    return f"{stamp[:4]}-{stamp[4:6]}-{stamp[6:8]}, {stamp[9:11]}:{stamp[11:13]} UTC"
+
+
 def path(scenario: Scenario) -> str:
     """What is fetched over what, in words: ``64 MiB at MTU 1500, 1 % loss, 100 Mbit/s``."""
     words = [f"{size(scenario.size_bytes)} at MTU {scenario.mtu}"]

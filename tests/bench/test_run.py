@@ -68,6 +68,7 @@ def planned(names: list[str], *labels: str) -> Iterator[tuple[Run, list[Run]]]:
             seed=1,
             rounds=1,
             warm_ups=1,
+            seconds_each=1.0,
             environment={},
             modes=runner.modes_of(peers, joined.client),
             scenarios=tuple(s for s in QUICK if s.name in names),

@@ -1,0 +1,99 @@
+"""The README's picture: udpft and TCP side by side, a line for each scenario.
+
+A repository's page shows it on white or on black, and says neither to a picture: so there are two,
+each with a ground of its own, and no viewer has to know a style sheet.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from bench.report import plots, verdict, words
+from bench.report.verdict import Verdict
+from bench.result import Run
+
+_WIDTH_IN, _ROW_IN, _AROUND_IN, _PAD_IN = 7.4, 0.215, 1.15, 0.1
+
+
+@dataclass(frozen=True)
+class Theme:
+    """The colours of text, of lines that nobody should notice, and of the ground."""
+
+    ink: str
+    grid: str
+    paper: str
+
+
+THEMES = {
+    "light": Theme(ink="#1f2328", grid="#d8dee4", paper="#ffffff"),
+    "dark": Theme(ink="#e6edf3", grid="#343b44", paper="#0d1117"),
+}
+
+
+def chart(run: Run, theme: Theme) -> str:
+    """An SVG file: both goodputs of each scenario with their intervals, and the ratio."""
+    rows = _rows(verdict.verdicts(run))
+    style = plots.style(theme.ink, theme.grid) | {"figure.facecolor": theme.paper}
+    style |= {"savefig.facecolor": theme.paper, "font.size": 9, "svg.hashsalt": "chart"}
+    out = io.StringIO()
+    with mpl.rc_context(style):
+        figure = Figure((_WIDTH_IN, _ROW_IN * len(rows) + _AROUND_IN))
+        figure.set_layout_engine("constrained", w_pad=_PAD_IN, h_pad=_PAD_IN)
+        _draw(figure.subplots(), run, rows, theme)
+        figure.legend(loc="outside upper left", ncols=2)
+        figure.savefig(out, format="svg", metadata={"Date": None})
+    return out.getvalue()
+
+
+def alt(run: Run) -> str:
+    """The same in words."""
+    told = [
+        f"{v.scenario.name} {v.subject.median / 1e6:.3g} and {v.reference.median / 1e6:.3g}"
+        for v in verdict.verdicts(run)
+    ]
+    return f"MB/s of {run.subject} and of {run.reference}, medians: {'; '.join(told)}."
+
+
+def _rows(found: Sequence[Verdict]) -> list[tuple[str, Verdict | None]]:
+    """What stands at the left of each line; headings, of a group of lines, have no verdict."""
+    rows: list[tuple[str, Verdict | None]] = []
+    for group in dict.fromkeys(v.scenario.group for v in found):
+        mine = [v for v in found if v.scenario.group == group]
+        rows.append((plots.heading(group, [v.scenario for v in mine]), None))
+        rows += [(plots.point(group, v.scenario), v) for v in mine]
+    return rows
+
+
+def _draw(axes: Axes, run: Run, rows: Sequence[tuple[str, Verdict | None]], theme: Theme) -> None:
+    beyond: Any = axes.get_yaxis_transform()
+    for at, (text, found) in enumerate(rows):
+        if found is None:
+            ground = {"facecolor": theme.paper, "edgecolor": "none", "pad": 1.5}
+            bold = {"weight": "bold", "bbox": ground, "transform": beyond}
+            axes.text(0.008, at + 0.1, text, va="center", **bold)
+            continue
+        both = ((found.reference, "s", run.reference), (found.subject, "o", run.subject))
+        ends = [estimate.median / 1e6 for estimate, *_ in both]
+        axes.plot(ends, [at, at], color=theme.grid, linewidth=3)
+        for estimate, marker, label in both:
+            colour = plots.colour_of(run, label)
+            axes.hlines(at, estimate.low / 1e6, estimate.high / 1e6, color=colour, linewidth=1.2)
+            axes.plot(estimate.median / 1e6, at, marker, color=colour, markersize=5.5)
+        axes.text(1.02, at, f"{words.ratio(found.ratio.median)} ×", va="center", transform=beyond)
+    for marker, label in (("o", run.subject), ("s", run.reference)):
+        axes.plot([], [], marker, color=plots.colour_of(run, label), label=label)
+    shown = [(at, text) for at, (text, found) in enumerate(rows) if found]
+    axes.set_yticks([at for at, _ in shown], [text for _, text in shown])
+    axes.tick_params(axis="y", length=0)
+    axes.set_ylim(len(rows) - 0.4, -0.6)
+    axes.grid(visible=False, axis="y")
+    plots.log_axis(axes, "x")
+    axes.set_xlabel("MB/s of file, logarithmic: median and 95 % interval")
+    axes.text(1.02, -0.9, "ratio", va="center", transform=beyond)

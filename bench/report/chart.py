@@ -1,7 +1,8 @@
-"""The README's picture: udpft and TCP side by side, a line for each scenario.
+"""The whole run in one picture: udpft and TCP side by side, a line for each scenario.
 
-A repository's page shows it on white or on black, and says neither to a picture: so there are two,
-each with a ground of its own, and no viewer has to know a style sheet.
+It is the report's first, and the README's. A repository's page shows it on white or on black, and
+says neither to a picture: so there are two, each with a ground of its own, and no viewer has to
+know a style sheet.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.transforms import blended_transform_factory
 
 from bench.report import plots, verdict, words
 from bench.report.verdict import Verdict
@@ -37,19 +39,40 @@ THEMES = {
 }
 
 
+_PAGE = Theme(plots.INK, plots.GRID, plots.PAPER)
+"""The colours of the page around it, whatever they are."""
+
+
+def picture(run: Run) -> plots.Picture | None:
+    """The chart for the report, if there is anything to compare."""
+    if not verdict.verdicts(run):
+        return None
+    with mpl.rc_context(_style(_PAGE) | {"font.size": 8.5}):
+        svg = plots.svg(_figure(run, _PAGE, plots.WIDTH_IN), "chart")
+    title = f"{run.subject} and {run.reference} in every scenario"
+    return plots.Picture("chart", title, alt(run), svg)
+
+
 def chart(run: Run, theme: Theme) -> str:
     """An SVG file: both goodputs of each scenario with their intervals, and the ratio."""
-    rows = _rows(verdict.verdicts(run))
-    style = plots.style(theme.ink, theme.grid) | {"figure.facecolor": theme.paper}
-    style |= {"savefig.facecolor": theme.paper, "font.size": 9, "svg.hashsalt": "chart"}
     out = io.StringIO()
-    with mpl.rc_context(style):
-        figure = Figure((_WIDTH_IN, _ROW_IN * len(rows) + _AROUND_IN))
-        figure.set_layout_engine("constrained", w_pad=_PAD_IN, h_pad=_PAD_IN)
-        _draw(figure.subplots(), run, rows, theme)
-        figure.legend(loc="outside upper left", ncols=2)
-        figure.savefig(out, format="svg", metadata={"Date": None})
+    grounds = dict.fromkeys(("figure.facecolor", "savefig.facecolor"), theme.paper)
+    with mpl.rc_context(_style(theme) | grounds | {"svg.hashsalt": "chart"}):
+        _figure(run, theme, _WIDTH_IN).savefig(out, format="svg", metadata={"Date": None})
     return out.getvalue()
+
+
+def _style(theme: Theme) -> Any:
+    return plots.style(theme.ink, theme.grid) | {"font.size": 9}
+
+
+def _figure(run: Run, theme: Theme, width_in: float) -> Figure:
+    rows = _rows(verdict.verdicts(run))
+    figure = Figure((width_in, _ROW_IN * len(rows) + _AROUND_IN))
+    figure.set_layout_engine("constrained", w_pad=_PAD_IN, h_pad=_PAD_IN)
+    _draw(figure.subplots(), run, rows, theme)
+    figure.legend(loc="outside upper left", ncols=2)
+    return figure
 
 
 def alt(run: Run) -> str:
@@ -73,11 +96,17 @@ def _rows(found: Sequence[Verdict]) -> list[tuple[str, Verdict | None]]:
 
 def _draw(axes: Axes, run: Run, rows: Sequence[tuple[str, Verdict | None]], theme: Theme) -> None:
     beyond: Any = axes.get_yaxis_transform()
+    across = blended_transform_factory(axes.figure.transFigure, axes.transData)
     for at, (text, found) in enumerate(rows):
         if found is None:
             ground = {"facecolor": theme.paper, "edgecolor": "none", "pad": 1.5}
-            bold = {"weight": "bold", "bbox": ground, "transform": beyond}
-            axes.text(0.008, at + 0.1, text, va="center", **bold)
+            bold: dict[str, Any] = {
+                "weight": "bold",
+                "bbox": ground,
+                "transform": across,
+                "in_layout": False,
+            }
+            axes.text(0.02, at + 0.1, text, va="center", **bold)
             continue
         both = ((found.reference, "s", run.reference), (found.subject, "o", run.subject))
         ends = [estimate.median / 1e6 for estimate, *_ in both]
@@ -96,4 +125,4 @@ def _draw(axes: Axes, run: Run, rows: Sequence[tuple[str, Verdict | None]], them
     axes.grid(visible=False, axis="y")
     plots.log_axis(axes, "x")
     axes.set_xlabel("MB/s of file, logarithmic: median and 95 % interval")
-    axes.text(1.02, -0.9, "ratio", va="center", transform=beyond)
+    axes.text(1.02, -0.9, "ratio", va="center", transform=beyond, in_layout=False)

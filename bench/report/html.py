@@ -7,7 +7,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup
 
-from bench.report import plots, verdict
+from bench.report import chart, plots, verdict
 from bench.report.words import path, ratio, when
 from bench.result import Run
 
@@ -29,7 +29,7 @@ def page(run: Run) -> str:
         sentences=verdict.sentences(run),
         setting=verdict.setting(run),
         matrix=_matrix(run),
-        pictures=[(picture, Markup(picture.svg)) for picture in plots.pictures(run)],
+        pictures=[(picture, Markup(picture.svg)) for picture in _pictures(run)],
         scenarios=[
             {
                 "name": scenario.name,
@@ -40,6 +40,11 @@ def page(run: Run) -> str:
             for scenario in run.scenarios
         ],
     )
+
+
+def _pictures(run: Run) -> list[plots.Picture]:
+    whole = chart.picture(run)
+    return [*([whole] if whole else []), *plots.pictures(run)]
 
 
 def _matrix(run: Run) -> dict[str, Any]:

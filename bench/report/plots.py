@@ -24,8 +24,8 @@ from bench.report.words import bits, count, rate, size, times
 from bench.result import Run, Sample, Scenario
 from bench.stats import good
 
-INK, GRID = "#010203", "#010204"
-"""Stand-ins: for the page's text colour, and for its ``--grid``."""
+INK, GRID, PAPER = "#010203", "#010204", "#010205"
+"""Stand-ins: for the page's text colour, and for its ``--grid`` and ``--paper``."""
 
 _OURS = ("#d9480f", "#f08c00", "#e8590c", "#c2255c", "#a61e4d")
 _THEIRS = {
@@ -40,7 +40,7 @@ _THEIRS = {
 _GREY = "#868e96"
 _LEAST_SPAN = 4.0
 _MARKERS = "os^Dvp*X"
-_WIDTH_IN = 5.6  # narrow, so that its text is large enough on a phone
+WIDTH_IN = 5.6  # narrow, so that its text is large enough on a phone
 
 
 def style(ink: str, grid: str) -> Any:
@@ -116,7 +116,7 @@ def _throughput(run: Run, scenario: Scenario) -> Picture | None:
     axes.set_xlabel("MB/s of file, logarithmic (dot: a run; bar: the median)")
     alt = _medians(run, scenario.name, [mode.label for mode in rows])
     title = f"Throughput by mode, {scenario.name}: {size(scenario.size_bytes)}"
-    return Picture(f"throughput-{_slug(scenario.name)}", title, alt, _svg(figure, scenario.name))
+    return Picture(f"throughput-{_slug(scenario.name)}", title, alt, svg(figure, scenario.name))
 
 
 def _cpu(run: Run) -> Picture | None:
@@ -166,7 +166,7 @@ def _cpu(run: Run) -> Picture | None:
     figure.legend(loc="outside upper right", ncols=2)
     title = f"What it costs, {scenario.name}"
     alt = f"Processor seconds for each GB, both ends together: {'; '.join(told)}."
-    return Picture("cpu", title, alt, _svg(figure, "cpu"))
+    return Picture("cpu", title, alt, svg(figure, "cpu"))
 
 
 # ------------------------------------------------------------------------------- one thing varied
@@ -264,7 +264,7 @@ def _sweep(
     axes.set_xlabel(f"{label} ({_common(points)})")
     figure.legend(loc="outside upper left", ncols=3)
     alt = f"MB/s, medians. {'; '.join(told)}."
-    return Picture(group, title, alt, _svg(figure, group))
+    return Picture(group, title, alt, svg(figure, group))
 
 
 def heading(group: str, points: Sequence[Scenario]) -> str:
@@ -309,7 +309,7 @@ def _trace(run: Run) -> Picture | None:
     trace = run.trace
     if not trace:
         return None
-    figure = Figure((_WIDTH_IN, 4.2), layout="constrained")
+    figure = Figure((WIDTH_IN, 4.2), layout="constrained")
     upper, lower = figure.subplots(2, 1, sharex=True)
     goodput = [rate / 1e6 for rate in trace.goodput_bytes_per_s]
     upper.plot(trace.at_s, goodput, color=_OURS[0], linewidth=1.5, label="goodput")
@@ -340,7 +340,7 @@ def _trace(run: Run) -> Picture | None:
         f"packets are sent again at {len(trace.lost_at_s)} moments."
     )
     title = f"One reliable transfer over time ({trace.what})"
-    return Picture("trace", title, alt, _svg(figure, "trace"))
+    return Picture("trace", title, alt, svg(figure, "trace"))
 
 
 # --------------------------------------------------------------------------------- drawing
@@ -355,7 +355,7 @@ def colour_of(run: Run, label: str) -> str:
 
 
 def _figure(height_in: float) -> tuple[Figure, Axes]:
-    figure = Figure((_WIDTH_IN, height_in), layout="constrained")
+    figure = Figure((WIDTH_IN, height_in), layout="constrained")
     return figure, figure.subplots()
 
 
@@ -395,21 +395,22 @@ def _slug(name: str) -> str:
     return re.sub(r"\W+", "-", name).strip("-")
 
 
-def _svg(figure: Figure, name: str) -> str:
+def svg(figure: Figure, name: str) -> str:
     """The figure as SVG to be put into a page: no outside reference, ids of its own."""
     out = io.StringIO()
     with mpl.rc_context({"svg.hashsalt": name}):
         figure.savefig(out, format="svg", metadata={"Date": None})
-    svg = out.getvalue()
-    svg = svg[svg.index("<svg") :]
-    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
-    svg = re.sub(r' xmlns(:\w+)?="[^"]*"', "", svg)
-    svg = svg.replace("xlink:href", "href")
+    text = out.getvalue()
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
+    text = re.sub(r' xmlns(:\w+)?="[^"]*"', "", text)
+    text = text.replace("xlink:href", "href")
     own = _slug(name)
-    svg = re.sub(r'\bid="', f'id="{own}-', svg)
-    svg = re.sub(r'href="#', f'href="#{own}-', svg)
-    svg = svg.replace("url(#", f"url(#{own}-")
-    svg = svg.replace(INK, "currentColor").replace(GRID, "var(--grid)")
+    text = re.sub(r'\bid="', f'id="{own}-', text)
+    text = re.sub(r'href="#', f'href="#{own}-', text)
+    text = text.replace("url(#", f"url(#{own}-")
+    text = text.replace(INK, "currentColor")
+    text = text.replace(GRID, "var(--grid)").replace(PAPER, "var(--paper)")
     # The page says how large it is; the picture only how wide to how high.
-    head, tail = svg.split(">", 1)
+    head, tail = text.split(">", 1)
     return re.sub(r' (?:width|height)="[^"]*"', "", head) + ">" + tail

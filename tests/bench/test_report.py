@@ -145,7 +145,7 @@ class TestPage:
 
     def test_every_picture_says_what_it_shows(self, page: str) -> None:
         pictures = [a for _, a in Elements(page).found if a.get("role") == "img"]
-        assert len(pictures) == 5  # lan, loss, clients, cpu, trace
+        assert len(pictures) == 6  # chart, lan, loss, clients, cpu, trace
         assert all(re.search(r"\d", one["aria-label"]) for one in pictures)
 
     def test_it_is_readable_in_the_dark_and_on_paper(self, page: str) -> None:

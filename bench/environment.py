@@ -40,7 +40,6 @@ def describe() -> dict[str, str]:
         "processor": f"{os.cpu_count()} × {_processor()}",
         "memory": _memory(),
         "python": platform.python_version(),
-        "load before": f"{os.getloadavg()[0]:.2f}",
     }
     for key in _SETTINGS:
         with contextlib.suppress(OSError):

@@ -126,6 +126,7 @@ class Proof:
     n_datagrams: datagrams sent towards the client to measure the loss, in batches of 32.
     rtt_s: median round trip of a small datagram.
     loss_run: datagrams lost in a row, in the mean; 1 / (1 − loss) where each is lost on its own.
+    busy_processors: how many were at work before anything of ours was: other things on the machine.
     """
 
     scenario: str
@@ -134,6 +135,7 @@ class Proof:
     loss: float
     rtt_s: float
     loss_run: float = 0.0
+    busy_processors: float = 0.0
 
     def holds_for(self, scenario: Scenario) -> bool:
         """Whether loss and round trip are within 20 % of what was asked (and 3 ms of slack).

@@ -20,7 +20,7 @@ PLACES = {
 """Where the two ends are, in words."""
 
 _TINY_BYTES = 1 << 16
-_BUSY_LOAD = 0.7
+_BUSY_PROCESSORS = 0.1
 _TOLD_IN_FULL = 4
 
 
@@ -267,7 +267,7 @@ def setting(run: Run) -> str:
         f"Measured {words.when(run.stamp)}, between {PLACES[run.where]}: "
         f"{facts.get('processor', 'unknown processor')}, Linux {facts.get('kernel', '?')}, "
         f"Python {facts.get('python', '?')}, TCP with {tcp} unless said otherwise, "
-        f"commit {facts.get('commit') or '?'}. {_busy(facts.get('load before', '0'))}"
+        f"commit {facts.get('commit') or '?'}. {_busy(run)}"
         f"Both ends share these processors. {_rounds(run)} after "
         f"{count(run.warm_ups, 'warm-up')}, in shuffled order (seed {run.seed}).{shaped} "
         "The clock runs from the start of the client's process to the complete, synced file in "
@@ -283,10 +283,12 @@ def _rounds(run: Run) -> str:
     return count(most, "round") if fewest == most else f"{fewest} to {most} rounds"
 
 
-def _busy(load: str) -> str:
-    if float(load) < _BUSY_LOAD:
+def _busy(run: Run) -> str:
+    """What else was going on, seen before each scenario."""
+    busy = _median([proof.busy_processors for proof in run.proofs])
+    if busy < _BUSY_PROCESSORS:
         return ""
-    return f"The machine was busy with other things: its load was {load} before. "
+    return f"The machine was busy with other things: they took {busy:.1f} processors. "
 
 
 def proof_text(run: Run, scenario: Scenario) -> str:

@@ -81,6 +81,12 @@ class TestVerdict:
         said = " ".join(verdict.sentences(replace(run(), samples=tuple(other))))
         assert "overlap in 0 of 1 scenario, and in nine of ten they are no more than 98%" in said
 
+    def test_a_machine_that_was_busy_with_other_things_is_told_of(self) -> None:
+        assert "busy" not in verdict.setting(run())
+        busy = tuple(replace(proof, busy_processors=0.43) for proof in run().proofs)
+        said = verdict.setting(replace(run(), proofs=busy))
+        assert "busy with other things: they took 0.4 processors." in said
+
     def test_an_interrupted_run_says_so_first(self) -> None:
         cut = replace(run(), interrupted=True, samples=run().samples[:7])
         assert verdict.sentences(cut)[0].startswith("The run was interrupted")

@@ -24,11 +24,11 @@ _VERSIONS = {
     "nginx": ["nginx", "-v"],
     "curl": ["curl", "--version"],
     "iperf3": ["iperf3", "--version"],
-    "uftp": ["uftp", "-V"],
+    "uftp": ["dpkg-query", "--show", "uftp"],
     "atftp": ["atftp", "--version"],
     "srt-file-transmit": ["srt-file-transmit", "-version"],
 }
-"""How each program tells its version; nginx and atftp do so on standard error."""
+"""How each program tells its version; nginx and atftp do so on standard error. uftp does not."""
 
 _OFFLOADS = ("tx-udp-segmentation", "tcp-segmentation-offload", "generic-receive-offload")
 

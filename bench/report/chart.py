@@ -19,6 +19,7 @@ from matplotlib.transforms import blended_transform_factory
 
 from bench.report import plots, verdict, words
 from bench.report.verdict import Verdict
+from bench.report.words import mega
 from bench.result import Run
 
 _WIDTH_IN, _ROW_IN, _AROUND_IN, _PAD_IN = 7.4, 0.215, 1.15, 0.1
@@ -78,7 +79,7 @@ def _figure(run: Run, theme: Theme, width_in: float) -> Figure:
 def alt(run: Run) -> str:
     """The same in words."""
     told = [
-        f"{v.scenario.name} {v.subject.median / 1e6:.3g} and {v.reference.median / 1e6:.3g}"
+        f"{v.scenario.name} {mega(v.subject.median / 1e6)} and {mega(v.reference.median / 1e6)}"
         for v in verdict.verdicts(run)
     ]
     return f"MB/s of {run.subject} and of {run.reference}, medians: {'; '.join(told)}."

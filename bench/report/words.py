@@ -25,6 +25,11 @@ def rate(bytes_per_s: float) -> str:
     return f"{mega:.0f} MB/s" if mega >= 100 else f"{mega:.3g} MB/s"
 
 
+def mega(value: float) -> str:
+    """``1,080`` or ``27.6``: three digits of a figure in MB/s, without its unit."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
 def bits(bit_per_s: float) -> str:
     """``100 Mbit/s``."""
     return f"{bit_per_s / 1e9:g} Gbit/s" if bit_per_s >= 1e9 else f"{bit_per_s / 1e6:g} Mbit/s"

@@ -200,7 +200,7 @@ class TestChart:
     def test_it_is_told_in_words(self) -> None:
         words = chart.alt(run())
         assert words.startswith(
-            "MB/s of udpft and of nginx + curl, medians: lan-9000 500 and 1e+03"
+            "MB/s of udpft and of nginx + curl, medians: lan-9000 500 and 1,000"
         )
         assert all(v.scenario.name in words for v in verdict.verdicts(run()))
 
@@ -209,6 +209,22 @@ class TestChart:
         for name in chart.THEMES:
             assert f'"docs/benchmarks/chart-{name}.svg"' in text
             assert (publish.FOLDER / f"chart-{name}.svg").exists()
+
+
+def test_publishing_writes_all_that_the_documents_show(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    readme = tmp_path / "README.md"
+    readme.write_text(f"# before\n{publish.BEGIN}\nold\n{publish.END}\nafter\n")
+    monkeypatch.setattr(publish, "FOLDER", tmp_path / "docs")
+    monkeypatch.setattr(publish, "README", readme)
+    publish.publish(run())
+    written = {path.name for path in (tmp_path / "docs").iterdir()}
+    assert written == {"run.json", "summary.md", "report.html", "chart-light.svg", "chart-dark.svg"}
+    assert markdown.readme(run()) in readme.read_text()
+    assert "old" not in readme.read_text()
+    assert readme.read_text().startswith("# before\n")
+    assert readme.read_text().endswith("\nafter\n")
 
 
 class TestPublished:

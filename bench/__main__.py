@@ -14,7 +14,7 @@ import contextlib
 import datetime
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
@@ -86,6 +86,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(args: argparse.Namespace) -> int:
+    write_reports = _report_writer()  # a run must not fail at its end for want of what draws
     stamp = datetime.datetime.now(datetime.UTC).strftime("%Y%m%dT%H%M%SZ")
     folder = args.output or REPORTS / stamp
     peers = _chosen_peers(args.modes)
@@ -124,7 +125,7 @@ def _run(args: argparse.Namespace) -> int:
         from bench.report.trace import simulated  # what draws and simulates is only for the end
 
         keep(replace(kept[0], trace=simulated()))
-    _write_reports(kept[0], folder)
+    write_reports(kept[0], folder)
     return 130 if kept[0].interrupted else 0
 
 
@@ -181,14 +182,18 @@ def _ground(where: str, seed: int) -> AbstractContextManager[Ground]:
     return loopback()
 
 
-def _write_reports(run: Run, folder: Path) -> None:
+def _report_writer() -> Callable[[Run, Path], None]:
+    """What writes a report into a folder, and says where; compare does without its imports."""
     from bench.report import html, markdown
 
-    (folder / "summary.md").write_text(markdown.summary(run))
-    (folder / "report.html").write_text(html.page(run))
-    print(markdown.summary(run))
-    for name in ("report.html", "summary.md", "run.json"):
-        print(folder / name, file=sys.stderr)
+    def write(run: Run, folder: Path) -> None:
+        (folder / "summary.md").write_text(markdown.summary(run))
+        (folder / "report.html").write_text(html.page(run))
+        print(markdown.summary(run))
+        for name in ("report.html", "summary.md", "run.json"):
+            print(folder / name, file=sys.stderr)
+
+    return write
 
 
 def _compare(args: argparse.Namespace) -> int:
@@ -199,7 +204,7 @@ def _compare(args: argparse.Namespace) -> int:
 
 def _report(args: argparse.Namespace) -> int:
     folder = args.run if args.run.is_dir() else args.run.parent
-    _write_reports(result.read(args.run), folder)
+    _report_writer()(result.read(args.run), folder)
     return 0
 
 

@@ -64,6 +64,7 @@ class Progress:
     """A bar over the expected seconds of all runs, so that the time left is worth reading."""
 
     bar: Any
+    _end_s: float = 0.0
 
     @staticmethod
     def over(plan: Plan, run: Run) -> Progress:
@@ -71,6 +72,14 @@ class Progress:
         form = "{l_bar}{bar}| {elapsed} elapsed, {remaining} left{postfix}"
         total_s = planned_s(plan, run)
         return Progress(tqdm(total=total_s, bar_format=form, file=sys.stderr, mininterval=0.5))
+
+    def begin(self, planned_s: float) -> None:
+        """A scenario begins that takes about so long."""
+        self._end_s = self.bar.n + planned_s
+
+    def end(self) -> None:
+        """It is over, or could not be had: what of it was not run is not waited for."""
+        self.bar.update(max(0.0, min(self._end_s, self.bar.total) - self.bar.n))
 
     def about(self, scenario: Scenario, label: str) -> None:
         """Say what is being run."""
@@ -173,6 +182,7 @@ def measure(run: Run, peers: Sequence[Peer], ground: Ground, keep: Keep) -> Run:
     draw = Random(run.seed)
     try:
         for scenario, fit in plan:
+            progress.begin(planned_s([(scenario, fit)], run))
             try:
                 with ground.join(scenario) as joined:
                     for further in _rounds(run, scenario, fit, joined, draw, progress):
@@ -182,6 +192,7 @@ def measure(run: Run, peers: Sequence[Peer], ground: Ground, keep: Keep) -> Run:
                 progress.tell(f"{scenario.name}: not measured: {error}")
                 run = replace(run, skipped={**run.skipped, scenario.name: str(error)})
                 keep(run)
+            progress.end()
     finally:
         progress.close()
     return run

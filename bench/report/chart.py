@@ -72,7 +72,7 @@ def _figure(run: Run, theme: Theme, width_in: float) -> Figure:
     figure = Figure((width_in, _ROW_IN * len(rows) + _AROUND_IN))
     figure.set_layout_engine("constrained", w_pad=_PAD_IN, h_pad=_PAD_IN)
     _draw(figure.subplots(), run, rows, theme)
-    figure.legend(loc="outside upper left", ncols=2)
+    figure.legend(loc="outside upper left", ncols=3)
     return figure
 
 
@@ -97,28 +97,15 @@ def _rows(found: Sequence[Verdict]) -> list[tuple[str, Verdict | None]]:
 
 def _draw(axes: Axes, run: Run, rows: Sequence[tuple[str, Verdict | None]], theme: Theme) -> None:
     beyond: Any = axes.get_yaxis_transform()
-    across = blended_transform_factory(axes.figure.transFigure, axes.transData)
     for at, (text, found) in enumerate(rows):
-        if found is None:
-            ground = {"facecolor": theme.paper, "edgecolor": "none", "pad": 1.5}
-            bold: dict[str, Any] = {
-                "weight": "bold",
-                "bbox": ground,
-                "transform": across,
-                "in_layout": False,
-            }
-            axes.text(0.02, at + 0.1, text, va="center", **bold)
-            continue
-        both = ((found.reference, "s", run.reference), (found.subject, "o", run.subject))
-        ends = [estimate.median / 1e6 for estimate, *_ in both]
-        axes.plot(ends, [at, at], color=theme.grid, linewidth=3)
-        for estimate, marker, label in both:
-            colour = plots.colour_of(run, label)
-            axes.hlines(at, estimate.low / 1e6, estimate.high / 1e6, color=colour, linewidth=1.2)
-            axes.plot(estimate.median / 1e6, at, marker, color=colour, markersize=5.5)
-        axes.text(1.02, at, f"{words.ratio(found.ratio.median)} ×", va="center", transform=beyond)
-    for marker, label in (("o", run.subject), ("s", run.reference)):
-        axes.plot([], [], marker, color=plots.colour_of(run, label), label=label)
+        if found:
+            _line(axes, run, at, found, theme)
+            words_ = f"{words.ratio(found.ratio.median)} ×"
+            axes.text(1.02, at, words_, va="center", transform=beyond)
+        else:
+            _heading(axes, at, text, theme)
+    for label in (run.subject, run.reference, *verdict.siblings(run)):
+        axes.plot([], [], linestyle="none", label=label, **_mark(run, label))
     shown = [(at, text) for at, (text, found) in enumerate(rows) if found]
     axes.set_yticks([at for at, _ in shown], [text for _, text in shown])
     axes.tick_params(axis="y", length=0)
@@ -127,3 +114,36 @@ def _draw(axes: Axes, run: Run, rows: Sequence[tuple[str, Verdict | None]], them
     plots.log_axis(axes, "x")
     axes.set_xlabel("MB/s of file, logarithmic: median and 95 % interval")
     axes.text(1.02, -0.9, "ratio", va="center", transform=beyond, in_layout=False)
+
+
+def _heading(axes: Axes, at: float, text: str, theme: Theme) -> None:
+    """A line of its own, from the picture's left edge on, over the grid."""
+    across: Any = blended_transform_factory(axes.figure.transFigure, axes.transData)
+    ground = {"facecolor": theme.paper, "edgecolor": "none", "pad": 1.5}
+    heading = axes.text(0.02, at + 0.1, text, va="center", weight="bold", bbox=ground)
+    heading.set_transform(across)
+    heading.set_in_layout(False)
+
+
+def _line(axes: Axes, run: Run, at: int, found: Verdict, theme: Theme) -> None:
+    """A scenario: both ends with what lies between; TCP's other settings without an interval."""
+    ends = [found.subject.median / 1e6, found.reference.median / 1e6]
+    axes.plot(ends, [at, at], color=theme.grid, linewidth=3)
+    for label in verdict.siblings(run):
+        [other] = verdict.rates(run, found.scenario, label)
+        if other:
+            axes.plot(other.median / 1e6, at, **_mark(run, label))
+    for estimate, label in ((found.reference, run.reference), (found.subject, run.subject)):
+        colour = plots.colour_of(run, label)
+        axes.hlines(at, estimate.low / 1e6, estimate.high / 1e6, color=colour, linewidth=1.2)
+        axes.plot(estimate.median / 1e6, at, **_mark(run, label))
+
+
+def _mark(run: Run, label: str) -> dict[str, Any]:
+    """The mark of a mode: a disc, a square; a hollow diamond for the reference's siblings."""
+    if label in (run.subject, run.reference):
+        marker, fill = ("o" if label == run.subject else "s"), plots.colour_of(run, label)
+    else:
+        marker, fill = "D", "none"
+    colour = plots.colour_of(run, label)
+    return {"marker": marker, "color": colour, "markerfacecolor": fill, "markersize": 5.5}

@@ -256,7 +256,8 @@ def _sweep(
         told.append(f"{mode.label}: {', '.join(values)}")
     if is_log:
         axes.set_xscale("log")
-    axes.set_xticks([x_of(s) for s in points], [word(x_of(s)) for s in points])
+    ticks = [word(x_of(s)).replace(" ", "\n") for s in points]  # a unit below its number
+    axes.set_xticks([x_of(s) for s in points], ticks)
     axes.xaxis.set_minor_locator(NullLocator())
     axes.margins(x=0.06)
     log_axis(axes, "y")

@@ -148,13 +148,13 @@ def verdicts(run: Run) -> list[Verdict]:
     found = []
     for scenario in run.scenarios:
         ratio = estimate(ratios(run.samples, scenario.name, run.subject, run.reference))
-        subject, reference = _rates(run, scenario, run.subject, run.reference)
+        subject, reference = rates(run, scenario, run.subject, run.reference)
         if ratio and subject and reference:
             found.append(Verdict(scenario, ratio, noise, subject, reference))
     return found
 
 
-def _rates(run: Run, scenario: Scenario, *labels: str) -> list[Estimate | None]:
+def rates(run: Run, scenario: Scenario, *labels: str) -> list[Estimate | None]:
     """Bytes per second of some modes in a scenario."""
     return [
         estimate([s.bytes_per_s for s in good(run.samples, scenario.name, label)])
@@ -188,6 +188,7 @@ def _said(run: Run) -> Iterator[str]:
             yield f"It {word}: {_listed(some)}."
     if even:
         yield f"Nobody can tell: {_listed(even)}."
+    yield from _siblings(run)
     yield from _start(run)
     yield from _cost(run)
     yield _noise(run, found[0].noise)
@@ -204,9 +205,26 @@ def _listed(found: Sequence[Verdict]) -> str:
     return f"{told}; and {', '.join(further)}" if further else told
 
 
+def siblings(run: Run) -> list[str]:
+    """The reference in other settings, such as under another congestion controller."""
+    return [mode.label for mode in run.modes if mode.label.startswith(f"{run.reference}, ")]
+
+
+def _siblings(run: Run) -> Iterator[str]:
+    """How udpft compares with these where the path is impaired; elsewhere they hardly differ."""
+    for label in siblings(run):
+        told = []
+        for scenario in run.scenarios:
+            ratio = estimate(ratios(run.samples, scenario.name, run.subject, label))
+            if ratio and scenario.is_impaired:
+                told.append(f"{words.ratio(ratio.median)} × in {scenario.name}")
+        if told:
+            yield f"Against {label}: {', '.join(told)}."
+
+
 def _noise(run: Run, floor: float) -> str:
     """Whether the same mode, measured twice, agrees with itself."""
-    pairs = [_rates(run, scenario, run.subject, run.again) for scenario in run.scenarios]
+    pairs = [rates(run, scenario, run.subject, run.again) for scenario in run.scenarios]
     found = [(one, two) for one, two in pairs if one and two]
     if not found:
         return "No mode was measured twice, so there is no noise floor."

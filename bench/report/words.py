@@ -17,12 +17,11 @@ def size(n_bytes: int) -> str:
 
 def rate(bytes_per_s: float) -> str:
     """``512 MB/s``: three digits and not more, because no figure here is better."""
-    mega = bytes_per_s / 1e6
-    if mega >= 1000:
-        return f"{mega / 1000:.2f} GB/s"
-    if mega < 1:
-        return f"{mega * 1000:.3g} kB/s"
-    return f"{mega:.0f} MB/s" if mega >= 100 else f"{mega:.3g} MB/s"
+    if bytes_per_s >= 1e9:
+        return f"{bytes_per_s / 1e9:.2f} GB/s"
+    if bytes_per_s < 1e6:
+        return f"{bytes_per_s / 1e3:.3g} kB/s"
+    return f"{mega(bytes_per_s / 1e6)} MB/s"
 
 
 def mega(value: float) -> str:

@@ -101,7 +101,7 @@ def _run(args: argparse.Namespace) -> int:
     with contextlib.suppress(KeyboardInterrupt), _ground(args.where, args.seed) as ground:
         with ground.join(replace(chosen[0], loss=0.0, rtt_s=0.0, rate_bit_per_s=0.0)) as joined:
             facts = joined.client.call("describe")
-            modes = runner.modes_of(peers, joined.client)
+            modes = runner.modes_of(peers, joined.client, args.where)
         run = Run(
             stamp=stamp,
             where=args.where,

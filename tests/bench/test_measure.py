@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from bench.measure import busy_processors, cpu_seconds, peak_rss_bytes, process_tree, run_together
 
 
@@ -38,6 +40,14 @@ def test_commands_run_side_by_side(tmp_path: Path) -> None:
 def test_a_file_that_is_not_there_needs_no_sync(tmp_path: Path) -> None:
     [result] = run_together([["true"]], 30, outputs=[tmp_path / "none"])
     assert result.error == ""
+
+
+def test_a_machine_that_stands_still_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By its clock: two looks at it lie far apart."""
+    clock = iter([0.0, 0.01])
+    monkeypatch.setattr("bench.measure.time.perf_counter", lambda: next(clock, 40.0))
+    [result] = run_together([["true"]], timeout_s=30)
+    assert result.stall_s > 39
 
 
 def test_a_machine_at_work_is_seen() -> None:

@@ -47,11 +47,9 @@ def fetch(peer: Peer, joined: Joined, scenario: Scenario = SMALL) -> Sample:
 class TestEach:
     @pytest.mark.parametrize("peer", PEERS, ids=lambda peer: peer.label)
     def test_it_moves_the_file(self, peer: Peer, joined: Joined) -> None:
-        [mode] = modes_of([peer], joined.client)
+        [mode] = modes_of([peer], joined.client, "loopback")
         if mode.missing:
             pytest.skip(mode.missing)
-        if peer.tcp_controller:
-            pytest.skip("a controller is the route's, and loopback's is not touched")
         sample = fetch(peer, joined)
         assert sample.error == ""
         assert sample.bytes_per_s > 0
@@ -115,7 +113,7 @@ class TestFailures:
         class Missing(Udpft):
             programs = ("no-such-program", "python:no_such_module")
 
-        [mode] = modes_of([Missing()], joined.client)
+        [mode] = modes_of([Missing()], joined.client, "loopback")
         assert mode.missing == "not installed: no-such-program, no_such_module"
 
 

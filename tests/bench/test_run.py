@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -70,7 +71,7 @@ def planned(names: list[str], *labels: str) -> Iterator[tuple[Run, list[Run]]]:
             warm_ups=1,
             seconds_each=1.0,
             environment={},
-            modes=runner.modes_of(peers, joined.client),
+            modes=runner.modes_of(peers, joined.client, "loopback"),
             scenarios=tuple(s for s in QUICK if s.name in names),
         )
         kept: list[Run] = []
@@ -97,3 +98,24 @@ def test_wrong_words_are_told_before_anything_starts(
     assert command.main([*RUN, *words, "--output", str(tmp_path / "none")]) == 1
     assert complaint in capsys.readouterr().err
     assert not (tmp_path / "none").exists()
+
+
+def test_what_ran_while_the_machine_stood_still_is_run_once_more(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What was seen then is kept, without a figure, and is nobody's failure."""
+    fetch = runner.Contestant.fetch
+
+    def stalled_first(contestant: runner.Contestant, *args: int, warm_up: bool) -> result.Sample:
+        sample = fetch(contestant, *args, warm_up=warm_up)
+        if warm_up or stalls:
+            return sample
+        stalls.append(1)
+        return replace(sample, error="the machine stood still for 40 s")
+
+    stalls: list[int] = []
+    monkeypatch.setattr(runner.Contestant, "fetch", stalled_first)
+    with planned(["size-1KiB"], "udpft") as (run, _):
+        counted = [s for s in run.samples if not s.warm_up]
+    assert [bool(s.error) for s in counted] == [True, False]
+    assert [s.round for s in counted] == [0, 0]

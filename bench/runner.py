@@ -50,6 +50,8 @@ _BETWEEN_S = 0.06
 
 _DIGEST_BYTES_PER_S = 1.5e9
 
+_LEAST_TCP_TIMEOUT_S = 0.2
+
 _START_TRIPS = 8
 """Round trips of handshake and slow start, about."""
 
@@ -152,10 +154,20 @@ def expected_s(scenario: Scenario, peer: Peer, *, warm_up: bool = False) -> floa
     if scenario.is_shaped:
         rate = scenario.rate_bit_per_s / 8 or math.inf
         if peer.fears_loss and scenario.loss and scenario.rtt_s:
-            # Mathis et al. 1997: what a window that halves at each loss comes to
-            rate = min(rate, 1.22 * scenario.mtu / (scenario.rtt_s * math.sqrt(scenario.loss)))
+            rate = min(rate, _fearful_bytes_per_s(scenario))
         took_s += 1.2 * total_bytes / rate + _START_TRIPS * scenario.rtt_s
     return _BETWEEN_S + took_s + total_bytes / _DIGEST_BYTES_PER_S
+
+
+def _fearful_bytes_per_s(scenario: Scenario) -> float:
+    """What a window comes to that halves at each loss, and now and then waits for a time-out.
+
+    Padhye et al. 1998, equation 30, with an acknowledgement for each packet.
+    """
+    p = scenario.loss
+    halved_s = scenario.rtt_s * math.sqrt(2 * p / 3)
+    waited_s = _LEAST_TCP_TIMEOUT_S * min(1.0, 3 * math.sqrt(3 * p / 8)) * p * (1 + 32 * p * p)
+    return scenario.mtu / (halved_s + waited_s)
 
 
 def modes_of(peers: Sequence[Peer], host: Host, where: str) -> tuple[ModeInfo, ...]:

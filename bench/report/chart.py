@@ -19,7 +19,7 @@ from matplotlib.transforms import blended_transform_factory
 
 from bench.report import plots, verdict, words
 from bench.report.verdict import Verdict
-from bench.report.words import mega
+from bench.report.words import three_digits
 from bench.result import Run
 
 _WIDTH_IN, _ROW_IN, _AROUND_IN, _PAD_IN = 7.4, 0.215, 1.15, 0.1
@@ -78,10 +78,10 @@ def _figure(run: Run, theme: Theme, width_in: float) -> Figure:
 
 def alt(run: Run) -> str:
     """The same in words."""
-    told = [
-        f"{v.scenario.name} {mega(v.subject.median / 1e6)} and {mega(v.reference.median / 1e6)}"
-        for v in verdict.verdicts(run)
-    ]
+    told = []
+    for found in verdict.verdicts(run):
+        both = (three_digits(e.median / 1e6) for e in (found.subject, found.reference))
+        told.append(f"{found.scenario.name} {' and '.join(both)}")
     return f"MB/s of {run.subject} and of {run.reference}, medians: {'; '.join(told)}."
 
 

@@ -20,7 +20,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
 
-from bench.report.words import bits, count, mega, rate, size, times
+from bench.report.words import bits, count, rate, size, three_digits, times
 from bench.result import Run, Sample, Scenario
 from bench.stats import good
 
@@ -252,7 +252,9 @@ def _sweep(
             linestyle="--" if mode.label == run.again else "-",
             label=mode.label,
         )
-        values = (f"{mega(y)} at {word(x)}" for (x, _), y in zip(seen, medians, strict=True))
+        values = (
+            f"{three_digits(y)} at {word(x)}" for (x, _), y in zip(seen, medians, strict=True)
+        )
         told.append(f"{mode.label}: {', '.join(values)}")
     if is_log:
         axes.set_xscale("log")
@@ -384,7 +386,7 @@ def _medians(run: Run, scenario: str, labels: Sequence[str]) -> str:
     words = []
     for label in labels:
         rates = [s.bytes_per_s / 1e6 for s in good(run.samples, scenario, label)]
-        words.append(f"{label} {mega(_median(rates))}" if rates else f"{label} failed")
+        words.append(f"{label} {three_digits(_median(rates))}" if rates else f"{label} failed")
     return f"MB/s, medians: {'; '.join(words)}."
 
 

@@ -20,13 +20,13 @@ def rate(bytes_per_s: float) -> str:
     if bytes_per_s >= 1e9:
         return f"{bytes_per_s / 1e9:.2f} GB/s"
     if bytes_per_s < 1e6:
-        return f"{bytes_per_s / 1e3:.3g} kB/s"
-    return f"{mega(bytes_per_s / 1e6)} MB/s"
+        return f"{three_digits(bytes_per_s / 1e3)} kB/s"
+    return f"{three_digits(bytes_per_s / 1e6)} MB/s"
 
 
-def mega(value: float) -> str:
-    """``1,080`` or ``27.6``: three digits of a figure in MB/s, without its unit."""
-    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+def three_digits(value: float) -> str:
+    """``1,080`` or ``27.6``: a figure without its unit."""
+    return f"{value:,.0f}" if value >= 99.95 else f"{value:#.3g}"
 
 
 def bits(bit_per_s: float) -> str:
@@ -36,7 +36,7 @@ def bits(bit_per_s: float) -> str:
 
 def ratio(value: float) -> str:
     """``0.81``; ``0.0042`` where two decimals would leave nothing."""
-    return f"{value:.2f}" if value >= 0.095 else f"{value:.2g}"
+    return f"{value:.2f}" if value >= 0.095 else f"{value:#.2g}"
 
 
 def times(seconds: float) -> str:

@@ -12,6 +12,7 @@ import json
 import math
 import statistics
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from random import Random
@@ -238,8 +239,14 @@ def _rounds(
             contestant = Contestant(peer, scenario, joined)
             stack.callback(contestant.close)
             contestants.append(contestant)
+        planned = planned_s([(scenario, peers)], run)
+        began_s = time.monotonic()
         for number in range(run.warm_ups + run.rounds):
             warm_up = number < run.warm_ups
+            late = time.monotonic() - began_s > planned
+            if late and number >= run.warm_ups + _SLOW_ROUNDS:
+                progress.tell(f"{scenario.name}: {number - run.warm_ups} rounds took all its time")
+                break
             for contestant in draw.sample(contestants, len(contestants)):
                 if not _takes_part(run, scenario, contestant.peer, number):
                     continue

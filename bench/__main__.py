@@ -28,7 +28,7 @@ from udpft.units import parse_bytes
 
 REPORTS = Path(__file__).parent / "reports"
 ROUNDS, SECONDS_EACH = 15, 8.0
-QUICK_ROUNDS, QUICK_SECONDS_EACH = 13, 3.5
+QUICK_ROUNDS, QUICK_SECONDS_EACH = 11, 3.0
 WARM_UPS = 2
 
 

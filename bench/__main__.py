@@ -14,21 +14,21 @@ import contextlib
 import datetime
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 
-from bench import compare, environment, result, runner, scenarios
+from bench import compare, environment, result, runner, scenarios, traced
 from bench.links.arguments import parse_seconds, parse_share
 from bench.peers import Peer, all_peers
-from bench.result import InvalidRun, Run, Scenario
+from bench.result import InvalidRun, Run, Scenario, Trace
 from bench.where.hosts import Ground, HostFailed, Unavailable
 from udpft.units import parse_bytes
 
 REPORTS = Path(__file__).parent / "reports"
-ROUNDS = 5
-QUICK_ROUNDS = 3
+ROUNDS, SECONDS_EACH = 15, 8.0
+QUICK_ROUNDS, QUICK_SECONDS_EACH = 11, 3.0
 WARM_UPS = 2
 
 
@@ -51,7 +51,10 @@ def _parser() -> argparse.ArgumentParser:
     add = run.add_argument
     add("--quick", action="store_true", help="a few minutes: smaller files, fewer scenarios")
     add("--where", choices=["containers", "netns", "loopback"], default="containers")
-    add("--rounds", type=int, help=f"that count (default: {ROUNDS}; {QUICK_ROUNDS} if quick)")
+    most = f"at most (default: {ROUNDS}; {QUICK_ROUNDS} if quick), and as many as fit in"
+    each = f"for a mode in a scenario (default: {SECONDS_EACH:g}; {QUICK_SECONDS_EACH:g} if quick)"
+    add("--rounds", type=int, help=f"that count, {most} --seconds-each")
+    add("--seconds-each", type=float, metavar="S", help=each)
     add("--warm-ups", type=int, default=WARM_UPS, help="rounds before, that do not")
     add("--seed", type=int, default=1, help="of files, orders and losses")
     add("--only", action="append", metavar="SCENARIO", help="or its group; may be repeated")
@@ -83,6 +86,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(args: argparse.Namespace) -> int:
+    write_reports = _report_writer()  # a run must not fail at its end for want of what draws
     stamp = datetime.datetime.now(datetime.UTC).strftime("%Y%m%dT%H%M%SZ")
     folder = args.output or REPORTS / stamp
     peers = _chosen_peers(args.modes)
@@ -97,7 +101,7 @@ def _run(args: argparse.Namespace) -> int:
     with contextlib.suppress(KeyboardInterrupt), _ground(args.where, args.seed) as ground:
         with ground.join(replace(chosen[0], loss=0.0, rtt_s=0.0, rate_bit_per_s=0.0)) as joined:
             facts = joined.client.call("describe")
-            modes = runner.modes_of(peers, joined.client)
+            modes = runner.modes_of(peers, joined.client, args.where)
         run = Run(
             stamp=stamp,
             where=args.where,
@@ -105,6 +109,7 @@ def _run(args: argparse.Namespace) -> int:
             seed=args.seed,
             rounds=args.rounds or (QUICK_ROUNDS if args.quick else ROUNDS),
             warm_ups=args.warm_ups,
+            seconds_each=args.seconds_each or (QUICK_SECONDS_EACH if args.quick else SECONDS_EACH),
             environment={"commit": environment.commit(), **facts},
             modes=modes,
             scenarios=tuple(chosen),
@@ -112,14 +117,25 @@ def _run(args: argparse.Namespace) -> int:
         )
         run = runner.measure(run, peers, ground, keep)
         keep(replace(run, interrupted=False))
+        keep(replace(kept[0], trace=_traced(ground)))
     if not kept:
         print("bench: interrupted before anything was measured", file=sys.stderr)
         return 130
-    from bench.report.trace import simulated  # what draws and simulates is only for the end
+    if not kept[0].trace:
+        from bench.report.trace import simulated  # what draws and simulates is only for the end
 
-    keep(replace(kept[0], trace=simulated()))
-    _write_reports(kept[0], folder)
+        keep(replace(kept[0], trace=simulated()))
+    write_reports(kept[0], folder)
     return 130 if kept[0].interrupted else 0
+
+
+def _traced(ground: Ground) -> Trace | None:
+    """One transfer over time, where the ground has such a path."""
+    try:
+        return traced.measured(ground)
+    except (Unavailable, HostFailed) as error:
+        print(f"bench: no transfer over time: {error}; it is simulated", file=sys.stderr)
+        return None
 
 
 def _chosen_peers(labels: Sequence[str] | None) -> list[Peer]:
@@ -166,14 +182,18 @@ def _ground(where: str, seed: int) -> AbstractContextManager[Ground]:
     return loopback()
 
 
-def _write_reports(run: Run, folder: Path) -> None:
+def _report_writer() -> Callable[[Run, Path], None]:
+    """What writes a report into a folder, and says where; compare does without its imports."""
     from bench.report import html, markdown
 
-    (folder / "summary.md").write_text(markdown.summary(run))
-    (folder / "report.html").write_text(html.page(run))
-    print(markdown.summary(run))
-    for name in ("report.html", "summary.md", "run.json"):
-        print(folder / name, file=sys.stderr)
+    def write(run: Run, folder: Path) -> None:
+        (folder / "summary.md").write_text(markdown.summary(run))
+        (folder / "report.html").write_text(html.page(run))
+        print(markdown.summary(run))
+        for name in ("report.html", "summary.md", "run.json"):
+            print(folder / name, file=sys.stderr)
+
+    return write
 
 
 def _compare(args: argparse.Namespace) -> int:
@@ -184,7 +204,7 @@ def _compare(args: argparse.Namespace) -> int:
 
 def _report(args: argparse.Namespace) -> int:
     folder = args.run if args.run.is_dir() else args.run.parent
-    _write_reports(result.read(args.run), folder)
+    _report_writer()(result.read(args.run), folder)
     return 0
 
 

@@ -63,6 +63,10 @@ class Agent:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         Path(path).write_text(text)
 
+    def busy_processors(self, seconds: float) -> float:
+        """How many processors of this machine are at work: see `measure.busy_processors`."""
+        return measure.busy_processors(seconds)
+
     def room_bytes(self, path: str) -> int:
         """How much a folder's disk still takes."""
         return shutil.disk_usage(path).free

@@ -24,11 +24,11 @@ _VERSIONS = {
     "nginx": ["nginx", "-v"],
     "curl": ["curl", "--version"],
     "iperf3": ["iperf3", "--version"],
-    "uftp": ["uftp", "-V"],
+    "uftp": ["dpkg-query", "--show", "uftp"],
     "atftp": ["atftp", "--version"],
     "srt-file-transmit": ["srt-file-transmit", "-version"],
 }
-"""How each program tells its version; nginx and atftp do so on standard error."""
+"""How each program tells its version; nginx and atftp do so on standard error. uftp does not."""
 
 _OFFLOADS = ("tx-udp-segmentation", "tcp-segmentation-offload", "generic-receive-offload")
 
@@ -40,7 +40,6 @@ def describe() -> dict[str, str]:
         "processor": f"{os.cpu_count()} × {_processor()}",
         "memory": _memory(),
         "python": platform.python_version(),
-        "load before": f"{os.getloadavg()[0]:.2f}",
     }
     for key in _SETTINGS:
         with contextlib.suppress(OSError):

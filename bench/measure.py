@@ -27,6 +27,7 @@ class Finished:
     seconds: from the start of the first of those started together to the end of this one, its
         output file synced.
     rss_bytes: peak resident memory, as looked at every 50 ms.
+    stall_s: the longest time between two of these looks: seconds, where the machine stood still.
     output: what it wrote on standard output. error: why it failed; empty if it did not.
     """
 
@@ -35,6 +36,7 @@ class Finished:
     rss_bytes: int
     output: str
     error: str
+    stall_s: float
 
 
 def run_together(
@@ -53,7 +55,7 @@ def run_together(
             subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=err)
             for command, out, err in zip(commands, said, complaints, strict=True)
         ]
-        ended_s, peaks = _await_exits(processes, started_s, timeout_s, outputs)
+        ended_s, peaks, stall_s = _await_exits(processes, started_s, timeout_s, outputs)
         finished = []
         for at, process in enumerate(processes):
             if at not in ended_s:
@@ -73,6 +75,7 @@ def run_together(
                     peaks.get(at, 0),
                     _words(said[at]),
                     error,
+                    stall_s,
                 )
             )
     return finished
@@ -88,14 +91,15 @@ def _await_exits(
     started_s: float,
     timeout_s: float,
     outputs: Sequence[Path],
-) -> tuple[dict[int, float], dict[int, int]]:
-    """When each process ended, with its file synced; and its peak memory, as last looked at.
+) -> tuple[dict[int, float], dict[int, int], float]:
+    """When each process ended, with its file synced; its peak memory, as last looked at; the stall.
 
     ``ru_maxrss`` would not do: it begins with the memory of the process that forked.
     """
     waiting = {os.pidfd_open(process.pid): at for at, process in enumerate(processes)}
     ended_s: dict[int, float] = {}
     peaks: dict[int, int] = {}
+    looked_s, stall_s = started_s, 0.0
     try:
         while waiting and (left_s := started_s + timeout_s - time.perf_counter()) > 0:
             for pidfd in select.select(list(waiting), [], [], min(left_s, _LOOK_EVERY_S))[0]:
@@ -106,10 +110,12 @@ def _await_exits(
                 ended_s[at] = time.perf_counter() - started_s
             for at in waiting.values():
                 peaks[at] = max(peaks.get(at, 0), peak_rss_bytes(processes[at].pid))
+            now_s = time.perf_counter()
+            looked_s, stall_s = now_s, max(stall_s, now_s - looked_s)
     finally:
         for pidfd in waiting:
             os.close(pidfd)
-    return ended_s, peaks
+    return ended_s, peaks, stall_s
 
 
 def sync(path: Path) -> None:
@@ -137,6 +143,23 @@ def cpu_seconds(pid: int) -> float:
             after_name = Path("/proc", str(member), "stat").read_text().rpartition(")")[2]
             ticks += sum(map(int, after_name.split()[11:15]))
     return ticks / _TICKS_PER_S
+
+
+def busy_processors(seconds: float) -> float:
+    """How many of this machine's processors were at work, whoever's, in so many seconds from now.
+
+    In ticks of 10 ms of all processors, so a quarter of a second tells two of them to 0.04.
+    """
+    before = _busy_ticks()
+    began_s = time.monotonic()
+    time.sleep(seconds)
+    return (_busy_ticks() - before) / _TICKS_PER_S / (time.monotonic() - began_s)
+
+
+def _busy_ticks() -> int:
+    # proc(5): the first line of /proc/stat; fields 4 and 5 are idle and iowait, 9 and 10 guests'
+    fields = [int(word) for word in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:]]
+    return sum(fields[:3]) + sum(fields[5:8])
 
 
 def container_cpu_seconds() -> float | None:

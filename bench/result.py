@@ -39,7 +39,8 @@ class ModeInfo:
 class Scenario:
     """What is fetched over which path.
 
-    group: the axis that it is a point of: ``lan``, ``size``, ``loss``, ``rtt``, ``clients``.
+    group: the axis that it is a point of: ``lan``, ``size``, ``loss``, ``rtt``, ``rate``,
+        ``clients``.
     size_bytes: of each client's file.
     loss: share of IP packets lost, each way.
     rtt_s: round trip added to the path; 0 for what the path has by itself.
@@ -81,6 +82,7 @@ class Sample:
     resent_share: of what was sent, the share sent again; negative where nobody tells.
     receive_drops: datagrams that the receiving host dropped because a socket's buffer was full.
     slowest_to_median: of the clients' times, where there are several.
+    verified: every file that arrived has the SHA-256 of its source. A ceiling has no file.
     error: why there is no result; a failed run has no rate.
     """
 
@@ -97,6 +99,7 @@ class Sample:
     receive_drops: int = 0
     slowest_to_median: float = 1.0
     warm_up: bool = False
+    verified: bool = False
     error: str = ""
 
     @property
@@ -120,8 +123,10 @@ class Proof:
     """That a scenario's impairment took place, measured with datagrams of our own.
 
     means: ``netem``, ``firewall``, ``emulator``, or ``none``.
-    n_datagrams: single datagrams sent towards the client to measure the loss.
+    n_datagrams: datagrams sent towards the client to measure the loss, in batches of 32.
     rtt_s: median round trip of a small datagram.
+    loss_run: datagrams lost in a row, in the mean; 1 / (1 − loss) where each is lost on its own.
+    busy_processors: how many were at work before anything of ours was: other things on the machine.
     """
 
     scenario: str
@@ -129,12 +134,18 @@ class Proof:
     n_datagrams: int
     loss: float
     rtt_s: float
+    loss_run: float = 0.0
+    busy_processors: float = 0.0
 
     def holds_for(self, scenario: Scenario) -> bool:
-        """Whether loss and round trip are within 20 % of what was asked (and 3 ms of slack)."""
+        """Whether loss and round trip are within 20 % of what was asked (and 3 ms of slack).
+
+        And whether datagrams were lost one by one, and not a batch at a time.
+        """
         lossy = abs(self.loss - scenario.loss) <= 0.2 * scenario.loss
+        singly = self.loss_run <= 1.2 / (1 - scenario.loss)
         late = abs(self.rtt_s - scenario.rtt_s) <= 0.2 * scenario.rtt_s + 0.003
-        return lossy and late
+        return lossy and singly and late
 
 
 @dataclass(frozen=True)
@@ -156,7 +167,11 @@ class Trace:
 
 @dataclass(frozen=True)
 class Run:
-    """A whole run. ``reference`` and ``subject`` are the labels that ratios and verdicts take."""
+    """A whole run. ``reference`` and ``subject`` are the labels that ratios and verdicts take.
+
+    rounds: at most; a mode takes part in as many as fit in ``seconds_each`` for each scenario, and
+    in three at least.
+    """
 
     stamp: str
     where: str
@@ -164,6 +179,7 @@ class Run:
     seed: int
     rounds: int
     warm_ups: int
+    seconds_each: float
     environment: Mapping[str, str]
     modes: tuple[ModeInfo, ...]
     scenarios: tuple[Scenario, ...]

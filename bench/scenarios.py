@@ -1,5 +1,7 @@
 """What is measured: the tables of scenarios, full and quick.
 
+What takes longest comes last: a run that is broken off has the rest.
+
 Each group varies one thing. ``lan`` is everybody on the bare network; the other groups take fewer
 modes, because nobody waits a day for a benchmark. Names are what reports, ``--only`` and
 comparisons go by.
@@ -28,8 +30,11 @@ FAR = ("udpft", "udpft again", "nginx + curl", CUBIC, "aioquic")
 FAR_TOO = (*FAR, "srt-file-transmit")
 """The same with one that needs patience."""
 
+FARTHEST = ("udpft", "udpft again", "nginx + curl", CUBIC)
+"""The same without those that need half a minute for each file."""
+
 WAN_BIT_PER_S = 100e6
-"""Of the shaped paths: well below what the link emulator carries (480 Mbit/s on two cores)."""
+"""Of the shaped paths, where nothing else is said; the link emulator carries five times as much."""
 
 
 def lan(size_bytes: int) -> list[Scenario]:
@@ -80,6 +85,24 @@ def round_trips(size_bytes: int, *all_s: float, modes: tuple[str, ...] = FAR_TOO
     ]
 
 
+def rates(
+    size_bytes: int, rtt_s: float, *all_bit_per_s: float, modes: tuple[str, ...] = FAR[:-1]
+) -> list[Scenario]:
+    """Links of several rates that lose nothing by themselves."""
+    return [
+        Scenario(
+            f"rate-{bit_per_s / 1e6:g}M",
+            "rate",
+            size_bytes,
+            mtu=1500,
+            rtt_s=rtt_s,
+            rate_bit_per_s=bit_per_s,
+            modes=modes,
+        )
+        for bit_per_s in all_bit_per_s
+    ]
+
+
 def crowds(total_bytes: int, *counts: int) -> list[Scenario]:
     """Several clients at once, the same bytes in all."""
     return [
@@ -104,10 +127,15 @@ def _size(n_bytes: int) -> str:
 FULL = [
     *lan(128 * MI),
     Scenario("lan-1500-loss-1%", "lan", 64 * MI, mtu=1500, loss=0.01, modes=FAR_TOO),
-    *sizes(1 * KI, 64 * KI, 1 * MI, 16 * MI, 128 * MI, 1 * GI, 4 * GI),
-    *losses(8 * MI, 0.020, 0.0, 0.01, 0.02, 0.05, 0.10),
-    *round_trips(8 * MI, 0.002, 0.020, 0.100, 0.300),
+    *sizes(1 * KI, 64 * KI, 1 * MI, 16 * MI, 128 * MI, 1 * GI),
+    *losses(8 * MI, 0.020, 0.0, 0.01, 0.02),
+    *losses(8 * MI, 0.020, 0.05, modes=FARTHEST),
+    *losses(8 * MI, 0.020, 0.10, modes=PLAIN_SAILING),
+    *round_trips(8 * MI, 0.002, 0.020, 0.100),
+    *round_trips(8 * MI, 0.300, modes=FARTHEST),
+    *rates(16 * MI, 0.020, 100e6, 200e6, 500e6),
     *crowds(64 * MI, 1, 4, 16, 64),
+    *sizes(4 * GI),
 ]
 
 QUICK = [

@@ -90,9 +90,10 @@ def apart_by(ratio: float) -> float:
 def noise_floor(samples: Sequence[Sample], mode: str, again: str) -> float:
     """How far the same mode may lie from itself: the A/A floor, in the terms of `apart_by`.
 
-    It is the 90th percentile over the rounds of all scenarios; 0 where it was not measured.
+    It is the 90th percentile over the scenarios, of medians as a verdict compares them; 0 where it
+    was not measured.
     """
     scenarios = dict.fromkeys(s.scenario for s in samples if s.mode == again)
     found = [ratios(samples, scenario, again, mode) for scenario in scenarios]
-    apart = sorted(apart_by(ratio) for rounds in found for ratio in rounds)
+    apart = sorted(apart_by(statistics.median(rounds)) for rounds in found if rounds)
     return apart[min(len(apart) - 1, int(0.9 * len(apart)))] if apart else 0.0

@@ -54,7 +54,9 @@ class Peer:
     pushes: the daemon is the receiver's, and the sender's command moves the file.
     one_shot: the daemon ends after one transfer, and is started anew for each.
     tcp_controller: the congestion controller that TCP is given; empty: the kernel's own choice.
-    usual_rate: bytes per second, roughly: for the time left, time-outs and warm-ups, no result.
+    usual_rate, usual_start_s: bytes per second, and seconds before the first, roughly: they say
+        how many rounds there are, how much is left and what is too long, and no result.
+    fears_loss: takes every loss for congestion, for the same ends.
     """
 
     label: str
@@ -66,6 +68,8 @@ class Peer:
     one_shot: bool = False
     tcp_controller: str = ""
     usual_rate: float = 2e8
+    usual_start_s: float = 0.02
+    fears_loss: bool = False
 
     def daemon(self, place: Place, name: str) -> list[str]:
         """The daemon's command. ``name`` is the file's; only one-shot daemons need to know it."""

@@ -26,6 +26,8 @@ class Http(Peer):
     label: str = "nginx + curl"
     what: str = "HTTP over TCP; nginx with sendfile, one process, as Debian builds it"
     tcp_controller: str = ""
+    fears_loss: bool = False
+    usual_rate = 8e8
     kind = "tcp"
     programs = ("nginx", "curl")
     transport = "tcp"
@@ -45,5 +47,5 @@ class Http(Peer):
 
 PEERS = [
     Http(),
-    Http("nginx + curl, cubic", "the same, TCP with cubic, as most kernels have it", "cubic"),
+    Http("nginx + curl, cubic", "the same, TCP with cubic, as most kernels have it", "cubic", True),
 ]

@@ -31,7 +31,9 @@ class Quic(Peer):
     label = "aioquic"
     what = "QUIC (RFC 9000) in Python, encrypted, windows of 16 MiB"
     programs = ("python:aioquic",)
-    usual_rate = 5e6
+    usual_rate = 8e6
+    usual_start_s = 0.35
+    fears_loss = True
 
     def daemon(self, place: Place, name: str) -> list[str]:  # noqa: ARG002
         return ["python", "-m", __name__, "serve", str(place.root), place.server, str(place.port)]

@@ -29,6 +29,8 @@ class Sendfile(Peer):
     kind = "tcp"
     what = "TCP from Python: sendfile() at one end, recv_into() and write() at the other"
     transport = "tcp"
+    usual_rate = 4e8
+    usual_start_s = 0.05
 
     def daemon(self, place: Place, name: str) -> list[str]:  # noqa: ARG002
         return ["python", "-m", __name__, "serve", str(place.root), place.server, str(place.port)]

@@ -15,6 +15,8 @@ class Srt(Peer):
     what = "SRT in file mode, as it comes"
     programs = ("srt-file-transmit",)
     one_shot = True
+    usual_rate = 5e7
+    usual_start_s = 0.3
 
     def daemon(self, place: Place, name: str) -> list[str]:
         target = f"srt://{place.server}:{place.port}?mode=listener"

@@ -22,6 +22,8 @@ class Udpft(Peer):
     get_options: Sequence[str] = ()
     serve_options: Sequence[str] = ()
     kind = "udpft"
+    usual_rate = 4e8
+    usual_start_s = 0.1
 
     def daemon(self, place: Place, name: str) -> list[str]:  # noqa: ARG002
         where = ["--host", place.server, "--port", str(place.port)]

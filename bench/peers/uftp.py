@@ -15,6 +15,8 @@ class Uftp(Peer):
     what = "unicast, no rate limit and no congestion control (-R -1), 4 MB buffers"
     programs = ("uftp", "uftpd")
     pushes = True
+    usual_rate = 4e7
+    usual_start_s = 0.3
 
     def daemon(self, place: Place, name: str) -> list[str]:  # noqa: ARG002
         words = ["-p", str(place.port), "-B", "4000000", "-D", str(place.work), "-I", place.client]

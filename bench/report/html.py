@@ -7,8 +7,8 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup
 
-from bench.report import plots, verdict
-from bench.report.words import path, ratio
+from bench.report import chart, plots, verdict
+from bench.report.words import path, ratio, when
 from bench.result import Run
 
 
@@ -24,10 +24,12 @@ def page(run: Run) -> str:
     template = environment.get_template("template.html")
     return template.render(
         run=run,
+        when=when(run.stamp),
+        place=verdict.PLACES[run.where],
         sentences=verdict.sentences(run),
         setting=verdict.setting(run),
         matrix=_matrix(run),
-        pictures=[(picture, Markup(picture.svg)) for picture in plots.pictures(run)],
+        pictures=[(picture, Markup(picture.svg)) for picture in _pictures(run)],
         scenarios=[
             {
                 "name": scenario.name,
@@ -40,11 +42,16 @@ def page(run: Run) -> str:
     )
 
 
+def _pictures(run: Run) -> list[plots.Picture]:
+    whole = chart.picture(run)
+    return [*([whole] if whole else []), *plots.pictures(run)]
+
+
 def _matrix(run: Run) -> dict[str, Any]:
     """The table of ratios: scenarios down, modes across."""
     by_scenario = {s.name: {r.mode: r for r in verdict.rows(run, s)} for s in run.scenarios}
     ran = {label for found in by_scenario.values() for label in found}
-    modes = [m for m in run.modes if m.label in ran - {run.reference}]
+    modes = [m for m in run.modes if m.label in ran - {run.reference} and m.kind != "ceiling"]
     return {
         "modes": [mode.label for mode in modes],
         "lines": [

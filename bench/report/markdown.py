@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import html
 import textwrap
 from collections.abc import Sequence
 
 from bench.report import verdict
-from bench.report.words import path, rate, ratio
+from bench.report.chart import alt
+from bench.report.words import path, rate, ratio, when
 from bench.result import Run, Scenario
+
+_PICTURE = """\
+<picture>
+<source media="(prefers-color-scheme: dark)" srcset="docs/benchmarks/chart-dark.svg">
+<img src="docs/benchmarks/chart-light.svg" alt="{alt}">
+</picture>"""
 
 
 def summary(run: Run) -> str:
     """The verdict, a table for each bare network, one of ratios for all else, and the setting."""
-    parts = [f"# udpft, measured {run.stamp}", *verdict.sentences(run)]
+    parts = [f"# udpft, measured {when(run.stamp)}", *verdict.sentences(run)]
     shown = [s for s in run.scenarios if s.group in ("lan", "custom")]
     for scenario in shown:
         parts.append(f"## {scenario.name}: {path(scenario)}")
@@ -61,21 +69,24 @@ def _ratios(run: Run, scenarios: Sequence[Scenario]) -> str:
 
 
 def readme(run: Run) -> str:
-    """The README's figures: a few sentences and one table."""
+    """The README's figures: a sentence, the chart, a table, and how it was measured."""
     found = verdict.verdicts(run)
     body = [
         [
             path(v.scenario),
-            rate(v.subject_rate),
-            rate(v.reference_rate),
+            rate(v.subject.median),
+            rate(v.reference.median),
             verdict.interval(v.ratio),
         ]
         for v in found
     ]
     return "\n\n".join(
         [
-            next(iter(verdict.sentences(run))),
+            _wrapped(next(iter(verdict.sentences(run)))),
+            _PICTURE.format(alt=html.escape(alt(run))),
+            "<details>\n<summary>The figures</summary>",
             table(["what is fetched", run.subject, run.reference, "ratio, by round"], body),
+            "</details>",
             _wrapped(verdict.setting(run)),
         ]
     )

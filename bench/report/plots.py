@@ -20,12 +20,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
 
-from bench.report.words import bits, size, times
+from bench.report.words import bits, count, rate, size, three_digits, times
 from bench.result import Run, Sample, Scenario
 from bench.stats import good
 
-INK, GRID = "#010203", "#010204"
-"""Stand-ins: for the page's text colour, and for its ``--grid``."""
+INK, GRID, PAPER = "#010203", "#010204", "#010205"
+"""Stand-ins: for the page's text colour, and for its ``--grid`` and ``--paper``."""
 
 _OURS = ("#d9480f", "#f08c00", "#e8590c", "#c2255c", "#a61e4d")
 _THEIRS = {
@@ -40,26 +40,29 @@ _THEIRS = {
 _GREY = "#868e96"
 _LEAST_SPAN = 4.0
 _MARKERS = "os^Dvp*X"
-_WIDTH_IN = 5.6  # narrow, so that its text is large enough on a phone
+WIDTH_IN = 5.6  # narrow, so that its text is large enough on a phone
 
-_STYLE: Any = {
-    "font.size": 9.5,
-    "text.color": INK,
-    "axes.labelcolor": INK,
-    "axes.edgecolor": GRID,
-    "xtick.color": INK,
-    "ytick.color": INK,
-    "grid.color": GRID,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "figure.facecolor": "none",
-    "axes.facecolor": "none",
-    "savefig.facecolor": "none",
-    "legend.frameon": False,
-    "svg.fonttype": "path",
-}
+
+def style(ink: str, grid: str) -> Any:
+    """How everything looks, in these colours, on no ground of its own."""
+    return {
+        "font.size": 9.5,
+        "text.color": ink,
+        "axes.labelcolor": ink,
+        "axes.edgecolor": grid,
+        "xtick.color": ink,
+        "ytick.color": ink,
+        "grid.color": grid,
+        "axes.grid": True,
+        "axes.axisbelow": True,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "figure.facecolor": "none",
+        "axes.facecolor": "none",
+        "savefig.facecolor": "none",
+        "legend.frameon": False,
+        "svg.fonttype": "path",
+    }
 
 
 @dataclass(frozen=True)
@@ -75,7 +78,7 @@ class Picture:
 def pictures(run: Run) -> list[Picture]:
     """Every picture that the run has the samples for."""
     drawn: list[Picture | None] = []
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(style(INK, GRID)):
         drawn += [_throughput(run, s) for s in run.scenarios if s.group in ("lan", "custom")]
         drawn += [_sweep(run, *axis) for axis in _AXES]
         drawn += [_cpu(run), _trace(run)]
@@ -99,16 +102,21 @@ def _throughput(run: Run, scenario: Scenario) -> Picture | None:
             axes.scatter(rates, spread, s=26, color=colour, alpha=0.75, linewidths=0)
             axes.vlines(_median(rates), at - 0.36, at + 0.36, color=colour, linewidth=2.5)
     axes.set_yticks(range(len(rows)), [mode.label for mode in rows])
+    beyond: Any = axes.get_yaxis_transform()
     for at, mode in enumerate(rows):
-        if not good(run.samples, scenario.name, mode.label):
-            axes.text(0.01, at, "failed", va="center", transform=axes.get_yaxis_transform())
+        mine = good(run.samples, scenario.name, mode.label)
+        if not mine:
+            axes.text(0.01, at, "failed", va="center", transform=beyond)
+            continue
+        text = rate(_median([s.bytes_per_s for s in mine]))
+        axes.text(1.02, at, text, va="center", transform=beyond)
     axes.set_ylim(len(rows) - 0.4, -0.6)
     axes.grid(visible=False, axis="y")
-    _log_axis(axes, "x")
+    log_axis(axes, "x")
     axes.set_xlabel("MB/s of file, logarithmic (dot: a run; bar: the median)")
     alt = _medians(run, scenario.name, [mode.label for mode in rows])
     title = f"Throughput by mode, {scenario.name}: {size(scenario.size_bytes)}"
-    return Picture(f"throughput-{_slug(scenario.name)}", title, alt, _svg(figure, scenario.name))
+    return Picture(f"throughput-{_slug(scenario.name)}", title, alt, svg(figure, scenario.name))
 
 
 def _cpu(run: Run) -> Picture | None:
@@ -158,7 +166,7 @@ def _cpu(run: Run) -> Picture | None:
     figure.legend(loc="outside upper right", ncols=2)
     title = f"What it costs, {scenario.name}"
     alt = f"Processor seconds for each GB, both ends together: {'; '.join(told)}."
-    return Picture("cpu", title, alt, _svg(figure, "cpu"))
+    return Picture("cpu", title, alt, svg(figure, "cpu"))
 
 
 # ------------------------------------------------------------------------------- one thing varied
@@ -179,6 +187,14 @@ _AXES: tuple[_Axis, ...] = (
         "Throughput against round-trip time",
         "round trip, ms",
         lambda s: s.rtt_s * 1000,
+        lambda x: f"{x:g}",
+        True,
+    ),
+    (
+        "rate",
+        "Throughput against the link's rate",
+        "rate of the link, Mbit/s",
+        lambda s: s.rate_bit_per_s / 1e6,
         lambda x: f"{x:g}",
         True,
     ),
@@ -236,19 +252,41 @@ def _sweep(
             linestyle="--" if mode.label == run.again else "-",
             label=mode.label,
         )
-        values = (f"{rate:.3g} at {word(x)}" for (x, _), rate in zip(seen, medians, strict=True))
+        values = (
+            f"{three_digits(y)} at {word(x)}" for (x, _), y in zip(seen, medians, strict=True)
+        )
         told.append(f"{mode.label}: {', '.join(values)}")
     if is_log:
         axes.set_xscale("log")
-    axes.set_xticks([x_of(s) for s in points], [word(x_of(s)) for s in points])
+    ticks = [word(x_of(s)).replace(" ", "\n") for s in points]  # a unit below its number
+    axes.set_xticks([x_of(s) for s in points], ticks)
     axes.xaxis.set_minor_locator(NullLocator())
     axes.margins(x=0.06)
-    _log_axis(axes, "y")
+    log_axis(axes, "y")
     axes.set_ylabel("MB/s of file, logarithmic")
     axes.set_xlabel(f"{label} ({_common(points)})")
     figure.legend(loc="outside upper left", ncols=3)
     alt = f"MB/s, medians. {'; '.join(told)}."
-    return Picture(group, title, alt, _svg(figure, group))
+    return Picture(group, title, alt, svg(figure, group))
+
+
+def heading(group: str, points: Sequence[Scenario]) -> str:
+    """What a group of scenarios varies, and what it keeps."""
+    for name, _, label, *_ in _AXES:
+        if name == group:
+            return f"{label.partition(',')[0].capitalize()} ({_common(points)})"
+    return "Bare network" if group == "lan" else group.capitalize()
+
+
+def point(group: str, scenario: Scenario) -> str:
+    """Where a scenario is on its group's axis, with the unit."""
+    if group == "clients":
+        return count(scenario.clients, "client")
+    for name, _, label, x_of, word, _ in _AXES:
+        if name == group:
+            return f"{word(x_of(scenario))} {label.partition(', ')[2]}".strip()
+    loss = f", {scenario.loss * 100:g} % loss" if scenario.loss else ""
+    return f"{size(scenario.size_bytes)}, MTU {scenario.mtu}{loss}"
 
 
 def _common(points: Sequence[Scenario]) -> str:
@@ -259,7 +297,7 @@ def _common(points: Sequence[Scenario]) -> str:
         words.append(size(first.size_bytes))
     elif len({s.size_bytes * s.clients for s in points}) == 1:
         words.append(f"{size(first.size_bytes * first.clients)} in all")
-    if first.rate_bit_per_s:
+    if first.rate_bit_per_s and len({s.rate_bit_per_s for s in points}) == 1:
         words.append(bits(first.rate_bit_per_s))
     if first.rtt_s and len({s.rtt_s for s in points}) == 1:
         words.append(f"{times(first.rtt_s)} round trip")
@@ -274,7 +312,7 @@ def _trace(run: Run) -> Picture | None:
     trace = run.trace
     if not trace:
         return None
-    figure = Figure((_WIDTH_IN, 4.2), layout="constrained")
+    figure = Figure((WIDTH_IN, 4.2), layout="constrained")
     upper, lower = figure.subplots(2, 1, sharex=True)
     goodput = [rate / 1e6 for rate in trace.goodput_bytes_per_s]
     upper.plot(trace.at_s, goodput, color=_OURS[0], linewidth=1.5, label="goodput")
@@ -305,7 +343,7 @@ def _trace(run: Run) -> Picture | None:
         f"packets are sent again at {len(trace.lost_at_s)} moments."
     )
     title = f"One reliable transfer over time ({trace.what})"
-    return Picture("trace", title, alt, _svg(figure, "trace"))
+    return Picture("trace", title, alt, svg(figure, "trace"))
 
 
 # --------------------------------------------------------------------------------- drawing
@@ -320,11 +358,11 @@ def colour_of(run: Run, label: str) -> str:
 
 
 def _figure(height_in: float) -> tuple[Figure, Axes]:
-    figure = Figure((_WIDTH_IN, height_in), layout="constrained")
+    figure = Figure((WIDTH_IN, height_in), layout="constrained")
     return figure, figure.subplots()
 
 
-def _log_axis(axes: Axes, which: str) -> None:
+def log_axis(axes: Axes, which: str) -> None:
     """A logarithmic axis with plain numbers on it, and enough of them."""
     (axes.set_xscale if which == "x" else axes.set_yscale)("log")
     axis = axes.xaxis if which == "x" else axes.yaxis
@@ -348,7 +386,7 @@ def _medians(run: Run, scenario: str, labels: Sequence[str]) -> str:
     words = []
     for label in labels:
         rates = [s.bytes_per_s / 1e6 for s in good(run.samples, scenario, label)]
-        words.append(f"{label} {_median(rates):.3g}" if rates else f"{label} failed")
+        words.append(f"{label} {three_digits(_median(rates))}" if rates else f"{label} failed")
     return f"MB/s, medians: {'; '.join(words)}."
 
 
@@ -360,21 +398,22 @@ def _slug(name: str) -> str:
     return re.sub(r"\W+", "-", name).strip("-")
 
 
-def _svg(figure: Figure, name: str) -> str:
+def svg(figure: Figure, name: str) -> str:
     """The figure as SVG to be put into a page: no outside reference, ids of its own."""
     out = io.StringIO()
     with mpl.rc_context({"svg.hashsalt": name}):
         figure.savefig(out, format="svg", metadata={"Date": None})
-    svg = out.getvalue()
-    svg = svg[svg.index("<svg") :]
-    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
-    svg = re.sub(r' xmlns(:\w+)?="[^"]*"', "", svg)
-    svg = svg.replace("xlink:href", "href")
+    text = out.getvalue()
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
+    text = re.sub(r' xmlns(:\w+)?="[^"]*"', "", text)
+    text = text.replace("xlink:href", "href")
     own = _slug(name)
-    svg = re.sub(r'\bid="', f'id="{own}-', svg)
-    svg = re.sub(r'href="#', f'href="#{own}-', svg)
-    svg = svg.replace("url(#", f"url(#{own}-")
-    svg = svg.replace(INK, "currentColor").replace(GRID, "var(--grid)")
+    text = re.sub(r'\bid="', f'id="{own}-', text)
+    text = re.sub(r'href="#', f'href="#{own}-', text)
+    text = text.replace("url(#", f"url(#{own}-")
+    text = text.replace(INK, "currentColor")
+    text = text.replace(GRID, "var(--grid)").replace(PAPER, "var(--paper)")
     # The page says how large it is; the picture only how wide to how high.
-    head, tail = svg.split(">", 1)
+    head, tail = text.split(">", 1)
     return re.sub(r' (?:width|height)="[^"]*"', "", head) + ">" + tail

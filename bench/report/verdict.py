@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -11,8 +12,16 @@ from bench.report.words import count, path, rate
 from bench.result import Run, Sample, Scenario
 from bench.stats import Estimate, apart_by, estimate, good, noise_floor, ratios
 
+PLACES = {
+    "containers": "two containers on a bridge",
+    "netns": "two network namespaces joined by a veth pair",
+    "loopback": "two processes on one host",
+}
+"""Where the two ends are, in words."""
+
 _TINY_BYTES = 1 << 16
-_BUSY_LOAD = 0.7
+_BUSY_PROCESSORS = 0.1
+_TOLD_IN_FULL = 4
 
 
 @dataclass(frozen=True)
@@ -31,6 +40,7 @@ class Row:
     rss_bytes: int
     resent_share: float
     receive_drops: int
+    rounds: int
     note: str
 
     @property
@@ -42,8 +52,12 @@ class Row:
 
     @property
     def interval_text(self) -> str:
-        """``480 MB/s to 530 MB/s``, or a dash."""
-        return f"{rate(self.rate.low)} to {rate(self.rate.high)}" if self.rate else "–"
+        """``480 to 530 MB/s``, or a dash."""
+        if not self.rate:
+            return "–"
+        low, high = rate(self.rate.low), rate(self.rate.high)
+        number, _, unit = low.partition(" ")
+        return f"{number if high.endswith(unit) else low} to {high}"
 
     @property
     def rate_text(self) -> str:
@@ -53,13 +67,16 @@ class Row:
 
 @dataclass(frozen=True)
 class Verdict:
-    """How udpft compares with the reference in one scenario; ``ratio`` is round by round."""
+    """How udpft compares with the reference in one scenario.
+
+    subject, reference: bytes per second of each. ratio: of the two, round by round.
+    """
 
     scenario: Scenario
     ratio: Estimate
     noise: float
-    subject_rate: float
-    reference_rate: float
+    subject: Estimate
+    reference: Estimate
 
     @property
     def is_win(self) -> bool:
@@ -101,6 +118,7 @@ def rows(run: Run, scenario: Scenario) -> list[Row]:
                 ),
                 resent_share=_median([s.resent_share for s in mine], -1.0),
                 receive_drops=round(_median([s.receive_drops for s in mine])),
+                rounds=len(mine),
                 note=mode.missing or _note(run, scenario, ran),
             )
         )
@@ -130,13 +148,18 @@ def verdicts(run: Run) -> list[Verdict]:
     found = []
     for scenario in run.scenarios:
         ratio = estimate(ratios(run.samples, scenario.name, run.subject, run.reference))
-        if ratio:
-            rates = [
-                _median([s.bytes_per_s for s in good(run.samples, scenario.name, label)])
-                for label in (run.subject, run.reference)
-            ]
-            found.append(Verdict(scenario, ratio, noise, rates[0], rates[1]))
+        subject, reference = rates(run, scenario, run.subject, run.reference)
+        if ratio and subject and reference:
+            found.append(Verdict(scenario, ratio, noise, subject, reference))
     return found
+
+
+def rates(run: Run, scenario: Scenario, *labels: str) -> list[Estimate | None]:
+    """Bytes per second of some modes in a scenario."""
+    return [
+        estimate([s.bytes_per_s for s in good(run.samples, scenario.name, label)])
+        for label in labels
+    ]
 
 
 def sentences(run: Run) -> list[str]:
@@ -160,29 +183,61 @@ def _said(run: Run) -> Iterator[str]:
         f"{against}: slower in {len(losses)}, faster in {len(wins)}, "
         f"no difference beyond the noise in {len(even)}."
     )
-    if losses:
-        yield f"It loses: {'; '.join(map(_figures, losses))}."
-    if wins:
-        yield f"It wins: {'; '.join(map(_figures, wins))}."
+    for word, some in (("loses", losses), ("wins", wins)):
+        if some:
+            yield f"It {word}: {_listed(some)}."
     if even:
-        yield f"Nobody can tell: {'; '.join(map(_figures, even))}."
+        yield f"Nobody can tell: {_listed(even)}."
+    yield from _siblings(run)
     yield from _start(run)
     yield from _cost(run)
-    noise = found[0].noise
-    yield (
-        f"The same mode measured twice differed from itself by up to {noise:.0%} in nine rounds "
-        "of ten; that is the noise floor."
-        if noise
-        else "No mode was measured twice, so there is no noise floor."
-    )
+    yield _noise(run, found[0].noise)
     failed = [s for s in run.samples if s.error and not s.warm_up]
     if failed:
         who = ", ".join(dict.fromkeys(f"{s.mode} ({s.scenario})" for s in failed))
         yield f"{count(len(failed), 'counted run')} failed, and have no figure: {who}."
 
 
+def _listed(found: Sequence[Verdict]) -> str:
+    """The first few with all figures, the others with their ratios: the table has the rest."""
+    told = "; ".join(map(_figures, found[:_TOLD_IN_FULL]))
+    further = [f"{v.scenario.name} {words.ratio(v.ratio.median)}" for v in found[_TOLD_IN_FULL:]]
+    return f"{told}; and {', '.join(further)}" if further else told
+
+
+def siblings(run: Run) -> list[str]:
+    """The reference in other settings, such as under another congestion controller."""
+    return [mode.label for mode in run.modes if mode.label.startswith(f"{run.reference}, ")]
+
+
+def _siblings(run: Run) -> Iterator[str]:
+    """How udpft compares with these where the path is impaired; elsewhere they hardly differ."""
+    for label in siblings(run):
+        told = []
+        for scenario in run.scenarios:
+            ratio = estimate(ratios(run.samples, scenario.name, run.subject, label))
+            if ratio and scenario.is_impaired:
+                told.append(f"{words.ratio(ratio.median)} × in {scenario.name}")
+        if told:
+            yield f"Against {label}: {', '.join(told)}."
+
+
+def _noise(run: Run, floor: float) -> str:
+    """Whether the same mode, measured twice, agrees with itself."""
+    pairs = [rates(run, scenario, run.subject, run.again) for scenario in run.scenarios]
+    found = [(one, two) for one, two in pairs if one and two]
+    if not found:
+        return "No mode was measured twice, so there is no noise floor."
+    agree = sum(one.low <= two.high and two.low <= one.high for one, two in found)
+    return (
+        f"{run.subject} was measured twice in every round: the intervals of the two medians "
+        f"overlap in {agree} of {count(len(found), 'scenario')}, and in nine of ten they are no "
+        f"more than {floor:.0%} apart, which is the noise floor."
+    )
+
+
 def _figures(verdict: Verdict) -> str:
-    rates = f"{rate(verdict.subject_rate)} against {rate(verdict.reference_rate)}"
+    rates = f"{rate(verdict.subject.median)} against {rate(verdict.reference.median)}"
     low, median, high = map(
         words.ratio, (verdict.ratio.low, verdict.ratio.median, verdict.ratio.high)
     )
@@ -222,31 +277,36 @@ def _cost(run: Run) -> Iterator[str]:
 
 def setting(run: Run) -> str:
     """Where and how it was measured, in one paragraph."""
-    places = {
-        "containers": "two containers on a bridge",
-        "netns": "two network namespaces joined by a veth pair",
-        "loopback": "loopback, both ends on one host",
-    }
     facts = run.environment
     tcp = facts.get("net.ipv4.tcp_congestion_control", "the kernel's controller")
     means = sorted({p.means for p in run.proofs if p.means != "none"})
     shaped = f" Impairment by {' and '.join(means)}." if means else " No path was impaired."
     return (
-        f"Measured {run.stamp[:4]}-{run.stamp[4:6]}-{run.stamp[6:8]} between {places[run.where]}: "
+        f"Measured {words.when(run.stamp)}, between {PLACES[run.where]}: "
         f"{facts.get('processor', 'unknown processor')}, Linux {facts.get('kernel', '?')}, "
         f"Python {facts.get('python', '?')}, TCP with {tcp} unless said otherwise, "
-        f"commit {facts.get('commit') or '?'}. {_busy(facts.get('load before', '0'))}"
-        f"Both ends share these processors. {count(run.rounds, 'round')} after "
+        f"commit {facts.get('commit') or '?'}. {_busy(run)}"
+        f"Both ends share these processors. {_rounds(run)} after "
         f"{count(run.warm_ups, 'warm-up')}, in shuffled order (seed {run.seed}).{shaped} "
         "The clock runs from the start of the client's process to the complete, synced file in "
         "memory; every file is compared with its source by SHA-256 afterwards."
     )
 
 
-def _busy(load: str) -> str:
-    if float(load) < _BUSY_LOAD:
+def _rounds(run: Run) -> str:
+    """How many rounds there were: fewer for those who take long."""
+    turns = Counter((s.scenario, s.mode) for s in run.samples if not s.warm_up)
+    fewest = min(turns.values(), default=run.rounds)
+    most = max(turns.values(), default=run.rounds)
+    return count(most, "round") if fewest == most else f"{fewest} to {most} rounds"
+
+
+def _busy(run: Run) -> str:
+    """What else was going on, seen before each scenario."""
+    busy = _median([proof.busy_processors for proof in run.proofs])
+    if busy < _BUSY_PROCESSORS:
         return ""
-    return f"The machine was busy with other things: its load was {load} before. "
+    return f"The machine was busy with other things: they took {busy:.1f} processors. "
 
 
 def proof_text(run: Run, scenario: Scenario) -> str:
@@ -256,7 +316,8 @@ def proof_text(run: Run, scenario: Scenario) -> str:
             if not scenario.is_impaired:
                 return f"round trip {proof.rtt_s * 1e3:.2f} ms; not impaired"
             word = "as asked" if proof.holds_for(scenario) else "NOT AS ASKED"
-            loss = f"{proof.loss:.2%} of {proof.n_datagrams:,} datagrams lost, "
+            loss = f"{proof.loss:.2%} of {proof.n_datagrams:,} datagrams lost"
+            loss += f" ({proof.loss_run:.2f} in a row), " if proof.loss_run else ", "
             return (
                 f"{proof.means}: {loss if proof.n_datagrams else ''}"
                 f"round trip {proof.rtt_s * 1e3:.1f} ms: {word}"

@@ -17,12 +17,16 @@ def size(n_bytes: int) -> str:
 
 def rate(bytes_per_s: float) -> str:
     """``512 MB/s``: three digits and not more, because no figure here is better."""
-    mega = bytes_per_s / 1e6
-    if mega >= 1000:
-        return f"{mega / 1000:.2f} GB/s"
-    if mega < 1:
-        return f"{mega * 1000:.3g} kB/s"
-    return f"{mega:.0f} MB/s" if mega >= 100 else f"{mega:.3g} MB/s"
+    if bytes_per_s >= 1e9:
+        return f"{bytes_per_s / 1e9:.2f} GB/s"
+    if bytes_per_s < 1e6:
+        return f"{three_digits(bytes_per_s / 1e3)} kB/s"
+    return f"{three_digits(bytes_per_s / 1e6)} MB/s"
+
+
+def three_digits(value: float) -> str:
+    """``1,080`` or ``27.6``: a figure without its unit."""
+    return f"{value:,.0f}" if value >= 99.95 else f"{value:#.3g}"
 
 
 def bits(bit_per_s: float) -> str:
@@ -32,7 +36,7 @@ def bits(bit_per_s: float) -> str:
 
 def ratio(value: float) -> str:
     """``0.81``; ``0.0042`` where two decimals would leave nothing."""
-    return f"{value:.2f}" if value >= 0.095 else f"{value:.2g}"
+    return f"{value:.2f}" if value >= 0.095 else f"{value:#.2g}"
 
 
 def times(seconds: float) -> str:
@@ -40,6 +44,11 @@ def times(seconds: float) -> str:
     if seconds >= 1:
         return f"{seconds:.3g} s"
     return f"{seconds * 1e3:.3g} ms" if seconds >= 1e-3 else f"{seconds * 1e6:.0f} µs"
+
+
+def when(stamp: str) -> str:
+    """``2026-10-05, 14:00 UTC``, of a run's stamp."""
+    return f"{stamp[:4]}-{stamp[4:6]}-{stamp[6:8]}, {stamp[9:11]}:{stamp[11:13]} UTC"
 
 
 def path(scenario: Scenario) -> str:

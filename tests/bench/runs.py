@@ -58,6 +58,7 @@ def run() -> Run:
         seed=1,
         rounds=3,
         warm_ups=2,
+        seconds_each=4.0,
         environment={"kernel": "6.18", "processor": "2 × a <fast> one", "commit": "abc"},
         modes=MODES,
         scenarios=(LAN, CLEAN, LOSSY, CROWD, BIG),

@@ -44,6 +44,22 @@ def test_what_is_beyond_it_is() -> None:
     assert "**faster**" in compare.table(compare.changes(run(), slowed(0.5)))
 
 
+def test_a_machine_that_is_slower_today_is_not_udpft_s_fault() -> None:
+    """Ratios to TCP stay what they were; TCP itself is marked."""
+    slower = replace(run(), samples=tuple(replace(s, seconds=s.seconds * 2) for s in run().samples))
+    assert {mode for _, mode in real(run(), slower)} == {"nginx + curl"}
+    assert compare.verdict(compare.changes(run(), slower), fail_above=0.05) == 0
+
+
+def test_without_a_reference_rates_are_compared() -> None:
+    alone = [
+        replace(one, samples=tuple(s for s in one.samples if s.mode != "nginx + curl"))
+        for one in (run(), slowed(2))
+    ]
+    assert (LAN.name, "udpft") in real(*alone)
+    assert {change.figure for change in compare.changes(*alone)} == {"rate"}
+
+
 def test_a_mode_that_fails_now_is_broken() -> None:
     broken = replace(
         run(),

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from pathlib import Path
 
-from bench.measure import cpu_seconds, peak_rss_bytes, process_tree, run_together
+import pytest
+
+from bench.measure import busy_processors, cpu_seconds, peak_rss_bytes, process_tree, run_together
 
 
 def test_a_failing_command_tells_its_exit_and_its_words() -> None:
@@ -37,6 +40,24 @@ def test_commands_run_side_by_side(tmp_path: Path) -> None:
 def test_a_file_that_is_not_there_needs_no_sync(tmp_path: Path) -> None:
     [result] = run_together([["true"]], 30, outputs=[tmp_path / "none"])
     assert result.error == ""
+
+
+def test_a_machine_that_stands_still_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By its clock: two looks at it lie far apart."""
+    clock = iter([0.0, 0.01])
+    monkeypatch.setattr("bench.measure.time.perf_counter", lambda: next(clock, 40.0))
+    [result] = run_together([["true"]], timeout_s=30)
+    assert result.stall_s > 39
+
+
+def test_a_machine_at_work_is_seen() -> None:
+    """By a process that does nothing else, on whichever processor is free for it."""
+    busy = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    try:
+        assert 0 < busy_processors(0.1) <= 1.2 * (os.cpu_count() or 1)
+    finally:
+        busy.kill()
+        busy.wait()
 
 
 def test_this_process_has_a_tree_memory_and_processor_time() -> None:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from bench import __main__ as command
+from bench import runner
 from bench.peers import Peer, Place, all_peers
 from bench.peers.udpft import Udpft
 from bench.result import Sample, Scenario
@@ -15,6 +18,7 @@ from bench.runner import Contestant, modes_of, prove
 from bench.scenarios import FULL, QUICK
 from bench.where.hosts import Host, Joined, Unavailable
 from bench.where.loopback import Loopback, loopback
+from tests.bench import runs
 
 PEERS = all_peers()
 SMALL = Scenario("small", "custom", 300_000)
@@ -43,14 +47,13 @@ def fetch(peer: Peer, joined: Joined, scenario: Scenario = SMALL) -> Sample:
 class TestEach:
     @pytest.mark.parametrize("peer", PEERS, ids=lambda peer: peer.label)
     def test_it_moves_the_file(self, peer: Peer, joined: Joined) -> None:
-        [mode] = modes_of([peer], joined.client)
+        [mode] = modes_of([peer], joined.client, "loopback")
         if mode.missing:
             pytest.skip(mode.missing)
-        if peer.tcp_controller:
-            pytest.skip("a controller is the route's, and loopback's is not touched")
         sample = fetch(peer, joined)
         assert sample.error == ""
         assert sample.bytes_per_s > 0
+        assert sample.verified is (peer.kind != "ceiling")
         if peer.kind != "ceiling":
             assert sample.size_bytes == SMALL.size_bytes
         if peer.kind == "udpft" and peer.label != "udpft plain":
@@ -110,7 +113,7 @@ class TestFailures:
         class Missing(Udpft):
             programs = ("no-such-program", "python:no_such_module")
 
-        [mode] = modes_of([Missing()], joined.client)
+        [mode] = modes_of([Missing()], joined.client, "loopback")
         assert mode.missing == "not installed: no-such-program, no_such_module"
 
 
@@ -159,5 +162,32 @@ class TestTables:
             assert scenario.mtu in (1500, 9000)
             assert {"udpft", "nginx + curl"} <= (set(scenario.modes) or labels)
 
-    def test_the_quick_scenarios_are_of_every_group(self) -> None:
-        assert {s.group for s in QUICK} == {s.group for s in FULL}
+    def test_the_quick_scenarios_leave_out_one_group(self) -> None:
+        assert {s.group for s in FULL} - {s.group for s in QUICK} == {"rate"}
+
+
+class TestPlan:
+    @pytest.mark.parametrize(
+        ("table", "rounds", "seconds_each", "minutes"),
+        [
+            (FULL, command.ROUNDS, command.SECONDS_EACH, 35),
+            (QUICK, command.QUICK_ROUNDS, command.QUICK_SECONDS_EACH, 5),
+        ],
+        ids=["full", "quick"],
+    )
+    def test_a_run_is_planned_to_end_in_time(
+        self, table: list[Scenario], rounds: int, seconds_each: float, minutes: float
+    ) -> None:
+        run = replace(runs.run(), rounds=rounds, seconds_each=seconds_each)
+        plan = [(scenario, runner.takers(PEERS, scenario)) for scenario in table]
+        assert 0.5 * minutes < runner.planned_s(plan, run) / 60 < 0.95 * minutes
+
+    def test_the_slow_take_part_in_fewer_rounds_and_nobody_in_less_than_three(self) -> None:
+        run = replace(runs.run(), rounds=9, seconds_each=3.0)
+        lan = Scenario("lan", "lan", 32 << 20)
+        rounds = {p.label: runner.rounds_of(run, lan, p) for p in runner.takers(PEERS, lan)}
+        assert rounds["udpft"] == rounds["udpft again"] == rounds["nginx + curl"] == 9
+        assert rounds["aioquic"] == 3
+        assert rounds["uftp"] == 5
+        once = replace(run, rounds=1)
+        assert {runner.rounds_of(once, lan, peer) for peer in PEERS} == {1}

@@ -6,11 +6,12 @@ import re
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
 from bench import result
-from bench.report import html, markdown, plots, publish, verdict
+from bench.report import chart, html, markdown, plots, publish, verdict
 from bench.result import Run, Sample
 from tests.bench.runs import LAN, run
 
@@ -70,6 +71,22 @@ class TestVerdict:
         [row] = [row for row in rows if row.mode == "aioquic"]
         assert row.note == "failed 1 of 1: exit 28: no answer"
 
+    def test_the_same_mode_twice_agrees_with_itself_or_it_is_told(self) -> None:
+        said = " ".join(verdict.sentences(run()))
+        assert "the intervals of the two medians overlap in 1 of 1 scenario" in said
+        other = [
+            replace(s, seconds=s.seconds * 2) if s.mode == "udpft again" else s
+            for s in run().samples
+        ]
+        said = " ".join(verdict.sentences(replace(run(), samples=tuple(other))))
+        assert "overlap in 0 of 1 scenario, and in nine of ten they are no more than 98%" in said
+
+    def test_a_machine_that_was_busy_with_other_things_is_told_of(self) -> None:
+        assert "busy" not in verdict.setting(run())
+        busy = tuple(replace(proof, busy_processors=0.43) for proof in run().proofs)
+        said = verdict.setting(replace(run(), proofs=busy))
+        assert "busy with other things: they took 0.4 processors." in said
+
     def test_an_interrupted_run_says_so_first(self) -> None:
         cut = replace(run(), interrupted=True, samples=run().samples[:7])
         assert verdict.sentences(cut)[0].startswith("The run was interrupted")
@@ -80,9 +97,7 @@ class TestVerdict:
 
     def test_a_difference_within_the_noise_is_none(self) -> None:
         noisy = [
-            replace(s, seconds=s.seconds * (4 if s.round % 2 else 1))
-            if s.mode == "udpft again"
-            else s
+            replace(s, seconds=s.seconds * (4 if s.round else 1)) if s.mode == "udpft again" else s
             for s in run().samples
         ]
         assert not any(v.is_loss for v in verdict.verdicts(replace(run(), samples=tuple(noisy))))
@@ -136,7 +151,7 @@ class TestPage:
 
     def test_every_picture_says_what_it_shows(self, page: str) -> None:
         pictures = [a for _, a in Elements(page).found if a.get("role") == "img"]
-        assert len(pictures) == 5  # lan, loss, clients, cpu, trace
+        assert len(pictures) == 6  # chart, lan, loss, clients, cpu, trace
         assert all(re.search(r"\d", one["aria-label"]) for one in pictures)
 
     def test_it_is_readable_in_the_dark_and_on_paper(self, page: str) -> None:
@@ -164,6 +179,54 @@ class TestPictures:
         assert plots.pictures(replace(run(), samples=(), trace=None)) == []
 
 
+@pytest.fixture(scope="module", params=list(chart.THEMES))
+def theme(request: pytest.FixtureRequest) -> chart.Theme:
+    return chart.THEMES[str(request.param)]
+
+
+class TestChart:
+    def test_it_is_a_picture_with_a_ground_of_its_own(self, theme: chart.Theme) -> None:
+        svg = chart.chart(run(), theme)
+        ElementTree.fromstring(svg)
+        fills = re.findall(r"fill: (#\w+)", svg)
+        assert fills[0] == theme.paper
+        assert theme.ink in fills
+        assert "currentColor" not in svg
+
+    def test_it_needs_nothing_from_anywhere(self, theme: chart.Theme) -> None:
+        svg = chart.chart(run(), theme)
+        assert all(link.startswith("#") for link in re.findall(r'href="([^"]*)"', svg))
+
+    def test_it_is_told_in_words(self) -> None:
+        words = chart.alt(run())
+        assert words.startswith(
+            "MB/s of udpft and of nginx + curl, medians: lan-9000 500 and 1,000"
+        )
+        assert all(v.scenario.name in words for v in verdict.verdicts(run()))
+
+    def test_the_readme_shows_both(self) -> None:
+        text = markdown.readme(run())
+        for name in chart.THEMES:
+            assert f'"docs/benchmarks/chart-{name}.svg"' in text
+            assert (publish.FOLDER / f"chart-{name}.svg").exists()
+
+
+def test_publishing_writes_all_that_the_documents_show(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    readme = tmp_path / "README.md"
+    readme.write_text(f"# before\n{publish.BEGIN}\nold\n{publish.END}\nafter\n")
+    monkeypatch.setattr(publish, "FOLDER", tmp_path / "docs")
+    monkeypatch.setattr(publish, "README", readme)
+    publish.publish(run())
+    written = {path.name for path in (tmp_path / "docs").iterdir()}
+    assert written == {"run.json", "summary.md", "report.html", "chart-light.svg", "chart-dark.svg"}
+    assert markdown.readme(run()) in readme.read_text()
+    assert "old" not in readme.read_text()
+    assert readme.read_text().startswith("# before\n")
+    assert readme.read_text().endswith("\nafter\n")
+
+
 class TestPublished:
     """What is committed in docs/benchmarks, and the README, are of one run."""
 
@@ -174,8 +237,13 @@ class TestPublished:
     def test_the_summary_is_the_run_s(self, published: Run) -> None:
         assert (publish.FOLDER / "summary.md").read_text() == markdown.summary(published)
 
+    def test_every_file_was_verified(self, published: Run) -> None:
+        moved = [s for s in published.samples if published.mode(s.mode).kind != "ceiling"]
+        assert moved
+        assert all(s.verified for s in moved if not s.error)
+
     def test_the_run_is_small_enough_to_keep(self) -> None:
-        assert (publish.FOLDER / "run.json").stat().st_size < 300_000
+        assert (publish.FOLDER / "run.json").stat().st_size < 600_000
 
     def test_its_impairments_took_place(self, published: Run) -> None:
         for proof in published.proofs:

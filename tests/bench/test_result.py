@@ -63,4 +63,8 @@ def test_what_is_no_run_is_refused(text: str) -> None:
     [(0.0101, 0.0203, True), (0.013, 0.02, False), (0.0, 0.02, False), (0.01, 0.04, False)],
 )
 def test_an_impairment_is_proven_within_a_fifth(loss: float, rtt_s: float, holds: bool) -> None:
-    assert Proof(LOSSY.name, "emulator", 40_000, loss, rtt_s).holds_for(LOSSY) is holds
+    assert Proof(LOSSY.name, "emulator", 40_000, loss, rtt_s, 1.01).holds_for(LOSSY) is holds
+
+
+def test_losing_batches_is_not_losing_datagrams() -> None:
+    assert not Proof(LOSSY.name, "firewall", 40_000, 0.0101, 0.0203, 32.0).holds_for(LOSSY)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -57,7 +58,7 @@ def test_an_interrupted_run_reports_what_was_measured(
 
 
 @contextmanager
-def planned(names: list[str], *labels: str) -> Iterator[tuple[Run, list[Run]]]:
+def planned(names: list[str], *labels: str, rounds: int = 1) -> Iterator[tuple[Run, list[Run]]]:
     """A run of some quick scenarios on loopback, and all that was kept of it."""
     peers = [peer for peer in all_peers() if peer.label in labels]
     with loopback() as ground, ground.join(QUICK[0]) as joined:
@@ -66,10 +67,11 @@ def planned(names: list[str], *labels: str) -> Iterator[tuple[Run, list[Run]]]:
             where="loopback",
             quick=True,
             seed=1,
-            rounds=1,
+            rounds=rounds,
             warm_ups=1,
+            seconds_each=1.0,
             environment={},
-            modes=runner.modes_of(peers, joined.client),
+            modes=runner.modes_of(peers, joined.client, "loopback"),
             scenarios=tuple(s for s in QUICK if s.name in names),
         )
         kept: list[Run] = []
@@ -96,3 +98,33 @@ def test_wrong_words_are_told_before_anything_starts(
     assert command.main([*RUN, *words, "--output", str(tmp_path / "none")]) == 1
     assert complaint in capsys.readouterr().err
     assert not (tmp_path / "none").exists()
+
+
+def test_what_ran_while_the_machine_stood_still_is_run_once_more(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What was seen then is kept, without a figure, and is nobody's failure."""
+    fetch = runner.Contestant.fetch
+
+    def stalled_first(contestant: runner.Contestant, *args: int, warm_up: bool) -> result.Sample:
+        sample = fetch(contestant, *args, warm_up=warm_up)
+        if warm_up or stalls:
+            return sample
+        stalls.append(1)
+        return replace(sample, error="the machine stood still for 40 s")
+
+    stalls: list[int] = []
+    monkeypatch.setattr(runner.Contestant, "fetch", stalled_first)
+    with planned(["size-1KiB"], "udpft") as (run, _):
+        counted = [s for s in run.samples if not s.warm_up]
+    assert [bool(s.error) for s in counted] == [True, False]
+    assert [s.round for s in counted] == [0, 0]
+
+
+@pytest.mark.parametrize(("planned_s", "rounds"), [(0.0, 3), (1e9, 5)])
+def test_a_slow_machine_makes_fewer_rounds_and_at_least_three(
+    monkeypatch: pytest.MonkeyPatch, planned_s: float, rounds: int
+) -> None:
+    monkeypatch.setattr(runner, "planned_s", lambda *_: planned_s)
+    with planned(["size-1KiB"], "udpft", rounds=5) as (run, _):
+        assert sum(not s.warm_up for s in run.samples) == rounds

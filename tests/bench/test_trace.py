@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from bench.report.trace import RATE_BYTES_PER_S, simulated
+from bench.report.trace import simulated
+from bench.traced import RATE_BYTES_PER_S
 
 SIZE_BYTES = 1_500_000
 

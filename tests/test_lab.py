@@ -26,6 +26,7 @@ ROOT = Path(__file__).parents[1]
 LAB = (ROOT / "docs/lab.md").read_text()
 
 BLURS = [
+    (r"^  limited by .*\n", ""),  # told where a busy machine took half a second
     # what differs from run to run, and what stands for it
     (r"\d{4}-\d\d-\d\dT[\d:.]+[+-]\d\d:?\d\d", "TIME"),
     (r"\b(\d+\.){3}\d+\b(:\d+)?", "ADDRESS"),

@@ -57,7 +57,7 @@ from udpft.protocol.rtt import RttEstimator
 from udpft.protocol.supply import Chunks, ChunkSupply
 
 _MIN_FLOW_WINDOW = 2
-_ROOM_SHARE = 0.85  # of the receiver's room: its report is old, and the pipe's content a guess
+_ROOM_SHARE = 0.75  # of the receiver's room: its report is old, and the pipe's content a guess
 _PROBE_PACKETS = 2
 _PASSED_BURSTS_A_TURN = 16
 _FORGET_AFTER_PTOS = 3

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.simnet import Client, Inbox, Shape, SimNet, random_bytes
+from udpft.protocol.baseline import MAX_BASELINE
 from udpft.protocol.congestion import (
-    MAX_BASELINE,
     MIN_BURST_PACKETS,
     MIN_RATE,
     CongestionController,
@@ -82,7 +82,7 @@ def test_it_begins_with_the_initial_window_and_no_pace() -> None:
     assert controller.phase is Phase.STARTUP
     assert controller.window == controller.burst_packets == INITIAL_WINDOW_PACKETS
     assert controller.pacing_rate == inf
-    assert controller.baseline_loss == 0.0
+    assert controller.baseline.loss == 0.0
 
 
 # ------------------------------------------------------------------------------------ the model
@@ -112,12 +112,12 @@ def test_startup_takes_a_few_round_trips_to_a_thousand_times_the_first_window() 
 @pytest.mark.parametrize("loss", [0.02, 0.1, 0.25])
 def test_loss_that_slowing_down_does_not_cure_becomes_the_baseline(loss: float) -> None:
     controller = settled(Path(10_000.0, 0.020, loss=loss))
-    assert controller.baseline_loss == pytest.approx(loss, abs=0.05)
+    assert controller.baseline.loss == pytest.approx(loss, abs=0.05)
     assert controller.bandwidth >= 0.7 * 10_000 * (1 - loss)
 
 
 def test_a_path_without_loss_has_none_for_a_baseline() -> None:
-    assert settled(Path(10_000.0, 0.020)).baseline_loss == 0.0
+    assert settled(Path(10_000.0, 0.020)).baseline.loss == 0.0
 
 
 def test_it_probes_for_more_and_finds_it() -> None:
@@ -252,7 +252,7 @@ def test_it_never_stops_whatever_it_is_told(
         assert controller.window >= MIN_WINDOW_PACKETS
         assert controller.burst_packets >= 2
         assert controller.pacing_rate >= MIN_RATE
-        assert 0.0 <= controller.baseline_loss <= MAX_BASELINE
+        assert 0.0 <= controller.baseline.loss <= MAX_BASELINE
         assert isfinite(controller.bandwidth_delay_product)
         assert controller.bandwidth <= max([0.0, *(ack[2] for ack in acks)])
 

@@ -21,16 +21,14 @@ may carry the rate and not the burst. If not, what was seen is the path's nature
 baseline, and the pacing rate is raised by it, so that the goodput stays.
 
 An experiment of one among many moves little. So loss far beyond the baseline cuts the rate at once,
-up to three times: where several do it together, the loss falls. Where it stays as it was, it is
-the path's nature after all, and the rate is given back. And on a lossy path only probes raise the
-bandwidth: what is sent faster to make up for loss is delivered faster in any lucky moment.
+up to three times: where several do it, the loss falls. Where it stays, the rate is given back. And
+on a lossy path only probes raise the bandwidth: what is sent faster to make up for loss is
+delivered faster in any lucky moment.
 
-Slow start costs a long path more than anything else: from ten packets to a thousand it takes seven
-round trips. So the first flight is taken for a *packet train* (Jain and Routhier, 1986): it leaves
-at once, and comes apart at the bottleneck. The first packet of it is acknowledged at once, so the
-times of its first and last acknowledgement tell what the bottleneck carries. Up to that rate the
-window grows sixfold in a round trip; beyond it, and where the train tells nothing, it doubles.
-(SUSS, SIGCOMM 2024, trusts trains of acknowledgements in the same way, and quadruples.)
+Slow start costs a long path most: from ten packets to a thousand it takes seven round trips. So
+the first flight is taken for a *packet train* (Jain and Routhier, 1986): it leaves at once, comes
+apart at the bottleneck, and the times of its first and last acknowledgement tell what that
+carries. Up to that rate the window grows sixfold in a round trip, beyond it it doubles.
 
 Time is cut into *epochs*: a phase, or one round trip of a longer one. Packets are counted, acked
 or lost, for the epoch in which they were sent; when acknowledgements come from a later epoch the
@@ -53,9 +51,10 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 from enum import Enum
-from math import inf, sqrt
+from math import inf
 from random import Random
 
+from udpft.protocol.baseline import Baseline
 from udpft.protocol.params import (
     GRANULARITY_S,
     INITIAL_WINDOW_PACKETS,
@@ -83,11 +82,6 @@ _RAISING = {Phase.STARTUP, Phase.PROBE_UP}
 MIN_RATE = 20.0
 """Packets per second that are always sent: the path is never given up by the controller."""
 
-MAX_BASELINE = 0.25
-"""The largest share of packets taken for the path's own loss. Several transfers that overload one
-queue together lose much, and none of them can cure that alone: each would believe in the loss,
-make up for it, and add to it."""
-
 MIN_BURST_PACKETS = 2
 """Packets that leave together, at least: one by one would cost the hosts twice as much."""
 
@@ -97,9 +91,6 @@ _HEAVY = 0.08  # beyond the baseline: the rate is cut before anything else is tr
 _HEAVY_CUTS = 3  # to 0.61 at most
 _UNMOVED = 0.8  # loss above this share of the heaviest: the cuts have not moved it
 _LEAP = 0.2  # beyond the baseline: a rate that doubles loses a half, where it outgrows the path
-_BASELINE_MIN_PACKETS = 20
-_EXCESS_MIN_LOST = 6
-_EXCESS_MARGIN = 0.02
 _CRUISE_MIN_PACKETS = 100
 _EXPERIMENT_MIN_PACKETS = 20
 _EXPERIMENT_MIN_LOST = 6  # expected, if nothing was cured
@@ -139,8 +130,8 @@ class CongestionController:
 
     What it decides, in packets and packets per second: ``pacing_rate``, infinite until there is
     an estimate; ``burst_packets``, a millisecond's worth at most; ``window``, how many may be in
-    flight; ``bandwidth_delay_product``, how many fill the path and no queue; ``baseline_loss``,
-    the share of packets lost that is believed to be the path's nature.
+    flight; ``bandwidth_delay_product``, how many fill the path and no queue; ``baseline``, what
+    of the loss is believed to be the path's nature.
     """
 
     pacing_rate: float
@@ -160,9 +151,7 @@ class CongestionController:
         self.base_rtt_s = 0.0
         self._epochs: deque[_Epoch] = deque([_Epoch(Phase.STARTUP, 0.0)])
         self._maxima = [0.0, 0.0]  # highest delivery rate of this probing cycle and the last
-        self.baseline_loss = 0.0
-        self._baseline_lost = 0.0
-        self._baseline_total = 0.0
+        self.baseline = Baseline()
         self._burst_limit = float(MIN_BURST_PACKETS)
         self._bursts_were_cut = False
         self._train_began: tuple[float, int] | None = None  # round trip, packets delivered
@@ -192,7 +181,7 @@ class CongestionController:
             self.pacing_rate = inf
             self.burst_packets = self.window = INITIAL_WINDOW_PACKETS
             return
-        corrected = self.bandwidth / (1 - self.baseline_loss)
+        corrected = self.bandwidth / (1 - self.baseline.loss)
         self.bandwidth_delay_product = product = corrected * self.base_rtt_s
         self.pacing_rate = max(MIN_RATE, self.phase.value * corrected)
         burst = MIN_BURST_PACKETS
@@ -214,7 +203,6 @@ class CongestionController:
 
     def _longest_burst(self) -> float:
         """Packets in a burst as the rate allows. Long ones spare the hosts, and overflow queues."""
-        # Longer paths have shallow queues on their way.
         share = min(
             1.0, max(MIN_BURST_INTERVAL_S / MAX_BURST_INTERVAL_S, 0.001 / max(self.min_rtt_s, 1e-6))
         )
@@ -265,11 +253,12 @@ class CongestionController:
         sampled = self._epochs[max(0, epoch - oldest)]
         if epoch >= oldest and rtt_s < sampled.min_rtt_s:
             sampled.min_rtt_s = rtt_s
-        if sampled.phase not in _RAISING and self.baseline_loss > 0:
-            # Sent faster by what was expected to be lost, a lucky moment looks like a faster path.
+        if sampled.phase not in _RAISING and self.baseline.loss > 0:
             delivery_rate = min(delivery_rate, self.bandwidth)
         probe = self._epochs[-1]
-        suspicious = self.phase is Phase.PROBE_UP and self._excess(probe.acked, probe.lost)
+        suspicious = self.phase is Phase.PROBE_UP and self.baseline.exceeded(
+            probe.acked, probe.lost
+        )
         if delivery_rate and not (suspicious and delivery_rate > self.bandwidth):
             if delivery_rate > self._maxima[0]:
                 self._maxima[0] = delivery_rate
@@ -292,10 +281,7 @@ class CongestionController:
 
     def _measure_train(self, rtt_s: float, delivered: int) -> None:
         """Take in an acknowledgement of the first flight, whose packets left at one moment."""
-        if self._train_began is None:
-            self._train_began = rtt_s, delivered
-            return
-        first_rtt_s, first_delivered = self._train_began
+        first_rtt_s, first_delivered = self._train_began = self._train_began or (rtt_s, delivered)
         if rtt_s > first_rtt_s:
             self._train_rate = (delivered - first_delivered) / (rtt_s - first_rtt_s)
 
@@ -307,32 +293,21 @@ class CongestionController:
     # ------------------------------------------------------------------------------- verdicts
 
     def _overshot(self) -> bool:
-        """Whether loss has leapt up in STARTUP, as it does where the rate outgrew the path.
+        """Whether loss has leapt up in STARTUP, as where the rate outgrew the path; not by chance.
 
-        Each ACK asks anew, and of few packets; so more is asked for than of a verdict given once.
         What was lost before anything was known, as the way back may have been, tells nothing.
         """
         return any(
             epoch.phase is Phase.STARTUP
             and epoch.bandwidth > 0
-            and self._excess(epoch.acked, epoch.lost, margin=_LEAP, deviations=3)
+            and self.baseline.exceeded(epoch.acked, epoch.lost, margin=_LEAP, deviations=3)
             for epoch in self._epochs
         )
-
-    def _excess(
-        self, acked: int, lost: int, *, margin: float = _EXCESS_MARGIN, deviations: int = 2
-    ) -> bool:
-        """Whether loss is beyond the baseline, by a margin and some standard deviations."""
-        total, baseline = acked + lost, self.baseline_loss
-        if lost < _EXCESS_MIN_LOST:
-            return False
-        deviation = sqrt((baseline + 0.01) * (1 - baseline) / total)
-        return lost / total - baseline > margin + deviations * deviation
 
     def _close(self, epoch: _Epoch) -> None:
         """Judge an epoch, a round trip after its last packet left."""
         acked, lost = epoch.acked, epoch.lost
-        total, excess = acked + lost, self._excess(acked, lost)
+        total, excess = acked + lost, self.baseline.exceeded(acked, lost)
         if not excess and (epoch.phase is Phase.PROBE_UP or not self._bursts_were_cut):
             self._burst_limit = 2 * min(self._burst_limit, float(MAX_BURST_PACKETS))
         if epoch.phase is Phase.STARTUP is self.phase:
@@ -340,7 +315,7 @@ class CongestionController:
                 self._full_bandwidth = self.bandwidth
                 self._flat_rounds = 0
                 if lost <= _HEAVY * total:
-                    self._learn_baseline(1.0, lost, total)
+                    self.baseline.learn(1.0, lost, total)
             else:
                 self._flat_rounds += 1
         elif epoch.phase is Phase.PROBE_UP:
@@ -353,7 +328,7 @@ class CongestionController:
                 self._cycle_s = min(longest, max(2 * self._cycle_s, 8 * self.base_rtt_s))
         elif epoch.phase is Phase.PROBE_DOWN:
             if total >= _EXPERIMENT_MIN_PACKETS and not excess:
-                self._learn_baseline(0.7, lost, total)
+                self.baseline.learn(0.7, lost, total)
         elif epoch.phase is Phase.EXPERIMENT:
             prompt = epoch.prompt
             assert prompt is not None
@@ -361,7 +336,7 @@ class CongestionController:
             if self._was_congestion(prompt, epoch):
                 self._back_off(prompt)
             else:
-                self._learn_baseline(0.3, lost + prompt.lost, total + prompt.acked + prompt.lost)
+                self.baseline.learn(0.3, lost + prompt.lost, total + prompt.acked + prompt.lost)
         elif epoch.phase is Phase.CRUISE:
             self._cruise_acked += acked
             self._cruise_lost += lost
@@ -374,9 +349,9 @@ class CongestionController:
 
     def _judge_cruise(self, seen: _Epoch) -> None:
         """Loss in excess prompts an experiment; heavy loss is answered at once."""
-        if not self._excess(seen.acked, seen.lost, margin=_HEAVY):
+        if not self.baseline.exceeded(seen.acked, seen.lost, margin=_HEAVY):
             self._heavy_cuts = 0
-            if self._excess(seen.acked, seen.lost):
+            if self.baseline.exceeded(seen.acked, seen.lost):
                 self._prompt = seen
             return
         if self._heavy_cuts == 0:
@@ -388,11 +363,11 @@ class CongestionController:
             self._heavy_cuts = 0
             self._set_bandwidth(self._heaviest.bandwidth)
             self._burst_limit = self._heaviest_burst
-            self._learn_baseline(0.3, seen.lost, seen.acked + seen.lost)
+            self.baseline.learn(0.3, seen.lost, seen.acked + seen.lost)
 
     def _back_off(self, seen: _Epoch) -> None:
         """Congestion: to 0.85, or to what was delivered; and bursts half as long."""
-        delivered = self.bandwidth * seen.kept / (1 - self.baseline_loss)
+        delivered = self.bandwidth * seen.kept / (1 - self.baseline.loss)
         self._set_bandwidth(min(_BACK_OFF * self.bandwidth, delivered))
         longest = min(self._burst_limit, self._longest_burst())
         self._burst_limit = max(MIN_BURST_PACKETS, longest / 2)
@@ -409,13 +384,6 @@ class CongestionController:
             or result.acked > _NO_LESS * prompt.kept * total
             or result.min_rtt_s > _STANDING_QUEUE * self.base_rtt_s + GRANULARITY_S
         )
-
-    def _learn_baseline(self, keep: float, lost: int, total: int) -> None:
-        self._baseline_lost = keep * self._baseline_lost + lost
-        self._baseline_total = keep * self._baseline_total + total
-        if self._baseline_total > _BASELINE_MIN_PACKETS:
-            share = self._baseline_lost / self._baseline_total
-            self.baseline_loss = min(MAX_BASELINE, share)
 
     def _set_bandwidth(self, bandwidth: float) -> None:
         self.bandwidth = bandwidth

@@ -215,11 +215,7 @@ class Sender:
         for start, stop in verdicts.lost_chunks:
             self._supply.note_lost(start, stop)
         if self._breaker.trips(verdicts.acked, verdicts.lost, now):
-            hopeless = TimedOut(
-                "the path loses nearly every packet",
-                hint="see what is between the two: a bad link, or a rate far above what it carries",
-            )
-            self.abort(hopeless, ErrorCode.TIMED_OUT)
+            self.abort(TimedOut("the path loses nearly every packet"), ErrorCode.TIMED_OUT)
 
     def _inform_controller(self, now: float, newest: SentBurst, verdicts: Verdicts) -> None:
         """Give the controller its sample (draft-ietf-ccwg-bbr, 4.1)."""

@@ -26,7 +26,6 @@ ROOT = Path(__file__).parents[1]
 LAB = (ROOT / "docs/lab.md").read_text()
 
 BLURS = [
-    (r"^  limited by .*\n", ""),  # told where a busy machine took half a second
     # what differs from run to run, and what stands for it
     (r"\d{4}-\d\d-\d\dT[\d:.]+[+-]\d\d:?\d\d", "TIME"),
     (r"\b(\d+\.){3}\d+\b(:\d+)?", "ADDRESS"),
@@ -37,6 +36,7 @@ BLURS = [
     (r"^id [0-9a-f]{8}$", "ID"),
     (r"/\S*/tmp\.\w+", "FOLDER"),
     (r" {2,}(?=\S)", "  "),  # columns are as wide as an address
+    (r"^  limited by .*\n", ""),  # told where a busy machine took half a second
 ]
 
 SERVERS = re.compile(r"udpft serve|python3 lossy\.py|(echo .* \| )?nc -u -l")

@@ -10,8 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.simnet import Shape, SimNet, random_bytes
-from udpft.protocol.congestion import MAX_BASELINE, MIN_RATE, CongestionController, Phase
+from tests.simnet import Client, Inbox, Shape, SimNet, random_bytes
+from udpft.protocol.baseline import MAX_BASELINE
+from udpft.protocol.congestion import (
+    MIN_BURST_PACKETS,
+    MIN_RATE,
+    CongestionController,
+    Phase,
+)
 from udpft.protocol.params import (
     INITIAL_WINDOW_PACKETS,
     MIN_WINDOW_PACKETS,
@@ -76,7 +82,7 @@ def test_it_begins_with_the_initial_window_and_no_pace() -> None:
     assert controller.phase is Phase.STARTUP
     assert controller.window == controller.burst_packets == INITIAL_WINDOW_PACKETS
     assert controller.pacing_rate == inf
-    assert controller.baseline_loss == 0.0
+    assert controller.baseline.loss == 0.0
 
 
 # ------------------------------------------------------------------------------------ the model
@@ -106,12 +112,12 @@ def test_startup_takes_a_few_round_trips_to_a_thousand_times_the_first_window() 
 @pytest.mark.parametrize("loss", [0.02, 0.1, 0.25])
 def test_loss_that_slowing_down_does_not_cure_becomes_the_baseline(loss: float) -> None:
     controller = settled(Path(10_000.0, 0.020, loss=loss))
-    assert controller.baseline_loss == pytest.approx(loss, abs=0.05)
+    assert controller.baseline.loss == pytest.approx(loss, abs=0.05)
     assert controller.bandwidth >= 0.7 * 10_000 * (1 - loss)
 
 
 def test_a_path_without_loss_has_none_for_a_baseline() -> None:
-    assert settled(Path(10_000.0, 0.020)).baseline_loss == 0.0
+    assert settled(Path(10_000.0, 0.020)).baseline.loss == 0.0
 
 
 def test_it_probes_for_more_and_finds_it() -> None:
@@ -158,6 +164,53 @@ def test_a_dead_path_is_begun_again_slowly() -> None:
     assert PERSISTENT_CONGESTION_PTOS >= 2
 
 
+def first_flight(controller: CongestionController, *, rtt_s: float, train_s: float) -> None:
+    """Ten packets leave at once: the first is acknowledged after a round trip, the last later."""
+    for delivered, at in ((1, rtt_s), (INITIAL_WINDOW_PACKETS, rtt_s + train_s)):
+        controller.on_tally({0: [delivered, 0]})
+        controller.on_ack(
+            at,
+            epoch=0,
+            rtt_s=at,
+            lateness_s=0.0,
+            delivery_rate=delivered / at,
+            sent_at_delivered=0,
+            delivered=delivered,
+            in_flight=INITIAL_WINDOW_PACKETS - delivered,
+        )
+
+
+def test_a_first_flight_that_stays_together_lets_the_window_grow_sixfold() -> None:
+    controller = CongestionController(Random(1))
+    first_flight(controller, rtt_s=0.100, train_s=0.001)
+    assert 5 * INITIAL_WINDOW_PACKETS <= controller.window <= 6 * INITIAL_WINDOW_PACKETS
+
+
+def test_a_first_flight_that_comes_apart_tells_what_the_path_carries() -> None:
+    controller = CongestionController(Random(1))
+    first_flight(controller, rtt_s=0.100, train_s=0.060)  # 150 packets a second
+    assert controller.window <= 3 * INITIAL_WINDOW_PACKETS
+    assert controller.pacing_rate <= 3 * INITIAL_WINDOW_PACKETS / 0.100
+
+
+def test_a_first_flight_that_is_lost_ends_no_startup() -> None:
+    controller = CongestionController(Random(1))
+    controller.on_tally({0: [0, 8]})
+    first_flight(controller, rtt_s=0.100, train_s=0.001)
+    assert controller.phase is Phase.STARTUP
+    assert controller.pacing_rate >= INITIAL_WINDOW_PACKETS / 0.100
+
+
+def test_bursts_begin_short_and_grow_on_a_path_that_loses_nothing() -> None:
+    path = Path(200_000.0, 0.000_5)
+    controller = CongestionController(Random(1))
+    path.round_trip(controller)
+    assert controller.burst_packets == MIN_BURST_PACKETS
+    for _ in range(60):
+        path.round_trip(controller)
+    assert controller.burst_packets >= 100
+
+
 # ------------------------------------------------------------------------- whatever it is told
 
 
@@ -199,7 +252,7 @@ def test_it_never_stops_whatever_it_is_told(
         assert controller.window >= MIN_WINDOW_PACKETS
         assert controller.burst_packets >= 2
         assert controller.pacing_rate >= MIN_RATE
-        assert 0.0 <= controller.baseline_loss <= MAX_BASELINE
+        assert 0.0 <= controller.baseline.loss <= MAX_BASELINE
         assert isfinite(controller.bandwidth_delay_product)
         assert controller.bandwidth <= max([0.0, *(ack[2] for ack in acks)])
 
@@ -292,3 +345,31 @@ def test_two_transfers_share_a_path(seed: int) -> None:
     ends = sorted(client.ended_at for client in clients)
     assert ends[1] <= 2 * ends[0]
     assert 2 * len(clients[0].content) / ends[1] >= 0.6 * RATE
+
+
+@pytest.mark.parametrize(
+    ("delay_s", "queue_bytes", "most_lost"),
+    [(0.020, 500_000, 0.05), (0.020, 250_000, 0.05), (0.000_5, 18_000, 0.4)],
+)
+def test_four_transfers_have_equal_shares(
+    delay_s: float, queue_bytes: int, most_lost: float
+) -> None:
+    path = Shape(
+        delay_s=delay_s, rate_bytes_per_s=12.5e6, queue_bytes=queue_bytes, mtu_payload=1_472
+    )
+    net = SimNet({"file": random_bytes(2**25)}, seed=1, down=path, up=path)
+    clients = [net.get("file", inbox=Inbox(4e6)) for _ in range(4)]
+    net.run_to(2.0)
+    before = [bytes_received(client) for client in clients]
+    sent, overflowed = len(net.down.sent), net.down.overflowed
+    net.run_to(4.0)
+    shares = [bytes_received(client) - n for client, n in zip(clients, before, strict=True)]
+    jain = sum(shares) ** 2 / len(shares) / sum(share**2 for share in shares)
+    assert jain >= 0.9
+    assert sum(shares) >= 0.85 * 2.0 * path.rate_bytes_per_s
+    assert net.down.overflowed - overflowed <= most_lost * (len(net.down.sent) - sent)
+
+
+def bytes_received(client: Client) -> int:
+    assert client.download.receiver is not None
+    return client.download.receiver.bytes_received

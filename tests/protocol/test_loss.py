@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from udpft.protocol.loss import SentBurst, SentHistory, Verdicts
-from udpft.protocol.params import MAX_PACKET_THRESHOLD, PACKET_THRESHOLD, TIME_THRESHOLD
+from udpft.protocol.loss import CircuitBreaker, SentBurst, SentHistory, Verdicts
+from udpft.protocol.params import BREAKER_S, MAX_PACKET_THRESHOLD, PACKET_THRESHOLD, TIME_THRESHOLD
 
 LOSS_DELAY_S = 0.1
 
@@ -259,3 +260,18 @@ def test_a_long_transfer_is_judged_like_a_short_one() -> None:
     assert history.packets_in_flight == 0
     assert history.acknowledge([(10 * 2_999, 10 * 2_999 + 1)]).late_chunks
     assert not history.acknowledge([(10, 11)]).late_chunks
+
+
+# -------------------------------------------------------------------------------- circuit breaker
+
+
+@pytest.mark.parametrize(
+    ("acked", "lost", "trips"), [(1, 60, True), (10, 60, False), (1, 40, False)]
+)
+def test_the_breaker_trips_where_nearly_everything_is_lost_for_long(
+    acked: int, lost: int, trips: bool
+) -> None:
+    breaker = CircuitBreaker(100.0)
+    assert not breaker.trips(0, lost, 101.0)
+    assert breaker.trips(acked, 0, 100.0 + BREAKER_S) is trips
+    assert not breaker.trips(0, 1_000, 101.0 + BREAKER_S), "it begins to count anew"

@@ -24,7 +24,7 @@ from tests.protocol.sending import (
 from tests.simnet import MemorySource, random_bytes
 from udpft.errors import LocalReadFailed, PartialTransfer, SourceChanged, TimedOut
 from udpft.protocol.ack import Ack, encode_ack
-from udpft.protocol.endpoint import Completed
+from udpft.protocol.endpoint import Completed, Failed
 from udpft.protocol.packets import (
     ErrorCode,
     Fin,
@@ -37,6 +37,7 @@ from udpft.protocol.packets import (
     encode_fin,
 )
 from udpft.protocol.params import (
+    BREAKER_S,
     FIN_PATIENCE_S,
     INITIAL_WINDOW_PACKETS,
     MAX_PTO_S,
@@ -54,6 +55,22 @@ def test_a_silent_peer_is_probed_at_doubling_intervals_up_to_a_second() -> None:
     assert len(gaps) >= 8
     for gap, next_gap in pairwise(gaps):
         assert next_gap == pytest.approx(min(MAX_PTO_S, 2 * gap))
+
+
+def test_a_path_that_loses_nearly_everything_for_long_is_given_up() -> None:
+    net = Sending()
+    net.ack(net.data(0.0), RTT_S)
+    now = RTT_S
+    while now < 3 * BREAKER_S and not (events := net.events()):
+        lucky = [one for _, one in net.pass_time(now, now + RTT_S) if one.packet % 20 == 0]
+        now += RTT_S
+        if lucky:
+            net.ack(lucky, now)
+    [event] = events
+    assert isinstance(event, Failed)
+    assert isinstance(event.error, TimedOut)
+    assert "loses nearly every packet" in str(event.error)
+    assert BREAKER_S <= now <= 2 * BREAKER_S + 1.0
 
 
 def test_a_probe_is_a_packet_or_two_that_ask_for_an_answer() -> None:

@@ -51,6 +51,7 @@ class LazyGroup(Group):
         if cmd_name not in COMMANDS:
             return None
         command: click.Command = importlib.import_module(COMMANDS[cmd_name]).command
+        gc.freeze()  # what was imported stays: no collection need look at it
         gc.enable()  # `udpft.__main__` starts without
         return command
 

@@ -14,22 +14,33 @@ would be empty while its ends wait, the delivery rate would look small, and the 
 Loss is where it differs. A lossy radio link and a full queue both lose packets; slowing down
 helps one and only costs on the other. So the controller keeps a *baseline*, the share of packets
 that the path loses whatever the rate, and when loss exceeds the baseline it makes an experiment:
-one round at half the rate. If loss falls, or half the rate brings nearly as much as the whole, or
-the queue still stands, it was congestion, and the bandwidth is cut to 0.85, or to what was
-delivered where that is less. If not, what was seen is the path's nature and goes into the
+one round at half the rate, in the shortest bursts. If loss falls, or half the rate brings nearly
+as much as the whole, or the queue still stands, it was congestion: the bandwidth is cut to 0.85,
+or to what was delivered where that is less, and bursts to half their length, for a shallow queue
+may carry the rate and not the burst. If not, what was seen is the path's nature and goes into the
 baseline, and the pacing rate is raised by it, so that the goodput stays.
+
+An experiment of one among many moves little. So loss far beyond the baseline cuts the rate at once,
+up to three times: where several do it, the loss falls. Where it stays, the rate is given back. And
+on a lossy path only probes raise the bandwidth: what is sent faster to make up for loss is
+delivered faster in any lucky moment.
+
+Slow start costs a long path most: from ten packets to a thousand it takes seven round trips. So
+the first flight is taken for a *packet train* (Jain and Routhier, 1986): it leaves at once, comes
+apart at the bottleneck, and the times of its first and last acknowledgement tell what that
+carries. Up to that rate the window grows sixfold in a round trip, beyond it it doubles.
 
 Time is cut into *epochs*: a phase, or one round trip of a longer one. Packets are counted, acked
 or lost, for the epoch in which they were sent; when acknowledgements come from a later epoch the
 earlier one is closed and judged.
 
     phase         pacing gain   ends
-    STARTUP       2.77          bandwidth flat for three rounds, or loss leaps up
+    STARTUP       2.77 to 10    bandwidth flat for three rounds, or loss leaps up
     DRAIN         0.36          in flight at one bandwidth-delay product
-    CRUISE        1             the time between probes is over; or excess loss, an experiment
+    CRUISE        1             the time between probes is over; or loss is in excess
     PROBE_UP      1.25          a round trip, and: excess loss, or 1.25 products in flight
-    PROBE_DOWN    0.5           a round trip; what it loses is the experiment's result
-                                left out after a probe that a limit from outside cut short
+    PROBE_DOWN    0.75          a round trip, which drains what PROBE_UP has queued
+    EXPERIMENT    0.5           a round trip or more, until enough was seen to tell
     PROBE_RTT     1             200 ms at half a product in flight, each 10 s without a new minimum
 
 Units: packets, seconds, packets per second. Packets of a transfer are all of one size.
@@ -40,13 +51,15 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 from enum import Enum
-from math import inf, sqrt
+from math import inf
 from random import Random
 
+from udpft.protocol.baseline import Baseline
 from udpft.protocol.params import (
     GRANULARITY_S,
     INITIAL_WINDOW_PACKETS,
     MAX_BURST_INTERVAL_S,
+    MAX_BURST_PACKETS,
     MIN_BURST_INTERVAL_S,
     MIN_WINDOW_PACKETS,
 )
@@ -59,19 +72,25 @@ class Phase(Enum):
     DRAIN = 0.36
     CRUISE = 1.0
     PROBE_UP = 1.25
-    PROBE_DOWN = 0.5
+    PROBE_DOWN = 0.75
+    EXPERIMENT = 0.5
     PROBE_RTT = 1.0001  # a member of its own, not an alias of CRUISE
 
+
+_RAISING = {Phase.STARTUP, Phase.PROBE_UP}
 
 MIN_RATE = 20.0
 """Packets per second that are always sent: the path is never given up by the controller."""
 
-MAX_BASELINE = 0.5
-"""The largest share of packets taken for the path's own loss."""
+MIN_BURST_PACKETS = 2
+"""Packets that leave together, at least: one by one would cost the hosts twice as much."""
 
-_BASELINE_MIN_PACKETS = 20
-_EXCESS_MIN_LOST = 6
-_EXCESS_MARGIN = 0.02
+_TRAIN_PACING_GAIN = 10.0  # the estimate lags by a round trip, in which the rate grows sixfold
+_TRAIN_WINDOW_GAIN = 6.0
+_HEAVY = 0.08  # beyond the baseline: the rate is cut before anything else is tried
+_HEAVY_CUTS = 3  # to 0.61 at most
+_UNMOVED = 0.8  # loss above this share of the heaviest: the cuts have not moved it
+_LEAP = 0.2  # beyond the baseline: a rate that doubles loses a half, where it outgrows the path
 _CRUISE_MIN_PACKETS = 100
 _EXPERIMENT_MIN_PACKETS = 20
 _EXPERIMENT_MIN_LOST = 6  # expected, if nothing was cured
@@ -80,7 +99,6 @@ _CURED = 0.6  # loss below this share of what prompted the experiment: backing o
 _NO_LESS = 1.5  # the share that arrives grew so much that half the rate brought as much: a queue
 _STANDING_QUEUE = 1.5  # round trips this much above the least: the queue did not drain
 _BACK_OFF = 0.85
-_AT_THE_LIMIT = 0.9  # share of a limit from outside, such as a user's: measuring it is not exact
 _STALE_MIN_RTT_S = 10.0
 _PROBE_RTT_S = 0.2
 _MAX_CYCLE_S = 3.0
@@ -94,6 +112,7 @@ class _Epoch:
     acked: int = 0
     lost: int = 0
     min_rtt_s: float = inf
+    prompt: _Epoch | None = None  # of an experiment: the loss that it is about
 
     @property
     def loss(self) -> float:
@@ -108,12 +127,11 @@ class _Epoch:
 
 class CongestionController:
     """See the module's docstring. ``random`` spreads the probes of flows that share a path.
-    ``max_rate``: packets per second that are never exceeded, whatever is decided here.
 
     What it decides, in packets and packets per second: ``pacing_rate``, infinite until there is
     an estimate; ``burst_packets``, a millisecond's worth at most; ``window``, how many may be in
-    flight; ``bandwidth_delay_product``, how many fill the path and no queue; ``baseline_loss``,
-    the share of packets lost that is believed to be the path's nature.
+    flight; ``bandwidth_delay_product``, how many fill the path and no queue; ``baseline``, what
+    of the loss is believed to be the path's nature.
     """
 
     pacing_rate: float
@@ -121,9 +139,8 @@ class CongestionController:
     window: int
     bandwidth_delay_product: float
 
-    def __init__(self, random: Random, max_rate: float = inf) -> None:
+    def __init__(self, random: Random) -> None:
         self._random = random
-        self._max_rate = max_rate
         self.epoch = 0
         self._begin()
 
@@ -134,15 +151,20 @@ class CongestionController:
         self.base_rtt_s = 0.0
         self._epochs: deque[_Epoch] = deque([_Epoch(Phase.STARTUP, 0.0)])
         self._maxima = [0.0, 0.0]  # highest delivery rate of this probing cycle and the last
-        self.baseline_loss = 0.0
-        self._baseline_lost = 0.0
-        self._baseline_total = 0.0
+        self.baseline = Baseline()
+        self._burst_limit = float(MIN_BURST_PACKETS)
+        self._bursts_were_cut = False
+        self._train_began: tuple[float, int] | None = None  # round trip, packets delivered
+        self._train_rate = 0.0
         self._full_bandwidth = 0.0
         self._flat_rounds = 0
         self._next_round = 0
         self._cruise_acked = 0
         self._cruise_lost = 0
-        self._experiment: _Epoch | None = None  # what prompted it
+        self._heavy_cuts = 0
+        self._heaviest = self._epochs[0]
+        self._heaviest_burst = self._burst_limit
+        self._prompt: _Epoch | None = None  # of an experiment that is due
         self._phase_began = 0.0
         self._cycle_began = 0.0
         self._cycle_s = 0.0
@@ -159,20 +181,32 @@ class CongestionController:
             self.pacing_rate = inf
             self.burst_packets = self.window = INITIAL_WINDOW_PACKETS
             return
-        corrected = self.bandwidth / (1 - self.baseline_loss)
-        self.bandwidth_delay_product = corrected * self.base_rtt_s
+        corrected = self.bandwidth / (1 - self.baseline.loss)
+        self.bandwidth_delay_product = product = corrected * self.base_rtt_s
         self.pacing_rate = max(MIN_RATE, self.phase.value * corrected)
-        # Long bursts spare the hosts, but overflow the shallow queues of longer paths.
+        burst = MIN_BURST_PACKETS
+        if self.phase is not Phase.EXPERIMENT:
+            burst = max(burst, int(min(self._longest_burst(), self._burst_limit)))
+        self.burst_packets = burst
+        # Bursts under way, and hosts that are late: on a short path, most of the window.
+        window = 2 * product + 3 * burst
+        if self.phase is Phase.STARTUP:
+            # What may leave before anything is known may leave in any round trip.
+            slowest = self.phase.value * INITIAL_WINDOW_PACKETS / self.base_rtt_s
+            train_rate = min(self._train_rate, _TRAIN_PACING_GAIN * corrected)
+            self.pacing_rate = max(self.pacing_rate, slowest, train_rate)
+            by_train = min(self._train_rate * self.base_rtt_s, _TRAIN_WINDOW_GAIN * product)
+            window = max(window, INITIAL_WINDOW_PACKETS, by_train)
+        elif self.phase is Phase.PROBE_RTT:
+            window = 0.5 * product
+        self.window = max(MIN_WINDOW_PACKETS, int(window))
+
+    def _longest_burst(self) -> float:
+        """Packets in a burst as the rate allows. Long ones spare the hosts, and overflow queues."""
         share = min(
             1.0, max(MIN_BURST_INTERVAL_S / MAX_BURST_INTERVAL_S, 0.001 / max(self.min_rtt_s, 1e-6))
         )
-        self.burst_packets = burst = max(2, int(self.bandwidth * share * MAX_BURST_INTERVAL_S))
-        if self.phase is Phase.PROBE_RTT:
-            window = 0.5 * self.bandwidth_delay_product
-        else:
-            # Bursts under way, and hosts that are late: on a short path, most of the window.
-            window = 2 * self.bandwidth_delay_product + 3 * burst
-        self.window = max(MIN_WINDOW_PACKETS, int(window))
+        return self.bandwidth * share * MAX_BURST_INTERVAL_S
 
     # ------------------------------------------------------------------------- what it learns
 
@@ -216,10 +250,15 @@ class CongestionController:
             in_flight: packets in flight now.
         """
         oldest = self.epoch - len(self._epochs) + 1
-        if epoch >= oldest and rtt_s < self._epochs[epoch - oldest].min_rtt_s:
-            self._epochs[epoch - oldest].min_rtt_s = rtt_s
+        sampled = self._epochs[max(0, epoch - oldest)]
+        if epoch >= oldest and rtt_s < sampled.min_rtt_s:
+            sampled.min_rtt_s = rtt_s
+        if sampled.phase not in _RAISING and self.baseline.loss > 0:
+            delivery_rate = min(delivery_rate, self.bandwidth)
         probe = self._epochs[-1]
-        suspicious = self.phase is Phase.PROBE_UP and self._excess(probe.acked, probe.lost)
+        suspicious = self.phase is Phase.PROBE_UP and self.baseline.exceeded(
+            probe.acked, probe.lost
+        )
         if delivery_rate and not (suspicious and delivery_rate > self.bandwidth):
             if delivery_rate > self._maxima[0]:
                 self._maxima[0] = delivery_rate
@@ -229,6 +268,8 @@ class CongestionController:
             self.min_rtt_s = rtt_s if stale else min(rtt_s, self.min_rtt_s)
             self._min_rtt_seen = now
         self.base_rtt_s = self.min_rtt_s + lateness_s
+        if not sent_at_delivered:
+            self._measure_train(rtt_s, delivered)
         if sent_at_delivered >= self._next_round:
             self._next_round = delivered
             if self.phase is Phase.STARTUP:
@@ -238,6 +279,12 @@ class CongestionController:
         self._advance(now, rtt_s, in_flight, suspicious=suspicious, stale=stale)
         self._decide()
 
+    def _measure_train(self, rtt_s: float, delivered: int) -> None:
+        """Take in an acknowledgement of the first flight, whose packets left at one moment."""
+        first_rtt_s, first_delivered = self._train_began = self._train_began or (rtt_s, delivered)
+        if rtt_s > first_rtt_s:
+            self._train_rate = (delivered - first_delivered) / (rtt_s - first_rtt_s)
+
     def on_persistent_congestion(self) -> None:
         """The path was dead for a while: it may have become another one. Begin again, slowly."""
         self.epoch += 1  # packets sent before count for nothing
@@ -246,32 +293,29 @@ class CongestionController:
     # ------------------------------------------------------------------------------- verdicts
 
     def _overshot(self) -> bool:
-        """Whether loss has leapt up in STARTUP, as it does where the rate outgrew the path.
+        """Whether loss has leapt up in STARTUP, as where the rate outgrew the path; not by chance.
 
-        Each ACK asks anew, so more certainty is asked for than of a verdict given once.
+        What was lost before anything was known, as the way back may have been, tells nothing.
         """
         return any(
-            epoch.phase is Phase.STARTUP and self._excess(epoch.acked, epoch.lost, deviations=3)
+            epoch.phase is Phase.STARTUP
+            and epoch.bandwidth > 0
+            and self.baseline.exceeded(epoch.acked, epoch.lost, margin=_LEAP, deviations=3)
             for epoch in self._epochs
         )
-
-    def _excess(self, acked: int, lost: int, deviations: int = 2) -> bool:
-        """Whether loss is beyond the baseline, by a margin and some standard deviations."""
-        total, baseline = acked + lost, self.baseline_loss
-        if lost < _EXCESS_MIN_LOST:
-            return False
-        deviation = sqrt((baseline + 0.01) * (1 - baseline) / total)
-        return lost / total - baseline > _EXCESS_MARGIN + deviations * deviation
 
     def _close(self, epoch: _Epoch) -> None:
         """Judge an epoch, a round trip after its last packet left."""
         acked, lost = epoch.acked, epoch.lost
-        total, excess = acked + lost, self._excess(acked, lost)
+        total, excess = acked + lost, self.baseline.exceeded(acked, lost)
+        if not excess and (epoch.phase is Phase.PROBE_UP or not self._bursts_were_cut):
+            self._burst_limit = 2 * min(self._burst_limit, float(MAX_BURST_PACKETS))
         if epoch.phase is Phase.STARTUP is self.phase:
             if self.bandwidth >= 1.25 * self._full_bandwidth:
                 self._full_bandwidth = self.bandwidth
                 self._flat_rounds = 0
-                self._learn_baseline(1.0, lost, total)
+                if lost <= _HEAVY * total:
+                    self.baseline.learn(1.0, lost, total)
             else:
                 self._flat_rounds += 1
         elif epoch.phase is Phase.PROBE_UP:
@@ -283,27 +327,51 @@ class CongestionController:
                 longest = min(_MAX_CYCLE_S, _MAX_CYCLE_RTTS * self.base_rtt_s)
                 self._cycle_s = min(longest, max(2 * self._cycle_s, 8 * self.base_rtt_s))
         elif epoch.phase is Phase.PROBE_DOWN:
-            prompt, self._experiment = self._experiment, None
-            if prompt is None:
-                if total >= _EXPERIMENT_MIN_PACKETS and not excess:
-                    self._learn_baseline(0.7, lost, total)
-            elif self._was_congestion(prompt, epoch):
-                delivered = self.bandwidth * prompt.kept / (1 - self.baseline_loss)
-                self._set_bandwidth(min(_BACK_OFF * self.bandwidth, delivered))
+            if total >= _EXPERIMENT_MIN_PACKETS and not excess:
+                self.baseline.learn(0.7, lost, total)
+        elif epoch.phase is Phase.EXPERIMENT:
+            prompt = epoch.prompt
+            assert prompt is not None
+            self._cruise_acked = self._cruise_lost = 0  # of the time before it
+            if self._was_congestion(prompt, epoch):
+                self._back_off(prompt)
             else:
-                self._learn_baseline(0.3, lost + prompt.lost, total + prompt.acked + prompt.lost)
+                self.baseline.learn(0.3, lost + prompt.lost, total + prompt.acked + prompt.lost)
         elif epoch.phase is Phase.CRUISE:
             self._cruise_acked += acked
             self._cruise_lost += lost
-            seen = self._cruise_acked + self._cruise_lost
-            if seen >= _CRUISE_MIN_PACKETS:
-                if self.phase is Phase.CRUISE and self._excess(
-                    self._cruise_acked, self._cruise_lost
-                ):
-                    self._experiment = _Epoch(
-                        Phase.CRUISE, self.bandwidth, self._cruise_acked, self._cruise_lost
+            if self._cruise_acked + self._cruise_lost >= _CRUISE_MIN_PACKETS:
+                if self.phase is Phase.CRUISE:
+                    self._judge_cruise(
+                        _Epoch(epoch.phase, self.bandwidth, self._cruise_acked, self._cruise_lost)
                     )
                 self._cruise_acked = self._cruise_lost = 0
+
+    def _judge_cruise(self, seen: _Epoch) -> None:
+        """Loss in excess prompts an experiment; heavy loss is answered at once."""
+        if not self.baseline.exceeded(seen.acked, seen.lost, margin=_HEAVY):
+            self._heavy_cuts = 0
+            if self.baseline.exceeded(seen.acked, seen.lost):
+                self._prompt = seen
+            return
+        if self._heavy_cuts == 0:
+            self._heaviest, self._heaviest_burst = seen, self._burst_limit
+        if self._heavy_cuts < _HEAVY_CUTS or seen.loss < _UNMOVED * self._heaviest.loss:
+            self._heavy_cuts += 1
+            self._back_off(seen)
+        else:
+            self._heavy_cuts = 0
+            self._set_bandwidth(self._heaviest.bandwidth)
+            self._burst_limit = self._heaviest_burst
+            self.baseline.learn(0.3, seen.lost, seen.acked + seen.lost)
+
+    def _back_off(self, seen: _Epoch) -> None:
+        """Congestion: to 0.85, or to what was delivered; and bursts half as long."""
+        delivered = self.bandwidth * seen.kept / (1 - self.baseline.loss)
+        self._set_bandwidth(min(_BACK_OFF * self.bandwidth, delivered))
+        longest = min(self._burst_limit, self._longest_burst())
+        self._burst_limit = max(MIN_BURST_PACKETS, longest / 2)
+        self._bursts_were_cut = True
 
     def _was_congestion(self, prompt: _Epoch, result: _Epoch) -> bool:
         """Whether an experiment shows a queue behind the loss that prompted it.
@@ -317,23 +385,15 @@ class CongestionController:
             or result.min_rtt_s > _STANDING_QUEUE * self.base_rtt_s + GRANULARITY_S
         )
 
-    def _learn_baseline(self, keep: float, lost: int, total: int) -> None:
-        self._baseline_lost = keep * self._baseline_lost + lost
-        self._baseline_total = keep * self._baseline_total + total
-        if self._baseline_total > _BASELINE_MIN_PACKETS:
-            share = self._baseline_lost / self._baseline_total
-            self.baseline_loss = min(MAX_BASELINE, share)
-
     def _set_bandwidth(self, bandwidth: float) -> None:
         self.bandwidth = bandwidth
         self._maxima = [bandwidth, 0.0]
 
     def _conclusive(self) -> bool:
-        """Whether the experiment, if there is one, has seen packets enough to tell."""
-        if self._experiment is None:
-            return True
-        seen = self._epochs[-1].acked + self._epochs[-1].lost
-        return seen * self._experiment.loss >= _EXPERIMENT_MIN_LOST
+        """Whether the experiment has seen packets enough to tell."""
+        epoch = self._epochs[-1]
+        assert epoch.prompt is not None
+        return (epoch.acked + epoch.lost) * epoch.prompt.loss >= _EXPERIMENT_MIN_LOST
 
     # --------------------------------------------------------------------------------- phases
 
@@ -358,11 +418,12 @@ class CongestionController:
         elif phase is Phase.PROBE_UP:
             full = in_flight >= 1.25 * self.bandwidth_delay_product
             if elapsed > base_rtt and (suspicious or full or elapsed > 3 * rtt_s):
-                # At a limit from outside, nothing was sent that would have to drain.
-                limited = self.bandwidth >= _AT_THE_LIMIT * self._max_rate and not suspicious
-                self._cycle_began = now
-                self._enter(Phase.CRUISE if limited else Phase.PROBE_DOWN, now)
+                self._enter(Phase.PROBE_DOWN, now)
         elif phase is Phase.PROBE_DOWN:
+            if elapsed > base_rtt:
+                self._cycle_began = now
+                self._enter(Phase.CRUISE, now)
+        elif phase is Phase.EXPERIMENT:
             if elapsed > base_rtt and (
                 self._conclusive() or elapsed > _EXPERIMENT_MAX_RTTS * rtt_s
             ):
@@ -373,8 +434,9 @@ class CongestionController:
             if stale:
                 self._probe_rtt_until = None
                 self._enter(Phase.PROBE_RTT, now)
-            elif self._experiment:
-                self._enter(Phase.PROBE_DOWN, now)
+            elif self._prompt:
+                self._enter(Phase.EXPERIMENT, now)
+                self._epochs[-1].prompt, self._prompt = self._prompt, None
             elif probe:
                 self._enter(Phase.PROBE_UP, now)
             elif elapsed > base_rtt:

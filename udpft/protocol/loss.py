@@ -17,6 +17,9 @@ from dataclasses import dataclass, field
 from itertools import islice
 
 from udpft.protocol.params import (
+    BREAKER_LOSS,
+    BREAKER_MIN_PACKETS,
+    BREAKER_S,
     MAX_PACKET_THRESHOLD,
     MAX_TIME_THRESHOLD,
     PACKET_THRESHOLD,
@@ -202,6 +205,32 @@ class SentHistory:
         while at < len(self._bursts) and not self._bursts[at].outstanding:
             at += 1
         self._oldest = at
+
+
+class CircuitBreaker:
+    """Trips where a path loses nearly everything for long: no use to us, a burden to others.
+
+    A sender at its slowest makes some progress on any path, so that no idle timeout would ever
+    end it (RFC 8084; RFC 8085, 3.1.10).
+    """
+
+    __slots__ = ("_acked", "_began", "_lost")
+
+    def __init__(self, now: float) -> None:
+        self._began = now
+        self._acked = self._lost = 0
+
+    def trips(self, acked: int, lost: int, now: float) -> bool:
+        """Count packets acked and lost; tell whether to stop."""
+        self._acked += acked
+        self._lost += lost
+        if now < self._began + BREAKER_S:
+            return False
+        total = self._acked + self._lost
+        tripped = total >= BREAKER_MIN_PACKETS and self._lost > BREAKER_LOSS * total
+        self._began = now
+        self._acked = self._lost = 0
+        return tripped
 
 
 def _chunk_runs(burst: SentBurst, mask: int) -> Iterator[tuple[int, int]]:

@@ -191,6 +191,16 @@ MAX_PTO_S: Final = 1.0
 PERSISTENT_CONGESTION_PTOS: Final = 3
 """Probes without an answer after which the estimate of the path is forgotten (RFC 9002, 7.6)."""
 
+BREAKER_S: Final = 15.0
+"""Seconds of loss beyond `BREAKER_LOSS` after which a sender gives up (RFC 8084): longer than the
+ten seconds of a dead path that a transfer survives."""
+
+BREAKER_LOSS: Final = 0.9
+"""The share of packets lost that no path is used at for long. At 50 % files still arrive."""
+
+BREAKER_MIN_PACKETS: Final = 50
+"""Packets of which something must be known before a sender gives up for their loss."""
+
 FIN_PATIENCE_S: Final = 12.0
 """Seconds for which the end is announced to a peer that says nothing more. It may be done, and all
 of its FIN_ACKs lost; or behind a path that is dead for ten seconds and comes back."""

@@ -233,8 +233,8 @@ class Receiver:
         newest = packets.stop if packets else 0
         if end > newest:
             self._largest_at = now
-        if burst.first_packet != newest or burst.ack_request:
-            self._ack_at = now  # a gap, or the past: the sender should know at once
+        if burst.first_packet != newest or burst.ack_request or not newest:
+            self._ack_at = now  # a gap, the past, the very first: the sender should know at once
         packets.add(burst.first_packet, end)
         self._unacknowledged += count
         if self._unacknowledged >= self._ack_every:

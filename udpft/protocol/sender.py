@@ -25,7 +25,7 @@ from udpft.protocol.ack import Ack, decode_ack_untrusted
 from udpft.protocol.burst import ACK_REQUEST, BurstWriter, data_common
 from udpft.protocol.congestion import CongestionController
 from udpft.protocol.endpoint import ChunkSource, Completed, Event, Failed, Transmit, datagrams
-from udpft.protocol.loss import SentBurst, SentHistory, Verdicts
+from udpft.protocol.loss import CircuitBreaker, SentBurst, SentHistory, Verdicts
 from udpft.protocol.pacing import Pacer
 from udpft.protocol.packets import (
     ErrorCode,
@@ -57,7 +57,7 @@ from udpft.protocol.rtt import RttEstimator
 from udpft.protocol.supply import Chunks, ChunkSupply
 
 _MIN_FLOW_WINDOW = 2
-_ROOM_SHARE = 0.85  # of the receiver's room: its report is old, and the pipe's content a guess
+_ROOM_SHARE = 0.75  # of the receiver's room: its report is old, and the pipe's content a guess
 _PROBE_PACKETS = 2
 _PASSED_BURSTS_A_TURN = 16
 _FORGET_AFTER_PTOS = 3
@@ -118,13 +118,13 @@ class Sender:
         self._fin: bytes | None = None
         self._peer_has_all = False
         self.rtt = RttEstimator()
-        self.congestion = CongestionController(random, self._max_packets_per_s)
+        self.congestion = CongestionController(random)
         self._history = SentHistory()
+        self._breaker = CircuitBreaker(now)
         self._pacer = Pacer()
         self._open_since = now  # inf while the windows are closed
         self._receive_room = receive_room
         self._receiver_drops: int | None = None  # its socket may be older than this transfer
-        self.receiver_drops = 0  # during this transfer
         self._room_share = _ROOM_SHARE
         self._delivered = 0
         self._delivered_at = self._first_sent_at = now
@@ -133,9 +133,8 @@ class Sender:
         self._ptos = 0
         self._probes = 0
         self._decide_limits()
-        self.packets_sent = 0
-        self.packets_resent = 0
-        self.bytes_sent = 0
+        self.packets_sent = self.packets_resent = self.bytes_sent = 0
+        self.receiver_drops = 0  # datagrams that its buffer had no room for, during this transfer
 
     # ------------------------------------------------------------------------------- incoming
 
@@ -215,6 +214,8 @@ class Sender:
         self._loss_at = self._history.judge(now, delay, verdicts)
         for start, stop in verdicts.lost_chunks:
             self._supply.note_lost(start, stop)
+        if self._breaker.trips(verdicts.acked, verdicts.lost, now):
+            self.abort(TimedOut("the path loses nearly every packet"), ErrorCode.TIMED_OUT)
 
     def _inform_controller(self, now: float, newest: SentBurst, verdicts: Verdicts) -> None:
         """Give the controller its sample (draft-ietf-ccwg-bbr, 4.1)."""

@@ -52,7 +52,7 @@ def test_losses_come_in_bursts(seed: int) -> None:
         {"file": CONTENT},
         seed=seed,
         down=Shape(rate_bytes_per_s=10e6, queue_bytes=400_000, lose=bursts_of_loss(seed)),
-        up=Shape(lose=bursts_of_loss(seed + 100)),
+        up=Shape(lose=bursts_of_loss(seed + 100, longest=20)),
     )
     client = net.get("file")
     net.run()
@@ -61,14 +61,14 @@ def test_losses_come_in_bursts(seed: int) -> None:
     assert net.down.sent_bytes <= 1.3 * SIZE / (1 - net.down.lost / len(net.down.sent))
 
 
-def bursts_of_loss(seed: int) -> set[int]:
-    """Places of datagrams lost 1 to 100 in a row, 500 apart on average."""
+def bursts_of_loss(seed: int, longest: int = 100) -> set[int]:
+    """Places of datagrams lost 1 to ``longest`` in a row, 500 apart on average."""
     random = Random(seed)
     lost: set[int] = set()
     at = 0
     while at < 10_000:
         at += random.randrange(1, 1000)
-        stop = at + random.randrange(1, 100)
+        stop = at + random.randrange(1, longest)
         lost.update(range(at, stop))
         at = stop
     return lost

@@ -26,9 +26,8 @@ on a lossy path only probes raise the bandwidth: what is sent faster to make up 
 delivered faster in any lucky moment.
 
 Slow start costs a long path most: from ten packets to a thousand it takes seven round trips. So
-the first flight is taken for a *packet train* (Jain and Routhier, 1986): it leaves at once, comes
-apart at the bottleneck, and the times of its first and last acknowledgement tell what that
-carries. Up to that rate the window grows sixfold in a round trip, beyond it it doubles.
+the first bursts are trains of ten packets, which come apart at the bottleneck and so tell what it
+carries (`train`). Up to that rate the window grows sixfold in a round trip, beyond it it doubles.
 
 Time is cut into *epochs*: a phase, or one round trip of a longer one. Packets are counted, acked
 or lost, for the epoch in which they were sent; when acknowledgements come from a later epoch the
@@ -63,6 +62,7 @@ from udpft.protocol.params import (
     MIN_BURST_INTERVAL_S,
     MIN_WINDOW_PACKETS,
 )
+from udpft.protocol.train import PacketTrain
 
 
 class Phase(Enum):
@@ -90,6 +90,7 @@ _TRAIN_WINDOW_GAIN = 6.0
 _HEAVY = 0.08  # beyond the baseline: the rate is cut before anything else is tried
 _HEAVY_CUTS = 3  # to 0.61 at most
 _UNMOVED = 0.8  # loss above this share of the heaviest: the cuts have not moved it
+_TRAIN_ROUNDS = 2  # the first of which often finds the receiver busy opening its file
 _LEAP = 0.2  # beyond the baseline: a rate that doubles loses a half, where it outgrows the path
 _CRUISE_MIN_PACKETS = 100
 _EXPERIMENT_MIN_PACKETS = 20
@@ -154,13 +155,11 @@ class CongestionController:
         self.baseline = Baseline()
         self._burst_limit = float(MIN_BURST_PACKETS)
         self._bursts_were_cut = False
-        self._train_began: tuple[float, int] | None = None  # round trip, packets delivered
-        self._train_rate = 0.0
+        self._train = PacketTrain()
         self._full_bandwidth = 0.0
         self._flat_rounds = 0
         self._next_round = 0
-        self._cruise_acked = 0
-        self._cruise_lost = 0
+        self._cruise_acked = self._cruise_lost = 0
         self._heavy_cuts = 0
         self._heaviest = self._epochs[0]
         self._heaviest_burst = self._burst_limit
@@ -187,15 +186,17 @@ class CongestionController:
         burst = MIN_BURST_PACKETS
         if self.phase is not Phase.EXPERIMENT:
             burst = max(burst, int(min(self._longest_burst(), self._burst_limit)))
+        if self.wants_train:
+            burst = INITIAL_WINDOW_PACKETS
         self.burst_packets = burst
         # Bursts under way, and hosts that are late: on a short path, most of the window.
         window = 2 * product + 3 * burst
         if self.phase is Phase.STARTUP:
             # What may leave before anything is known may leave in any round trip.
             slowest = self.phase.value * INITIAL_WINDOW_PACKETS / self.base_rtt_s
-            train_rate = min(self._train_rate, _TRAIN_PACING_GAIN * corrected)
+            train_rate = min(self._train.rate, _TRAIN_PACING_GAIN * corrected)
             self.pacing_rate = max(self.pacing_rate, slowest, train_rate)
-            by_train = min(self._train_rate * self.base_rtt_s, _TRAIN_WINDOW_GAIN * product)
+            by_train = min(self._train.rate * self.base_rtt_s, _TRAIN_WINDOW_GAIN * product)
             window = max(window, INITIAL_WINDOW_PACKETS, by_train)
         elif self.phase is Phase.PROBE_RTT:
             window = 0.5 * product
@@ -207,6 +208,11 @@ class CongestionController:
             1.0, max(MIN_BURST_INTERVAL_S / MAX_BURST_INTERVAL_S, 0.001 / max(self.min_rtt_s, 1e-6))
         )
         return self.bandwidth * share * MAX_BURST_INTERVAL_S
+
+    @property
+    def wants_train(self) -> bool:
+        """Whether each burst should draw an ACK, to see how far it comes apart on its way."""
+        return self.phase is Phase.STARTUP and self.epoch <= _TRAIN_ROUNDS
 
     # ------------------------------------------------------------------------- what it learns
 
@@ -268,8 +274,8 @@ class CongestionController:
             self.min_rtt_s = rtt_s if stale else min(rtt_s, self.min_rtt_s)
             self._min_rtt_seen = now
         self.base_rtt_s = self.min_rtt_s + lateness_s
-        if not sent_at_delivered:
-            self._measure_train(rtt_s, delivered)
+        if self.wants_train:
+            self._train.acknowledged(now - rtt_s, rtt_s, delivered)
         if sent_at_delivered >= self._next_round:
             self._next_round = delivered
             if self.phase is Phase.STARTUP:
@@ -278,12 +284,6 @@ class CongestionController:
             self._enter(Phase.DRAIN, now)
         self._advance(now, rtt_s, in_flight, suspicious=suspicious, stale=stale)
         self._decide()
-
-    def _measure_train(self, rtt_s: float, delivered: int) -> None:
-        """Take in an acknowledgement of the first flight, whose packets left at one moment."""
-        first_rtt_s, first_delivered = self._train_began = self._train_began or (rtt_s, delivered)
-        if rtt_s > first_rtt_s:
-            self._train_rate = (delivered - first_delivered) / (rtt_s - first_rtt_s)
 
     def on_persistent_congestion(self) -> None:
         """The path was dead for a while: it may have become another one. Begin again, slowly."""

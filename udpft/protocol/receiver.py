@@ -231,10 +231,11 @@ class Receiver:
         packets = self._packets
         end = burst.first_packet + count
         newest = packets.stop if packets else 0
+        after_a_pause = not newest or now > self._largest_at + MAX_ACK_DELAY_S
         if end > newest:
             self._largest_at = now
-        if burst.first_packet != newest or burst.ack_request or not newest:
-            self._ack_at = now  # a gap, the past, the very first: the sender should know at once
+        if burst.first_packet != newest or burst.ack_request or after_a_pause:
+            self._ack_at = now  # a gap, the past, a new train: the sender should know at once
         packets.add(burst.first_packet, end)
         self._unacknowledged += count
         if self._unacknowledged >= self._ack_every:

@@ -23,7 +23,7 @@ from random import Random
 from udpft.errors import PartialTransfer, SourceChanged, TimedOut, UdpftError
 from udpft.protocol.ack import Ack, decode_ack_untrusted
 from udpft.protocol.burst import ACK_REQUEST, BurstWriter, data_common
-from udpft.protocol.congestion import CongestionController
+from udpft.protocol.congestion import CongestionController, Phase
 from udpft.protocol.endpoint import ChunkSource, Completed, Event, Failed, Transmit, datagrams
 from udpft.protocol.loss import CircuitBreaker, SentBurst, SentHistory, Verdicts
 from udpft.protocol.pacing import Pacer
@@ -270,6 +270,8 @@ class Sender:
         congestion, writer = self.congestion, self._writer
         # The receiver's buffer, and what the path itself holds.
         pipe = congestion.bandwidth * self.rtt.min_rtt_s
+        if congestion.phase is Phase.STARTUP:
+            pipe /= 2  # an estimate that may have grown too far already
         flow_window = int(self._receive_room * self._room_share / writer.packet_size + pipe)
         self._window = max(_MIN_FLOW_WINDOW, min(congestion.window, flow_window))
         self._rate = min(congestion.pacing_rate, self._max_packets_per_s)
@@ -355,7 +357,8 @@ class Sender:
     def _wants_ack(self, chunks: Chunks) -> bool:
         """Whether the burst should draw an ACK at once: it fills the window, or is the last."""
         left = self._window - self._history.packets_in_flight - len(chunks)
-        return left < self._burst or chunks[-1] == self._supply.chunk_count - 1
+        wanted = left < self._burst or self.congestion.wants_train
+        return wanted or chunks[-1] == self._supply.chunk_count - 1
 
     def _finish_first_pass(self) -> None:
         """Every chunk has been read once: the digest is known."""

@@ -7,7 +7,7 @@ PIP := $(VENV)/bin/python -m pip --disable-pip-version-check --quiet
 # What is installed comes first, and nothing tells it that make has called: tests call make too.
 IN_VENV := env -u MAKELEVEL -u MAKEFLAGS PATH="$(CURDIR)/$(VENV)/bin:$$PATH"
 
-.PHONY: help demo test containers docs sim fuzz bench bench-quick bench-micro clean
+.PHONY: help demo test containers docs sim snapshot fuzz bench bench-quick bench-micro clean
 .DELETE_ON_ERROR:
 
 help: ## Show this list
@@ -28,6 +28,10 @@ docs: $(VENV)/test.stamp ## Write docs/cli.md, from the commands' help
 SEEDS ?= 1000
 sim: $(VENV)/test.stamp ## Play SEEDS=10000 random transfers on bad networks in memory; SEED=7 again
 	@$(IN_VENV) python -m tests.sim $(if $(SEED),--seed $(SEED),--seeds $(SEEDS))
+
+snapshot: $(VENV)/test.stamp ## Play all of tests/sim/capacity.txt and show what changed in it
+	@$(IN_VENV) python -m tests.sim.capacity
+	@git --no-pager diff --stat -- tests/sim/capacity.txt
 
 MINUTES ?= 5
 fuzz: $(VENV)/fuzz.stamp ## Feed mutated datagrams to all decoders and endpoints for MINUTES=5

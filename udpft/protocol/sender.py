@@ -130,8 +130,7 @@ class Sender:
         self._delivered_at = self._first_sent_at = now
         self._last_sent_at = self._last_progress_at = self._last_heard_at = now
         self._loss_at: float | None = None
-        self._ptos = 0
-        self._probes = 0
+        self._ptos = self._probes = 0
         self._decide_limits()
         self.packets_sent = self.packets_resent = self.bytes_sent = 0
         self.receiver_drops = 0  # datagrams that its buffer had no room for, during this transfer
@@ -183,12 +182,11 @@ class Sender:
                 self.rtt.update(now - newest.sent_at, ack.ack_delay_s)
             self._ptos = self._probes = 0
             self._delivered += verdicts.acked
+            self._last_progress_at = now
         for start, stop in verdicts.late_chunks:
             self._supply.note_arrived(start, stop)
         self._note_room(ack)
         self._supply.note_first_missing(ack.first_missing)
-        if verdicts.acked:
-            self._last_progress_at = now
         self._judge(now, verdicts)
         if newest is not None:
             self._inform_controller(now, newest, verdicts)

@@ -101,6 +101,7 @@ _NO_LESS = 1.5  # the share that arrives grew so much that half the rate brought
 _STANDING_QUEUE = 1.5  # round trips this much above the least: the queue did not drain
 _BACK_OFF = 0.85
 _STALE_MIN_RTT_S = 10.0
+_LEAST_RTT_S = 1e-6  # a clock may tell of none
 _PROBE_RTT_S = 0.2
 _MAX_CYCLE_S = 3.0
 _MAX_CYCLE_RTTS = 63
@@ -204,9 +205,8 @@ class CongestionController:
 
     def _longest_burst(self) -> float:
         """Packets in a burst as the rate allows. Long ones spare the hosts, and overflow queues."""
-        share = min(
-            1.0, max(MIN_BURST_INTERVAL_S / MAX_BURST_INTERVAL_S, 0.001 / max(self.min_rtt_s, 1e-6))
-        )
+        least = MIN_BURST_INTERVAL_S / MAX_BURST_INTERVAL_S
+        share = min(1.0, max(least, 0.001 / max(self.min_rtt_s, _LEAST_RTT_S)))
         return self.bandwidth * share * MAX_BURST_INTERVAL_S
 
     @property
@@ -273,7 +273,7 @@ class CongestionController:
         if rtt_s <= 1.02 * self.min_rtt_s or (stale and self.phase is Phase.PROBE_RTT):
             self.min_rtt_s = rtt_s if stale else min(rtt_s, self.min_rtt_s)
             self._min_rtt_seen = now
-        self.base_rtt_s = self.min_rtt_s + lateness_s
+        self.base_rtt_s = max(_LEAST_RTT_S, self.min_rtt_s + lateness_s)
         if self.wants_train:
             self._train.acknowledged(now - rtt_s, rtt_s, delivered)
         if sent_at_delivered >= self._next_round:

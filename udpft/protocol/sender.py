@@ -267,7 +267,7 @@ class Sender:
         """Set the limits of what may be in flight and in a burst, which change with each ACK."""
         congestion, writer = self.congestion, self._writer
         # The receiver's buffer, and what the path itself holds.
-        known = 0.5 if congestion.phase is Phase.STARTUP else 1.0
+        known = 0.75 if congestion.phase is Phase.STARTUP else 1.0
         pipe = known * congestion.bandwidth * self.rtt.min_rtt_s
         flow_window = int(self._receive_room * self._room_share / writer.packet_size + pipe)
         self._window = max(_MIN_FLOW_WINDOW, min(congestion.window, flow_window))

@@ -321,14 +321,17 @@ class SimNet:
         self._buffer = bytearray(MAX_BATCH_BYTES)
 
     def _new_listener(self) -> Listener:
+        options: dict[str, Any] = {
+            "open_place": lambda hello, name: MemoryPlace(self, hello, name, self.busy_commits),
+            **deepcopy(self._listener_options),  # a new server knows nothing of the last
+        }
         return Listener(
             open_source=self._open,
-            open_place=lambda hello, name: MemoryPlace(self, hello, name, self.busy_commits),
             secret=self.random.randbytes(32),
             draw_id=lambda: self.random.getrandbits(32),
             random=self.random,
             gate=Gate(self.key, Suite.AES_GCM, self.random.randbytes) if self.key else None,
-            **deepcopy(self._listener_options),  # a new server knows nothing of the last
+            **options,
         )
 
     def restart_server(self) -> None:
@@ -356,6 +359,8 @@ class SimNet:
         inbox: Inbox | None = None,
         key: bytes | None = None,
         suite: Suite = Suite.AES_GCM,
+        role: Role = Role.GET,
+        size: int = 0,
         **options: Any,
     ) -> Client:
         """Start fetching a file, now; ``options`` are those of `Download`.
@@ -374,6 +379,8 @@ class SimNet:
             max_rate_bytes_per_s=max_rate_bytes_per_s,
             have=have,
             have_of=have_of,
+            role=role,
+            size=size,
         )
 
         def sink_of(introduction: Introduction) -> Opened:
@@ -398,7 +405,13 @@ class SimNet:
         return client
 
     def put(
-        self, name: str, content: bytes, *, address: str = "", key: bytes | None = None
+        self,
+        name: str,
+        content: bytes,
+        *,
+        address: str = "",
+        key: bytes | None = None,
+        role: Role = Role.PUT,
     ) -> Client:
         """Start bringing a file, now."""
         key = self.key if key is None else key
@@ -410,7 +423,7 @@ class SimNet:
             name=name.encode(),
             chunk_size=CHUNK_SIZE,
             receive_room=0,
-            role=Role.PUT,
+            role=role,
             size=source.size,
             identity=source.identity,
         )

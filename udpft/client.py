@@ -242,12 +242,14 @@ class Client:
         *,
         role: Role = Role.GET,
         flags: int = 0,
+        size: int = 0,
         progress: Progress | None = None,
     ) -> tuple[Completed, Download]:
         """Ask for something and take it in, again where the server is busy: see `fetch`."""
 
         def attempt() -> tuple[Completed, Download]:
-            hello = self.hello(name, target.have, target.have_of)._replace(role=role, flags=flags)
+            hello = self.hello(name, target.have, target.have_of)
+            hello = hello._replace(role=role, flags=flags, size=size)
             return self._run(hello, name, target, progress)
 
         return self.retried(attempt)

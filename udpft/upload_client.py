@@ -220,7 +220,8 @@ def _run(
             client.drive(upload, on_event, ticker(progress, measure))
     except BaseException as error:
         client.leave(upload, error)
-        if upload.sender and source.size >= JOURNAL_MIN_BYTES:
+        resumable = hello.role != Role.MEASURE_PUT and source.size >= JOURNAL_MIN_BYTES
+        if upload.sender and resumable:
             say_how_to_resume(error)
         raise
     client.note_introduction(upload.introduction)

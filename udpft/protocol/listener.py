@@ -57,14 +57,15 @@ from udpft.protocol.params import (
     SEAL_OVERHEAD,
     VERSION,
 )
+from udpft.protocol.pattern import PATTERN_NAME, open_pattern
 from udpft.protocol.sender import Sender
 from udpft.protocol.session import Address, Ended, OpenedSource, Session, send_out
 
 if TYPE_CHECKING:
     from udpft.protocol.channel import Gate, ServerChannel
 
-_UPLOADS = (Role.PUT, Role.PUT_LIST, Role.PUT_TREE)
-_ROLES = (Role.GET, Role.LIST, Role.TREE, *_UPLOADS)
+_UPLOADS = (Role.PUT, Role.PUT_LIST, Role.PUT_TREE, Role.MEASURE_PUT)
+_ROLES = (Role.GET, Role.LIST, Role.TREE, Role.MEASURE, *_UPLOADS)
 
 LINGER_S = 3.0
 """Seconds for which an upload that is over answers each FIN: its client must know, and asks every
@@ -311,18 +312,22 @@ class Listener:
         if self.draining:
             raise ServerBusy("the server is stopping", hint="try again in a moment")
         self._admission.check(address, now)
+        open_file: Callable[[Hello, str], OpenedSource | Place] | None = self._open_source
+        if hello.role in _UPLOADS:
+            open_file = self._open_place
+        if not open_file:
+            raise UploadRefused(
+                "the server takes no uploads", hint="`udpft serve --writable` would"
+            )
+        if hello.role in (Role.MEASURE, Role.MEASURE_PUT):
+            return open_pattern(hello), PATTERN_NAME
         try:
             name = hello.name.decode()
         except UnicodeDecodeError:
             raise NoSuchFile("no such file on the server") from None
-        if hello.role not in _UPLOADS:
-            return self._open_source(hello, name), name
-        if not self._open_place:
-            raise UploadRefused(
-                "the server takes no uploads", hint="`udpft serve --writable` would"
-            )
-        self._end_abandoned(name, now)
-        return self._open_place(hello, name), name
+        if hello.role in _UPLOADS:
+            self._end_abandoned(name, now)
+        return open_file(hello, name), name
 
     def _end_abandoned(self, name: str, now: float) -> None:
         """End an upload of a name whose client has gone: it, or another one, begins again."""

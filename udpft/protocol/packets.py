@@ -60,6 +60,10 @@ class Role(IntEnum):
     """A listing the other way, of a tree that the client brings."""
     PUT_TREE = 6
     """That tree."""
+    MEASURE = 7
+    """Bytes of no file, to measure with: as many as HELLO says, out of the server's memory."""
+    MEASURE_PUT = 8
+    """The same the other way. The server keeps none of them."""
 
 
 class ErrorCode(IntEnum):

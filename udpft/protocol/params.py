@@ -257,6 +257,9 @@ BUSY_RETRY_S: Final = 1.0
 
 assert MAX_ENDED_REMEMBERED >= 2 * COOKIE_EPOCH_S * NEW_SESSIONS_PER_S + NEW_SESSIONS_BURST
 
+MAX_MEASURED_BYTES: Final = 1 << 36
+"""Bytes of no file that may be asked for, or brought, to measure with: a minute at 10 Gbit/s."""
+
 # ------------------------------------------------------------------------------------ deadlines
 
 CONNECT_TIMEOUT_S: Final = 5.0

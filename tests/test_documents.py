@@ -20,7 +20,8 @@ import udpft
 from tests.cli.processes import Server, run_udpft
 from tests.simnet import MemorySink, MemorySource, random_bytes
 from tests.test_structure import LAYERS, NAMES, PACKAGE
-from udpft import doctor
+from udpft import doctor, speed
+from udpft.cli import bench
 from udpft.cli.app import cli
 from udpft.cli.doctor import lines_of
 from udpft.errors import ExitCode
@@ -41,6 +42,8 @@ from udpft.protocol.packets import (
     Refusal,
     Retry,
 )
+from udpft.result import Result
+from udpft.speed import Row
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -341,6 +344,26 @@ def test_the_doctor_is_as_shown() -> None:
     ]
     lines = [line for finding in findings for line in lines_of(finding, colored=False)]
     assert [line for line in shown.splitlines()[1:] if line != "..."] == lines
+
+
+def test_the_bench_is_as_shown() -> None:
+    [shown] = [text for text in blocks(README, "text") if "udpft bench" in text]
+
+    def row(what: Any, direction: Any, mode: Any, mb: float, us: int, **more: str) -> Row:
+        result = Result("big.iso", Path(), 210_000_000, 210 / mb, "", 0, mode, verified=True)
+        return Row(what, direction, mode, (result,), rtt_s=us / 1e6, **more)
+
+    processor, disk = "the processor at this end, busy 97 %", "the disk at this end, 43 %"
+    rows = [
+        row("memory", "down", "reliable", 1485, 161, limit="the path, or the other end"),
+        Row("memory", "down", "plain", missing=speed.NO_MEMORY),
+        row("memory", "up", "reliable", 1570, 164, limit=f"{processor} of the time"),
+        row("file", "down", "reliable", 820, 133, limit=f"{disk} of the time"),
+        row("file", "down", "plain", 9.98, 0, note=speed.PACED),
+        Row("file", "up", "reliable", missing=speed.NO_NAME),
+    ]
+    lines = [bench.HEADING, *map(bench.line_of, rows), *bench.lines_below(rows)]
+    assert shown.splitlines()[1:] == lines
 
 
 def test_the_library_is_as_shown(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -38,6 +38,7 @@ LAYERS = {
     "udpft.tree_destination": 3,
     "udpft.plain_server": 3,
     "udpft.client": 4,
+    "udpft.speed": 4,
     "udpft.tree_client": 4,
     "udpft.measured": 4,
     "udpft.upload_client": 4,

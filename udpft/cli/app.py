@@ -30,6 +30,7 @@ COMMANDS = {
     "put": "udpft.cli.put",
     "ls": "udpft.cli.ls",
     "ping": "udpft.cli.ping",
+    "bench": "udpft.cli.bench",
     "doctor": "udpft.cli.doctor",
     "key": "udpft.cli.key",
     "add": "udpft.cli.add",
@@ -54,6 +55,13 @@ class LazyGroup(Group):
         gc.freeze()  # what was imported stays: no collection need look at it
         gc.enable()  # `udpft.__main__` starts without
         return command
+
+    def get_help_option(self, ctx: click.Context) -> click.Option | None:
+        """The option, which is not told: who reads of it has found it, and a screen is full."""
+        option = super().get_help_option(ctx)
+        if option:
+            option.hidden = True
+        return option
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; an error of ours leaves it in words, and as an exit code."""

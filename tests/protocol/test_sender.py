@@ -141,6 +141,19 @@ def test_the_prelude_goes_first_and_is_repeated_until_the_peer_is_heard() -> Non
     assert PRELUDE not in net.control(at + 0.1)
 
 
+def test_an_answer_is_asked_for_twice_a_window() -> None:
+    net = Sending(random_bytes(4_000 * CHUNK))
+    now = 0.0
+    flight = net.data(now)
+    for _ in range(3):  # beyond the first bursts, which all ask
+        now += RTT_S
+        net.ack(flight, now)
+        flight = net.data(now) + [one for _, one in net.pass_time(now, now + RTT_S)]
+    asking = [one.packet - flight[0].packet for one in flight if one.ack_request]
+    assert len(asking) >= 2
+    assert asking[0] < 0.7 * len(flight)
+
+
 def test_the_prelude_is_repeated_when_the_peer_asks_again() -> None:
     net = Sending(prelude=PRELUDE)
     net.sent(0.0)

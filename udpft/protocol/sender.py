@@ -113,7 +113,7 @@ class Sender:
         self.prelude = self._greeting = prelude
         self._events: deque[Event] = deque()
         self._ended = False
-        self._next_packet = 0
+        self._next_packet = self._ask_at = 0
         self._shut = False
         self._fin: bytes | None = None
         self._peer_has_all = False
@@ -316,11 +316,9 @@ class Sender:
 
     def _send_chunks(self, chunks: Chunks, now: float) -> Transmit:
         supply, count, history = self._supply, len(chunks), self._history
-        last_common = self._common_ack if self._wants_ack(chunks) else self._common
+        last = self._common_ack if self._wants_ack(chunks) else self._common
         slots = supply.load(chunks)
-        data, hashes = self._writer.seal(
-            self._common, last_common, self._next_packet, chunks, slots
-        )
+        data, hashes = self._writer.seal(self._common, last, self._next_packet, chunks, slots)
         if not supply.note_hashes(chunks, hashes):
             self.packets_resent += count
         elif supply.first_pass_over:
@@ -341,8 +339,7 @@ class Sender:
             )
         )
         self._next_packet += count
-        if self._probes:
-            self._probes = max(0, self._probes - count)
+        self._probes = max(0, self._probes - count)
         self._pacer.sent(count, self._rate, now, self._late_s(now))
         if self._window - history.packets_in_flight < self._burst:
             self._open_since = inf
@@ -352,9 +349,12 @@ class Sender:
         return Transmit(data, self._writer.packet_size)
 
     def _wants_ack(self, chunks: Chunks) -> bool:
-        """Whether the burst should draw an ACK at once: it fills the window, or is the last."""
+        """Whether the burst should draw an ACK at once: twice a window, and for the last chunk."""
         left = self._window - self._history.packets_in_flight - len(chunks)
-        wanted = left < self._burst or self.congestion.wants_train
+        stop = self._next_packet + len(chunks)
+        wanted = left < self._burst or stop >= self._ask_at or self.congestion.wants_train
+        if wanted:
+            self._ask_at = stop + self._window // 2
         return wanted or chunks[-1] == self._supply.chunk_count - 1
 
     def _finish_first_pass(self) -> None:

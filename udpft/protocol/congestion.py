@@ -37,8 +37,8 @@ earlier one is closed and judged.
     STARTUP       2.77 to 10    bandwidth flat for three rounds, or loss leaps up
     DRAIN         0.36          in flight at one bandwidth-delay product
     CRUISE        1             the time between probes is over; or loss is in excess
-    PROBE_UP      1.25          a round trip, and: excess loss, or 1.25 products in flight
-    PROBE_DOWN    0.75          a round trip, which drains what PROBE_UP has queued
+    PROBE_UP      1.25          a round trip and four bursts, and: excess loss, or 1.25 products
+    PROBE_DOWN    0.75          as long, which drains what PROBE_UP has queued
     EXPERIMENT    0.5           a round trip or more, until enough was seen to tell
     PROBE_RTT     1             200 ms at half a product in flight, each 10 s without a new minimum
 
@@ -102,6 +102,7 @@ _STANDING_QUEUE = 1.5  # round trips this much above the least: the queue did no
 _BACK_OFF = 0.85
 _STALE_MIN_RTT_S = 10.0
 _LEAST_RTT_S = 1e-6  # a clock may tell of none
+_PROBE_BURSTS = 4
 _PROBE_RTT_S = 0.2
 _MAX_CYCLE_S = 3.0
 _MAX_CYCLE_RTTS = 63
@@ -205,9 +206,8 @@ class CongestionController:
 
     def _longest_burst(self) -> float:
         """Packets in a burst as the rate allows. Long ones spare the hosts, and overflow queues."""
-        least = MIN_BURST_INTERVAL_S / MAX_BURST_INTERVAL_S
-        share = min(1.0, max(least, 0.001 / max(self.min_rtt_s, _LEAST_RTT_S)))
-        return self.bandwidth * share * MAX_BURST_INTERVAL_S
+        interval_s = 0.001 * MAX_BURST_INTERVAL_S / max(self.min_rtt_s, _LEAST_RTT_S)
+        return self.bandwidth * min(MAX_BURST_INTERVAL_S, max(MIN_BURST_INTERVAL_S, interval_s))
 
     @property
     def wants_train(self) -> bool:
@@ -262,9 +262,8 @@ class CongestionController:
         if sampled.phase not in _RAISING and self.baseline.loss > 0:
             delivery_rate = min(delivery_rate, self.bandwidth)
         probe = self._epochs[-1]
-        suspicious = self.phase is Phase.PROBE_UP and self.baseline.exceeded(
-            probe.acked, probe.lost
-        )
+        excess = self.baseline.exceeded(probe.acked, probe.lost)
+        suspicious = excess and self.phase is Phase.PROBE_UP
         if delivery_rate and not (suspicious and delivery_rate > self.bandwidth):
             if delivery_rate > self._maxima[0]:
                 self._maxima[0] = delivery_rate
@@ -410,6 +409,8 @@ class CongestionController:
     ) -> None:
         """Leave the phase where its time has come."""
         phase, elapsed, base_rtt = self.phase, now - self._phase_began, self.base_rtt_s
+        # On a short path a burst takes longer than a round trip, and a probe is some of them.
+        probed = elapsed > max(base_rtt, _PROBE_BURSTS * self.burst_packets / self.pacing_rate)
         if phase is Phase.DRAIN:
             if in_flight <= self.bandwidth_delay_product:
                 self._cycle_began = now
@@ -417,16 +418,15 @@ class CongestionController:
                 self._enter(Phase.CRUISE, now)
         elif phase is Phase.PROBE_UP:
             full = in_flight >= 1.25 * self.bandwidth_delay_product
-            if elapsed > base_rtt and (suspicious or full or elapsed > 3 * rtt_s):
+            if probed and (suspicious or full or elapsed > 3 * rtt_s):
                 self._enter(Phase.PROBE_DOWN, now)
         elif phase is Phase.PROBE_DOWN:
-            if elapsed > base_rtt:
+            if probed:
                 self._cycle_began = now
                 self._enter(Phase.CRUISE, now)
         elif phase is Phase.EXPERIMENT:
-            if elapsed > base_rtt and (
-                self._conclusive() or elapsed > _EXPERIMENT_MAX_RTTS * rtt_s
-            ):
+            told = self._conclusive() or elapsed > _EXPERIMENT_MAX_RTTS * rtt_s
+            if elapsed > base_rtt and told:
                 self._cycle_began = now
                 self._enter(Phase.CRUISE, now)
         elif phase is Phase.CRUISE:

@@ -267,6 +267,7 @@ class Client:
                 if clock() + pause_s > asked + self.connect_timeout:
                     raise
             pause(pause_s)
+            self._note_wait(pause_s)
 
     def hello(self, name: str, have: tuple[tuple[int, int], ...] = (), have_of: int = 0) -> Hello:
         """A request of this client's, for a file. Raises UsageError: see `encode_name`."""
@@ -353,7 +354,10 @@ class Client:
         on_turn: Callable[[float], None] | None,
     ) -> None:
         """Run an endpoint over this client's socket: see `net.driver.drive`."""
-        self.waited_s += driver.drive(endpoint, self._socket, on_event, on_turn, self.stop)
+        driver.drive(endpoint, self._socket, on_event, on_turn, self.stop, self._note_wait)
+
+    def _note_wait(self, seconds: float) -> None:
+        self.waited_s += seconds
 
     def note_introduction(self, introduction: Introduction | None) -> None:
         """Keep what a handshake has found out, for the next one."""

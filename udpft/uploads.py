@@ -314,9 +314,11 @@ def _no_name() -> Denied:
 def _told(error: BaseException, name: str, *, of_a_file: bool) -> UdpftError:
     """An error as a stranger may read it: without the server's paths."""
     if isinstance(error, DestinationExists):
-        what = f"{name!r} is on the server, and is a different file" if of_a_file else str(error)
+        if not of_a_file:
+            return DestinationExists(f"on the server, {error}", hint="--force replaces them")
         return DestinationExists(
-            what, hint="--force replaces it; --as gives it another name" if of_a_file else "--force"
+            f"{name!r} is on the server, and is a different file",
+            hint="--force replaces it; --as gives it another name",
         )
     if isinstance(error, UdpftError) and not isinstance(error, LocalError):
         return error

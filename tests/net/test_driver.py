@@ -119,6 +119,19 @@ def test_a_deadline_wakes_it(pair: tuple[UdpSocket, socket.socket]) -> None:
     assert endpoint.timeouts[0] >= due
 
 
+def test_waits_are_told_though_it_ends_in_an_error(pair: tuple[UdpSocket, socket.socket]) -> None:
+    class Refused(Scripted):
+        def handle_timeout(self, _now: float) -> None:
+            raise ConnectionRefusedError
+
+    udp, _ = pair
+    endpoint, waits = Refused(), list[float]()
+    endpoint.due = clock() + 0.02
+    with pytest.raises(ConnectionRefusedError):
+        drive(endpoint, udp, ended, on_wait=waits.append)
+    assert sum(waits) >= 0.015
+
+
 def test_what_an_event_left_to_say_is_sent_before_it_returns(
     pair: tuple[UdpSocket, socket.socket],
 ) -> None:

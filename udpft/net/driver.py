@@ -24,7 +24,8 @@ def drive(
     on_event: Callable[[Event], bool],
     on_turn: Callable[[float], None] | None = None,
     stop: Stop | None = None,
-) -> float:
+    on_wait: Callable[[float], None] = lambda _: None,
+) -> None:
     """Run an endpoint until ``on_event`` returns True for one of its events.
 
     Args:
@@ -33,9 +34,7 @@ def drive(
         on_event: called with each event; True ends the loop, after what is left was sent.
         on_turn: called once a turn with the time, for progress.
         stop: ends the loop from another thread.
-
-    Returns:
-        The seconds that it waited for the network.
+        on_wait: called after each wait for the network with the seconds that it took.
 
     Raises:
         ConnectionRefusedError: nothing listens at the other end.
@@ -43,15 +42,15 @@ def drive(
         UdpftError: from the endpoint's file.
     """
     buffer = sock.buffer
-    waited_s = 0.0
     awaited = [sock] if stop is None else [sock, stop]
     while True:
         now = clock()
-        waited_s += flush(endpoint, sock, now)
+        flush(endpoint, sock, now, on_wait)
         while event := endpoint.poll_event():
             if on_event(event):
-                return waited_s + flush(endpoint, sock, now)
-            waited_s += flush(endpoint, sock, now)
+                flush(endpoint, sock, now, on_wait)
+                return
+            flush(endpoint, sock, now, on_wait)
         if on_turn:
             on_turn(now)
         if stop:
@@ -60,7 +59,7 @@ def drive(
         if received is None:
             deadline, before = endpoint.next_timeout(), clock()
             wait(awaited, [], None if deadline is None else deadline - before)
-            waited_s += clock() - before
+            on_wait(clock() - before)
             received = sock.receive()
         now = clock()
         if received is not None:
@@ -85,12 +84,15 @@ def introduce(
         initiator.handle_timeout(clock())
 
 
-def flush(endpoint: Endpoint, sock: UdpSocket | SealedSocket, now: float) -> float:
-    """Send all that an endpoint has to send now; return the seconds that it waited for room."""
-    waited_s = 0.0
+def flush(
+    endpoint: Endpoint,
+    sock: UdpSocket | SealedSocket,
+    now: float,
+    on_wait: Callable[[float], None] = lambda _: None,
+) -> None:
+    """Send all that an endpoint has to send now; waiting for room is told as by `drive`."""
     while transmit := endpoint.poll_transmit(now):
         while transmit := sock.send(transmit):
             before = clock()
             wait([], [sock], None)
-            waited_s += clock() - before
-    return waited_s
+            on_wait(clock() - before)

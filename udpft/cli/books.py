@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+import click
+
 from udpft.cli.console import Console, print_json
+from udpft.cli.progress import ProgressStyle
 from udpft.errors import UdpftError
 from udpft.result import Result
 from udpft.units import format_bytes, format_rate, format_seconds
@@ -19,6 +23,29 @@ class Books:
     as_json: bool
     files: list[dict[str, Any]] = field(default_factory=list)
     failures: list[UdpftError] = field(default_factory=list)
+
+    def progress_style(self, asked: ProgressStyle) -> ProgressStyle:
+        """How progress is shown: as asked for, unless JSON lines or silence are."""
+        if asked != "none" and self.as_json:
+            return "json"
+        return "none" if self.console.verbosity < 0 else asked
+
+    def go_through(
+        self,
+        names: Iterable[str],
+        do: Callable[[str], UdpftError | None],
+        one_file_only: tuple[type[UdpftError], ...],
+    ) -> None:
+        """Do one file after the other, and go on after an error that concerns one file only."""
+        for name in names:
+            error = do(name)
+            if error and not isinstance(error, one_file_only):
+                return
+
+    def end(self) -> None:
+        """End the command with the first failure's exit code, where there was one."""
+        if self.failures:
+            raise click.exceptions.Exit(self.failures[0].exit_code)
 
     def fail(self, name: str, error: UdpftError) -> None:
         """Tell of a file that failed."""

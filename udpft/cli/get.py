@@ -94,13 +94,10 @@ def command(
 
     Example: udpft get report.pdf -s files.lan
     """
-    if progress != "none" and as_json:
-        progress = "json"
-    elif console.verbosity < 0:
-        progress = "none"
     # What goes to standard output leaves nothing in a folder that anybody would find again.
     resume = not no_resume and output not in _STANDARD_OUTPUT
     books = Books(console, as_json)
+    progress = books.progress_style(progress)
     getter = _Getter(
         output, mode, force, resume, recursive, allow_partial, sha256 or "", progress, books
     )
@@ -114,12 +111,8 @@ def command(
         if sha256:
             api.check_is_sha256(sha256)
         with api.connect(server, **options) as client:
-            for name in names:
-                error = getter.get(client, name)
-                if error and not isinstance(error, _ONE_FILE_ONLY):
-                    break
-        if books.failures:
-            raise click.exceptions.Exit(books.failures[0].exit_code)
+            books.go_through(names, lambda name: getter.get(client, name), _ONE_FILE_ONLY)
+        books.end()
 
 
 def _check_output(names: Sequence[str], output: str | None, *, as_json: bool) -> None:

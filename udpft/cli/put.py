@@ -77,21 +77,14 @@ def command(
 
     Example: udpft put report.pdf -s files.lan
     """
-    if progress != "none" and as_json:
-        progress = "json"
-    elif console.verbosity < 0:
-        progress = "none"
     books = Books(console, as_json)
+    progress = books.progress_style(progress)
     putter = _Putter(as_name, force, recursive, progress, books)
     with verdict(as_json=as_json, files=books.files):
         putter.check(files)
         with api.connect(server, **options) as client:
-            for file in files:
-                error = putter.put(client, file)
-                if error and not isinstance(error, _ONE_FILE_ONLY):
-                    break
-        if books.failures:
-            raise click.exceptions.Exit(books.failures[0].exit_code)
+            books.go_through(files, lambda file: putter.put(client, file), _ONE_FILE_ONLY)
+        books.end()
 
 
 @dataclass

@@ -46,6 +46,14 @@ def server(samples: Path) -> Iterator[RunningServer]:
 
 
 @pytest.fixture
+def stored(tmp_path: Path) -> Path:
+    """An empty folder that a server puts uploads into."""
+    folder = tmp_path / "stored"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
 def client(server: RunningServer) -> Iterator[Client]:
     with connect(server.address) as connected:
         yield connected

@@ -28,13 +28,6 @@ MB = random.Random(3).randbytes(1_000_000)
 
 
 @pytest.fixture
-def stored(tmp_path: Path) -> Path:
-    folder = tmp_path / "stored"
-    folder.mkdir()
-    return folder
-
-
-@pytest.fixture
 def server(stored: Path) -> Iterator[RunningServer]:
     with udpft.serve(stored, port=0, writable=True) as server:
         yield server

@@ -29,13 +29,6 @@ PART = ".file.udpft-part"
 
 
 @pytest.fixture
-def stored(tmp_path: Path) -> Path:
-    folder = tmp_path / "stored"
-    folder.mkdir()
-    return folder
-
-
-@pytest.fixture
 def file(tmp_path: Path) -> Path:
     path = tmp_path / "file"
     path.write_bytes(CONTENT)

@@ -31,13 +31,6 @@ def tree(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def stored(tmp_path: Path) -> Path:
-    folder = tmp_path / "stored"
-    folder.mkdir()
-    return folder
-
-
-@pytest.fixture
 def server(stored: Path) -> Iterator[RunningServer]:
     with udpft.serve(stored, port=0, writable=True) as server:
         yield server

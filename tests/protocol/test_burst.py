@@ -168,14 +168,15 @@ def test_a_run_is_one_burst_and_a_gap_begins_another() -> None:
     ]
 
 
-def test_a_burst_ends_with_the_packet_that_asks_for_an_acknowledgement() -> None:
+def test_a_batch_tells_whether_any_of_its_packets_asks_for_an_acknowledgement() -> None:
     first = write(2048, range(3), ack_request=True)
     second = write(2048, range(3, 6), first_packet=3)
-    bursts = read(first.datagrams + second.datagrams, 2048).bursts
-    assert [(b.first_packet, len(b.slots), b.ack_request) for b in bursts] == [
-        (0, 3, True),
-        (3, 3, False),
-    ]
+    (burst,) = read(first.datagrams + second.datagrams, 2048).bursts
+    assert (burst.first_packet, len(burst.slots), burst.ack_request) == (0, 6, True)
+    with_a_gap = read(first.datagrams + second.datagrams[1:], 2048).bursts
+    assert [burst.ack_request for burst in with_a_gap] == [True, True]
+    (burst,) = read(second.datagrams, 2048).bursts
+    assert not burst.ack_request
 
 
 def test_a_send_buffer_may_be_shared_by_taking_turns() -> None:

@@ -17,10 +17,14 @@ import select
 import socket
 import struct
 import time
-from typing import Any, NamedTuple
+from collections import deque
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from udpft.protocol.endpoint import Transmit
 from udpft.protocol.params import MAX_BATCH_BYTES, MAX_SEND_BYTES, MAX_SEND_PACKETS
+
+if TYPE_CHECKING:
+    from udpft.net.singles import Singles
 
 SO_MEMINFO = 55
 UDP_SEGMENT = 103
@@ -34,6 +38,8 @@ RECEIVE_BUFFER_BYTES = 4 << 20
 SEND_BUFFER_BYTES = 1 << 20
 
 _POLL_STEP_S = 0.000_05
+_MANY_SINGLES = 32  # in one batch, none of them joined: the network joins nothing
+_SINGLES_CALLS = 1_000  # before it is asked again whether it does
 _RECEIVE_BYTES = 65_536
 _LAST_OFFSET = MAX_BATCH_BYTES - _RECEIVE_BYTES
 _TRUNCATED = int(socket.MSG_TRUNC)  # as an enum's member it costs microseconds
@@ -91,7 +97,9 @@ class UdpSocket:
         self._socket = sock
         self.buffer = bytearray(MAX_BATCH_BYTES)
         self._view = memoryview(self.buffer)
-        self._held: tuple[Received, int] | None = None
+        self._held: deque[tuple[Received, int]] = deque()  # with their places in the buffer
+        self._singles: Singles | None = None
+        self._singles_calls = 0
         self._joined = False
         self._control: list[tuple[int, int, bytes]] = []  # of what was received last
         self._can_segment = offload
@@ -105,11 +113,13 @@ class UdpSocket:
             sock.setsockopt(socket.IPPROTO_IPV6, IPV6_MTU_DISCOVER, discover)
         # An IPv6 socket has both: it may have IPv4 clients, by their mapped addresses.
         sock.setsockopt(socket.IPPROTO_IP, IP_MTU_DISCOVER, discover)
-        self._can_join = offload and self._enable(UDP_GRO)
+        self._can_join = offload and self._join(True)
+        self._connected = _is_connected(sock)
 
-    def _enable(self, option: int) -> bool:
+    def _join(self, wanted: bool) -> bool:
+        """Ask the kernel to join datagrams that it receives, or not to; whether it can."""
         try:
-            self._socket.setsockopt(socket.IPPROTO_UDP, option, 1)
+            self._socket.setsockopt(socket.IPPROTO_UDP, UDP_GRO, wanted)
         except OSError:
             return False
         return True
@@ -147,7 +157,11 @@ class UdpSocket:
         Raises:
             ConnectionRefusedError: on a connected socket, nothing listens at the other end.
         """
-        batch = self._take_held() or self._receive_first()
+        batch = self._take_held()
+        if batch is None:
+            if self._singles:
+                return self._receive_singles(self._singles)
+            batch = self._receive_first()
         if batch is None:
             return None
         length, segment_size, address = batch
@@ -168,18 +182,51 @@ class UdpSocket:
             more = self._read(got, control, flags, sender)
             shorter = more.length == more.segment_size < segment_size
             if more.address != address or not (more.segment_size == segment_size or shorter):
-                self._held = more, length
+                self._held.append((more, length))
                 break
             length += more.length
+        if not like and self._connected and length >= _MANY_SINGLES * segment_size:
+            self._begin_singles(segment_size)
         return Received(length, segment_size, address)
 
     def _take_held(self) -> Received | None:
-        """The batch that was received last time and did not fit, moved to the buffer's start."""
-        if self._held is None:
+        """A batch that was received last time and did not fit, moved to the buffer's start."""
+        if not self._held:
             return None
-        (batch, at), self._held = self._held, None
+        batch, at = self._held.popleft()
         self.buffer[: batch.length] = self.buffer[at : at + batch.length]
         return batch
+
+    def _begin_singles(self, size: int) -> None:
+        """Receive datagrams of a size by many at once, and not joined, until something changes."""
+        from udpft.net.singles import Singles  # most networks join them, and need no ctypes
+
+        if self._can_join:
+            self._join(False)
+        if self._singles is None or self._singles.size != size:
+            self._singles = Singles(self.fileno(), self.buffer, size)
+        self._singles_calls = 0
+
+    def _receive_singles(self, singles: Singles) -> Received | None:
+        """`receive` where datagrams come singly."""
+        self._singles_calls += 1
+        try:
+            stretches = singles.receive()
+        except BlockingIOError:
+            return None
+        except OSError as error:
+            if self._is_final(error):
+                raise
+            return None
+        if not stretches or self._singles_calls >= _SINGLES_CALLS:
+            self._singles = None
+            if self._can_join:
+                self._join(True)
+        for at, length in stretches or ():
+            self._held.append((Received(length, max(1, min(length, singles.size)), None), at))
+        if not self._held:
+            return None
+        return self._held.popleft()[0]  # which is at the buffer's start
 
     def _receive_first(self) -> Received | None:
         """Receive what one system call brings, to the buffer's start."""
@@ -282,6 +329,14 @@ class UdpSocket:
             self._socket.sendmsg((data,), control)
         else:
             self._socket.sendmsg((data,), control, 0, address)
+
+
+def _is_connected(sock: socket.socket) -> bool:
+    try:
+        sock.getpeername()
+    except OSError:
+        return False
+    return True
 
 
 def wait(reading: list[Any], writing: list[Any], timeout_s: float | None) -> list[Any]:

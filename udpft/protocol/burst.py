@@ -53,6 +53,9 @@ _LOW = 0xFFFF_FFFF
 # Fields are read as native words; a big-endian machine would have to swap them.
 assert sys.byteorder == "little", "udpft needs a little-endian machine"
 
+_ACK_REQUEST_BIT = ACK_REQUEST << 8
+"""Of a packet's common word."""
+
 _STEP = 1 << 32 | 1
 """What the numbers of a packet are ahead of the one before, where both are in step."""
 
@@ -142,8 +145,9 @@ class BurstWriter:
         if isinstance(chunks, range):
             numbers = _steps(count) + (chunks.start << 32 | first_packet) * _ones(count)
         else:
-            numbers = _steps(count) // _STEP + first_packet * _ones(count)
-            numbers += sum(chunk << 64 * i + 32 for i, chunk in enumerate(chunks))
+            each = array("Q", [chunk << 32 for chunk in chunks])
+            numbers = int.from_bytes(each.tobytes(), "little")
+            numbers += _steps(count) // _STEP + first_packet * _ones(count)
         checks = int.from_bytes(hashes, "little") ^ numbers ^ self._nonces(count)
         commons = common * (count - 1) + last_common
         self._commons[:count] = memoryview(commons).cast("Q")
@@ -166,11 +170,23 @@ def _lanes_in_use(number: int) -> Iterator[int]:
         number &= ~(_WORD_MASK << 64 * lane)
 
 
+def _stretches(numbers: array[int], none_of_ours: set[int]) -> Iterator[tuple[int, int]]:
+    """Where packets are in step, as half-open ranges of indices, without those of a set."""
+    cuts = [at for at in range(1, len(numbers)) if numbers[at] - numbers[at - 1] != _STEP]
+    if none_of_ours:
+        cuts = sorted({*cuts, *none_of_ours, *(at + 1 for at in none_of_ours)} - {0})
+    start = 0
+    for stop in (*cuts, len(numbers)):
+        if start < stop and start not in none_of_ours:
+            yield start, stop
+        start = stop
+
+
 class Burst(NamedTuple):
     """Undamaged DATA packets of one batch with consecutive packet and chunk numbers.
 
     ``slots`` are views of the receive buffer, good until the next receive; ``hashes`` are those
-    of the chunks, one after another.
+    of the chunks, one after another. ``ack_request``: a packet of its batch asks for an ACK.
     """
 
     first_packet: int
@@ -200,7 +216,6 @@ class BurstReader:
         common = data_common(connection_id)
         self._ours = lru_cache(maxsize=2)(lambda count: common * count)
         self._common = int.from_bytes(common, "little")
-        self._common_ack = int.from_bytes(data_common(connection_id, ACK_REQUEST), "little")
         self._chunk_size = chunk_size
         self._packet_size = chunk_size + DATA_HEADER_SIZE
         self._buffer: bytearray | None = None
@@ -221,7 +236,7 @@ class BurstReader:
         """Read a batch: ``length`` bytes of datagrams of ``segment_size``, the last one shorter.
 
         A batch that arrived in order and whole, the usual case, is one burst and costs no loop
-        over its packets; one with gaps costs a little for each stretch without.
+        over its packets.
         """
         if buffer is not self._buffer:
             self._look_at(buffer)
@@ -235,57 +250,51 @@ class BurstReader:
             slots.append(self._view[at + DATA_HEADER_SIZE : at + rest])
             count += 1
         batch = Batch([], [])
-        at = 0
-        while at < count:
-            run, asked, numbers = self._stretch(at, min(count - at, MAX_BURST_PACKETS))
-            if run:
-                whole = run == count
-                stretch = slots if whole else slots[at : at + run]
-                self._check(at, numbers, stretch, asked, batch.bursts)
-            else:
-                batch.strays.append((at * packet_size, DATA_HEADER_SIZE + len(slots[at])))
-            at += run or 1
+        if count <= MAX_BURST_PACKETS:
+            if count:
+                self._read(0, slots, batch)
+        else:
+            for at in range(0, count, MAX_BURST_PACKETS):
+                self._read(at, slots[at : at + MAX_BURST_PACKETS], batch)
         return batch
 
-    def _stretch(self, at: int, limit: int) -> tuple[int, bool, int]:
-        """How many packets from one on are ours and in step; whether the last asks for an ACK.
-
-        A packet that asks ends the stretch. With them go the packets' numbers, as lanes.
-        """
-        end = at + limit
-        commons = self._commons[at:end].tobytes()
-        numbers = int.from_bytes(self._numbers[at:end].tobytes(), "little")
-        first = numbers & _WORD_MASK
-        expected = _steps(limit) + first * _ones(limit)
-        if commons == self._ours(limit) and numbers == expected:
-            return limit, False, numbers
-        unlike = int.from_bytes(commons, "little") ^ self._common * _ones(limit)
-        unlike |= numbers ^ expected
-        run = next(_lanes_in_use(unlike))
-        in_step = self._numbers[at + run] == first + run * _STEP
-        asked = in_step and self._commons[at + run] == self._common_ack
-        run += asked
-        return run, asked, expected & (1 << 64 * run) - 1
-
-    def _check(
-        self, at: int, numbers: int, slots: list[memoryview], asked: bool, bursts: list[Burst]
-    ) -> None:
-        """Append what is undamaged of a stretch: one burst, where nothing is damaged."""
-        count, first = len(slots), numbers & _WORD_MASK
+    def _read(self, at: int, slots: list[memoryview], batch: Batch) -> None:
+        """Read the packets of some slots, which begin at the buffer's slot ``at``."""
+        count = len(slots)
+        end = at + count
         hashes = chunk_hashes(slots)
-        checks = int.from_bytes(self._checks[at : at + count].tobytes(), "little")
-        damage = int.from_bytes(hashes, "little") ^ numbers ^ self._nonces(count) ^ checks
-        if not damage:
-            bursts.append(Burst(first & _LOW, first >> 32, slots, hashes, asked))
+        commons = self._commons[at:end].tobytes()
+        words = self._numbers[at:end].tobytes()
+        numbers = int.from_bytes(words, "little")
+        checks = int.from_bytes(self._checks[at:end].tobytes(), "little")
+        wrong = int.from_bytes(hashes, "little") ^ numbers ^ checks ^ self._nonces(count)
+        asked = False
+        foreign = 0
+        if commons != self._ours(count):
+            foreign = int.from_bytes(commons, "little") ^ self._common * _ones(count)
+            asks = foreign & _ACK_REQUEST_BIT * _ones(count)
+            foreign ^= asks
+            asked = asks != 0
+        first = numbers & _WORD_MASK
+        if not wrong and not foreign and numbers == _steps(count) + first * _ones(count):
+            batch.bursts.append(Burst(first & _LOW, first >> 32, slots, hashes, asked))
             return
-        start = 0
-        for stop in (*_lanes_in_use(damage), count):
-            if stop > start:
-                packet, chunk = (first & _LOW) + start, (first >> 32) + start
-                own_hashes = hashes[start * HASH_SIZE : stop * HASH_SIZE]
-                last = stop == count
-                bursts.append(Burst(packet, chunk, slots[start:stop], own_hashes, asked and last))
-            start = stop + 1
+        strays = set(_lanes_in_use(foreign))
+        for lane in strays:
+            place = (at + lane) * self._packet_size
+            batch.strays.append((place, DATA_HEADER_SIZE + len(slots[lane])))
+        none_of_ours = strays.union(_lanes_in_use(wrong))
+        each = array("Q", words)
+        for start, stop in _stretches(each, none_of_ours):
+            first = each[start]
+            burst = Burst(
+                first & _LOW,
+                first >> 32,
+                slots[start:stop],
+                hashes[start * HASH_SIZE : stop * HASH_SIZE],
+                asked,
+            )
+            batch.bursts.append(burst)
 
     def _read_singly(self, buffer: bytearray, length: int, segment_size: int) -> Batch:
         """Read a batch cut otherwise than into packets of this transfer, datagram by datagram."""

@@ -14,7 +14,6 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
 
 from udpft.protocol.params import (
     BREAKER_LOSS,
@@ -83,6 +82,7 @@ class SentHistory:
         self._firsts: list[int] = []
         self._head = 0  # records before it are of no more use
         self._oldest = 0  # records before it have nothing outstanding
+        self._known: set[tuple[int, int]] = set()  # ranges that the last ACK named
         self.packets_in_flight = 0
         self.largest_acked = -1
         self.packet_threshold = PACKET_THRESHOLD
@@ -99,9 +99,14 @@ class SentHistory:
         verdicts = Verdicts()
         bursts, firsts = self._bursts, self._firsts
         largest = ranges[0][1] - 1
-        for start, stop in reversed(ranges):
+        known, self._known = self._known, set(ranges)
+        for named_range in reversed(ranges):
+            if named_range in known:
+                continue  # most ranges are repeated, in case that an ACK is lost
+            start, stop = named_range
             at = bisect_right(firsts, start, self._head) - 1
-            for burst in islice(bursts, at if at > self._head else self._head, None):
+            for index in range(at if at > self._head else self._head, len(bursts)):
+                burst = bursts[index]
                 first = burst.first
                 if first >= stop:
                     break

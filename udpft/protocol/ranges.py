@@ -58,8 +58,8 @@ class RangeSet:
 
     @property
     def stop(self) -> int:
-        """One past the highest integer. Raises IndexError on an empty set."""
-        return self._stops[-1]
+        """One past the highest integer; 0 for an empty set."""
+        return self._stops[-1] if self._stops else 0
 
     def newest(self, limit: int) -> list[tuple[int, int]]:
         """The ``limit`` highest ranges, highest first."""

@@ -139,8 +139,7 @@ class Receiver:
     @property
     def resent_packets(self) -> int:
         """Packets that the sender needed beyond one a chunk, as far as packet numbers tell."""
-        sent = self._packets.stop if self._packets else 0
-        sent += self._earlier_packets
+        sent = self._packets.stop + self._earlier_packets
         return max(0, sent - self._chunks.total + self._present_chunks)
 
     @property
@@ -187,7 +186,7 @@ class Receiver:
         self._nonce = nonce
         self._reader = BurstReader(own_connection_id, self._chunk_size, nonce)
         self._control.clear()
-        self._earlier_packets += self._packets.stop if self._packets else 0
+        self._earlier_packets += self._packets.stop
         self._packets = RangeSet()
         self._reported.extend([0] * ACK_REPEATS)
         self._unacknowledged = 0
@@ -230,7 +229,7 @@ class Receiver:
             return
         packets = self._packets
         end = burst.first_packet + count
-        newest = packets.stop if packets else 0
+        newest = packets.stop
         after_a_pause = not newest or now > self._largest_at + MAX_ACK_DELAY_S
         if end > newest:
             self._largest_at = now
@@ -242,6 +241,10 @@ class Receiver:
             self._ack_at = now
         elif self._ack_at == inf:
             self._ack_at = now + MAX_ACK_DELAY_S
+        if first >= self._chunks.stop:
+            self._write(burst, 0, count)
+            self._last_progress_at = now
+            return
         # Some of these chunks may be here already, from an earlier packet.
         for start, end in self._chunks.holes(first, stop):
             self._write(burst, start - first, end - first)

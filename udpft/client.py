@@ -294,6 +294,7 @@ class Client:
             now=clock(),
             known_size=self.known_size,
             keyed=self.keyed,
+            largest=self._socket.largest_datagram(),
             connect_timeout_s=self.connect_timeout,
             idle_timeout_s=self.timeout,
         )

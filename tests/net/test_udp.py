@@ -11,6 +11,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from itertools import pairwise
+from math import inf
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -164,6 +166,25 @@ def test_what_is_cut_alike_and_from_one_address_is_one_batch(
         [b""],
         [b"gggg"],
     ]
+
+
+def test_a_connected_socket_knows_what_can_leave_it(open_: Open, foreign: socket.socket) -> None:
+    assert open_().largest_datagram() == inf
+    connected = bound()
+    connected.connect(foreign.getsockname())
+    largest = open_(connected).largest_datagram()
+    assert largest == loopback_mtu() - 28
+
+
+@needs_ipv6
+def test_over_ipv6_headers_take_more(open_: Open) -> None:
+    sock = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+    sock.connect(("::1", 9))
+    assert open_(sock).largest_datagram() == loopback_mtu() - 48
+
+
+def loopback_mtu() -> int:
+    return int(Path("/sys/class/net/lo/mtu").read_text())
 
 
 def test_a_batch_says_whom_it_is_from(open_: Open, foreign: socket.socket) -> None:

@@ -178,6 +178,14 @@ def test_a_smaller_hellos_answer_is_enough_after_a_moment() -> None:
     assert len(datagram) == 1472
 
 
+def test_what_cannot_leave_this_machine_is_tried_and_not_waited_for() -> None:
+    client = initiator(largest=1472)
+    assert max(map(len, poll_all(client, 0.0))) == 2072
+    client.handle(retry_for(client, 1472), 0.080)
+    [datagram] = poll_all(client, 0.080)
+    assert len(datagram) == 1472
+
+
 def test_a_new_cookie_for_the_size_in_use_replaces_the_old_one() -> None:
     client = initiator()
     poll_all(client, 0.0)

@@ -27,3 +27,38 @@ def test_two_at_one_moment_tell_nothing() -> None:
     train.acknowledged(0.0, 0.100, 21)
     train.acknowledged(0.0, 0.100, 30)
     assert train.rate == 0.0
+
+
+def test_the_middle_one_of_all_trains_counts() -> None:
+    train = PacketTrain()
+    delivered, rates = 0, []
+    for number, took_s in enumerate((0.009, 0.0001, 0.003)):
+        train.acknowledged(float(number), 0.100, delivered + 1)
+        train.acknowledged(float(number), 0.100 + took_s, delivered + 10)
+        delivered += 10
+        rates.append(train.rate)
+    assert rates == [pytest.approx(9 / took_s) for took_s in (0.009, 0.009, 0.003)]
+
+
+def test_the_window_grows_with_what_is_delivered_up_to_what_the_path_holds() -> None:
+    train = PacketTrain()
+    assert train.window(0.1, waits=True) == 10
+    train.delivered(10)
+    blind = train.window(0.1, waits=True)
+    assert blind == pytest.approx(27.7)
+    assert train.window(0.1, waits=False) == 0
+    train.acknowledged(5.0, 0.100, 11)
+    train.acknowledged(5.0, 0.103, 20)
+    train.delivered(20)
+    assert train.window(0.1, waits=True) == pytest.approx(blind + 50)
+    train.delivered(2000)
+    assert train.window(0.1, waits=False) == pytest.approx(0.75 * train.rate * 0.1)
+
+
+def test_a_window_leaves_in_haste_but_no_faster_than_the_path() -> None:
+    train = PacketTrain()
+    assert train.pace(10, 0.1) == pytest.approx(400)
+    train.acknowledged(5.0, 0.100, 11)
+    train.acknowledged(5.0, 0.103, 20)
+    assert train.pace(50, 0.1) == pytest.approx(2000)
+    assert train.pace(300, 0.1) == pytest.approx(train.rate) == pytest.approx(3000)

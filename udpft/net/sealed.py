@@ -47,6 +47,10 @@ class SealedSocket:
         """See `UdpSocket.receive_queue`."""
         return self._socket.receive_queue()
 
+    def largest_datagram(self) -> float:
+        """See `UdpSocket.largest_datagram`."""
+        return self._socket.largest_datagram()
+
     def send(self, transmit: Transmit) -> Transmit | None:
         """Seal a burst and send all of it; wait where there is no room.
 

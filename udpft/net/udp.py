@@ -18,6 +18,7 @@ import socket
 import struct
 import time
 from collections import deque
+from math import inf
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from udpft.protocol.endpoint import Transmit
@@ -31,6 +32,7 @@ UDP_SEGMENT = 103
 UDP_GRO = 104
 IP_MTU_DISCOVER, IPV6_MTU_DISCOVER = 10, 23
 IP_PMTUDISC_DONT, IP_PMTUDISC_PROBE = 0, 3
+IP_MTU, IPV6_MTU = 14, 24
 
 RECEIVE_BUFFER_BYTES = 4 << 20
 """What is asked of the kernel, which gives no more than net.core.rmem_max: 208 KiB by default."""
@@ -46,6 +48,7 @@ _TRUNCATED = int(socket.MSG_TRUNC)  # as an enum's member it costs microseconds
 _CONTROL_BYTES = socket.CMSG_SPACE(4)
 # Segment size: u16, as the kernel reads it
 _SEGMENT_SIZE = struct.Struct("=H")
+_IPV4_HEADERS, _IPV6_HEADERS = 28, 48  # with UDP's
 # The first nine u32 of SO_MEMINFO: bytes queued, buffer size, six more, datagrams dropped
 _MEMINFO = struct.Struct("=9I")
 
@@ -270,6 +273,19 @@ class UdpSocket:
             size = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
         efficiency = _JOINED_EFFICIENCY if self._joined else _SINGLE_EFFICIENCY
         return max(0, int((size - queued) * efficiency)), drops
+
+    def largest_datagram(self) -> float:
+        """Bytes of the largest datagram that can leave a connected socket; inf where none knows.
+
+        By the device, or by what a router has said lately.
+        """
+        try:
+            if self.family == socket.AF_INET6:
+                mtu = self._socket.getsockopt(socket.IPPROTO_IPV6, IPV6_MTU)
+                return mtu - _IPV6_HEADERS
+            return self._socket.getsockopt(socket.IPPROTO_IP, IP_MTU) - _IPV4_HEADERS
+        except OSError:  # not connected, or another system
+            return inf
 
     # --------------------------------------------------------------------------------- sending
 

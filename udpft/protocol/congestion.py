@@ -85,8 +85,6 @@ MIN_RATE = 20.0
 MIN_BURST_PACKETS = 2
 """Packets that leave together, at least: one by one would cost the hosts twice as much."""
 
-_TRAIN_PACING_GAIN = 10.0  # the estimate lags by a round trip, in which the rate grows sixfold
-_TRAIN_WINDOW_GAIN = 6.0
 _HEAVY = 0.08  # beyond the baseline: the rate is cut before anything else is tried
 _HEAVY_CUTS = 3  # to 0.61 at most
 _UNMOVED = 0.8  # loss above this share of the heaviest: the cuts have not moved it
@@ -195,11 +193,10 @@ class CongestionController:
         window = 2 * product + 3 * burst
         if self.phase is Phase.STARTUP:
             # What may leave before anything is known may leave in any round trip.
-            slowest = self.phase.value * INITIAL_WINDOW_PACKETS / self.base_rtt_s
-            train_rate = min(self._train.rate, _TRAIN_PACING_GAIN * corrected)
-            self.pacing_rate = max(self.pacing_rate, slowest, train_rate)
-            by_train = min(self._train.rate * self.base_rtt_s, _TRAIN_WINDOW_GAIN * product)
-            window = max(window, INITIAL_WINDOW_PACKETS, by_train)
+            ramp = self._train.window(self.base_rtt_s, waits=self.wants_train)
+            pace = self._train.pace(ramp, self.base_rtt_s)
+            self.pacing_rate = max(self.pacing_rate, pace)
+            window = max(window, INITIAL_WINDOW_PACKETS, ramp)
         elif self.phase is Phase.PROBE_RTT:
             window = 0.5 * product
         self.window = max(MIN_WINDOW_PACKETS, int(window))
@@ -275,6 +272,8 @@ class CongestionController:
         self.base_rtt_s = max(_LEAST_RTT_S, self.min_rtt_s + lateness_s)
         if self.wants_train:
             self._train.acknowledged(now - rtt_s, rtt_s, delivered)
+        if self.phase is Phase.STARTUP:
+            self._train.delivered(delivered)
         if sent_at_delivered >= self._next_round:
             self._next_round = delivered
             if self.phase is Phase.STARTUP:

@@ -50,6 +50,7 @@ class Download:
         sizes: datagram sizes to probe, largest first; by default all usual ones.
         known_size: what an earlier handshake found to pass, where ``hello`` has its cookie.
         keyed: datagrams are sealed on their way out, and grow by it.
+        largest: bytes of the largest datagram that can leave this machine, see `Initiator`.
         connect_timeout_s: seconds to wait for an answer.
         idle_timeout_s: seconds without progress after which the transfer has failed.
     """
@@ -64,6 +65,7 @@ class Download:
         sizes: tuple[int, ...] = (),
         known_size: int = 0,
         keyed: bool = False,
+        largest: float = inf,
         connect_timeout_s: float = CONNECT_TIMEOUT_S,
         idle_timeout_s: float = IDLE_TIMEOUT_S,
     ) -> None:
@@ -78,6 +80,7 @@ class Download:
             sizes=sizes,
             known_size=known_size,
             keyed=keyed,
+            largest=largest,
             connect_timeout_s=connect_timeout_s,
         )
         self._farewell: bytes | None = None

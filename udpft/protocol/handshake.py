@@ -174,7 +174,9 @@ class Initiator:
     stands: a repeat for a smaller datagram has other numbers. With ``ping``, a RETRY is all
     that is wanted, and ``rtt_s`` is set when it is there. ``known_size``: of the datagram that an
     earlier handshake on this socket found to pass; the cookie in the HELLO is then its cookie.
-    ``keyed``: datagrams grow on their way out, by what a key adds.
+    ``keyed``: datagrams grow on their way out, by what a key adds. ``largest``: bytes of the
+    largest datagram that can leave this machine, as far as it knows; larger ones are tried, and
+    not waited for.
     """
 
     def __init__(
@@ -187,8 +189,10 @@ class Initiator:
         ping: bool = False,
         known_size: int = 0,
         keyed: bool = False,
+        largest: float = inf,
     ) -> None:
         self.hello = hello
+        self._largest = largest
         self._sizes = tuple(sizes) or probe_sizes(hello.chunk_size, keyed=keyed)
         self._overhead = KEYED_HELLO_OVERHEAD if keyed else 0
         self._ping = ping
@@ -301,7 +305,8 @@ class Initiator:
             self.hello = self.hello._replace(cookie=retry.cookie)
             # The network may have put a smaller one's answer first: give it a moment to mend that.
             jitter_s = min(MAX_RETRY_WAIT_S, (self.rtt_s or 0.0) / 8)
-            self._repeat_at = now if retry.hello_size == self._sizes[0] else now + jitter_s
+            awaited = any(retry.hello_size < size <= self._largest for size in self._sizes)
+            self._repeat_at = now + jitter_s if awaited else now
 
     def handle_timeout(self, now: float) -> None:
         """Give up where no answer came in time."""

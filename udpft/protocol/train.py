@@ -1,29 +1,73 @@
-"""A packet train: what a burst that came apart on its way tells of the path.
+"""Packet trains: what bursts that came apart on their way tell of the path, and how far that leads.
 
 Packets that leave at one moment arrive one after another, as fast as the bottleneck lets them
 through (Jain and Routhier, 1986). Where the first and the last are acknowledged at once, the time
-between the two acknowledgements tells its rate; others' packets between them lower it.
+between the two acknowledgements tells its rate. Others' packets between them lower it, a host that
+sees to the first of them late raises it; so the middle one of all trains counts.
+
+Up to what the path holds at that rate, the window may grow faster than where nothing is known.
 """
 
 from __future__ import annotations
 
+from math import inf
+
+from udpft.protocol.params import INITIAL_WINDOW_PACKETS
+
 _SAME_MOMENT_S = 1e-6
+_BLIND_GROWTH = 2.77  # in a round trip, as BBR's in STARTUP
+_GROWTH = 6.0
+_HASTE = 4.0  # windows a round trip: the sooner one has left, the sooner the next is known
+_KNOWN = 0.75  # of what the path holds: others may use it too, and its queue may be shallow
 
 
 class PacketTrain:
     """``rate``: packets per second that the bottleneck lets through; 0 until it is known."""
 
-    __slots__ = ("_first_delivered", "_first_rtt_s", "_sent_at", "rate")
+    __slots__ = (
+        "_delivered",
+        "_first_delivered",
+        "_first_rtt_s",
+        "_ramp",
+        "_rates",
+        "_sent_at",
+        "rate",
+    )
 
     def __init__(self) -> None:
         self.rate = 0.0
+        self._rates: dict[float, float] = {}  # by the moment at which a train left
         self._sent_at = -1.0
         self._first_rtt_s = 0.0
         self._first_delivered = 0
+        self._ramp = float(INITIAL_WINDOW_PACKETS)
+        self._delivered = 0
 
     def acknowledged(self, sent_at: float, rtt_s: float, delivered: int) -> None:
         """Take in an acknowledgement: when its newest packet left, how long ago, packets by now."""
         if abs(sent_at - self._sent_at) > _SAME_MOMENT_S:
             self._sent_at, self._first_rtt_s, self._first_delivered = sent_at, rtt_s, delivered
         elif rtt_s > self._first_rtt_s:
-            self.rate = (delivered - self._first_delivered) / (rtt_s - self._first_rtt_s)
+            rate = (delivered - self._first_delivered) / (rtt_s - self._first_rtt_s)
+            self._rates[self._sent_at] = rate
+            rates = sorted(self._rates.values())
+            self.rate = rates[(len(rates) - 1) // 2]
+
+    def delivered(self, delivered: int) -> None:
+        """Let the window grow by what was delivered, ``delivered`` packets by now."""
+        growth = _GROWTH if self.rate else _BLIND_GROWTH
+        self._ramp += (growth - 1) * (delivered - self._delivered)
+        self._delivered = delivered
+
+    def window(self, base_rtt_s: float, *, waits: bool) -> float:
+        """Packets that may be in flight: no more than the path holds, where its rate is known.
+
+        0 where it is not known, and no train is waited for any more.
+        """
+        if self.rate:
+            return min(self._ramp, _KNOWN * self.rate * base_rtt_s)
+        return self._ramp if waits else 0.0
+
+    def pace(self, window: float, base_rtt_s: float) -> float:
+        """Packets per second at which to send a window: hastily, but no faster than the path."""
+        return min(self.rate or inf, _HASTE * window / base_rtt_s)

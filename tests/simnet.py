@@ -170,8 +170,8 @@ class Inbox:
         return source, batch
 
     def state(self) -> tuple[int, int]:
-        """What the receiver asks of its socket: bytes of room, datagrams dropped."""
-        return int(self.capacity_bytes - self._waiting_bytes), self.dropped
+        """What the receiver asks of its socket, a connected one: bytes held, datagrams dropped."""
+        return int(self.capacity_bytes), self.dropped
 
 
 class MemorySource:

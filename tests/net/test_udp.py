@@ -229,6 +229,18 @@ def test_the_queue_tells_its_room_and_its_drops(open_: Open, foreign: socket.soc
     assert udp.receive_queue() >= (room, 1)
 
 
+def test_what_waits_in_a_connected_socket_takes_no_room(
+    open_: Open, foreign: socket.socket
+) -> None:
+    # Its sender counts it as in flight already.
+    connected = bound()
+    connected.connect(foreign.getsockname())
+    udp = open_(connected)
+    before = udp.receive_queue()
+    foreign.sendto(bytes(2072), udp.address)
+    assert udp.receive_queue() == before
+
+
 # ----------------------------------------------------------------------------------------- sending
 
 

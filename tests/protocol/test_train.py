@@ -50,7 +50,7 @@ def test_the_window_grows_with_what_is_delivered_up_to_what_the_path_holds() -> 
     train.acknowledged(5.0, 0.100, 11)
     train.acknowledged(5.0, 0.103, 20)
     train.delivered(20)
-    assert train.window(0.1, waits=True) == pytest.approx(blind + 50)
+    assert train.window(0.1, waits=True) == pytest.approx(blind + 70)
     train.delivered(2000)
     assert train.window(0.1, waits=False) == pytest.approx(0.75 * train.rate * 0.1)
 

@@ -264,15 +264,20 @@ class UdpSocket:
         return Received(length, max(1, length), address)
 
     def receive_queue(self) -> tuple[int, int]:
-        """Payload bytes that the receive buffer has room for, and datagrams it has dropped."""
+        """Payload bytes that may be on their way here, and datagrams that the buffer has dropped.
+
+        Of a connected socket it is what the buffer holds, for what waits in it is on its way too
+        to whoever has no ACK of it; of one that many send to, what it has room for now.
+        """
         try:
             info = self._socket.getsockopt(socket.SOL_SOCKET, SO_MEMINFO, _MEMINFO.size)
             queued, size, *_, drops = _MEMINFO.unpack(info)
         except (OSError, struct.error):  # before Linux 4.12
             queued, drops = 0, 0
             size = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
+        room = size if self._connected else size - queued
         efficiency = _JOINED_EFFICIENCY if self._joined else _SINGLE_EFFICIENCY
-        return max(0, int((size - queued) * efficiency)), drops
+        return max(0, int(room * efficiency)), drops
 
     def largest_datagram(self) -> float:
         """Bytes of the largest datagram that can leave a connected socket; inf where none knows.

@@ -27,7 +27,7 @@ delivered faster in any lucky moment.
 
 Slow start costs a long path most: from ten packets to a thousand it takes seven round trips. So
 the first bursts are trains of ten packets, which come apart at the bottleneck and so tell what it
-carries (`train`). Up to that rate the window grows sixfold in a round trip, beyond it it doubles.
+carries (`train`). Up to that rate the window grows eightfold in a round trip, beyond it it doubles.
 
 Time is cut into *epochs*: a phase, or one round trip of a longer one. Packets are counted, acked
 or lost, for the epoch in which they were sent; when acknowledgements come from a later epoch the

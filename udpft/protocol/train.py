@@ -16,7 +16,7 @@ from udpft.protocol.params import INITIAL_WINDOW_PACKETS
 
 _SAME_MOMENT_S = 1e-6
 _BLIND_GROWTH = 2.77  # in a round trip, as BBR's in STARTUP
-_GROWTH = 6.0
+_GROWTH = 8.0
 _HASTE = 4.0  # windows a round trip: the sooner one has left, the sooner the next is known
 _KNOWN = 0.75  # of what the path holds: others may use it too, and its queue may be shallow
 

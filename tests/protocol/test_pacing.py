@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from udpft.protocol.pacing import Pacer
-from udpft.protocol.params import MAX_BURST_INTERVAL_S, PACING_SLACK_S
+from udpft.protocol.params import MAX_BURST_INTERVAL_S, MAX_LATENESS_S, PACING_SLACK_S
 
 
 def test_a_burst_moves_the_next_one_by_its_length_at_the_rate() -> None:
@@ -61,3 +61,14 @@ def test_after_a_pause_the_backlog_is_bounded() -> None:
         pacer.sent(1, 1_000.0, now)
         sent += 1
     assert sent <= (MAX_BURST_INTERVAL_S + PACING_SLACK_S) * 1_000 + 2
+
+
+def test_a_burst_is_late_since_it_was_due_and_the_windows_were_open() -> None:
+    pacer = Pacer()
+    pacer.sent(10, 1_000.0, now=5.0)
+    due = pacer.ready_at
+    assert pacer.late_s(due + 0.004, 4.0) == pytest.approx(0.004)
+    assert pacer.late_s(due + 0.004, due + 0.003) == pytest.approx(0.001)
+    assert pacer.late_s(due - 0.001, 4.0) < 0
+    assert pacer.late_s(due + 1.0, inf) < 0
+    assert pacer.late_s(due + 1.0, 4.0) == MAX_LATENESS_S

@@ -18,11 +18,13 @@ from tests.protocol.sending import (
 )
 from tests.simnet import random_bytes
 from udpft.errors import SourceChanged, TimedOut
+from udpft.protocol.burst import send_capacity
 from udpft.protocol.endpoint import Completed
 from udpft.protocol.packets import (
     PacketType,
 )
 from udpft.protocol.params import (
+    DATA_HEADER_SIZE,
     INITIAL_WINDOW_PACKETS,
 )
 from udpft.protocol.ranges import RangeSet
@@ -102,6 +104,28 @@ def test_a_chunk_whose_packet_was_late_is_not_sent_again() -> None:
     later = [one.chunk for _, one in net.pass_time(1.01, 3.0)]
     assert later[0] == 0
     assert min(later[1:]) > flight[-1].chunk
+
+
+def a_turn_that_comes_late(*, room: int) -> int:
+    """Packets that leave at once where a sender of some rate gets its turn 15 ms late."""
+    rate = 25_000 * (CHUNK + DATA_HEADER_SIZE)
+    net, now = Sending(random_bytes(4_000 * CHUNK), max_rate_bytes_per_s=rate), 0.0
+    while now < 0.05:
+        if flight := net.data(now):
+            net.ack(flight, now + 0.001, room=room)
+        now += 0.001
+    net.ack(net.data(now), now + 0.001, room=room)
+    assert net.sender.next_timeout() is not None
+    transmit = net.sender.poll_transmit(now + 0.016)
+    assert transmit
+    return len(transmit.data) // transmit.segment_size
+
+
+def test_a_turn_that_comes_late_is_made_good_as_far_as_the_receiver_has_room() -> None:
+    one_send = send_capacity(CHUNK + DATA_HEADER_SIZE)
+    assert a_turn_that_comes_late(room=4_000_000) > 2 * one_send
+    few = 20
+    assert a_turn_that_comes_late(room=few * (CHUNK + DATA_HEADER_SIZE)) <= 2 * few
 
 
 @given(st.sets(st.integers(0, 60), max_size=30))

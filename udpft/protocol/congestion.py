@@ -130,8 +130,8 @@ class CongestionController:
     """See the module's docstring. ``random`` spreads the probes of flows that share a path.
 
     What it decides, in packets and packets per second: ``pacing_rate``, infinite until there is
-    an estimate; ``burst_packets``, a millisecond's worth at most; ``window``, how many may be in
-    flight; ``bandwidth_delay_product``, how many fill the path and no queue; ``baseline``, what
+    an estimate; ``burst_packets``, a millisecond's worth at most; ``burst_limit``, what a burst may
+    be where the sender is late; ``window``, how many may be in flight; ``bandwidth_delay_product``, how many fill the path and no queue; ``baseline``, what
     of the loss is believed to be the path's nature.
     """
 
@@ -153,7 +153,7 @@ class CongestionController:
         self._epochs: deque[_Epoch] = deque([_Epoch(Phase.STARTUP, 0.0)])
         self._maxima = [0.0, 0.0]  # highest delivery rate of this probing cycle and the last
         self.baseline = Baseline()
-        self._burst_limit = float(MIN_BURST_PACKETS)
+        self.burst_limit = float(MIN_BURST_PACKETS)
         self._bursts_were_cut = False
         self._train = PacketTrain()
         self._full_bandwidth = 0.0
@@ -162,7 +162,7 @@ class CongestionController:
         self._cruise_acked = self._cruise_lost = 0
         self._heavy_cuts = 0
         self._heaviest = self._epochs[0]
-        self._heaviest_burst = self._burst_limit
+        self._heaviest_burst = self.burst_limit
         self._prompt: _Epoch | None = None  # of an experiment that is due
         self._phase_began = 0.0
         self._cycle_began = 0.0
@@ -185,7 +185,7 @@ class CongestionController:
         self.pacing_rate = max(MIN_RATE, self.phase.value * corrected)
         burst = MIN_BURST_PACKETS
         if self.phase is not Phase.EXPERIMENT:
-            burst = max(burst, int(min(self._longest_burst(), self._burst_limit)))
+            burst = max(burst, int(min(self._longest_burst(), self.burst_limit)))
         if self.wants_train:
             burst = INITIAL_WINDOW_PACKETS
         self.burst_packets = burst
@@ -307,7 +307,7 @@ class CongestionController:
         acked, lost = epoch.acked, epoch.lost
         total, excess = acked + lost, self.baseline.exceeded(acked, lost)
         if not excess and (epoch.phase is Phase.PROBE_UP or not self._bursts_were_cut):
-            self._burst_limit = 2 * min(self._burst_limit, float(MAX_BURST_PACKETS))
+            self.burst_limit = 2 * min(self.burst_limit, float(MAX_BURST_PACKETS))
         if epoch.phase is Phase.STARTUP is self.phase:
             if self.bandwidth >= 1.25 * self._full_bandwidth:
                 self._full_bandwidth = self.bandwidth
@@ -353,22 +353,22 @@ class CongestionController:
                 self._prompt = seen
             return
         if self._heavy_cuts == 0:
-            self._heaviest, self._heaviest_burst = seen, self._burst_limit
+            self._heaviest, self._heaviest_burst = seen, self.burst_limit
         if self._heavy_cuts < _HEAVY_CUTS or seen.loss < _UNMOVED * self._heaviest.loss:
             self._heavy_cuts += 1
             self._back_off(seen)
         else:
             self._heavy_cuts = 0
             self._set_bandwidth(self._heaviest.bandwidth)
-            self._burst_limit = self._heaviest_burst
+            self.burst_limit = self._heaviest_burst
             self.baseline.learn(0.3, seen.lost, seen.acked + seen.lost)
 
     def _back_off(self, seen: _Epoch) -> None:
         """Congestion: to 0.85, or to what was delivered; and bursts half as long."""
         delivered = self.bandwidth * seen.kept / (1 - self.baseline.loss)
         self._set_bandwidth(min(_BACK_OFF * self.bandwidth, delivered))
-        longest = min(self._burst_limit, self._longest_burst())
-        self._burst_limit = max(MIN_BURST_PACKETS, longest / 2)
+        longest = min(self.burst_limit, self._longest_burst())
+        self.burst_limit = max(MIN_BURST_PACKETS, longest / 2)
         self._bursts_were_cut = True
 
     def _was_congestion(self, prompt: _Epoch, result: _Epoch) -> bool:

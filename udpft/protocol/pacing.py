@@ -6,7 +6,7 @@ the next one by its length at the rate. A sender that comes late may catch up, b
 
 from __future__ import annotations
 
-from udpft.protocol.params import MAX_BURST_INTERVAL_S, PACING_SLACK_S
+from udpft.protocol.params import MAX_BURST_INTERVAL_S, MAX_LATENESS_S, PACING_SLACK_S
 
 
 class Pacer:
@@ -17,6 +17,13 @@ class Pacer:
     def __init__(self) -> None:
         self.ready_at = 0.0
         """When the next burst may leave."""
+
+    def late_s(self, now: float, open_since: float) -> float:
+        """For how long a burst has been due, as far as it is made good; below 0 where none is.
+
+        ``open_since``: since when the windows have let one through, inf where they do not.
+        """
+        return min(MAX_LATENESS_S, now - max(self.ready_at, open_since))
 
     def sent(
         self, packets: int, rate_packets_per_s: float, now: float, late_s: float = 0.0

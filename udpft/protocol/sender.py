@@ -46,7 +46,6 @@ from udpft.protocol.params import (
     IDLE_TIMEOUT_S,
     INITIAL_RECEIVE_ROOM,
     MAX_BURST_INTERVAL_S,
-    MAX_LATENESS_S,
     MAX_PACKETS,
     MAX_PTO_S,
     PARTING_COPIES,
@@ -272,6 +271,8 @@ class Sender:
         flow_window = int(self._receive_room * self._room_share / writer.packet_size + pipe)
         self._window = max(_MIN_FLOW_WINDOW, min(congestion.window, flow_window))
         self._rate = min(congestion.pacing_rate, self._max_packets_per_s)
+        longest = max(writer.send_capacity, congestion.burst_limit)
+        self._longest = min(writer.capacity, flow_window, int(longest))
         # Four bursts a window keep both ends at work; less than one send is no saving.
         burst = min(writer.capacity, max(writer.send_capacity, self._window // 4))
         burst = min(burst, congestion.burst_packets)
@@ -280,16 +281,12 @@ class Sender:
 
     def _allowance(self, now: float) -> int:
         """Packets of the next burst: all that fell due, where a busy server's turn comes late."""
-        allowed, late_s = self._window_room(), self._late_s(now)
+        allowed, late_s = self._window_room(), self._pacer.late_s(now, self._open_since)
         if allowed == self._burst and late_s > MAX_BURST_INTERVAL_S:
-            in_window = self._window - self._history.packets_in_flight
-            due = min(late_s * self._rate, in_window, self._writer.send_capacity)
-            return max(allowed, int(due))
+            # In time, they would have been sent one by one, and acknowledged by now.
+            in_window = max(self._window, self._longest) - self._history.packets_in_flight
+            return max(allowed, int(min(late_s * self._rate, in_window, self._longest)))
         return allowed
-
-    def _late_s(self, now: float) -> float:
-        """For how long a burst has been due, as far as it is made good; below 0 where none is."""
-        return min(MAX_LATENESS_S, now - max(self._pacer.ready_at, self._open_since))
 
     def _window_room(self) -> int:
         """Packets of the next burst that the windows allow, whatever the pace says."""
@@ -340,7 +337,7 @@ class Sender:
         )
         self._next_packet += count
         self._probes = max(0, self._probes - count)
-        self._pacer.sent(count, self._rate, now, self._late_s(now))
+        self._pacer.sent(count, self._rate, now, self._pacer.late_s(now, self._open_since))
         if self._window - history.packets_in_flight < self._burst:
             self._open_since = inf
         self._last_sent_at = now

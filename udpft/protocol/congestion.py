@@ -130,9 +130,10 @@ class CongestionController:
     """See the module's docstring. ``random`` spreads the probes of flows that share a path.
 
     What it decides, in packets and packets per second: ``pacing_rate``, infinite until there is
-    an estimate; ``burst_packets``, a millisecond's worth at most; ``burst_limit``, what a burst may
-    be where the sender is late; ``window``, how many may be in flight; ``bandwidth_delay_product``, how many fill the path and no queue; ``baseline``, what
-    of the loss is believed to be the path's nature.
+    an estimate; ``burst_packets``, a millisecond's worth at most, and ``burst_limit``, what it may
+    be where the sender is late; ``window``, how many may be in flight; ``bandwidth_delay_product``,
+    how many fill the path and no queue; ``baseline``, what of the loss is believed to be the path's
+    nature.
     """
 
     pacing_rate: float

@@ -94,6 +94,18 @@ def test_shorter_ones_in_between_are_told_apart(pair: Pair) -> None:
     assert pair.receive(19) == [datagram for datagram in datagrams if datagram]
 
 
+def test_what_came_meanwhile_writes_over_nothing(pair: Pair) -> None:
+    pair.become_single()
+    first = [b"1" * SIZE, b"short", b"2" * SIZE, b"shorter", b"3" * SIZE]
+    pair.send(*first)
+    batch = pair.ours.receive()
+    assert batch
+    assert batch.length == SIZE + len(b"short")
+    later = numbered(20)
+    pair.send(*later)
+    assert pair.receive(3 + 20) == first[2:] + later
+
+
 def test_few_of_them_are_received_one_by_one(pair: Pair) -> None:
     pair.send(*numbered(10))
     assert pair.receive(10) == numbered(10)

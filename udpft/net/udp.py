@@ -16,6 +16,7 @@ import errno
 import select
 import socket
 import struct
+import sys
 import time
 from collections import deque
 from math import inf
@@ -118,6 +119,7 @@ class UdpSocket:
         sock.setsockopt(socket.IPPROTO_IP, IP_MTU_DISCOVER, discover)
         self._can_join = offload and self._join(True)
         self._connected = _is_connected(sock)
+        self._takes_many = self._connected and sys.platform == "linux"  # it has recvmmsg
 
     def _join(self, wanted: bool) -> bool:
         """Ask the kernel to join datagrams that it receives, or not to; whether it can."""
@@ -165,8 +167,8 @@ class UdpSocket:
             if self._singles:
                 return self._receive_singles(self._singles)
             batch = self._receive_first()
-        if batch is None:
-            return None
+        if batch is None or self._held:
+            return batch
         length, segment_size, address = batch
         view, receive, like = self._view, self._socket.recvmsg_into, self._control
         while 0 < length <= _LAST_OFFSET and length % segment_size == 0:
@@ -188,7 +190,7 @@ class UdpSocket:
                 self._held.append((more, length))
                 break
             length += more.length
-        if not like and self._connected and length >= _MANY_SINGLES * segment_size:
+        if not like and self._takes_many and length >= _MANY_SINGLES * segment_size:
             self._begin_singles(segment_size)
         return Received(length, segment_size, address)
 

@@ -100,17 +100,14 @@ class RangeSet:
         # The ranges [low, high) touch the new one, neighbours included, and merge with it.
         low = bisect_left(stops, start)
         high = bisect_right(starts, stop)
-        known = sum(
-            min(stop, b) - max(start, a)
-            for a, b in zip(starts[low:high], stops[low:high], strict=True)
-        )
+        added = stop - start
+        for at in range(low, high):
+            added -= min(stop, stops[at]) - max(start, starts[at])
         if low < high:
-            first, last = min(start, starts[low]), max(stop, stops[high - 1])
-        else:
-            first, last = start, stop
-        starts[low:high] = [first]
-        stops[low:high] = [last]
-        return stop - start - known
+            start, stop = min(start, starts[low]), max(stop, stops[high - 1])
+        starts[low:high] = (start,)
+        stops[low:high] = (stop,)
+        return added
 
     def remove(self, start: int, stop: int) -> int:
         """Take ``[start, stop)`` out; return how many integers left."""

@@ -53,7 +53,7 @@ _IPV4_HEADERS, _IPV6_HEADERS = 28, 48  # with UDP's
 # The first nine u32 of SO_MEMINFO: bytes queued, buffer size, six more, datagrams dropped
 _MEMINFO = struct.Struct("=9I")
 
-_JOINED_EFFICIENCY = 0.85
+_JOINED_EFFICIENCY = 0.95
 _SINGLE_EFFICIENCY = 0.4
 """Payload per byte of receive buffer: the kernel charges a joined burst little more than its
 payload, and a single datagram its whole allocation, 2,304 bytes for 1,472 and 4,352 for 2,048."""

@@ -271,8 +271,10 @@ class Sender:
         flow_window = int(self._receive_room * self._room_share / writer.packet_size + pipe)
         self._window = max(_MIN_FLOW_WINDOW, min(congestion.window, flow_window))
         self._rate = min(congestion.pacing_rate, self._max_packets_per_s)
-        longest = max(writer.send_capacity, congestion.burst_limit)
-        self._longest = min(writer.capacity, flow_window, int(longest))
+        # A small buffer filled by one burst would leave its sender nothing to do meanwhile.
+        limit = congestion.burst_limit if congestion.window <= flow_window else 0.0
+        longest = min(writer.capacity, max(writer.send_capacity, int(limit)))
+        self._longest = min(longest, flow_window)
         # Four bursts a window keep both ends at work; less than one send is no saving.
         burst = min(writer.capacity, max(writer.send_capacity, self._window // 4))
         burst = min(burst, congestion.burst_packets)

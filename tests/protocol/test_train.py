@@ -62,3 +62,10 @@ def test_a_window_leaves_in_haste_but_no_faster_than_the_path() -> None:
     train.acknowledged(5.0, 0.103, 20)
     assert train.pace(50, 0.1) == pytest.approx(2000)
     assert train.pace(300, 0.1) == pytest.approx(train.rate) == pytest.approx(3000)
+
+
+def test_the_first_window_may_leave_in_any_round_trip() -> None:
+    train = PacketTrain()
+    train.acknowledged(5.0, 0.1, 1)
+    train.acknowledged(5.0, 1.1, 10)  # nine packets a second
+    assert train.pace(train.window(0.1, waits=False), 0.1) == pytest.approx(277)

@@ -54,7 +54,7 @@ class PacketTrain:
             self.rate = rates[(len(rates) - 1) // 2]
 
     def delivered(self, delivered: int) -> None:
-        """Let the window grow by what was delivered, ``delivered`` packets by now."""
+        """Let the window grow by what was delivered: so many packets by now."""
         growth = _GROWTH if self.rate else _BLIND_GROWTH
         self._ramp += (growth - 1) * (delivered - self._delivered)
         self._delivered = delivered
@@ -69,5 +69,9 @@ class PacketTrain:
         return self._ramp if waits else 0.0
 
     def pace(self, window: float, base_rtt_s: float) -> float:
-        """Packets per second at which to send a window: hastily, but no faster than the path."""
-        return min(self.rate or inf, _HASTE * window / base_rtt_s)
+        """Packets per second at which to send a window: hastily, but no faster than the path.
+
+        What may leave before anything is known may leave in any round trip.
+        """
+        slowest = _BLIND_GROWTH * INITIAL_WINDOW_PACKETS / base_rtt_s
+        return max(slowest, min(self.rate or inf, _HASTE * window / base_rtt_s))

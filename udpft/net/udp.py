@@ -171,6 +171,7 @@ class UdpSocket:
             return batch
         length, segment_size, address = batch
         view, receive, like = self._view, self._socket.recvmsg_into, self._control
+        joined = bool(like)
         while 0 < length <= _LAST_OFFSET and length % segment_size == 0:
             place = view[length : length + _RECEIVE_BYTES]
             try:
@@ -184,13 +185,14 @@ class UdpSocket:
             if control == like and control and sender == address and not flags & _TRUNCATED:
                 length += got
                 continue
+            joined = joined or bool(control)
             more = self._read(got, control, flags, sender)
             shorter = more.length == more.segment_size < segment_size
             if more.address != address or not (more.segment_size == segment_size or shorter):
                 self._held.append((more, length))
                 break
             length += more.length
-        if not like and self._takes_many and length >= _MANY_SINGLES * segment_size:
+        if not joined and self._takes_many and length >= _MANY_SINGLES * segment_size:
             self._begin_singles(segment_size)
         return Received(length, segment_size, address)
 

@@ -176,8 +176,6 @@ class UdpSocket:
             place = view[length : length + _RECEIVE_BYTES]
             try:
                 got, control, flags, sender = receive((place,), _CONTROL_BYTES)
-            except BlockingIOError:
-                break
             except OSError as error:
                 if self._is_final(error) and error.errno != errno.ECONNREFUSED:
                     raise
@@ -219,8 +217,6 @@ class UdpSocket:
         self._singles_calls += 1
         try:
             stretches = singles.receive()
-        except BlockingIOError:
-            return None
         except OSError as error:
             if self._is_final(error):
                 raise
@@ -240,8 +236,6 @@ class UdpSocket:
         place = self._view[:_RECEIVE_BYTES]
         try:
             return self._read(*self._socket.recvmsg_into((place,), _CONTROL_BYTES))
-        except BlockingIOError:
-            return None
         except OSError as error:
             if self._is_final(error):
                 raise
@@ -249,7 +243,10 @@ class UdpSocket:
 
     @staticmethod
     def _is_final(error: OSError) -> bool:
-        """Whether news of a datagram sent earlier ends it: a closed port. The rest may pass."""
+        """Whether it ends receiving, as a closed port does. That nothing is there does not, nor
+        what may pass of the news of a datagram sent earlier."""
+        if isinstance(error, BlockingIOError):
+            return False
         return error.errno == errno.ECONNREFUSED or error.errno not in _TRANSIENT
 
     def _read(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import inf
+
 import pytest
 
 from udpft.protocol.train import PacketTrain
@@ -50,9 +52,9 @@ def test_the_window_grows_with_what_is_delivered_up_to_what_the_path_holds() -> 
     train.acknowledged(5.0, 0.100, 11)
     train.acknowledged(5.0, 0.103, 20)
     train.delivered(20)
-    assert train.window(0.1, waits=True) == pytest.approx(blind + 70)
+    assert train.window(0.1, waits=True) == pytest.approx(blind + 150)
     train.delivered(2000)
-    assert train.window(0.1, waits=False) == pytest.approx(0.75 * train.rate * 0.1)
+    assert train.window(0.1, waits=False) == pytest.approx(0.85 * train.rate * 0.1)
 
 
 def test_a_window_leaves_in_haste_but_no_faster_than_the_path() -> None:
@@ -69,3 +71,12 @@ def test_the_first_window_may_leave_in_any_round_trip() -> None:
     train.acknowledged(5.0, 0.1, 1)
     train.acknowledged(5.0, 1.1, 10)  # nine packets a second
     assert train.pace(train.window(0.1, waits=False), 0.1) == pytest.approx(277)
+
+
+def test_not_much_more_than_trains_say_is_tried_until_it_was_delivered() -> None:
+    train = PacketTrain()
+    assert train.highest_rate(1e6) == inf
+    train.acknowledged(5.0, 0.100, 11)
+    train.acknowledged(5.0, 0.103, 20)
+    assert train.highest_rate(train.rate) == pytest.approx(1.25 * train.rate)
+    assert train.highest_rate(1.2 * train.rate) == inf

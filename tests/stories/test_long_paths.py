@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.simnet import Client, Shape, SimNet, random_bytes
+from tests.simnet import Client, Inbox, Shape, SimNet, random_bytes
 from udpft.errors import TimedOut
 
 SEEDS = [1, 2, 3]
@@ -130,6 +130,18 @@ def test_a_fast_path_that_becomes_slow_and_long_still_brings_the_file() -> None:
     net.run()
     assert client.content == LARGE
     assert net.down.sent_bytes <= 1.3 * len(LARGE)
+
+
+@pytest.mark.parametrize("rtt_s", [0.04, 0.1, 0.3])
+def test_the_start_overflows_no_queue_that_holds_what_the_path_does(rtt_s: float) -> None:
+    rate = 12.5e6
+    path = Shape(rtt_s / 2, rate_bytes_per_s=rate, queue_bytes=rate * rtt_s, mtu_payload=1472)
+    net = SimNet({"file": LARGE}, down=path, up=path)
+    client = net.get("file", inbox=Inbox(4e6))
+    net.run()
+    assert client.content == LARGE
+    assert net.down.overflowed == 0
+    assert client.ended_at < 5 * rtt_s + len(LARGE) / (0.9 * rate)
 
 
 def bytes_received(client: Client) -> int:

@@ -27,7 +27,8 @@ delivered faster in any lucky moment.
 
 Slow start costs a long path most: from ten packets to a thousand it takes seven round trips. So
 the first bursts are trains of ten packets, which come apart at the bottleneck and so tell what it
-carries (`train`). Up to that rate the window grows eightfold in a round trip, beyond it it doubles.
+carries (`train`). Nearly up to that the window grows sixteenfold in a round trip; and the rate
+stays below 1.25 times that until more was delivered, lest a shallow queue overflow.
 
 Time is cut into *epochs*: a phase, or one round trip of a longer one. Packets are counted, acked
 or lost, for the epoch in which they were sent; when acknowledgements come from a later epoch the
@@ -157,18 +158,14 @@ class CongestionController:
         self.burst_limit = float(MIN_BURST_PACKETS)
         self._bursts_were_cut = False
         self._train = PacketTrain()
-        self._full_bandwidth = 0.0
-        self._flat_rounds = 0
-        self._next_round = 0
-        self._cruise_acked = self._cruise_lost = 0
-        self._heavy_cuts = 0
+        self._full_bandwidth = self._cycle_s = self._min_rtt_seen = 0.0
+        self._flat_rounds = self._next_round = 0
+        self._cruise_acked = self._cruise_lost = self._heavy_cuts = 0
         self._heaviest = self._epochs[0]
         self._heaviest_burst = self.burst_limit
         self._prompt: _Epoch | None = None  # of an experiment that is due
         self._phase_began = 0.0
         self._cycle_began = 0.0
-        self._cycle_s = 0.0
-        self._min_rtt_seen = 0.0
         self._probe_rtt_until: float | None = None
         self._decide()
 
@@ -196,8 +193,10 @@ class CongestionController:
             # What may leave before anything is known may leave in any round trip.
             ramp = self._train.window(self.base_rtt_s, waits=self.wants_train)
             pace = self._train.pace(ramp, self.base_rtt_s)
-            self.pacing_rate = max(self.pacing_rate, pace)
+            highest = self._train.highest_rate(self.bandwidth)
+            self.pacing_rate = min(highest, max(self.pacing_rate, pace))
             window = max(window, INITIAL_WINDOW_PACKETS, ramp)
+            window = min(window, highest * self.base_rtt_s + 3 * burst)
         elif self.phase is Phase.PROBE_RTT:
             window = 0.5 * product
         self.window = max(MIN_WINDOW_PACKETS, int(window))

@@ -275,9 +275,10 @@ class Sender:
         limit = congestion.burst_limit if congestion.window <= flow_window else 0.0
         longest = min(writer.capacity, max(writer.send_capacity, int(limit)))
         self._longest = min(longest, flow_window)
-        # Four bursts a window keep both ends at work; less than one send is no saving.
-        burst = min(writer.capacity, max(writer.send_capacity, self._window // 4))
-        burst = min(burst, congestion.burst_packets)
+        # Four a window keep both ends at work; in a small buffer, two of whole sends cost less.
+        share = self._window // (2 if flow_window < congestion.window else 4)
+        sends = max(1, share // writer.send_capacity)
+        burst = min(writer.capacity, sends * writer.send_capacity, congestion.burst_packets)
         paced = self._max_packets_per_s * MAX_BURST_INTERVAL_S
         self._burst = max(_MIN_FLOW_WINDOW, int(paced)) if paced < burst else burst
 
@@ -353,7 +354,7 @@ class Sender:
         stop = self._next_packet + len(chunks)
         wanted = left < self._burst or stop >= self._ask_at or self.congestion.wants_train
         if wanted:
-            self._ask_at = stop + self._window // 2
+            self._ask_at = stop + (self._window - self._burst) // 2
         return wanted or chunks[-1] == self._supply.chunk_count - 1
 
     def _finish_first_pass(self) -> None:

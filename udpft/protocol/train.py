@@ -16,9 +16,11 @@ from udpft.protocol.params import INITIAL_WINDOW_PACKETS
 
 _SAME_MOMENT_S = 1e-6
 _BLIND_GROWTH = 2.77  # in a round trip, as BBR's in STARTUP
-_GROWTH = 8.0
+_GROWTH = 16.0  # the first train's packets lead to a sixth of a path of 1,000
 _HASTE = 4.0  # windows a round trip: the sooner one has left, the sooner the next is known
-_KNOWN = 0.75  # of what the path holds: others may use it too, and its queue may be shallow
+_KNOWN = 0.85  # of what the path holds: others may use it too, and its queue may be shallow
+_TRIED = 1.25  # of the rate that trains tell: what they say wrong shows, and no queue overflows
+_REFUTED = 1.1  # of it, delivered
 
 
 class PacketTrain:
@@ -75,3 +77,12 @@ class PacketTrain:
         """
         slowest = _BLIND_GROWTH * INITIAL_WINDOW_PACKETS / base_rtt_s
         return max(slowest, min(self.rate or inf, _HASTE * window / base_rtt_s))
+
+    def highest_rate(self, bandwidth: float) -> float:
+        """Packets per second that are worth a try; inf where nothing is known.
+
+        Nor is it where more than what trains say was delivered (``bandwidth``, packets per second).
+        """
+        if not self.rate or bandwidth > _REFUTED * self.rate:
+            return inf
+        return _TRIED * self.rate

@@ -14,7 +14,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
-from string import hexdigits
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
 
@@ -144,7 +143,7 @@ def destination_of(name: str, output: str | os.PathLike[str] | None) -> Path:
 
 def check_is_sha256(text: str) -> str:
     """The text, if it is a SHA-256 in hex; raises UsageError."""
-    if len(text) != 64 or not set(text) <= set(hexdigits):
+    if len(text) != 64 or not set(text.lower()) <= set("0123456789abcdef"):
         raise UsageError(f"{text!r} is no SHA-256", hint="64 hex digits, as sha256sum prints them")
     return text
 

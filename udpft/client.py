@@ -34,14 +34,12 @@ from udpft.net.address import Address, resolve
 from udpft.net.driver import clock, flush
 from udpft.net.sealed import SealedSocket
 from udpft.net.udp import UdpSocket
-from udpft.plain_client import plain_request, receive_plain
 from udpft.progress import Progress, ticker
 from udpft.protocol.download import Download
 from udpft.protocol.endpoint import Completed, Event, Failed, Verified
 from udpft.protocol.handshake import Initiator, Introduction, encode_name, probe_sizes
 from udpft.protocol.packets import NO_COOKIE, ErrorCode, Hello, Role
 from udpft.protocol.params import CHUNK_SIZE, CONNECT_TIMEOUT_S, IDLE_TIMEOUT_S
-from udpft.protocol.plain import PlainReceiver
 from udpft.result import Result
 from udpft.storage.partfile import PartFile
 
@@ -390,8 +388,7 @@ class Client:
         """Fetch one file by the plain protocol: nothing verifies it, and nothing is sent again.
 
         Args:
-            name: the file's name on the server.
-            destination: the file's name here.
+            name: the file's name on the server; ``destination``: its name here.
             force: replace a file of that name.
             allow_partial: keep what came, where the end did not.
             sha256: what the file's SHA-256 must be, in hex.
@@ -410,14 +407,17 @@ class Client:
                 "plain has neither a client's rate, nor another chunk size, nor a key",
                 hint="a server's --plain-rate limits it; or ask without --mode plain",
             )
-        request, began = plain_request(name), clock()
+        from udpft import plain_client  # most gets start without
+        from udpft.protocol.plain import PlainReceiver
+
+        request, began = plain_client.plain_request(name), clock()
         with closing(self._connect(fragment=True)) as udp, PartFile.open(destination, None) as part:
             if not force and os.path.lexists(destination):
                 raise DestinationExists(f"{destination} exists", hint=_ANOTHER_NAME)
             receiver = PlainReceiver(part)
             try:
                 with self.explained():
-                    receive_plain(
+                    plain_client.receive_plain(
                         udp,
                         request,
                         receiver,

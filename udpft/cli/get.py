@@ -39,7 +39,7 @@ from udpft.errors import (
     UsageError,
 )
 from udpft.measured import measured
-from udpft.protocol.listing import WILDCARDS
+from udpft.protocol.params import WILDCARDS
 from udpft.result import Result
 from udpft.units import format_bytes
 

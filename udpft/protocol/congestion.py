@@ -194,7 +194,7 @@ class CongestionController:
             ramp = self._train.window(self.base_rtt_s, waits=self.wants_train)
             pace = self._train.pace(ramp, self.base_rtt_s)
             highest = self._train.highest_rate(self.bandwidth)
-            self.pacing_rate = min(highest, max(self.pacing_rate, pace))
+            self.pacing_rate = max(MIN_RATE, min(highest, max(self.pacing_rate, pace)))
             window = max(window, INITIAL_WINDOW_PACKETS, ramp)
             window = min(window, highest * self.base_rtt_s + 3 * burst)
         elif self.phase is Phase.PROBE_RTT:

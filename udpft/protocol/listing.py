@@ -21,9 +21,6 @@ from xxhash import xxh3_64_intdigest
 _ENTRY: Final = struct.Struct("<BBHIQqQ")
 _FILE, _FOLDER = 1, 2
 
-WILDCARDS: Final = "*?["
-"""What makes a name a pattern, unless it is a file's all the same."""
-
 MAX_PATH_BYTES: Final = 4_095
 """Bytes of a path: PATH_MAX of Linux without its terminator."""
 

@@ -111,6 +111,9 @@ MAX_RETRY_WAIT_S: Final = 0.02
 RETRY_MAX_SIZE: Final = 64
 """Bytes in the answer to an unvalidated HELLO, at most: a twentieth of what was received."""
 
+WILDCARDS: Final = "*?["
+"""What makes a name a pattern, unless it is a file's all the same."""
+
 MAX_NAME_BYTES: Final = 896
 """Bytes in a file's name as the network carries it: fits the smallest HELLO, beside its fields."""
 

@@ -81,7 +81,8 @@ class PacketTrain:
     def highest_rate(self, bandwidth: float) -> float:
         """Packets per second that are worth a try; inf where nothing is known.
 
-        Nor is it where more than what trains say was delivered (``bandwidth``, packets per second).
+        ``bandwidth`` is what was delivered, packets per second: where it is more than what trains
+        say, they are wrong.
         """
         if not self.rate or bandwidth > _REFUTED * self.rate:
             return inf

@@ -271,13 +271,12 @@ class Sender:
         flow_window = int(self._receive_room * self._room_share / writer.packet_size + pipe)
         self._window = max(_MIN_FLOW_WINDOW, min(congestion.window, flow_window))
         self._rate = min(congestion.pacing_rate, self._max_packets_per_s)
+        roomy = congestion.window <= flow_window
         # A small buffer filled by one burst would leave its sender nothing to do meanwhile.
-        limit = congestion.burst_limit if congestion.window <= flow_window else 0.0
-        longest = min(writer.capacity, max(writer.send_capacity, int(limit)))
-        self._longest = min(longest, flow_window)
+        longest = max(writer.send_capacity, int(congestion.burst_limit) if roomy else 0)
+        self._longest = min(writer.capacity, longest, flow_window)
         # Four a window keep both ends at work; in a small buffer, two of whole sends cost less.
-        share = self._window // (2 if flow_window < congestion.window else 4)
-        sends = max(1, share // writer.send_capacity)
+        sends = max(1, self._window // (4 if roomy else 2) // writer.send_capacity)
         burst = min(writer.capacity, sends * writer.send_capacity, congestion.burst_packets)
         paced = self._max_packets_per_s * MAX_BURST_INTERVAL_S
         self._burst = max(_MIN_FLOW_WINDOW, int(paced)) if paced < burst else burst

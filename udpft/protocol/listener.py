@@ -5,7 +5,7 @@ A driver calls, in this order: `Listener.handle_datagrams` for each batch receiv
 returns None, sending each result before the next call; `Listener.poll_ended` until it returns
 None.
 
-Transfers take turns, one burst each, so that a client on a fast path does not starve the others.
+Transfers take turns (`turns`), so that a client on a fast path does not starve the others.
 """
 
 from __future__ import annotations
@@ -60,6 +60,7 @@ from udpft.protocol.params import (
 from udpft.protocol.pattern import PATTERN_NAME, open_pattern
 from udpft.protocol.sender import Sender
 from udpft.protocol.session import Address, Ended, OpenedSource, Session, send_out
+from udpft.protocol.turns import Turns
 
 if TYPE_CHECKING:
     from udpft.protocol.channel import Gate, ServerChannel
@@ -133,7 +134,7 @@ class Listener:
         self._lingering: OrderedDict[int, tuple[Session, float]] = OrderedDict()
         self._replies: deque[Addressed] = deque()
         self._replied = False
-        self._ready: deque[Session] = deque()
+        self._turns = Turns()
         self._timers: list[tuple[float, int, Session]] = []
         self._timer_count = 0
         self._ended: deque[Ended] = deque()
@@ -167,7 +168,7 @@ class Listener:
             if session:
                 if session.address == address:
                     session.end.handle_datagrams(buffer, length, segment_size, now)
-                    self._wake(session)
+                    self._turns.wake(session)
                 return
         source = repr(address).encode()
         for datagram in datagrams(buffer, length, segment_size):
@@ -198,7 +199,7 @@ class Listener:
         if not session or session.address != address:
             return False
         session.end.handle_datagrams(alone, len(alone), len(alone), now)
-        self._wake(session)
+        self._turns.wake(session)
         return True
 
     def _handle_sealed(
@@ -217,7 +218,7 @@ class Listener:
                 opened = session.channel.open_untrusted(buffer, length, segment_size)
                 if opened:
                     session.end.handle_datagrams(gate.buffer, *opened, now)
-                    self._wake(session)
+                    self._turns.wake(session)
             return
         source = repr(address).encode()
         for datagram in datagrams(buffer, length, segment_size):
@@ -248,7 +249,7 @@ class Listener:
             return
         if known := self._by_hello.get(key):
             known.end.repeat_prelude()
-            self._wake(known)
+            self._turns.wake(known)
             return
         self._replace(address, hello.nonce, now)
         try:
@@ -294,7 +295,7 @@ class Listener:
         session.usage = self._usage()
         self._sessions[connection_id] = self._by_hello[key] = session
         self._admission.begin(address)
-        self._wake(session)
+        self._turns.wake(session)
 
     def _is_taken(self, connection_id: int) -> bool:
         return connection_id in self._sessions or connection_id in self._lingering
@@ -363,24 +364,18 @@ class Listener:
         self._replied = not self._replied
         if self._replies and self._replied:
             return self._replies.popleft()
-        while self._ready:
-            session = self._ready.popleft()
-            if session.replaced:
-                continue
-            transmit = session.end.poll_transmit(now)
+        while self._turns:
+            session = self._turns.next()
+            transmit = None if session.replaced else session.end.poll_transmit(now)
             if transmit:
-                self._ready.append(session)
+                self._turns.sent(len(transmit.data))
                 if session.channel:
                     transmit = session.channel.seal(transmit)
                 return Addressed(transmit, session.address)
-            session.ready = False
-            self._settle(session, now)
+            self._turns.has_nothing()
+            if not session.replaced:
+                self._settle(session, now)
         return self._replies.popleft() if self._replies else None
-
-    def _wake(self, session: Session) -> None:
-        if not session.ready:
-            session.ready = True
-            self._ready.append(session)
 
     def _settle(self, session: Session, now: float) -> None:
         """A transfer has nothing to send: see whether it is over, or when it wants to be woken."""
@@ -419,7 +414,7 @@ class Listener:
                 continue  # an earlier one took its place, or the transfer is over
             session.timer_at = inf
             session.end.handle_timeout(now)
-            self._wake(session)
+            self._turns.wake(session)
         while self._ended_hellos and next(iter(self._ended_hellos.values())) <= now:
             self._ended_hellos.popitem(last=False)
         while self._lingering and next(iter(self._lingering.values()))[1] <= now:
@@ -427,7 +422,7 @@ class Listener:
 
     def next_timeout(self) -> float | None:
         """When `handle_timeout` or `poll_transmit` has something to do; -inf for at once."""
-        if self._ready or self._replies:
+        if self._turns or self._replies:
             return -inf
         return self._timers[0][0] if self._timers else None
 
@@ -439,4 +434,4 @@ class Listener:
         """End every transfer, telling each client why."""
         for session in self._sessions.values():
             session.end.abort(error, ErrorCode.SHUTTING_DOWN)
-            self._wake(session)
+            self._turns.wake(session)

@@ -93,7 +93,11 @@ def send_out(terms: Terms, source: Any, buffer: bytearray, random: Random, now: 
 
 @dataclass(slots=True, eq=False)
 class Session:
-    """A transfer at work. ``key`` tells it by its HELLO; ``timer_at`` is when it is to be woken."""
+    """A transfer at work.
+
+    ``key`` tells it by its HELLO; ``timer_at`` is when it is to be woken; ``ready``, ``brief`` and
+    ``turn_bytes`` are the `turns.Turns`'.
+    """
 
     name: str
     address: Address
@@ -104,6 +108,8 @@ class Session:
     began: float
     channel: ServerChannel | None = None
     ready: bool = False
+    brief: bool = True
+    turn_bytes: int = 0
     replaced: bool = False
     timer_at: float = inf
     chunk_size: int = 0

@@ -63,7 +63,8 @@ RUN apt-get update \
  && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends \
     nginx-light curl iperf3 uftp atftp atftpd srt-tools ethtool iproute2 iptables \
  && rm -rf /var/lib/apt/lists/*
-RUN pip install "aioquic>=1.2"
+# Apart from udpft, whose start it would slow; see bench/__init__.py.
+RUN pip install --target /opt/peers "aioquic>=1.2"
 WORKDIR /src
 COPY bench bench
 HEALTHCHECK NONE

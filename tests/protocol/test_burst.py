@@ -179,6 +179,17 @@ def test_a_batch_tells_whether_any_of_its_packets_asks_for_an_acknowledgement() 
     assert not burst.ack_request
 
 
+@pytest.mark.parametrize("count", [1, 2, 9])
+def test_both_ends_of_a_burst_may_ask_for_an_acknowledgement(count: int) -> None:
+    writer = BurstWriter(64, bytearray(MAX_BURST_BYTES))
+    common, asking = data_common(ID), data_common(ID, ACK_REQUEST)
+    data, _ = writer.seal(common, asking, 0, range(count), writer.slots(count, 64), asking)
+    size = writer.packet_size
+    packets = [bytes(data[at : at + size]) for at in range(0, len(data), size)]
+    asks = [read([packet], 64).bursts[0].ack_request for packet in packets]
+    assert asks == [at in (0, count - 1) for at in range(count)]
+
+
 def test_a_send_buffer_may_be_shared_by_taking_turns() -> None:
     buffer = bytearray(MAX_BURST_BYTES)
     writers = [BurstWriter(size, buffer) for size in (64, 2048, 1176)]

@@ -6,6 +6,7 @@ from math import inf
 
 import pytest
 
+from udpft.protocol.params import INITIAL_WINDOW_PACKETS, MAX_SEND_PACKETS
 from udpft.protocol.train import PacketTrain
 
 
@@ -40,6 +41,25 @@ def test_the_middle_one_of_all_trains_counts() -> None:
         delivered += 10
         rates.append(train.rate)
     assert rates == [pytest.approx(9 / took_s) for took_s in (0.009, 0.009, 0.003)]
+
+
+def test_a_longer_train_counts_for_more() -> None:
+    train = PacketTrain()
+    delivered = 0
+    for number, (packets, took_s) in enumerate(((9, 0.009), (9, 0.008), (40, 0.010), (9, 0.001))):
+        train.acknowledged(float(number), 0.100, delivered + 1)
+        train.acknowledged(float(number), 0.100 + took_s, delivered + 1 + packets)
+        delivered += packets + 1
+    assert train.rate == pytest.approx(40 / 0.010)
+
+
+def test_a_train_is_as_long_as_a_millisecond_carries() -> None:
+    assert PacketTrain().length == INITIAL_WINDOW_PACKETS
+    for took_s, length in ((0.009, INITIAL_WINDOW_PACKETS), (0.0003, 30), (1e-6, MAX_SEND_PACKETS)):
+        train = PacketTrain()
+        train.acknowledged(5.0, 0.100, 1)
+        train.acknowledged(5.0, 0.100 + took_s, 10)
+        assert train.length == pytest.approx(length, abs=1)
 
 
 def test_the_window_grows_with_what_is_delivered_up_to_what_the_path_holds() -> None:

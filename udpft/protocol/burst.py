@@ -41,7 +41,7 @@ from udpft.protocol.params import (
 )
 
 ACK_REQUEST: Final = 0x01
-"""Flag of a DATA packet: acknowledge at once, for nothing follows until you do."""
+"""Flag of a DATA packet: acknowledge at once, for the sender waits for it, or measures the path."""
 
 HASH_SIZE: Final = 8
 """Bytes in a chunk's hash."""
@@ -127,6 +127,7 @@ class BurstWriter:
         first_packet: int,
         chunks: Sequence[int],
         slots: list[memoryview],
+        first_common: bytes = b"",
     ) -> tuple[memoryview, bytes]:
         """Write the headers of a burst whose payloads stand in its slots already.
 
@@ -136,6 +137,7 @@ class BurstWriter:
             first_packet: packet number of the first packet; the others follow on.
             chunks: the chunks' numbers.
             slots: from `slots`, as many.
+            first_common: the same as ``common`` of the first one, where it is not that.
 
         Returns:
             The bytes to send, and the chunks' hashes.
@@ -150,6 +152,8 @@ class BurstWriter:
             numbers += _steps(count) // _STEP + first_packet * _ones(count)
         checks = int.from_bytes(hashes, "little") ^ numbers ^ self._nonces(count)
         commons = common * (count - 1) + last_common
+        if first_common:
+            commons = first_common + commons[_WORD:]
         self._commons[:count] = memoryview(commons).cast("Q")
         self._numbers[:count] = _lanes(numbers, count)
         self._checks[:count] = _lanes(checks, count)

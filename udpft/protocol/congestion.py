@@ -26,9 +26,9 @@ on a lossy path only probes raise the bandwidth: what is sent faster to make up 
 delivered faster in any lucky moment.
 
 Slow start costs a long path most: from ten packets to a thousand it takes seven round trips. So
-the first bursts are trains of ten packets, which come apart at the bottleneck and so tell what it
-carries (`train`). Nearly up to that the window grows sixteenfold in a round trip; and the rate
-stays below 1.25 times that until more was delivered, lest a shallow queue overflow.
+the first bursts are trains of ten packets and more, which come apart at the bottleneck and so tell
+what it carries (`train`). Nearly up to that the window grows sixteenfold in a round trip; and the
+rate stays below 1.25 times that until more was delivered, lest a shallow queue overflow.
 
 Time is cut into *epochs*: a phase, or one round trip of a longer one. Packets are counted, acked
 or lost, for the epoch in which they were sent; when acknowledgements come from a later epoch the
@@ -185,7 +185,7 @@ class CongestionController:
         if self.phase is not Phase.EXPERIMENT:
             burst = max(burst, int(min(self._longest_burst(), self.burst_limit)))
         if self.wants_train:
-            burst = INITIAL_WINDOW_PACKETS
+            burst = self._train.length
         self.burst_packets = burst
         # Bursts under way, and hosts that are late: on a short path, most of the window.
         window = 2 * product + 3 * burst
@@ -208,7 +208,7 @@ class CongestionController:
 
     @property
     def wants_train(self) -> bool:
-        """Whether each burst should draw an ACK, to see how far it comes apart on its way."""
+        """Whether a burst's ends should draw ACKs, to see how far it comes apart on its way."""
         return self.phase is Phase.STARTUP and self.epoch <= _TRAIN_ROUNDS
 
     # ------------------------------------------------------------------------- what it learns
@@ -270,9 +270,9 @@ class CongestionController:
             self.min_rtt_s = rtt_s if stale else min(rtt_s, self.min_rtt_s)
             self._min_rtt_seen = now
         self.base_rtt_s = max(_LEAST_RTT_S, self.min_rtt_s + lateness_s)
-        if self.wants_train:
-            self._train.acknowledged(now - rtt_s, rtt_s, delivered)
         if self.phase is Phase.STARTUP:
+            if epoch <= _TRAIN_ROUNDS:
+                self._train.acknowledged(now - rtt_s, rtt_s, delivered)
             self._train.delivered(delivered)
         if sent_at_delivered >= self._next_round:
             self._next_round = delivered

@@ -111,9 +111,8 @@ class Sender:
         self._control: deque[bytes] = deque([prelude] if prelude else [])
         self.prelude = self._greeting = prelude
         self._events: deque[Event] = deque()
-        self._ended = False
+        self._ended = self._shut = False
         self._next_packet = self._ask_at = 0
-        self._shut = False
         self._fin: bytes | None = None
         self._peer_has_all = False
         self.rtt = RttEstimator()
@@ -317,7 +316,9 @@ class Sender:
         supply, count, history = self._supply, len(chunks), self._history
         last = self._common_ack if self._wants_ack(chunks) else self._common
         slots = supply.load(chunks)
-        data, hashes = self._writer.seal(self._common, last, self._next_packet, chunks, slots)
+        first = self._common_ack if self.congestion.wants_train else b""
+        packet, writer = self._next_packet, self._writer
+        data, hashes = writer.seal(self._common, last, packet, chunks, slots, first)
         if not supply.note_hashes(chunks, hashes):
             self.packets_resent += count
         elif supply.first_pass_over:
@@ -326,8 +327,8 @@ class Sender:
             self._delivered_at = self._first_sent_at = now
         history.add(
             SentBurst(
-                self._next_packet,
-                self._next_packet + count,
+                packet,
+                packet + count,
                 chunks,
                 now,
                 self._delivered,
@@ -337,7 +338,7 @@ class Sender:
                 (1 << count) - 1,
             )
         )
-        self._next_packet += count
+        self._next_packet = packet + count
         self._probes = max(0, self._probes - count)
         self._pacer.sent(count, self._rate, now, self._pacer.late_s(now, self._open_since))
         if self._window - history.packets_in_flight < self._burst:
@@ -345,12 +346,12 @@ class Sender:
         self._last_sent_at = now
         self.packets_sent += count
         self.bytes_sent += len(data)
-        return Transmit(data, self._writer.packet_size)
+        return Transmit(data, writer.packet_size)
 
     def _wants_ack(self, chunks: Chunks) -> bool:
         """Whether the burst should draw an ACK at once: twice a window, and for the last chunk."""
-        left = self._window - self._history.packets_in_flight - len(chunks)
         stop = self._next_packet + len(chunks)
+        left = self._window - self._history.packets_in_flight - len(chunks)
         wanted = left < self._burst or stop >= self._ask_at or self.congestion.wants_train
         if wanted:
             self._ask_at = stop + (self._window - self._burst) // 2

@@ -1,9 +1,11 @@
 """Packet trains: what bursts that came apart on their way tell of the path, and how far that leads.
 
 Packets that leave at one moment arrive one after another, as fast as the bottleneck lets them
-through (Jain and Routhier, 1986). Where the first and the last are acknowledged at once, the time
-between the two acknowledgements tells its rate. Others' packets between them lower it, a host that
-sees to the first of them late raises it; so the middle one of all trains counts.
+through (Jain and Routhier, 1986). The first and the last ask for an acknowledgement, and the time
+between the two tells its rate. Others' packets between them lower it, a host that sees to the first
+of them late raises it; so the middle one of all trains counts, a longer one for more. And what ten
+packets tell lets the next trains be as long as a millisecond carries, which a host's delays distort
+less.
 
 Up to what the path holds at that rate, the window may grow faster than where nothing is known.
 """
@@ -12,7 +14,7 @@ from __future__ import annotations
 
 from math import inf
 
-from udpft.protocol.params import INITIAL_WINDOW_PACKETS
+from udpft.protocol.params import INITIAL_WINDOW_PACKETS, MAX_BURST_INTERVAL_S, MAX_SEND_PACKETS
 
 _SAME_MOMENT_S = 1e-6
 _BLIND_GROWTH = 2.77  # in a round trip, as BBR's in STARTUP
@@ -38,7 +40,8 @@ class PacketTrain:
 
     def __init__(self) -> None:
         self.rate = 0.0
-        self._rates: dict[float, float] = {}  # by the moment at which a train left
+        # By the moment at which a train left: the rate, and of how many packets
+        self._rates: dict[float, tuple[float, int]] = {}
         self._sent_at = -1.0
         self._first_rtt_s = 0.0
         self._first_delivered = 0
@@ -50,10 +53,25 @@ class PacketTrain:
         if abs(sent_at - self._sent_at) > _SAME_MOMENT_S:
             self._sent_at, self._first_rtt_s, self._first_delivered = sent_at, rtt_s, delivered
         elif rtt_s > self._first_rtt_s:
-            rate = (delivered - self._first_delivered) / (rtt_s - self._first_rtt_s)
-            self._rates[self._sent_at] = rate
-            rates = sorted(self._rates.values())
-            self.rate = rates[(len(rates) - 1) // 2]
+            packets = delivered - self._first_delivered
+            self._rates[self._sent_at] = packets / (rtt_s - self._first_rtt_s), packets
+            self.rate = self._middle()
+
+    def _middle(self) -> float:
+        """The rate that as many packets found too high as too low."""
+        half = sum(packets for _, packets in self._rates.values()) / 2
+        slower = 0
+        for rate, packets in sorted(self._rates.values()):
+            slower += packets
+            if slower >= half:
+                return rate
+        return 0.0
+
+    @property
+    def length(self) -> int:
+        """Packets of the next train."""
+        known = int(self.rate * MAX_BURST_INTERVAL_S)
+        return max(INITIAL_WINDOW_PACKETS, min(known, MAX_SEND_PACKETS))
 
     def delivered(self, delivered: int) -> None:
         """Let the window grow by what was delivered: so many packets by now."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 from typing import Any
 
 import click
@@ -15,14 +14,14 @@ from udpft.result import Result
 from udpft.units import format_bytes, format_rate, format_seconds
 
 
-@dataclass
 class Books:
     """The files that were done, and the failures."""
 
-    console: Console
-    as_json: bool
-    files: list[dict[str, Any]] = field(default_factory=list)
-    failures: list[UdpftError] = field(default_factory=list)
+    def __init__(self, console: Console, as_json: bool) -> None:
+        self.console = console
+        self.as_json = as_json
+        self.files: list[dict[str, Any]] = []
+        self.failures: list[UdpftError] = []
 
     def progress_style(self, asked: ProgressStyle) -> ProgressStyle:
         """How progress is shown: as asked for, unless JSON lines or silence are."""

@@ -6,9 +6,8 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import click
 
@@ -137,8 +136,7 @@ def _check_output(names: Sequence[str], output: str | None, *, as_json: bool) ->
         taken[path] = name
 
 
-@dataclass
-class _Getter:
+class _Getter(NamedTuple):
     """Fetches one file after the other, tells of each, and keeps the books."""
 
     output: str | None

@@ -6,9 +6,8 @@ import os
 import sys
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 
@@ -87,8 +86,7 @@ def command(
         books.end()
 
 
-@dataclass
-class _Putter:
+class _Putter(NamedTuple):
     """Brings one file after the other, tells of each, and keeps the books."""
 
     as_name: str | None

@@ -27,6 +27,7 @@ import sys
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache, lru_cache
+from itertools import compress
 from typing import Final, NamedTuple
 
 from xxhash import xxh3_64_digest
@@ -174,14 +175,17 @@ def _lanes_in_use(number: int) -> Iterator[int]:
         number &= ~(_WORD_MASK << 64 * lane)
 
 
-def _stretches(numbers: array[int], none_of_ours: set[int]) -> Iterator[tuple[int, int]]:
-    """Where packets are in step, as half-open ranges of indices, without those of a set."""
-    cuts = [at for at in range(1, len(numbers)) if numbers[at] - numbers[at - 1] != _STEP]
+def _stretches(numbers: int, count: int, none_of_ours: set[int]) -> Iterator[tuple[int, int]]:
+    """Where packets are in step, as half-open ranges of lanes, without those of a set."""
+    # Each beside the one before and what it would be in step; behind the last one is nothing.
+    out_of_step = numbers + _STEP * _ones(count) ^ numbers >> 8 * _WORD
+    words = array("Q", out_of_step.to_bytes((count + 1) * _WORD, "little"))
+    cuts = list(compress(range(1, count + 1), words))
     if none_of_ours:
         cuts = sorted({*cuts, *none_of_ours, *(at + 1 for at in none_of_ours)} - {0})
     start = 0
-    for stop in (*cuts, len(numbers)):
-        if start < stop and start not in none_of_ours:
+    for stop in cuts:
+        if start not in none_of_ours:
             yield start, stop
         start = stop
 
@@ -289,7 +293,7 @@ class BurstReader:
             batch.strays.append((place, DATA_HEADER_SIZE + len(slots[lane])))
         none_of_ours = strays.union(_lanes_in_use(wrong))
         each = array("Q", words)
-        for start, stop in _stretches(each, none_of_ours):
+        for start, stop in _stretches(numbers, count, none_of_ours):
             first = each[start]
             burst = Burst(
                 first & _LOW,

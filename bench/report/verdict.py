@@ -195,7 +195,7 @@ def _said(run: Run) -> Iterator[str]:
     failed = [s for s in run.samples if s.error and not s.warm_up]
     if failed:
         who = ", ".join(dict.fromkeys(f"{s.mode} ({s.scenario})" for s in failed))
-        yield f"{count(len(failed), 'counted run')} failed, and have no figure: {who}."
+        yield f"{count(len(failed), 'counted run')} failed, without a figure: {who}."
 
 
 def _listed(found: Sequence[Verdict]) -> str:

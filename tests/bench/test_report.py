@@ -58,7 +58,7 @@ class TestVerdict:
 
     def test_failures_have_no_figure_and_are_told(self) -> None:
         said = " ".join(verdict.sentences(run()))
-        assert "3 counted runs failed, and have no figure: aioquic (lan-9000)." in said
+        assert "3 counted runs failed, without a figure: aioquic (lan-9000)." in said
         rows = {row.mode: row for row in verdict.rows(run(), LAN)}
         assert rows["aioquic"].rate is None
         assert rows["aioquic"].note == "failed 3 of 3: exit 1: <b>no</b>"

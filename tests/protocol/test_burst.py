@@ -304,6 +304,14 @@ def test_a_control_packet_after_data_is_told_apart() -> None:
     assert batch.strays == [(4 * 2072, len(fin))]
 
 
+def test_a_damaged_packet_never_changes_how_those_behind_it_are_numbered() -> None:
+    damaged = bytearray(write(64, range(1)).datagrams[0])
+    damaged[8:16] = bytes([0xFF]) * 8
+    pair = [write(64, [10], first_packet=5), write(64, [11], first_packet=7)]
+    batch = read([bytes(damaged), *(one.datagrams[0] for one in pair)], 64)
+    assert contents_of(batch) == pair[0].contents | pair[1].contents
+
+
 def test_datagrams_of_another_size_are_told_apart() -> None:
     fin = encode_fin(PacketType.FIN, Fin(1, bytes(16)), ID, 0)
     assert read([fin, fin], 2048).strays == [(0, len(fin)), (len(fin), len(fin))]

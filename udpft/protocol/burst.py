@@ -177,6 +177,8 @@ def _lanes_in_use(number: int) -> Iterator[int]:
 
 def _stretches(numbers: int, count: int, none_of_ours: set[int]) -> Iterator[tuple[int, int]]:
     """Where packets are in step, as half-open ranges of lanes, without those of a set."""
+    for lane in none_of_ours:
+        numbers &= ~(_WORD_MASK << 64 * lane)  # it may hold anything, and carry into the next
     # Each beside the one before and what it would be in step; behind the last one is nothing.
     out_of_step = numbers + _STEP * _ones(count) ^ numbers >> 8 * _WORD
     words = array("Q", out_of_step.to_bytes((count + 1) * _WORD, "little"))

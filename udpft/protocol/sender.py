@@ -350,8 +350,8 @@ class Sender:
 
     def _wants_ack(self, chunks: Chunks) -> bool:
         """Whether the burst should draw an ACK at once: twice a window, and for the last chunk."""
-        stop = self._next_packet + len(chunks)
         left = self._window - self._history.packets_in_flight - len(chunks)
+        stop = self._next_packet + len(chunks)
         wanted = left < self._burst or stop >= self._ask_at or self.congestion.wants_train
         if wanted:
             self._ask_at = stop + (self._window - self._burst) // 2

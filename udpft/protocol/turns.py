@@ -37,7 +37,10 @@ class Turns:
         """A transfer may have something to send; it waits for its turn."""
         if not session.ready:
             session.ready = True
-            (self._brief if session.brief else self._long).append(session)
+            self._queue_of(session).append(session)
+
+    def _queue_of(self, session: Session) -> deque[Session]:
+        return self._brief if session.brief else self._long
 
     def next(self) -> Session:
         """The transfer to be asked for a burst. Tell `sent` or `has_nothing` what it answered."""
@@ -52,7 +55,7 @@ class Turns:
         if self._at_turn is self._brief:
             self._brief.popleft()
             session.brief = session.turn_bytes < BRIEF_BYTES
-            (self._brief if session.brief else self._long).append(session)
+            self._queue_of(session).append(session)
         elif session.turn_bytes >= TURN_BYTES:
             session.turn_bytes = 0
             self._long.rotate(-1)

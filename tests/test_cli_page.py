@@ -7,7 +7,7 @@ import re
 import pytest
 
 from tests.cli_page import PAGE, every_command, page
-from udpft.cli.app import run
+from udpft.cli.main import run
 
 
 def test_the_page_is_what_the_commands_say() -> None:

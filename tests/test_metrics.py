@@ -14,7 +14,7 @@ import pytest
 import udpft
 from tests.cli.processes import Server, run_udpft
 from tests.samples import PATIENCE_S
-from udpft.cli.app import run
+from udpft.cli.main import run
 from udpft.errors import ExitCode, NoSuchFile, PartialTransfer, UsageError
 from udpft.metrics import Metrics
 from udpft.net.address import Address
@@ -122,7 +122,7 @@ def test_the_package_that_is_missing_is_named(
 
 
 def test_a_server_without_metrics_does_without_the_package() -> None:
-    script = "import sys; from udpft.cli.app import run; run(['serve', '--help']); "
+    script = "import sys; from udpft.cli.main import run; run(['serve', '--help']); "
     script += "sys.exit('prometheus_client' in sys.modules)"
     assert (
         subprocess.run([sys.executable, "-c", script], timeout=PATIENCE_S, check=False).returncode

@@ -75,7 +75,8 @@ def test_its_metadata_are_what_people_see(wheel: Path) -> None:
 def test_every_command_starts_from_the_wheel(wheel: Path, tmp_path: Path) -> None:
     code = """
         import sys, udpft
-        from udpft.cli.app import cli, run
+        from udpft.cli.app import cli
+        from udpft.cli.main import run
         import click
         assert ".whl" in udpft.__file__, udpft.__file__
         for command in cli.list_commands(click.Context(cli)):

@@ -20,7 +20,7 @@ from tests.faults import file_size_limit
 from tests.samples import LARGE, sample
 from tests.storage.conftest import names
 from udpft.api import RunningServer
-from udpft.cli.app import run
+from udpft.cli.main import run
 from udpft.destination import Destination
 from udpft.errors import (
     DestinationExists,

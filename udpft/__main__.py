@@ -11,7 +11,7 @@ def main() -> None:
     """Run the command line and exit with its documented code."""
     gc.disable()  # until the command is imported: that takes its time, and leaves no garbage
     try:
-        from udpft.cli.app import run
+        from udpft.cli.main import run
 
         code = run(sys.argv[1:])
     except KeyboardInterrupt:  # before the command line was there to catch it

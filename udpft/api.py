@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from udpft.server import PlainPolicy, Server
 
 DEFAULT_PORT = 9000
+DEFAULT_SERVER = "127.0.0.1"
 
 
 class ClientOptions(TypedDict, total=False):

@@ -12,8 +12,8 @@ import pytest
 import udpft
 from tests.loopback import closed_port
 from udpft.api import RunningServer
-from udpft.cli.app import run
 from udpft.cli.bench import conclusion
+from udpft.cli.main import run
 from udpft.errors import ExitCode
 from udpft.result import Result
 from udpft.speed import Row

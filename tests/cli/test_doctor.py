@@ -13,7 +13,7 @@ from tests.loopback import closed_port
 from tests.storage.conftest import unprivileged
 from udpft.api import RunningServer
 from udpft.cli import doctor
-from udpft.cli.app import run
+from udpft.cli.main import run
 from udpft.errors import ExitCode
 from udpft.net.kernel import Kernel
 

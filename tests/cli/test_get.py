@@ -21,7 +21,7 @@ from tests.loopback import HeldTransfer, address_of, closed_port, meanwhile
 from tests.samples import LARGE, sample
 from tests.storage.conftest import names, unprivileged
 from udpft.api import RunningServer
-from udpft.cli.app import run
+from udpft.cli.main import run
 from udpft.errors import ExitCode
 
 Capture = pytest.CaptureFixture[str]

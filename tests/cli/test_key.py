@@ -11,7 +11,7 @@ import udpft
 from tests.cli.processes import Server
 from tests.samples import sample
 from udpft.api import RunningServer
-from udpft.cli.app import run
+from udpft.cli.main import run
 from udpft.errors import ExitCode
 
 Capture = pytest.CaptureFixture[str]

@@ -10,7 +10,7 @@ import pytest
 from tests.cli.processes import run_udpft
 from tests.loopback import address_of, closed_port
 from udpft.api import RunningServer
-from udpft.cli.app import run
+from udpft.cli.main import run
 from udpft.errors import ExitCode
 
 

@@ -24,8 +24,8 @@ from tests.samples import LARGE, sample
 from tests.storage.conftest import unprivileged
 from udpft.api import RunningServer
 from udpft.cli import serve as serve_module
-from udpft.cli.app import run
 from udpft.cli.console import Console
+from udpft.cli.main import run
 from udpft.errors import ExitCode, PartialTransfer, ServerBusy
 from udpft.net.address import Address
 from udpft.served import Served

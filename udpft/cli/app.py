@@ -1,4 +1,4 @@
-"""The ``udpft`` command: its global options, its commands by name, and how errors leave it.
+"""The ``udpft`` command: its global options, its commands by name, and what it says of bad words.
 
 Commands are imported when they are called, because a get of one kilobyte is mostly start-up.
 """
@@ -7,13 +7,7 @@ from __future__ import annotations
 
 import gc
 import importlib
-import io
-import os
-import re
-import signal
-import sys
 from collections.abc import Sequence
-from types import FrameType
 from typing import Any
 
 import click
@@ -21,7 +15,7 @@ import click
 import udpft
 from udpft.cli.command import Group
 from udpft.cli.console import Console, escape, print_aside
-from udpft.cli.ending import Terminated, exit_code_of
+from udpft.cli.ending import told
 from udpft.errors import ExitCode, UdpftError
 
 COMMANDS = {
@@ -68,8 +62,7 @@ class LazyGroup(Group):
         try:
             return super().invoke(ctx)
         except UdpftError as error:
-            ctx.obj.report(error)
-            raise click.exceptions.Exit(error.exit_code) from error
+            raise told(ctx.obj, error) from error
 
 
 @click.group(
@@ -103,75 +96,28 @@ def cli(ctx: click.Context, verbose: int, quiet: bool, log_format: str, color: s
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run one command line; return its exit code. No traceback leaves it but a bug's, with -v."""
-    before = signal.signal(signal.SIGTERM, _terminate)
-    _never_fail_to_encode()
+    """Run one command line; return its exit code. Words that make no sense are told here."""
     try:
         code = cli.main(args=list(arguments), prog_name="udpft", standalone_mode=False)
-        return code or ExitCode.DONE  # not 0 where Exit was raised
-    except BaseException as ending:
-        code = exit_code_of(ending)
-        if code == ExitCode.BUG and any(re.fullmatch("-v+|--verbose", a) for a in arguments):
-            raise
-        _explain(ending)
-        return code
-    finally:
-        _flush_output()
-        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
+        return code or ExitCode.DONE  # not 0 where click's Exit was raised
+    except click.exceptions.NoArgsIsHelpError as nothing:
+        nothing.show()  # nothing was asked for: the help is the answer
+    except click.ClickException as nonsense:
+        _explain(nonsense)
+    except click.exceptions.Abort as ending:  # click has ended the line of the ^C
+        raise ending.__cause__ or KeyboardInterrupt from None
+    return ExitCode.USAGE
 
 
-def _terminate(signum: int, _frame: FrameType | None) -> None:
-    signal.signal(signum, signal.SIG_IGN)  # a second one must not disturb the cleaning up
-    raise Terminated
-
-
-def _explain(ending: BaseException) -> None:
-    """Say why the command ends, unless that was said already."""
-    if isinstance(ending, click.exceptions.NoArgsIsHelpError):
-        ending.show()  # nothing was asked for: the help is the answer
-    elif isinstance(ending, click.ClickException):
-        context = getattr(ending, "ctx", None)
-        print_aside(f"udpft: {escape(' '.join(ending.format_message().split()))}")
-        if isinstance(ending, click.NoSuchOption) and _is_global(ending.option_name):
-            print_aside(f"hint: it comes before the command: `udpft {ending.option_name} …`")
-        else:
-            print_aside(f"hint: `{context.command_path if context else 'udpft'} --help` says more")
-    elif isinstance(ending, (KeyboardInterrupt, click.exceptions.Abort)):
-        print_aside("udpft: interrupted")
-        _give_hints(ending.__cause__ or ending)
-    elif isinstance(ending, Terminated):
-        print_aside("udpft: terminated")
-        _give_hints(ending)
-    elif exit_code_of(ending) == ExitCode.BUG:
-        what = escape(f"{type(ending).__name__}: {ending}")
-        print_aside(f"udpft: a bug in udpft: {what}")
-        print_aside("hint: run it again as `udpft -v …` for the traceback, and report it")
+def _explain(nonsense: click.ClickException) -> None:
+    context = getattr(nonsense, "ctx", None)
+    print_aside(f"udpft: {escape(' '.join(nonsense.format_message().split()))}")
+    if isinstance(nonsense, click.NoSuchOption) and _is_global(nonsense.option_name):
+        print_aside(f"hint: it comes before the command: `udpft {nonsense.option_name} …`")
+    else:
+        print_aside(f"hint: `{context.command_path if context else 'udpft'} --help` says more")
 
 
 def _is_global(option: str) -> bool:
     """Whether an option is the ``udpft`` command's own."""
     return any(option in param.opts for param in cli.params)
-
-
-def _give_hints(ending: BaseException) -> None:
-    """Say how to go on, where that was noted on the way out."""
-    for note in getattr(ending, "__notes__", ()):
-        print_aside(f"hint: {escape(note)}")
-
-
-def _never_fail_to_encode() -> None:
-    """What standard output's encoding lacks, such as the µ of µs, is written as an escape."""
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")
-
-
-def _flush_output() -> None:
-    """Empty standard output's buffer, into nothing where nobody takes it.
-
-    Else the interpreter would complain at its end.
-    """
-    try:
-        if sys.stdout is not None:
-            sys.stdout.flush()
-    except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-import click
-
 from udpft.cli.console import Console, print_json
+from udpft.cli.ending import Exit
 from udpft.cli.progress import ProgressStyle
 from udpft.errors import UdpftError
 from udpft.result import Result
@@ -44,7 +43,7 @@ class Books:
     def end(self) -> None:
         """End the command with the first failure's exit code, where there was one."""
         if self.failures:
-            raise click.exceptions.Exit(self.failures[0].exit_code)
+            raise Exit(self.failures[0].exit_code)
 
     def fail(self, name: str, error: UdpftError) -> None:
         """Tell of a file that failed."""

@@ -12,8 +12,6 @@ import time
 from contextlib import suppress
 from typing import Any, NamedTuple, TextIO
 
-import click
-
 from udpft.errors import LocalWriteFailed, UdpftError
 
 JSON_SCHEMA = 1
@@ -72,7 +70,9 @@ class Console(NamedTuple):
         """Write an error in one line and, where there is one, its hint in another."""
         name, hint = "udpft:", "hint:"
         if self.colors(sys.stderr):
-            name, hint = click.style(name, fg="red", bold=True), click.style(hint, bold=True)
+            from click import style  # see `cli.quick`
+
+            name, hint = style(name, fg="red", bold=True), style(hint, bold=True)
         print_aside(f"{name} {escape(str(error))}")
         if error.hint:
             print_aside(f"{hint} {escape(error.hint)}")

@@ -6,9 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import click
-
-from udpft.cli.console import print_json
+from udpft.cli.console import Console, print_json
 from udpft.errors import ExitCode, UdpftError
 
 
@@ -16,21 +14,31 @@ class Terminated(BaseException):
     """SIGTERM arrived, as an exception, so that ``finally`` clauses run."""
 
 
+class Exit(Exception):
+    """The command is over, and all has been said."""
+
+    def __init__(self, exit_code: int) -> None:
+        super().__init__(exit_code)
+        self.exit_code = exit_code
+
+
 def exit_code_of(ending: BaseException) -> int:
     """The documented exit code of a command that ends with this exception."""
-    if isinstance(ending, UdpftError):
+    if isinstance(ending, (UdpftError, Exit)):
         return ending.exit_code
-    if isinstance(ending, click.exceptions.Exit):
-        return ending.exit_code
-    if isinstance(ending, click.ClickException):
-        return ExitCode.USAGE
-    if isinstance(ending, (KeyboardInterrupt, click.exceptions.Abort)):
+    if isinstance(ending, KeyboardInterrupt):
         return ExitCode.INTERRUPTED
     if isinstance(ending, Terminated):
         return ExitCode.TERMINATED
     if isinstance(ending, (BrokenPipeError, SystemExit)):
         return ExitCode.DONE  # our output's reader left, as `head` does; click makes it SystemExit
     return ExitCode.BUG
+
+
+def told(console: Console, error: UdpftError) -> Exit:
+    """Say an error of ours, which a command ends with; return what is to be raised for it."""
+    console.report(error)
+    return Exit(error.exit_code)
 
 
 @contextmanager

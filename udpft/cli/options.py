@@ -8,6 +8,7 @@ from typing import Any, Literal, TypeVar
 
 import click
 
+from udpft.api import DEFAULT_SERVER
 from udpft.cli.console import Console
 from udpft.keys import readable_by_others
 from udpft.protocol.params import CONNECT_TIMEOUT_S, IDLE_TIMEOUT_S
@@ -46,7 +47,7 @@ def server_option(function: Function) -> Function:
         "-s",
         "--server",
         metavar="HOST[:PORT]",
-        default="127.0.0.1",
+        default=DEFAULT_SERVER,
         envvar="UDPFT_SERVER",
         show_envvar=True,
         show_default=True,

@@ -1,0 +1,100 @@
+"""One command line, from its words to its exit code, and what is said of how it ends.
+
+No traceback leaves it but a bug's, with ``-v``.
+"""
+
+from __future__ import annotations
+
+import gc
+import io
+import os
+import re
+import signal
+import sys
+from collections.abc import Sequence
+from types import FrameType
+from typing import Any
+
+from udpft.cli.console import Console, escape, print_aside
+from udpft.cli.ending import Exit, Terminated, exit_code_of, told
+from udpft.cli.quick import read_get
+from udpft.errors import ExitCode, UdpftError
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command line; return its exit code."""
+    before = signal.signal(signal.SIGTERM, _terminate)
+    _never_fail_to_encode()
+    try:
+        words = read_get(arguments, os.environ)
+        if words is not None:
+            return _get(words)
+        from udpft.cli import app
+
+        return app.run(arguments)
+    except Exit as ending:
+        return ending.exit_code
+    except BaseException as ending:
+        code = exit_code_of(ending)
+        if code == ExitCode.BUG and any(re.fullmatch("-v+|--verbose", a) for a in arguments):
+            raise
+        _explain(ending)
+        return code
+    finally:
+        _flush_output()
+        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
+
+
+def _get(words: dict[str, Any]) -> int:
+    """Run a get that was read without click."""
+    from udpft.cli.getting import fetch
+
+    gc.freeze()  # as `cli.app` does it
+    gc.enable()
+    console = Console()
+    try:
+        fetch(console, **words)
+    except UdpftError as error:
+        raise told(console, error) from error
+    except KeyboardInterrupt:
+        print_aside("")  # behind the terminal's ^C
+        raise
+    return ExitCode.DONE
+
+
+def _terminate(signum: int, _frame: FrameType | None) -> None:
+    signal.signal(signum, signal.SIG_IGN)  # a second one must not disturb the cleaning up
+    raise Terminated
+
+
+def _explain(ending: BaseException) -> None:
+    """Say why the command ends, unless that was said already."""
+    if isinstance(ending, KeyboardInterrupt):
+        print_aside("udpft: interrupted")
+    elif isinstance(ending, Terminated):
+        print_aside("udpft: terminated")
+    elif exit_code_of(ending) == ExitCode.BUG:
+        what = escape(f"{type(ending).__name__}: {ending}")
+        print_aside(f"udpft: a bug in udpft: {what}")
+        print_aside("hint: run it again as `udpft -v …` for the traceback, and report it")
+        return
+    for note in getattr(ending, "__notes__", ()):  # how to go on, noted on the way out
+        print_aside(f"hint: {escape(note)}")
+
+
+def _never_fail_to_encode() -> None:
+    """What standard output's encoding lacks, such as the µ of µs, is written as an escape."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+
+
+def _flush_output() -> None:
+    """Empty standard output's buffer, into nothing where nobody takes it.
+
+    Else the interpreter would complain at its end.
+    """
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

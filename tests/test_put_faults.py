@@ -88,6 +88,7 @@ def test_an_interrupt_says_how_to_go_on(server: RunningServer, stored: Path, fil
     done = run_udpft("put", str(file), "-s", server.address, "--json")
     assert '"ok": true' in done.stdout.splitlines()[-1]
     assert '"resumed_bytes": 0,' not in done.stdout
+    assert " of it new, in " in done.stderr
     assert (stored / "file").read_bytes() == CONTENT
 
 

@@ -12,6 +12,7 @@ import udpft
 from tests.cli.processes import run_udpft
 from tests.trees import make_tree, seen
 from udpft.api import RunningServer, connect
+from udpft.cli.main import run
 from udpft.errors import DestinationExists, LocalWriteFailed, NoSuchFile, UsageError
 from udpft.protocol.listing import Entry
 from udpft.storage.tree import StagedTree
@@ -35,6 +36,20 @@ def test_a_tree_arrives_as_it_is(server: RunningServer, served: Path, tmp_path: 
     assert result.verified
     assert result.files == 307
     assert os.listdir(tmp_path / "out") == ["tree"]
+
+
+@pytest.mark.parametrize(("output", "place"), [([], ""), (["-o", "out"], " in out")])
+def test_it_is_told_by_its_name(
+    server: RunningServer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    output: list[str],
+    place: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run(["get", "-r", "tree", "-s", server.address, *output]) == 0
+    assert capsys.readouterr().err.startswith(f"tree{place}: 307 files: ")
 
 
 def test_a_slash_behind_the_name_leaves_the_name_out(

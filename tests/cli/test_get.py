@@ -372,7 +372,15 @@ def test_a_signal_leaves_a_part_and_says_how_to_go_on(
         "event": "summary",
         "ok": False,
         "exit_code": code,
-        "files": [],
+        "files": [
+            {
+                "name": str(LARGE),
+                "ok": False,
+                "message": word,
+                "hint": "run the same command again to resume",
+                "exit_code": code,
+            }
+        ],
     }
     assert names(tmp_path) == [f".{LARGE}.udpft-part"]
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from udpft.cli.console import Console, print_json
-from udpft.cli.ending import Exit
+from udpft.cli.ending import BREAKS, Exit, exit_code_of, notes_of
 from udpft.cli.progress import ProgressStyle
 from udpft.errors import UdpftError
 from udpft.result import Result
@@ -36,7 +36,11 @@ class Books:
     ) -> None:
         """Do one file after the other, and go on after an error that concerns one file only."""
         for name in names:
-            error = do(name)
+            try:
+                error = do(name)
+            except tuple(BREAKS) as ending:
+                self.files.append(failure(name, ending))
+                raise
             if error and not isinstance(error, one_file_only):
                 return
 
@@ -61,9 +65,12 @@ class Books:
             by = "verified" if result.verified else "by size and time"
             self.console.say(f"{where}: up to date, {by}")
             return
+        size = format_bytes(result.bytes)
+        if result.resumed_bytes:
+            size += f", {format_bytes(result.bytes - result.resumed_bytes)} of it new,"
         verdict = "verified" if result.verified else "unverified: plain checks nothing"
         self.console.say(
-            f"{where}: {format_bytes(result.bytes)} in {format_seconds(result.seconds)}, "
+            f"{where}: {size} in {format_seconds(result.seconds)}, "
             f"{format_rate(result.rate_bytes_per_s)}, {verdict}"
         )
         if result.verified:
@@ -111,12 +118,12 @@ def rounded(number: float | None) -> float | None:
     return None if number is None else round(number, 3)
 
 
-def failure(name: str, error: UdpftError) -> dict[str, Any]:
-    """One that failed, as JSON has it."""
+def failure(name: str, ending: BaseException) -> dict[str, Any]:
+    """One that failed, or was at work when the command was broken off, as JSON has it."""
     return {
         "name": name,
         "ok": False,
-        "message": str(error),
-        "hint": error.hint,
-        "exit_code": int(error.exit_code),
+        "message": BREAKS.get(type(ending), str(ending)),
+        "hint": ending.hint if isinstance(ending, UdpftError) else " ".join(notes_of(ending)),
+        "exit_code": int(exit_code_of(ending)),
     }

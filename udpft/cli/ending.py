@@ -14,6 +14,13 @@ class Terminated(BaseException):
     """SIGTERM arrived, as an exception, so that ``finally`` clauses run."""
 
 
+BREAKS: dict[type[BaseException], str] = {
+    KeyboardInterrupt: "interrupted",
+    Terminated: "terminated",
+}
+"""What breaks a command off from outside, and the word for it."""
+
+
 class Exit(Exception):
     """The command is over, and all has been said."""
 
@@ -33,6 +40,11 @@ def exit_code_of(ending: BaseException) -> int:
     if isinstance(ending, (BrokenPipeError, SystemExit)):
         return ExitCode.DONE  # our output's reader left, as `head` does; click makes it SystemExit
     return ExitCode.BUG
+
+
+def notes_of(ending: BaseException) -> tuple[str, ...]:
+    """How to go on, as it was noted on the way out."""
+    return tuple(getattr(ending, "__notes__", ()))
 
 
 def told(console: Console, error: UdpftError) -> Exit:

@@ -178,7 +178,10 @@ class _Getter(NamedTuple):
 
     def _where(self, result: Result, *, tree: bool) -> str:
         if tree:
-            return f"{result.path}: {result.files} {'file' if result.files == 1 else 'files'}"
+            place = "" if self.output is None else f" in {result.path}"
+            return (
+                f"{result.name}{place}: {result.files} {'file' if result.files == 1 else 'files'}"
+            )
         return "standard output" if self.output in _STANDARD_OUTPUT else str(result.path)
 
 

@@ -16,7 +16,7 @@ from types import FrameType
 from typing import Any
 
 from udpft.cli.console import Console, escape, print_aside
-from udpft.cli.ending import Exit, Terminated, exit_code_of, told
+from udpft.cli.ending import BREAKS, Exit, Terminated, exit_code_of, notes_of, told
 from udpft.cli.quick import read_get
 from udpft.errors import ExitCode, UdpftError
 
@@ -69,16 +69,14 @@ def _terminate(signum: int, _frame: FrameType | None) -> None:
 
 def _explain(ending: BaseException) -> None:
     """Say why the command ends, unless that was said already."""
-    if isinstance(ending, KeyboardInterrupt):
-        print_aside("udpft: interrupted")
-    elif isinstance(ending, Terminated):
-        print_aside("udpft: terminated")
+    if type(ending) in BREAKS:
+        print_aside(f"udpft: {BREAKS[type(ending)]}")
     elif exit_code_of(ending) == ExitCode.BUG:
         what = escape(f"{type(ending).__name__}: {ending}")
         print_aside(f"udpft: a bug in udpft: {what}")
         print_aside("hint: run it again as `udpft -v …` for the traceback, and report it")
         return
-    for note in getattr(ending, "__notes__", ()):  # how to go on, noted on the way out
+    for note in notes_of(ending):
         print_aside(f"hint: {escape(note)}")
 
 

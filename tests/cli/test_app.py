@@ -177,6 +177,15 @@ def test_every_exception_becomes_an_exit_code(
     assert err.splitlines()[-len(lines) or len(err) :] == lines
 
 
+def test_whoever_reads_no_more_is_not_told_how_to_go_on(
+    capsys: pytest.CaptureFixture[str], failing: list[BaseException]
+) -> None:
+    failing.append(BrokenPipeError())
+    failing[0].add_note("run the same command again to resume")
+    assert run(["fail"]) == ExitCode.DONE
+    assert capsys.readouterr() == ("", "")
+
+
 @pytest.mark.parametrize("flag", ["-v", "-vv", "--verbose"])
 def test_only_a_bug_leaves_with_its_traceback_and_only_on_wish(
     failing: list[BaseException], flag: str

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from tests.cli.processes import PATIENCE_S, environment
 from tests.samples import sample
-from udpft.api import RunningServer
+from udpft.api import RunningServer, connect
 from udpft.cli.app import cli
 from udpft.cli.console import Console
 from udpft.cli.get import command
@@ -47,12 +47,9 @@ def by_click(arguments: list[str]) -> dict[str, Any]:
     return called(context.params)
 
 
-DEFAULTS = {
-    key: value
-    for key, value in by_click(["get", "a"]).items()
-    if key in ("connect_timeout", "timeout", "limit_rate")
-}
-"""What click gives `connect`, which has the same by default."""
+CONNECT = inspect.signature(connect).parameters
+DEFAULTS = {name: CONNECT[name].default for name in ("connect_timeout", "timeout", "limit_rate")}
+"""What `connect` is not told, where click is not asked."""
 
 
 @given(

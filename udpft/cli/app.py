@@ -15,7 +15,7 @@ import click
 import udpft
 from udpft.cli.command import Group
 from udpft.cli.console import Console, escape, print_aside
-from udpft.cli.ending import told
+from udpft.cli.ending import Exit
 from udpft.errors import ExitCode, UdpftError
 
 COMMANDS = {
@@ -62,7 +62,8 @@ class LazyGroup(Group):
         try:
             return super().invoke(ctx)
         except UdpftError as error:
-            raise told(ctx.obj, error) from error
+            ctx.obj.report(error)
+            raise Exit(error.exit_code) from error
 
 
 @click.group(

@@ -88,6 +88,11 @@ class Books:
             self.console.say(f"  limited by {result.limit}", level=0 if result.slow else 1)
 
 
+def count_of_files(result: Result) -> str:
+    """How many there are in a tree, in words."""
+    return "1 file" if result.files == 1 else f"{result.files} files"
+
+
 def success(result: Result) -> dict[str, Any]:
     """A file, or a tree, that is where it should be, as JSON has it."""
     return {

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from udpft.cli.console import Console, print_json
+from udpft.cli.console import print_json
 from udpft.errors import ExitCode, UdpftError
 
 
@@ -45,12 +45,6 @@ def exit_code_of(ending: BaseException) -> int:
 def notes_of(ending: BaseException) -> tuple[str, ...]:
     """How to go on, as it was noted on the way out."""
     return tuple(getattr(ending, "__notes__", ()))
-
-
-def told(console: Console, error: UdpftError) -> Exit:
-    """Say an error of ours, which a command ends with; return what is to be raised for it."""
-    console.report(error)
-    return Exit(error.exit_code)
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from udpft import api
-from udpft.cli.books import Books, success
+from udpft.cli.books import Books, count_of_files, success
 from udpft.cli.console import Console, cannot_print, print_json
 from udpft.cli.ending import verdict
 from udpft.cli.progress import Meter, ProgressStyle
@@ -179,9 +179,7 @@ class _Getter(NamedTuple):
     def _where(self, result: Result, *, tree: bool) -> str:
         if tree:
             place = "" if self.output is None else f" in {result.path}"
-            return (
-                f"{result.name}{place}: {result.files} {'file' if result.files == 1 else 'files'}"
-            )
+            return f"{result.name}{place}: {count_of_files(result)}"
         return "standard output" if self.output in _STANDARD_OUTPUT else str(result.path)
 
 

@@ -16,7 +16,7 @@ from types import FrameType
 from typing import Any
 
 from udpft.cli.console import Console, escape, print_aside
-from udpft.cli.ending import BREAKS, Exit, Terminated, exit_code_of, notes_of, told
+from udpft.cli.ending import BREAKS, Exit, Terminated, exit_code_of, notes_of
 from udpft.cli.quick import read_get
 from udpft.errors import ExitCode, UdpftError
 
@@ -34,6 +34,9 @@ def run(arguments: Sequence[str]) -> int:
         return app.run(arguments)
     except Exit as ending:
         return ending.exit_code
+    except UdpftError as error:  # of a get; those of `cli.app` leave it as `Exit`
+        Console().report(error)
+        return error.exit_code
     except BaseException as ending:
         code = exit_code_of(ending)
         if code == ExitCode.BUG and any(re.fullmatch("-v+|--verbose", a) for a in arguments):
@@ -51,11 +54,8 @@ def _get(words: dict[str, Any]) -> int:
 
     gc.freeze()  # as `cli.app` does it
     gc.enable()
-    console = Console()
     try:
-        fetch(console, **words)
-    except UdpftError as error:
-        raise told(console, error) from error
+        fetch(Console(), **words)
     except KeyboardInterrupt:
         print_aside("")  # behind the terminal's ^C
         raise
@@ -71,13 +71,12 @@ def _explain(ending: BaseException) -> None:
     """Say why the command ends, unless that was said already."""
     if type(ending) in BREAKS:
         print_aside(f"udpft: {BREAKS[type(ending)]}")
+        for note in notes_of(ending):
+            print_aside(f"hint: {escape(note)}")
     elif exit_code_of(ending) == ExitCode.BUG:
         what = escape(f"{type(ending).__name__}: {ending}")
         print_aside(f"udpft: a bug in udpft: {what}")
         print_aside("hint: run it again as `udpft -v …` for the traceback, and report it")
-        return
-    for note in notes_of(ending):
-        print_aside(f"hint: {escape(note)}")
 
 
 def _never_fail_to_encode() -> None:

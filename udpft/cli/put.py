@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import click
 
 from udpft import api
-from udpft.cli.books import Books, success
+from udpft.cli.books import Books, count_of_files, success
 from udpft.cli.command import Command
 from udpft.cli.console import Console, print_json
 from udpft.cli.ending import verdict
@@ -127,8 +127,8 @@ class _Putter(NamedTuple):
         except UdpftError as error:
             self.books.fail(file, error)
             return error
-        count = f": {result.files} {'file' if result.files == 1 else 'files'}"
-        where = f"{result.name} on {client.server}{count if self._is_tree(file) else ''}"
+        count = f": {count_of_files(result)}" if self._is_tree(file) else ""
+        where = f"{result.name} on {client.server}{count}"
         self.books.tell(result, where)
         self.books.files.append(success(result))
         return None

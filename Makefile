@@ -22,8 +22,9 @@ test: $(VENV)/test.stamp ## Run all checks that need no Docker: ruff, mypy and p
 containers: $(VENV)/test.stamp ## Run the tests that need a Docker engine
 	$(IN_VENV) pytest tests/containers -rs --durations 5
 
-docs: $(VENV)/test.stamp ## Write docs/cli.md, from the commands' help
-	@$(IN_VENV) python -m tests.cli_page
+docs: $(VENV)/test.stamp ## Write what documents have from the code: commands, modules
+	@$(IN_VENV) python -m tests.documents.cli_page
+	@$(IN_VENV) python -m tests.documents.architecture_page
 
 SEEDS ?= 1000
 sim: $(VENV)/test.stamp ## Play SEEDS=10000 random transfers on bad networks in memory; SEED=7 again

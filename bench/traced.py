@@ -101,7 +101,7 @@ def trace_of(looks: list[Look], means: str) -> Trace:
 
 def serve(root: str, host: str, port: str, looks_file: str) -> None:
     """Serve until SIGTERM; then write the looks at the first transfer."""
-    from udpft.server import Server
+    from udpft.server.server import Server
 
     looks: list[Look] = []
     with Server(root, host=host, port=int(port)) as server:

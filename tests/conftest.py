@@ -13,7 +13,7 @@ from hypothesis import settings
 import udpft
 from tests.samples import PATIENCE_S, SIZES, sample
 from udpft.api import RunningServer, connect
-from udpft.client import Client
+from udpft.client.client import Client
 from udpft.testing import lossy_link as lossy_link
 from udpft.testing import udpft_server as udpft_server
 from udpft.testing import udpft_server_options as udpft_server_options

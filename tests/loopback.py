@@ -11,9 +11,9 @@ from contextlib import contextmanager
 from tests.samples import PATIENCE_S
 from udpft.api import RunningServer
 from udpft.net.address import Address
-from udpft.net.driver import clock
-from udpft.protocol.handshake import Initiator
-from udpft.protocol.packets import ErrorCode, Hello, Refusal, encode_error
+from udpft.net.loop import clock
+from udpft.protocol.handshake.initiator import Initiator
+from udpft.protocol.wire.packet import ErrorCode, Hello, Refusal, encode_error
 
 
 def address_of(sock: socket.socket) -> str:

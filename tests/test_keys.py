@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 import udpft
 from tests.samples import LARGE, PATIENCE_S, SIZES, sample
 from tests.storage.conftest import names
-from udpft import server as server_module
 from udpft.api import RunningServer, connect
 from udpft.errors import (
     KeyRejected,
@@ -27,8 +26,9 @@ from udpft.errors import (
     UsageError,
 )
 from udpft.keys import fastest_suite, new_key_file, read_key_file, readable_by_others
-from udpft.protocol.keyed import KeyedType
-from udpft.protocol.noise import Suite
+from udpft.protocol.keyed.noise import Suite
+from udpft.protocol.keyed.notice import KeyedType
+from udpft.server import server as server_module
 from udpft.testing import LossyLink, Seen
 
 

@@ -19,7 +19,7 @@ import pytest
 
 import udpft
 from tests.cli.processes import PATIENCE_S, environment
-from tests.test_documents import README, ROOT, rows, section
+from tests.documents.test_documents import README, ROOT, rows, section
 from tests.test_structure import MODULES, PACKAGE
 from udpft.cli.app import cli
 

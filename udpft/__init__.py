@@ -32,19 +32,19 @@ __all__ = [
 if TYPE_CHECKING:
     from udpft import aio, errors
     from udpft.api import RunningServer, connect, get, list_files, ping, put, serve
-    from udpft.client import Client
+    from udpft.client.client import Client
     from udpft.net.stop import Stop
-    from udpft.progress import Progress
-    from udpft.protocol.listing import Entry
-    from udpft.result import Result
-    from udpft.served import Served
+    from udpft.outcome.progress import Progress
+    from udpft.outcome.result import Result
+    from udpft.outcome.served import Served
+    from udpft.protocol.wire.listing import Entry
 
 _ELSEWHERE = {
-    "Client": "client",
-    "Entry": "protocol.listing",
-    "Progress": "progress",
-    "Result": "result",
-    "Served": "served",
+    "Client": "client.client",
+    "Entry": "protocol.wire.listing",
+    "Progress": "outcome.progress",
+    "Result": "outcome.result",
+    "Served": "outcome.served",
     "Stop": "net.stop",
 }
 """Public names that are not `api`'s, and where they are defined."""

@@ -33,7 +33,7 @@ from udpft.errors import Stopped
 from udpft.net.stop import Stop
 
 if TYPE_CHECKING:
-    from udpft.served import Served
+    from udpft.outcome.served import Served
 
 __all__ = ["RunningServer", "get", "list_files", "ping", "put", "serve"]
 
@@ -147,7 +147,7 @@ async def serve(
     Args:
         directory: the folder.
         on_served: called in the loop's thread with each transfer that is over.
-        options: of `udpft.server.Server`; ``port=0`` takes any free port.
+        options: of `udpft.server.server.Server`; ``port=0`` takes any free port.
 
     Raises:
         UdpftError: as `api.serve`.

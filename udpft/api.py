@@ -17,11 +17,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
 
-from udpft.client import Client
+from udpft.client.client import Client
+from udpft.client.measured import measured
 from udpft.errors import UsageError
-from udpft.measured import measured
 from udpft.net.address import Address, parse_server
-from udpft.progress import Progress
+from udpft.outcome.progress import Progress
+from udpft.outcome.result import Result
 from udpft.protocol.params import (
     CHUNK_SIZE,
     CONNECT_TIMEOUT_S,
@@ -29,13 +30,12 @@ from udpft.protocol.params import (
     MAX_CHUNK_SIZE,
     MIN_CHUNK_SIZE,
 )
-from udpft.result import Result
 
 if TYPE_CHECKING:
     from udpft.net.stop import Stop
-    from udpft.protocol.listing import Entry
-    from udpft.served import Served
-    from udpft.server import PlainPolicy, Server
+    from udpft.outcome.served import Served
+    from udpft.protocol.wire.listing import Entry
+    from udpft.server.server import PlainPolicy, Server
 
 DEFAULT_PORT = 9000
 DEFAULT_SERVER = "127.0.0.1"
@@ -54,7 +54,7 @@ class ClientOptions(TypedDict, total=False):
 
 
 class ServerOptions(TypedDict, total=False):
-    """How to serve: `udpft.server.Server` explains them."""
+    """How to serve: `udpft.server.server.Server` explains them."""
 
     host: str
     port: int
@@ -193,7 +193,7 @@ def get(
             raise UsageError("plain fetches single files")
         if sha256:
             raise UsageError("a folder has no SHA-256")
-        from udpft.tree_client import fetch_tree  # a single file does without
+        from udpft.client.fetch_tree import fetch_tree  # a single file does without
 
         with connect(server, **options) as client:
             return measured(
@@ -241,10 +241,10 @@ def put(
         UploadRefused: the server takes none.
         UdpftError: see `udpft.errors`; on the server, what had that name is as it was.
     """
-    from udpft.upload_client import name_there, open_local, store  # who fetches does without
+    from udpft.client.store import name_there, open_local, store  # who fetches does without
 
     if recursive and os.path.isdir(path):
-        from udpft.tree_upload import store_tree
+        from udpft.client.store_tree import store_tree
 
         with connect(server, **options) as client:
             return measured(
@@ -284,7 +284,7 @@ def list_files(
         NoSuchFile: nothing has that name.
         UdpftError: see `udpft.errors`.
     """
-    from udpft.tree_client import fetch_listing  # who fetches a file does without
+    from udpft.client.fetch_tree import fetch_listing  # who fetches a file does without
 
     with connect(server, **options) as client:
         return fetch_listing(client, pattern, recursive=recursive)[0]
@@ -355,12 +355,12 @@ def serve(
     Args:
         directory: the folder.
         on_served: called in that thread with each transfer that is over; must not raise.
-        options: of `udpft.server.Server`; ``port=0`` takes any free port.
+        options: of `udpft.server.server.Server`; ``port=0`` takes any free port.
 
     Raises:
         LocalReadFailed: the folder cannot be read.
         UsageError: the address cannot be bound.
     """
-    from udpft.server import Server  # a client has no use for it, and starts without
+    from udpft.server.server import Server  # a client has no use for it, and starts without
 
     return RunningServer(Server(os.fspath(directory), on_served=on_served, **options))

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 from udpft.errors import LocalReadFailed, LocalWriteFailed, UsageError
 
 if TYPE_CHECKING:
-    from udpft.protocol.channel import ClientChannel, Gate
-    from udpft.protocol.noise import Suite
+    from udpft.protocol.keyed.channel import ClientChannel, Gate
+    from udpft.protocol.keyed.noise import Suite
 
 _KEY_BYTES = 32
 _MAX_FILE_BYTES = 1024
@@ -90,7 +90,7 @@ def client_channel(path: str | os.PathLike[str]) -> ClientChannel:
     """
     key = read_key_file(path)
     _need_cryptography()
-    from udpft.protocol.channel import ClientChannel
+    from udpft.protocol.keyed.channel import ClientChannel
 
     return ClientChannel(key, fastest_suite(), os.urandom)
 
@@ -104,7 +104,7 @@ def gate(path: str | os.PathLike[str]) -> Gate:
     """
     key = read_key_file(path)
     _need_cryptography()
-    from udpft.protocol.channel import Gate
+    from udpft.protocol.keyed.channel import Gate
 
     return Gate(key, fastest_suite(), os.urandom)
 
@@ -125,7 +125,7 @@ def _need_cryptography() -> None:
 
 def fastest_suite() -> Suite:
     """AES where this processor has instructions for it, else ChaCha20."""
-    from udpft.protocol.noise import Suite
+    from udpft.protocol.keyed.noise import Suite
 
     try:
         with open("/proc/cpuinfo") as file:

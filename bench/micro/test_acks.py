@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from udpft.protocol.ack import Ack, decode_ack_untrusted, encode_ack
-from udpft.protocol.packets import decode_untrusted
 from udpft.protocol.ranges import RangeSet
+from udpft.protocol.wire.ack import Ack, decode_ack_untrusted, encode_ack
+from udpft.protocol.wire.packet import decode_untrusted
 
 
 def ack(ranges: int) -> Ack:

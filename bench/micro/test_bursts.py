@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from tests.simnet import random_bytes
-from udpft.protocol.burst import BurstReader, BurstWriter, data_common
 from udpft.protocol.params import CHUNK_SIZE, MAX_BURST_BYTES
+from udpft.protocol.wire.data import BurstReader, BurstWriter, data_common
+from udpft.testing.network import random_bytes
 
 CONNECTION = 7
 SMALL_CHUNK = 1448

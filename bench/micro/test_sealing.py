@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from tests.simnet import random_bytes
-from udpft.protocol.endpoint import Transmit
-from udpft.protocol.noise import Suite
+from udpft.protocol.contract import Transmit
+from udpft.protocol.keyed.noise import Suite
+from udpft.protocol.keyed.sealing import Opener, Sealer, Workbench
 from udpft.protocol.params import CHUNK_SIZE, SEAL_OVERHEAD
-from udpft.protocol.sealing import Opener, Sealer, Workbench
+from udpft.testing.network import random_bytes
 
 KEY = bytes(range(32))
 PACKETS = 30

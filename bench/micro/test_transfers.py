@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from tests.simnet import MemorySource, Shape, SimNet, random_bytes
-from udpft.protocol.burst import BurstWriter
 from udpft.protocol.params import CHUNK_SIZE, MAX_BURST_BYTES
-from udpft.protocol.sender import Sender
+from udpft.protocol.transfer.sender import Sender
+from udpft.protocol.wire.data import BurstWriter
+from udpft.testing.network import MemorySource, Shape, SimNet, random_bytes
 
 CONTENT = random_bytes(2_000_000)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bench.result import Trace
 from bench.traced import CHUNK_SIZE, DELAY_S, LOSS, PATH, RATE_BYTES_PER_S, SIZE_BYTES, STEP_S
-from tests.simnet import Shape, SimNet, random_bytes
+from udpft.testing.network import Shape, SimNet, random_bytes
 
 
 def simulated(size_bytes: int = SIZE_BYTES, *, seed: int = 1) -> Trace:

@@ -15,11 +15,11 @@ import pytest
 
 import udpft
 from tests.cli.processes import PATIENCE_S, environment, run_udpft
-from tests.cli_page import every_command
+from tests.documents.cli_page import every_command
 from udpft.cli import app
 from udpft.cli.app import COMMANDS
-from udpft.cli.ending import Exit, Terminated, exit_code_of, verdict
 from udpft.cli.main import run
+from udpft.cli.output.exit_status import Exit, Terminated, exit_code_of, verdict
 from udpft.errors import ExitCode, NoSuchFile, UdpftError
 
 SCREEN = 24
@@ -263,8 +263,8 @@ def test_a_command_starts_without_what_it_does_not_need() -> None:
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, timeout=PATIENCE_S
     )
-    assert "udpft.client" in done.stderr.split()
-    assert not {"tqdm", "udpft.server", "asyncio"} & set(done.stderr.split())
+    assert "udpft.client.client" in done.stderr.split()
+    assert not {"tqdm", "udpft.server.server", "asyncio"} & set(done.stderr.split())
 
 
 def test_ctrl_c_before_the_command_line_is_there_is_told_in_a_line() -> None:

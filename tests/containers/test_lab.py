@@ -19,7 +19,7 @@ from tests.containers.project import (
     compose_command,
     reason_to_skip,
 )
-from tests.test_lab import blocks, blurred, commands, part, type_into_shell
+from tests.documents.test_lab import blocks, blurred, commands, part, type_into_shell
 
 pytestmark = [pytest.mark.container, pytest.mark.timeout(1_000)]
 

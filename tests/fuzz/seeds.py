@@ -9,9 +9,9 @@ from hashlib import blake2s
 from pathlib import Path
 
 from tests.fuzz.targets import TARGETS
-from tests.simnet import SimNet, random_bytes
-from udpft.protocol.listing import Entry, encode_entry
-from udpft.protocol.packets import PacketType
+from udpft.protocol.wire.listing import Entry, encode_entry
+from udpft.protocol.wire.packet import PacketType
+from udpft.testing.network import SimNet, random_bytes
 
 CORPUS = Path(__file__).parent / "corpus"
 _TYPES = list(PacketType)

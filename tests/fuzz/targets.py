@@ -12,20 +12,20 @@ from contextlib import suppress
 from datetime import datetime, timedelta, timezone
 from random import Random
 
-from tests.simnet import MemorySink, MemorySource, random_bytes
 from udpft.errors import PartialTransfer, UdpftError, VersionMismatch
-from udpft.protocol.accept import Accept, decode_accept_untrusted, encode_accept
-from udpft.protocol.ack import decode_ack_untrusted
-from udpft.protocol.addition import Adder, Addition, Term
-from udpft.protocol.burst import BurstReader, BurstWriter, chunk_hashes, data_common
-from udpft.protocol.download import Download, Opened
-from udpft.protocol.endpoint import Completed, Failed, Verified
-from udpft.protocol.exchange import Asking
-from udpft.protocol.intake import Terms, take_in
-from udpft.protocol.listener import Listener
-from udpft.protocol.listing import MalformedListing, decode_listing_untrusted, encode_entry
-from udpft.protocol.messages import Delivery, Message, Replier, Word
-from udpft.protocol.packets import (
+from udpft.protocol.client.download import Download, Opened
+from udpft.protocol.client.upload import Upload
+from udpft.protocol.contract import Completed, Failed, Verified
+from udpft.protocol.params import MAX_BURST_BYTES, MAX_CHUNK_SIZE, MIN_DATAGRAM_SIZE, VERSION
+from udpft.protocol.server.listener import Listener
+from udpft.protocol.server.upload import Terms, take_in
+from udpft.protocol.transfer.plain import NotARequest, PlainReceiver, decode_request_untrusted
+from udpft.protocol.transfer.sender import Sender
+from udpft.protocol.wire.accept import Accept, decode_accept_untrusted, encode_accept
+from udpft.protocol.wire.ack import decode_ack_untrusted
+from udpft.protocol.wire.data import BurstReader, BurstWriter, chunk_hashes, data_common
+from udpft.protocol.wire.listing import MalformedListing, decode_listing_untrusted, encode_entry
+from udpft.protocol.wire.packet import (
     Hello,
     MalformedPacket,
     PacketType,
@@ -40,10 +40,10 @@ from udpft.protocol.packets import (
     encode_hello,
     encode_retry,
 )
-from udpft.protocol.params import MAX_BURST_BYTES, MAX_CHUNK_SIZE, MIN_DATAGRAM_SIZE, VERSION
-from udpft.protocol.plain import NotARequest, PlainReceiver, decode_request_untrusted
-from udpft.protocol.sender import Sender
-from udpft.protocol.upload import Upload
+from udpft.small_modes.addition import Adder, Addition, Term
+from udpft.small_modes.exchange import Asking
+from udpft.small_modes.messages import Delivery, Message, Replier, Word
+from udpft.testing.network import MemorySink, MemorySource, random_bytes
 
 OURS, THEIRS, NONCE, CHUNK = 11, 22, 33, 64
 CONTENT = random_bytes(9 * CHUNK + 5)

@@ -7,16 +7,16 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.protocol.test_channel import ACCEPT, CLIENT_ID, HELLO, KEY, SERVER_ID, Draw
+from tests.protocol.keyed.test_channel import ACCEPT, CLIENT_ID, HELLO, KEY, SERVER_ID, Draw
 from tests.samples import PATIENCE_S
 from udpft.errors import KeyRejected
 from udpft.net import sealed as sealed_module
 from udpft.net.sealed import SealedSocket
 from udpft.net.udp import UdpSocket, wait
-from udpft.protocol.channel import ClientChannel, Gate
-from udpft.protocol.endpoint import Transmit
-from udpft.protocol.keyed import no_key_notice
-from udpft.protocol.noise import Suite
+from udpft.protocol.contract import Transmit
+from udpft.protocol.keyed.channel import ClientChannel, Gate
+from udpft.protocol.keyed.noise import Suite
+from udpft.protocol.keyed.notice import no_key_notice
 
 
 @pytest.fixture

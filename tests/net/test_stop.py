@@ -13,10 +13,10 @@ from tests.loopback import meanwhile
 from tests.samples import PATIENCE_S
 from udpft.errors import ExitCode, HostNotFound, Stopped
 from udpft.net.address import Address, resolve
-from udpft.net.driver import drive
+from udpft.net.loop import drive
 from udpft.net.stop import Stop
 from udpft.net.udp import UdpSocket, wait
-from udpft.protocol.endpoint import Event, Transmit
+from udpft.protocol.contract import Event, Transmit
 
 
 class Idle:

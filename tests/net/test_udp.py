@@ -27,7 +27,7 @@ from udpft.net.udp import (
     UdpSocket,
     wait,
 )
-from udpft.protocol.endpoint import Transmit
+from udpft.protocol.contract import Transmit
 from udpft.protocol.params import MAX_BATCH_BYTES, MAX_SEND_BYTES, MAX_SEND_PACKETS
 
 Open = Callable[..., UdpSocket]

@@ -16,7 +16,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.simnet import Inbox, Shape, SimNet, random_bytes
+from udpft.testing.network import Inbox, Shape, SimNet, random_bytes
 
 TABLE = Path(__file__).with_suffix(".txt")
 

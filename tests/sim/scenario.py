@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from math import inf
 from random import Random
 
-from tests.simnet import Client, Inbox, MemorySink, MemorySource, Shape, SimNet
 from udpft.errors import (
     LocalReadFailed,
     LocalWriteFailed,
@@ -21,13 +20,14 @@ from udpft.errors import (
     TimedOut,
     UdpftError,
 )
-from udpft.protocol.admission import Admission
-from udpft.protocol.burst import chunk_hashes
-from udpft.protocol.download import Opened
-from udpft.protocol.endpoint import Completed, Failed
-from udpft.protocol.handshake import Introduction, whole_chunks
+from udpft.protocol.client.download import Opened
+from udpft.protocol.contract import Completed, Failed
+from udpft.protocol.handshake.initiator import Introduction, whole_chunks
 from udpft.protocol.params import INITIAL_WINDOW_PACKETS
-from udpft.protocol.session import Ended
+from udpft.protocol.server.admission import Admission
+from udpft.protocol.server.session import Ended
+from udpft.protocol.wire.data import chunk_hashes
+from udpft.testing.network import Client, Inbox, MemorySink, MemorySource, Shape, SimNet
 
 SMALL_FROM = 10**8
 """Seeds from here on stand for small scenarios, of a few packets each, which take milliseconds."""

@@ -12,7 +12,7 @@ import pytest
 
 from udpft.errors import ExitCode, LocalWriteFailed
 from udpft.storage.partfile import PartFile
-from udpft.storage.root import SourceFile
+from udpft.storage.served_folder import SourceFile
 
 OLD = b"the old file"
 NEW = bytes(range(256)) * 40

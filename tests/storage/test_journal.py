@@ -13,10 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.faults import failing_below
-from tests.simnet import random_bytes
 from tests.storage.conftest import names, refused
-from udpft.protocol.burst import chunk_hashes
 from udpft.protocol.ranges import RangeSet
+from udpft.protocol.wire.data import chunk_hashes
 from udpft.storage.journal import (
     LABEL_SIZE,
     Label,
@@ -25,6 +24,7 @@ from udpft.storage.journal import (
     encode_label,
 )
 from udpft.storage.partfile import PartFile, read_hashes
+from udpft.testing.network import random_bytes
 
 CHUNK = 64
 SIZE = 100 * CHUNK + 3

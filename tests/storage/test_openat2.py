@@ -19,7 +19,7 @@ FLAGS = os.O_RDONLY | os.O_CLOEXEC
 REFUSING_OPENAT2 = """
 import ctypes, struct, sys
 from udpft.errors import NoSuchFile
-from udpft.storage.root import Root
+from udpft.storage.served_folder import Root
 
 PR_SET_NO_NEW_PRIVS, PR_SET_SECCOMP, SECCOMP_MODE_FILTER = 38, 22, 2
 program = b"".join(

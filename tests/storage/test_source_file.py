@@ -9,7 +9,7 @@ import pytest
 
 from tests.storage.conftest import content
 from udpft.errors import LocalReadFailed
-from udpft.storage.root import Root
+from udpft.storage.served_folder import Root
 
 
 def test_a_burst_is_read_into_its_slots(tmp_path: Path) -> None:

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 import pytest
 
-from tests.simnet import MemorySink, MemorySource, Shape, SimNet, random_bytes
 from udpft.errors import (
     DestinationExists,
     DigestMismatch,
@@ -15,8 +14,9 @@ from udpft.errors import (
     PartialTransfer,
     SourceChanged,
 )
-from udpft.protocol.download import Opened
-from udpft.protocol.handshake import Introduction
+from udpft.protocol.client.download import Opened
+from udpft.protocol.handshake.initiator import Introduction
+from udpft.testing.network import MemorySink, MemorySource, Shape, SimNet, random_bytes
 
 SIZE = 2**20 + 3
 CONTENT = random_bytes(SIZE)

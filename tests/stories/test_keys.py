@@ -7,12 +7,12 @@ from math import inf
 
 import pytest
 
-from tests.simnet import SERVER, Client, Shape, SimNet, random_bytes
 from udpft.errors import NoSuchFile, TimedOut
-from udpft.protocol.endpoint import Completed
-from udpft.protocol.keyed import KeyedType
-from udpft.protocol.noise import Suite
+from udpft.protocol.contract import Completed
+from udpft.protocol.keyed.noise import Suite
+from udpft.protocol.keyed.notice import KeyedType
 from udpft.protocol.params import MIN_DATAGRAM_SIZE, SEAL_OVERHEAD
+from udpft.testing.network import SERVER, Client, Shape, SimNet, random_bytes
 
 KEY, OTHER_KEY = random_bytes(32, seed=1), random_bytes(32, seed=2)
 SIZE = 2**20 + 3

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.simnet import Client, Inbox, Shape, SimNet, random_bytes
 from udpft.errors import TimedOut
+from udpft.testing.network import Client, Inbox, Shape, SimNet, random_bytes
 
 SEEDS = [1, 2, 3]
 SIZE = 2**20 + 3

@@ -6,8 +6,8 @@ from random import Random
 
 import pytest
 
-from tests.simnet import Shape, SimNet, random_bytes
-from udpft.protocol.packets import PacketType
+from udpft.protocol.wire.packet import PacketType
+from udpft.testing.network import Shape, SimNet, random_bytes
 
 SEEDS = [1, 2, 3]
 SIZE = 5 * 2**20 + 3

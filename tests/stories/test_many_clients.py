@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from tests.simnet import Shape, SimNet, random_bytes
 from udpft.errors import PartialTransfer, ServerBusy, TimedOut
-from udpft.protocol.admission import Admission
-from udpft.protocol.packets import PacketType
+from udpft.protocol.server.admission import Admission
+from udpft.protocol.wire.packet import PacketType
+from udpft.testing.network import Shape, SimNet, random_bytes
 
 SIZE = 2**20 + 3
 CONTENT = random_bytes(SIZE)

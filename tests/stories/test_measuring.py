@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from tests.simnet import Shape, SimNet
 from udpft.errors import Denied, ServerBusy, UploadRefused, VersionMismatch
-from udpft.protocol import listener
-from udpft.protocol.admission import Admission
-from udpft.protocol.endpoint import Completed
-from udpft.protocol.packets import PacketType, Role
+from udpft.protocol.contract import Completed
 from udpft.protocol.params import MAX_MEASURED_BYTES
-from udpft.protocol.pattern import Pattern
+from udpft.protocol.server import listener
+from udpft.protocol.server.admission import Admission
+from udpft.protocol.transfer.synthetic import Pattern
+from udpft.protocol.wire.packet import PacketType, Role
+from udpft.testing.network import Shape, SimNet
 
 SIZE = 600_000
 FILES = {"file": b"of somebody"}

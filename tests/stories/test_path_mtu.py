@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from tests.simnet import Shape, SimNet, random_bytes
-from udpft.protocol.packets import PacketType
 from udpft.protocol.params import DATA_HEADER_SIZE
+from udpft.protocol.wire.packet import PacketType
+from udpft.testing.network import Shape, SimNet, random_bytes
 
 SIZE = 2**20 + 3
 CONTENT = random_bytes(SIZE)

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.simnet import Shape, SimNet, random_bytes
+from udpft.testing.network import Shape, SimNet, random_bytes
 
 
 @pytest.mark.parametrize("delay_s", [0.000_1, 0.005, 0.050])

@@ -8,17 +8,17 @@ from typing import Any
 
 import pytest
 
-from tests.simnet import SERVER, Client, Inbox, MemorySource, Shape, SimNet, random_bytes
 from udpft.errors import NoSuchFile, SourceChanged, TimedOut
-from udpft.protocol.admission import Admission
-from udpft.protocol.handshake import probe_sizes
-from udpft.protocol.packets import (
+from udpft.protocol.handshake.initiator import probe_sizes
+from udpft.protocol.server.admission import Admission
+from udpft.protocol.wire.packet import (
     ErrorCode,
     PacketType,
     decode_error_untrusted,
     decode_untrusted,
     encode_hello,
 )
+from udpft.testing.network import SERVER, Client, Inbox, MemorySource, Shape, SimNet, random_bytes
 
 SIZE = 4 * 2**20 + 3
 CONTENT = random_bytes(SIZE)

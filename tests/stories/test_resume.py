@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from tests.simnet import Client, MemorySink, Shape, SimNet, present_in, random_bytes
 from udpft.errors import DigestMismatch
-from udpft.protocol.download import Opened
-from udpft.protocol.handshake import Introduction
-from udpft.protocol.packets import PacketType
+from udpft.protocol.client.download import Opened
+from udpft.protocol.handshake.initiator import Introduction
+from udpft.protocol.wire.packet import PacketType
+from udpft.testing.network import Client, MemorySink, Shape, SimNet, present_in, random_bytes
 
 SIZE = 2**20 + 3
 CONTENT = random_bytes(SIZE)

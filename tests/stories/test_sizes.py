@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from tests.simnet import Shape, SimNet, random_bytes
 from udpft.errors import NoSuchFile
 from udpft.protocol.params import MAX_CHUNK_SIZE
+from udpft.testing.network import Shape, SimNet, random_bytes
 
 SIZES = [0, 1, 2047, 2048, 2049, 4096, 5 * 2**20 + 3]
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.simnet import Inbox, Shape, SimNet, random_bytes
+from udpft.testing.network import Inbox, Shape, SimNet, random_bytes
 
 SIZE = 2**20 + 3
 CONTENT = random_bytes(SIZE)

@@ -6,13 +6,18 @@ from random import Random
 
 import pytest
 
-from tests.simnet import SERVER, Client, Shape, SimNet, random_bytes
 from udpft.errors import PartialTransfer
-from udpft.protocol.accept import Accept, encode_accept
-from udpft.protocol.ack import Ack, encode_ack
-from udpft.protocol.burst import ACK_REQUEST, BurstWriter, data_common
-from udpft.protocol.handshake import probe_sizes
-from udpft.protocol.packets import (
+from udpft.protocol.handshake.initiator import probe_sizes
+from udpft.protocol.params import (
+    COOKIE_EPOCH_S,
+    MAX_BURST_BYTES,
+    MIN_DATAGRAM_SIZE,
+    RETRY_MAX_SIZE,
+)
+from udpft.protocol.wire.accept import Accept, encode_accept
+from udpft.protocol.wire.ack import Ack, encode_ack
+from udpft.protocol.wire.data import ACK_REQUEST, BurstWriter, data_common
+from udpft.protocol.wire.packet import (
     ErrorCode,
     Fin,
     Hello,
@@ -24,12 +29,7 @@ from udpft.protocol.packets import (
     encode_fin,
     encode_hello,
 )
-from udpft.protocol.params import (
-    COOKIE_EPOCH_S,
-    MAX_BURST_BYTES,
-    MIN_DATAGRAM_SIZE,
-    RETRY_MAX_SIZE,
-)
+from udpft.testing.network import SERVER, Client, Shape, SimNet, random_bytes
 
 SIZE = 2**20 + 3
 CONTENT = random_bytes(SIZE)

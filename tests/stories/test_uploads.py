@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from tests.simnet import MemorySink, Shape, SimNet, random_bytes
 from udpft.errors import PartialTransfer, TimedOut
-from udpft.protocol.endpoint import Completed, Failed
-from udpft.protocol.packets import PacketType
+from udpft.protocol.contract import Completed, Failed
 from udpft.protocol.params import CHUNK_SIZE
+from udpft.protocol.wire.packet import PacketType
+from udpft.testing.network import MemorySink, Shape, SimNet, random_bytes
 
 CONTENT = random_bytes(600_000)
 

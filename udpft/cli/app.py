@@ -13,23 +13,23 @@ from typing import Any
 import click
 
 import udpft
-from udpft.cli.command import Group
-from udpft.cli.console import Console, escape, print_aside
-from udpft.cli.ending import Exit
+from udpft.cli.help_screen import Group
+from udpft.cli.output.console import Console, escape, print_aside
+from udpft.cli.output.exit_status import Exit
 from udpft.errors import ExitCode, UdpftError
 
 COMMANDS = {
-    "serve": "udpft.cli.serve",
-    "get": "udpft.cli.get",
-    "put": "udpft.cli.put",
-    "ls": "udpft.cli.ls",
-    "ping": "udpft.cli.ping",
-    "bench": "udpft.cli.bench",
-    "doctor": "udpft.cli.doctor",
-    "key": "udpft.cli.key",
-    "add": "udpft.cli.add",
-    "message": "udpft.cli.message",
-    "completion": "udpft.cli.completion",
+    "serve": "udpft.cli.commands.serve",
+    "get": "udpft.cli.commands.get_options",
+    "put": "udpft.cli.commands.put",
+    "ls": "udpft.cli.commands.ls",
+    "ping": "udpft.cli.commands.ping",
+    "bench": "udpft.cli.commands.bench",
+    "doctor": "udpft.cli.commands.doctor",
+    "key": "udpft.cli.commands.key",
+    "add": "udpft.cli.commands.add",
+    "message": "udpft.cli.commands.message",
+    "completion": "udpft.cli.commands.completion",
 }
 """Command name to the module that defines ``command``, in the order of ``--help``."""
 

@@ -15,9 +15,9 @@ from collections.abc import Sequence
 from types import FrameType
 from typing import Any
 
-from udpft.cli.console import Console, escape, print_aside
-from udpft.cli.ending import BREAKS, Exit, Terminated, exit_code_of, notes_of
-from udpft.cli.quick import read_get
+from udpft.cli.fast_path import read_get
+from udpft.cli.output.console import Console, escape, print_aside
+from udpft.cli.output.exit_status import BREAKS, Exit, Terminated, exit_code_of, notes_of
 from udpft.errors import ExitCode, UdpftError
 
 
@@ -50,7 +50,7 @@ def run(arguments: Sequence[str]) -> int:
 
 def _get(words: dict[str, Any]) -> int:
     """Run a get that was read without click."""
-    from udpft.cli.getting import fetch
+    from udpft.cli.commands.get import fetch
 
     gc.freeze()  # as `cli.app` does it
     gc.enable()

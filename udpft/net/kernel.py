@@ -1,7 +1,7 @@
 """What the kernel says of this machine's network: limits, devices, offloads, clock.
 
-Facts only; what to make of them is `udpft.doctor`'s. All of it can be read by anybody, and what
-cannot be read (another system, a container that hides it) is None.
+Facts only; what to make of them is `udpft.diagnosis.doctor`'s. All of it can be read by anybody,
+and what cannot be read (another system, a container that hides it) is None.
 """
 
 from __future__ import annotations

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 from udpft.errors import KeyRejected
 from udpft.net.udp import Received, UdpSocket, wait
-from udpft.protocol.endpoint import Transmit
+from udpft.protocol.contract import Transmit
 
 if TYPE_CHECKING:
-    from udpft.protocol.channel import ClientChannel
-    from udpft.protocol.sealing import Opened
+    from udpft.protocol.keyed.channel import ClientChannel
+    from udpft.protocol.keyed.sealing import Opened
 
 
 _BELIEVE_AFTER_S = 1.0

@@ -22,11 +22,11 @@ from collections import deque
 from math import inf
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from udpft.protocol.endpoint import Transmit
+from udpft.protocol.contract import Transmit
 from udpft.protocol.params import MAX_BATCH_BYTES, MAX_SEND_BYTES, MAX_SEND_PACKETS
 
 if TYPE_CHECKING:
-    from udpft.net.singles import Singles
+    from udpft.net.recvmmsg import Singles
 
 SO_MEMINFO = 55
 UDP_SEGMENT = 103
@@ -204,7 +204,7 @@ class UdpSocket:
 
     def _begin_singles(self, size: int) -> None:
         """Receive datagrams of a size by many at once, and not joined, until something changes."""
-        from udpft.net.singles import Singles  # most networks join them, and need no ctypes
+        from udpft.net.recvmmsg import Singles  # most networks join them, and need no ctypes
 
         if self._can_join:
             self._join(False)

@@ -29,7 +29,6 @@ from typing import Final, NamedTuple
 
 from xxhash import xxh3_64_intdigest
 
-from udpft.protocol.burst import HASH_SIZE, chunk_hashes
 from udpft.protocol.params import (
     CHUNK_ALIGNMENT,
     MAX_BURST_BYTES,
@@ -38,6 +37,7 @@ from udpft.protocol.params import (
     MIN_CHUNK_SIZE,
 )
 from udpft.protocol.ranges import RangeSet
+from udpft.protocol.wire.data import HASH_SIZE, chunk_hashes
 
 JOURNAL_MIN_BYTES: Final = 1 << 20
 """Files below this size have no journal: they are fetched again as fast as they are checked."""

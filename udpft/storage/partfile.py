@@ -49,7 +49,7 @@ _FREE_SPACE: Final = f"free some space, or {ELSEWHERE}"
 
 
 class PartFile:
-    """A download on its way to its name; a `udpft.protocol.endpoint.ChunkSink`.
+    """A download on its way to its name; a `udpft.protocol.contract.ChunkSink`.
 
     Made by `open`; or by `take_over`, to go on with what an earlier one left. Then `writev` as
     often as there is something, and `note_hashes` behind it; at last `commit` (it is whole and

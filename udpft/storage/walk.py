@@ -12,10 +12,10 @@ from fnmatch import fnmatchcase
 from stat import S_IMODE, S_ISDIR, S_ISREG
 
 from udpft.errors import Denied, NoSuchFile
-from udpft.protocol.listing import Entry
 from udpft.protocol.params import WILDCARDS
+from udpft.protocol.wire.listing import Entry
 from udpft.storage.claim import is_part_name
-from udpft.storage.root import MAX_DEPTH, Root, identity_of
+from udpft.storage.served_folder import MAX_DEPTH, Root, identity_of
 
 
 def is_pattern(name: str) -> bool:

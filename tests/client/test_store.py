@@ -1,0 +1,241 @@
+"""Uploads over loopback: a real server, a real client, folders that are looked at."""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import udpft
+from tests.cli.processes import run_udpft
+from udpft.api import RunningServer, connect
+from udpft.client.store import open_local, store
+from udpft.errors import (
+    Denied,
+    DestinationExists,
+    LocalReadFailed,
+    NoSuchFile,
+    UploadRefused,
+)
+from udpft.keys import new_key_file
+from udpft.outcome.served import Served
+from udpft.storage.partfile import PartFile
+
+MB = random.Random(3).randbytes(1_000_000)
+
+
+@pytest.fixture
+def server(stored: Path) -> Iterator[RunningServer]:
+    with udpft.serve(stored, port=0, writable=True) as server:
+        yield server
+
+
+def local(tmp_path: Path, content: bytes, name: str = "file") -> Path:
+    path = tmp_path / name
+    path.write_bytes(content)
+    return path
+
+
+@pytest.mark.parametrize("size", [0, 1, 2047, 2048, 2049, 4096, 5 * 2**20 + 3])
+def test_a_file_arrives_as_it_is(
+    server: RunningServer, stored: Path, tmp_path: Path, size: int
+) -> None:
+    content = (MB * 6)[:size]
+    result = udpft.put(local(tmp_path, content), server=server.address)
+    assert (stored / "file").read_bytes() == content
+    assert (result.bytes, result.verified, result.resumed_bytes) == (size, True, 0)
+    assert os.listdir(stored) == ["file"]
+
+
+def test_without_writable_it_is_refused_and_leaves_nothing(stored: Path, tmp_path: Path) -> None:
+    file = local(tmp_path, MB)
+    with udpft.serve(stored, port=0) as server:
+        with pytest.raises(UploadRefused):
+            udpft.put(file, server=server.address)
+        done = run_udpft("put", str(file), "-s", server.address)
+    assert done.returncode == 25
+    assert "--writable" in done.stderr
+    assert os.listdir(stored) == []
+
+
+def test_the_same_file_again_is_not_sent(server: RunningServer, tmp_path: Path) -> None:
+    file = local(tmp_path, MB)
+    assert not udpft.put(file, server=server.address).up_to_date
+    again = udpft.put(file, server=server.address)
+    assert again.up_to_date
+    assert again.resumed_bytes == len(MB)
+
+
+def test_a_different_file_is_replaced_by_force_only(
+    server: RunningServer, stored: Path, tmp_path: Path
+) -> None:
+    (stored / "file").write_bytes(b"theirs")
+    file = local(tmp_path, b"ours")
+    with pytest.raises(DestinationExists):
+        udpft.put(file, server=server.address)
+    (stored / "same size").write_bytes(b"them")
+    with pytest.raises(DestinationExists):
+        udpft.put(file, server=server.address, as_name="same size")
+    assert (stored / "file").read_bytes() == b"theirs"
+    assert (stored / "same size").read_bytes() == b"them"
+    udpft.put(file, server=server.address, force=True)
+    assert (stored / "file").read_bytes() == b"ours"
+
+
+def test_a_slash_behind_the_name_is_a_folder_there(
+    server: RunningServer, stored: Path, tmp_path: Path
+) -> None:
+    result = udpft.put(local(tmp_path, b"x"), server=server.address, as_name="a/b/")
+    assert (stored / "a/b/file").read_bytes() == b"x"
+    assert result.name == "a/b/file"
+
+
+def test_folders_on_the_way_are_made(server: RunningServer, stored: Path, tmp_path: Path) -> None:
+    udpft.put(local(tmp_path, b"x"), server=server.address, as_name="a/b/ç.txt")
+    assert (stored / "a/b/ç.txt").read_bytes() == b"x"
+
+
+@pytest.mark.parametrize(
+    "name", ["../up", "/abs", "a/../b", "a//b", ".hidden", ".x.udpft-part", "way out/x"]
+)
+def test_no_name_leads_out_of_the_folder(
+    server: RunningServer, stored: Path, tmp_path: Path, name: str
+) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (stored / "way out").symlink_to(outside)
+    with pytest.raises(Denied):
+        udpft.put(local(tmp_path, b"x"), server=server.address, as_name=name, force=True)
+    assert os.listdir(outside) == []
+    assert {p.name for p in tmp_path.iterdir()} == {"file", "outside", "stored"}
+
+
+def test_a_symlink_is_replaced_and_never_followed(
+    server: RunningServer, stored: Path, tmp_path: Path
+) -> None:
+    secret = local(tmp_path, b"same", "secret")
+    (stored / "file").symlink_to(secret)
+    file = local(tmp_path, b"same")
+    with pytest.raises(DestinationExists):
+        udpft.put(file, server=server.address)
+    file.write_bytes(b"ours")
+    udpft.put(file, server=server.address, force=True)
+    assert secret.read_bytes() == b"same"
+    assert not (stored / "file").is_symlink()
+
+
+def test_what_is_left_of_an_interrupted_upload_is_not_sent_again(
+    stored: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = MB * 8
+    file = local(tmp_path, content)
+    written = 0
+    real = PartFile.writev
+
+    def counted(self: PartFile, slots: list[memoryview], offset: int) -> None:
+        nonlocal written
+        real(self, slots, offset)
+        written += sum(map(len, slots))
+
+    monkeypatch.setattr(PartFile, "writev", counted)
+
+    def interrupt(_done: int, _total: int) -> None:
+        if written > 2_000_000:
+            raise KeyboardInterrupt
+
+    told: list[Served] = []
+    with udpft.serve(stored, port=0, writable=True, on_served=told.append) as server:
+        with (
+            connect(server.address, limit_rate=20_000_000) as client,
+            open_local(file) as source,
+            pytest.raises(KeyboardInterrupt),
+        ):
+            store(client, source, "file", path=file, progress=interrupt)
+        assert not (stored / "file").exists()
+    with udpft.serve(stored, port=0, writable=True, on_served=told.append) as server:
+        result = udpft.put(file, server=server.address)
+    assert (stored / "file").read_bytes() == content
+    assert result.resumed_bytes > 1_000_000
+    assert told[-1].bytes_received == len(content) - result.resumed_bytes
+    assert os.listdir(stored) == ["file"]
+
+
+def test_limits_are_kept(stored: Path, tmp_path: Path) -> None:
+    file = local(tmp_path, MB)
+    with (
+        udpft.serve(stored, port=0, writable=True, max_upload=999_999) as server,
+        pytest.raises(Denied, match="up to 1 MB"),
+    ):
+        udpft.put(file, server=server.address)
+    with udpft.serve(stored, port=0, writable=True, quota=1_500_000) as server:
+        udpft.put(file, server=server.address, as_name="one")
+        with pytest.raises(Denied, match="quota"):
+            udpft.put(file, server=server.address, as_name="two")
+    assert os.listdir(stored) == ["one"]
+
+
+def test_an_upload_with_a_key(stored: Path, tmp_path: Path) -> None:
+    key = tmp_path / "key"
+    new_key_file(key)
+    file = local(tmp_path, MB)
+    with udpft.serve(stored, port=0, writable=True, key_file=key) as server:
+        result = udpft.put(file, server=server.address, key_file=key)
+    assert result.verified
+    assert (stored / "file").read_bytes() == MB
+
+
+def test_what_cannot_be_read_is_said_before_anybody_is_asked(tmp_path: Path) -> None:
+    for path in (tmp_path / "nothing", tmp_path):
+        with pytest.raises(LocalReadFailed):
+            udpft.put(path, server="127.0.0.1:1")
+
+
+def test_standard_input_becomes_a_file(server: RunningServer, stored: Path) -> None:
+    done = run_udpft("put", "-", "--as", "piped", "-s", server.address, stdin=MB)
+    assert done.returncode == 0
+    assert (stored / "piped").read_bytes() == MB
+    assert run_udpft("put", "-", "-s", server.address, stdin=MB).returncode == 2
+
+
+def test_json_lines_end_with_the_verdict(server: RunningServer, tmp_path: Path) -> None:
+    one, two = local(tmp_path, b"1", "one"), tmp_path / "two"
+    done = run_udpft("put", str(two), str(one), "--json", "-s", server.address)
+    assert done.returncode == 26
+    last = done.stdout.splitlines()[-1]
+    assert '"event": "summary", "ok": false, "exit_code": 26' in last
+    assert '"name": "one", "ok": true' in last
+
+
+def test_parts_are_neither_listed_nor_served_nor_replaced(stored: Path, tmp_path: Path) -> None:
+    part = stored / ".file.udpft-part"
+    part.write_bytes(b"half")
+    with udpft.serve(stored, port=0, writable=True, hidden=True) as server:
+        assert udpft.list_files(server=server.address) == []
+        with pytest.raises(NoSuchFile):
+            udpft.get(part.name, server=server.address, output=tmp_path / "mine")
+        with pytest.raises(Denied):
+            udpft.put(local(tmp_path, b"x"), server=server.address, as_name=part.name, force=True)
+    assert part.read_bytes() == b"half"
+
+
+def test_the_rate_is_limited_by_either_end(stored: Path, tmp_path: Path) -> None:
+    file = local(tmp_path, MB)
+    for options, limits in (({}, {"max_rate": 2_000_000}), ({"limit_rate": 2_000_000}, {})):
+        with udpft.serve(stored, port=0, writable=True, **limits) as server:  # type: ignore[arg-type]
+            result = udpft.put(file, server=server.address, force=True, **options)  # type: ignore[arg-type]
+        assert result.seconds > 0.4
+
+
+def test_what_uploads_bring_counts_and_what_they_give_back_does_not(
+    stored: Path, tmp_path: Path
+) -> None:
+    file = local(tmp_path, MB)
+    with udpft.serve(stored, port=0, writable=True, quota=1_500_000) as server:
+        udpft.put(file, server=server.address)
+        assert udpft.put(file, server=server.address).up_to_date  # nothing has to come for it
+        with pytest.raises(Denied):
+            udpft.put(file, server=server.address, as_name="two")
+        udpft.put(local(tmp_path, MB[:400_000], "three"), server=server.address)

@@ -1,0 +1,229 @@
+"""Uploads that meet a fault: a killed end, a full disk, a second one of the same name."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+import udpft
+from tests.cli.processes import PATIENCE_S, Server, environment, run_udpft
+from tests.faults import file_size_limit
+from udpft.api import RunningServer
+from udpft.errors import PartialTransfer, UdpftError
+from udpft.keys import new_key_file
+from udpft.net.loop import clock
+from udpft.outcome.served import Served
+from udpft.storage.partfile import PartFile
+
+CONTENT = random.Random(4).randbytes(6_000_000)
+PART = ".file.udpft-part"
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "file"
+    path.write_bytes(CONTENT)
+    return path
+
+
+@pytest.fixture
+def told() -> list[Served]:
+    return []
+
+
+@pytest.fixture
+def server(stored: Path, told: list[Served]) -> Iterator[RunningServer]:
+    with udpft.serve(stored, port=0, writable=True, on_served=told.append) as server:
+        yield server
+
+
+def wait_for_a_third(path: Path) -> None:
+    """Wait until a third of a part file is there: by looking, for nobody tells."""
+    at, until = len(CONTENT) // 3, clock() + PATIENCE_S
+    while not path.exists() or path.read_bytes()[at : at + 16] != CONTENT[at : at + 16]:
+        assert clock() < until, "the part does not grow"
+        threading.Event().wait(0.005)
+
+
+def slowly(file: Path, address: str) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "udpft", "put", str(file), "-s", address, "--limit-rate", "4M"],
+        env=environment(),
+        stderr=subprocess.PIPE,
+        # A shell starts what runs in its background without Ctrl-C, and so would this be.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+
+
+def test_a_client_that_is_killed_leaves_what_the_next_one_need_not_send(
+    server: RunningServer, stored: Path, file: Path
+) -> None:
+    with slowly(file, server.address) as client:
+        wait_for_a_third(stored / PART)
+        client.kill()
+    assert os.listdir(stored) == [PART]
+    assert udpft.list_files(server=server.address) == []
+    result = udpft.put(file, server=server.address)
+    assert result.resumed_bytes > 500_000
+    assert (stored / "file").read_bytes() == CONTENT
+    assert os.listdir(stored) == ["file"]
+
+
+def test_an_interrupt_says_how_to_go_on(server: RunningServer, stored: Path, file: Path) -> None:
+    with slowly(file, server.address) as client:
+        wait_for_a_third(stored / PART)
+        client.send_signal(signal.SIGINT)
+        _, said = client.communicate(timeout=PATIENCE_S)
+    assert client.returncode == 130
+    assert b"run the same command again to resume" in said
+    done = run_udpft("put", str(file), "-s", server.address, "--json")
+    assert '"ok": true' in done.stdout.splitlines()[-1]
+    assert '"resumed_bytes": 0,' not in done.stdout
+    assert " of it new, in " in done.stderr
+    assert (stored / "file").read_bytes() == CONTENT
+
+
+def test_after_the_server_was_killed_the_next_put_goes_on(stored: Path, file: Path) -> None:
+    with (
+        Server("serve", str(stored), "--writable") as server,
+        slowly(file, server.address) as client,
+    ):
+        wait_for_a_third(stored / PART)
+        server.process.kill()
+        _, said = client.communicate(timeout=PATIENCE_S)
+    assert client.returncode == 7
+    assert b"run the same command again to resume" in said
+    assert not (stored / "file").exists()
+    with udpft.serve(stored, port=0, writable=True) as again:
+        result = udpft.put(file, server=again.address)
+    assert result.resumed_bytes > 500_000
+    assert (stored / "file").read_bytes() == CONTENT
+
+
+def test_a_full_disk_there_is_told_and_leaves_the_old_file(
+    server: RunningServer, stored: Path, file: Path
+) -> None:
+    (stored / "file").write_bytes(b"old")
+    with file_size_limit(3_000_000), pytest.raises(PartialTransfer, match="the server"):
+        udpft.put(file, server=server.address, force=True)
+    assert (stored / "file").read_bytes() == b"old"
+    udpft.put(file, server=server.address, force=True)
+    assert (stored / "file").read_bytes() == CONTENT
+
+
+def test_no_path_of_the_server_is_told(
+    server: RunningServer, stored: Path, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = PartFile.commit
+
+    def fail(self: PartFile, *args: object, **options: object) -> None:
+        os.unlink(self.part_path)
+        real(self, *args, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(PartFile, "commit", fail)
+    with pytest.raises(PartialTransfer) as caught:
+        udpft.put(file, server=server.address)
+    assert "/" not in str(caught.value)
+    (stored / "folder").mkdir()
+    with pytest.raises(PartialTransfer, match="it is a folder") as caught:
+        udpft.put(file, server=server.address, as_name="folder", force=True)
+    assert "/" not in str(caught.value)
+
+
+def test_many_at_once_of_one_name_leave_one_of_them_whole(
+    server: RunningServer, stored: Path, tmp_path: Path
+) -> None:
+    contents = [random.Random(n).randbytes(2_000_000) for n in range(6)]
+    for n, content in enumerate(contents):
+        (tmp_path / str(n)).write_bytes(content)
+
+    def put(n: int) -> str:
+        try:
+            udpft.put(tmp_path / str(n), server=server.address, as_name="file", force=True)
+        except UdpftError as error:
+            return str(error)
+        return "done"
+
+    with ThreadPoolExecutor(6) as pool:
+        ended = list(pool.map(put, range(6)))
+    assert "done" in ended
+    assert set(ended) <= {"done", "another upload of that name is at work"}
+    assert (stored / "file").read_bytes() in contents
+    assert os.listdir(stored) == ["file"]
+
+
+def test_others_are_served_while_a_large_leftover_is_looked_at(
+    server: RunningServer, stored: Path, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (stored / "other").write_bytes(b"other")
+    looking, go_on = threading.Event(), threading.Event()
+    real = PartFile.take_over.__func__  # type: ignore[attr-defined]
+
+    def slow(cls: type[PartFile], destination: Path) -> PartFile | None:
+        if destination.name == "file" and threading.current_thread().name == "udpft-job":
+            looking.set()
+            assert go_on.wait(PATIENCE_S)
+        part = real(cls, destination)
+        assert part is None or isinstance(part, PartFile)
+        return part
+
+    monkeypatch.setattr(PartFile, "take_over", classmethod(slow))
+    with ThreadPoolExecutor(1) as pool:
+        putting = pool.submit(udpft.put, file, server=server.address)
+        assert looking.wait(PATIENCE_S)
+        assert udpft.ping(server.address) > 0
+        result = udpft.get("other", server=server.address, output=stored.parent / "mine")
+        assert result.bytes == 5
+        go_on.set()
+        putting.result(PATIENCE_S)
+    assert (stored / "file").read_bytes() == CONTENT
+
+
+def test_several_names_share_a_session_and_one_that_fails_stops_no_other(
+    server: RunningServer, stored: Path, tmp_path: Path, told: list[Served]
+) -> None:
+    for name in "abc":
+        (tmp_path / name).write_text(name)
+    (stored / "b").write_text("theirs")
+    done = run_udpft("put", *(str(tmp_path / n) for n in "abc"), "-s", server.address)
+    assert done.returncode == 13
+    assert "--force" in done.stderr
+    assert [(stored / n).read_text() for n in "abc"] == ["a", "theirs", "c"]
+    assert [served.name for served in told] == ["a", "c"]  # b was compared by its size, and refused
+    assert len({served.peer for served in told}) == 1
+
+
+def test_as_names_one_file_or_a_folder_for_several(
+    server: RunningServer, stored: Path, tmp_path: Path
+) -> None:
+    for name in "ab":
+        (tmp_path / name).write_text(name)
+    both = [str(tmp_path / "a"), str(tmp_path / "b")]
+    assert run_udpft("put", *both, "--as", "x", "-s", server.address).returncode == 2
+    assert run_udpft("put", both[0], both[0], "-s", server.address).returncode == 2
+    assert run_udpft("put", *both, "-f", "--as", "x/", "-s", server.address).returncode == 0
+    assert (stored / "x/b").read_text() == "b"
+
+
+def test_options_come_from_the_environment_too(stored: Path, file: Path, tmp_path: Path) -> None:
+    key = tmp_path / "key"
+    new_key_file(key)
+    with udpft.serve(stored, port=0, writable=True, key_file=key) as server:
+        done = run_udpft(
+            "put",
+            str(file),
+            variables={"UDPFT_SERVER": server.address, "UDPFT_KEY_FILE": str(key)},
+        )
+        assert done.returncode == 0
+        without = run_udpft("put", str(file), "--connect-timeout", "0.3", "-s", server.address)
+    assert without.returncode == 28
+    assert (stored / "file").read_bytes() == CONTENT

@@ -1,0 +1,114 @@
+"""docs/library.md: its examples run and print what it says, and its tables are complete."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+
+import udpft
+from tests.cli.processes import PATIENCE_S, environment
+from tests.documents.test_documents import CONTENT, ROOT, rows, section
+from tests.samples import sample
+from udpft.api import ClientOptions, ServerOptions
+from udpft.cli.app import cli
+
+PAGE = (ROOT / "docs/library.md").read_text()
+PAIRS = re.findall(r"^```python\n(.*?)^```\n(?:\n```text\n(.*?)^```\n)?", PAGE, re.M | re.S)
+EXAMPLES = [(code, shown) for code, shown in PAIRS if shown]
+TESTS = {
+    code.splitlines()[0].removeprefix("# "): code for code, _ in PAIRS if code.startswith("# ")
+}
+
+
+@pytest.fixture
+def folder(here: Path) -> Path:
+    """The folder that the page tells of."""
+    (here / "files").mkdir()
+    (here / "files/hello.txt").write_bytes(CONTENT)
+    (here / "files/large.bin").write_bytes(sample(3 << 20))
+    (here / "report.txt").write_text("report\n")
+    return here
+
+
+def in_python(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run Python in a folder; in its development mode, which tells what was left open."""
+    return subprocess.run(
+        [sys.executable, "-X", "dev", "-W", "error::ResourceWarning", *arguments],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=3 * PATIENCE_S,
+        env=environment(),
+    )
+
+
+def test_every_example_is_run() -> None:
+    assert len(EXAMPLES) == 9
+    assert len(TESTS) == 3
+    assert len(EXAMPLES) + len(TESTS) == PAGE.count("```python")
+
+
+@pytest.mark.parametrize(("code", "shown"), EXAMPLES, ids=map(str, range(len(EXAMPLES))))
+def test_an_example_prints_what_is_shown(folder: Path, code: str, shown: str) -> None:
+    finished = in_python(folder, "-c", code)
+    assert (finished.stdout, finished.stderr) == (shown, "")
+    assert finished.returncode == 0
+
+
+def test_the_tests_shown_pass(folder: Path) -> None:
+    for name, code in TESTS.items():
+        (folder / name).write_text(code)
+    finished = in_python(folder, "-m", "pytest", "-q", "-p", "no:cacheprovider")
+    assert finished.returncode == 0, finished.stdout
+    assert "3 passed" in finished.stdout
+    assert "warning" not in finished.stdout
+
+
+def test_every_function_is_in_the_table() -> None:
+    listed = re.findall(r"^\| `udpft\.(\w+)\(", section(PAGE, "## Fetch and serve"), re.M)
+    assert set(listed) == {"get", "put", "list_files", "ping", "connect", "serve"}
+    assert set(listed) < set(udpft.__all__)
+
+
+def test_every_field_that_is_listed_is_there() -> None:
+    fields = [row[0] for row in rows(section(PAGE, "## Fetch and serve")) if "udpft." not in row[0]]
+    assert fields[0] == "name"
+    assert len(fields) == 10
+    for field in fields:
+        assert hasattr(udpft.Result, field)
+
+
+NO_OPTIONS = {
+    # keywords that no option has the name of, and why
+    "offload": "for tests, and for kernels that misbehave",
+    "stop": "a process has signals",
+    "on_served": "the command logs it",
+    "as_name": "--as: a word of Python's",
+    "resume": "--no-resume: options default to off",
+}
+
+
+@pytest.mark.parametrize(
+    ("command", "function", "options"),
+    [
+        ("get", udpft.get, ClientOptions),
+        ("put", udpft.put, ClientOptions),
+        ("ls", udpft.list_files, ClientOptions),
+        ("serve", udpft.serve, ServerOptions),
+    ],
+)
+def test_keywords_are_the_long_options(command: str, function: Any, options: Any) -> None:
+    found = cli.get_command(click.Context(cli), command)
+    assert found
+    long = {name[2:].replace("-", "_") for one in found.params for name in one.opts}
+    parameters = inspect.signature(function).parameters.values()
+    keywords = {one.name for one in parameters if one.kind == one.KEYWORD_ONLY}
+    keywords |= set(options.__annotations__) if command in ("get", "serve") else set()
+    assert keywords - long <= set(NO_OPTIONS)

@@ -1,0 +1,331 @@
+"""The handshake: who is there, is the address real, how large may a datagram be."""
+
+from __future__ import annotations
+
+from math import inf
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from udpft.errors import NoSuchFile, TimedOut, VersionMismatch
+from udpft.protocol.handshake.initiator import (
+    Initiator,
+    agreed_chunk_size,
+    probe_sizes,
+    whole_chunks,
+)
+from udpft.protocol.params import (
+    CHUNK_ALIGNMENT,
+    CHUNK_SIZE,
+    DATA_HEADER_SIZE,
+    HELLO_INTERVAL_MAX_S,
+    HELLO_INTERVALS_S,
+    MAX_CHUNK_SIZE,
+    MIN_CHUNK_SIZE,
+    MIN_DATAGRAM_SIZE,
+    VERSION,
+)
+from udpft.protocol.wire.accept import Accept, encode_accept
+from udpft.protocol.wire.packet import (
+    NO_COOKIE,
+    ErrorCode,
+    Hello,
+    Refusal,
+    Retry,
+    decode_hello_untrusted,
+    decode_untrusted,
+    encode_error,
+    encode_hello,
+    encode_retry,
+)
+
+HELLO = Hello(nonce=7, connection_id=1_234, name=b"file", chunk_size=2048, receive_room=200_000)
+SECRET = bytes(range(32))
+
+# ---------------------------------------------------------------------------- sizes and chunks
+
+
+@given(st.integers(0, 2 * MAX_CHUNK_SIZE))
+def test_probes_begin_with_what_is_wanted_and_end_with_what_always_fits(chunk_size: int) -> None:
+    sizes = probe_sizes(min(chunk_size, MAX_CHUNK_SIZE))
+    assert list(sizes) == sorted(set(sizes), reverse=True)
+    assert sizes[0] == max(min(chunk_size, MAX_CHUNK_SIZE) + DATA_HEADER_SIZE, MIN_DATAGRAM_SIZE)
+    assert sizes[-1] == MIN_DATAGRAM_SIZE
+
+
+@given(st.integers(0, 2**64 - 1), st.integers(MIN_DATAGRAM_SIZE, 65_507))
+def test_the_agreed_chunk_is_sound_and_fits_whatever_was_asked_for(
+    wanted: int, hello_size: int
+) -> None:
+    chunk_size = agreed_chunk_size(wanted, hello_size)
+    assert MIN_CHUNK_SIZE <= chunk_size <= MAX_CHUNK_SIZE
+    assert chunk_size % CHUNK_ALIGNMENT == 0
+    assert chunk_size + DATA_HEADER_SIZE <= hello_size
+
+
+@pytest.mark.parametrize(
+    ("wanted", "hello_size", "agreed"),
+    [(2048, 2072, 2048), (2048, 1472, 1448), (0, 9000, CHUNK_SIZE), (7, 9000, CHUNK_SIZE),
+     (1000, 2072, 1000), (1001, 2072, 1000), (99_999, 65_507, MAX_CHUNK_SIZE)],
+)  # fmt: skip
+def test_the_agreed_chunk_is_what_was_wanted_as_far_as_it_fits(
+    wanted: int, hello_size: int, agreed: int
+) -> None:
+    assert agreed_chunk_size(wanted, hello_size) == agreed
+
+
+@given(
+    ranges=st.lists(st.tuples(st.integers(0, 90), st.integers(0, 90)), max_size=4),
+    chunk_size=st.integers(1, 12),
+    size=st.integers(0, 80),
+)
+def test_whole_chunks_are_those_with_every_byte_in_one_range(
+    ranges: list[tuple[int, int]], chunk_size: int, size: int
+) -> None:
+    def bytes_of(chunk: int) -> set[int]:
+        return set(range(chunk * chunk_size, min((chunk + 1) * chunk_size, size)))
+
+    believed = [pair for pair in ranges if pair[1] <= size]
+    expected = {
+        chunk
+        for chunk in range(size // chunk_size + 1)
+        if bytes_of(chunk) and any(bytes_of(chunk) <= set(range(*pair)) for pair in believed)
+    }
+    whole = whole_chunks(ranges, chunk_size, size)
+    assert {chunk for start, stop in whole for chunk in range(start, stop)} == expected
+
+
+# ---------------------------------------------------------------------------------- the client
+
+
+def initiator(**options: object) -> Initiator:
+    return Initiator(HELLO, now=0.0, **options)  # type: ignore[arg-type]
+
+
+def poll_all(client: Initiator, now: float) -> list[bytes]:
+    datagrams = []
+    while datagram := client.poll(now):
+        datagrams.append(datagram)
+    return datagrams
+
+
+def retry_for(
+    client: Initiator, size: int, *, cookie: bytes = b"c" * 16, attempt: int = 0
+) -> memoryview:
+    retry = Retry(client.hello.nonce, cookie, size, VERSION, attempt)
+    return memoryview(encode_retry(retry, client.hello.connection_id))
+
+
+def accept_for(client: Initiator, *, chunk_size: int = 2048, nonce: int = -1) -> memoryview:
+    nonce = client.hello.nonce if nonce < 0 else nonce
+    accept = Accept(nonce, 99, chunk_size, size=10_000, mtime_ns=0, identity=0)
+    return memoryview(encode_accept(accept, client.hello.connection_id, chunk_size))
+
+
+def hello_in(datagram: bytes) -> Hello:
+    return decode_hello_untrusted(decode_untrusted(memoryview(datagram)))
+
+
+def test_it_begins_with_one_hello_of_each_size_largest_first() -> None:
+    client = initiator()
+    assert [len(datagram) for datagram in poll_all(client, 0.0)] == list(probe_sizes(2048))
+    assert not poll_all(client, 0.05)
+
+
+def test_it_repeats_them_until_its_time_is_over() -> None:
+    client, now, repeats = initiator(connect_timeout_s=2.0), 0.0, []
+    while not client.done:
+        if poll_all(client, now):
+            repeats.append(round(now, 6))
+        now = client.next_timeout
+        client.handle_timeout(now)
+    waits = [*HELLO_INTERVALS_S, *[HELLO_INTERVAL_MAX_S] * 10]
+    expected = [round(sum(waits[:n]), 6) for n in range(8)]
+    assert repeats == [moment for moment in expected if moment < 2.0]
+    assert isinstance(client.error, TimedOut)
+    assert client.next_timeout == inf
+    assert not poll_all(client, now)
+
+
+def test_a_retry_is_answered_by_one_hello_of_its_size_with_the_cookie() -> None:
+    client = initiator()
+    poll_all(client, 0.0)
+    client.handle(retry_for(client, 2072), 0.03)
+    [datagram] = poll_all(client, 0.03)
+    assert len(datagram) == 2072
+    assert hello_in(datagram).cookie == b"c" * 16
+    assert client.rtt_s == pytest.approx(0.03)
+
+
+def test_the_answer_to_a_larger_hello_counts_though_it_was_overtaken() -> None:
+    client = initiator()
+    poll_all(client, 0.0)
+    client.handle(retry_for(client, 1200), 0.080)
+    assert not poll_all(client, 0.081)
+    client.handle(retry_for(client, 2072), 0.085)
+    [datagram] = poll_all(client, 0.085)
+    assert len(datagram) == 2072
+
+
+def test_a_smaller_hellos_answer_is_enough_after_a_moment() -> None:
+    client = initiator()
+    poll_all(client, 0.0)
+    client.handle(retry_for(client, 1472), 0.080)
+    moment = client.next_timeout
+    assert 0.080 < moment <= 0.110
+    [datagram] = poll_all(client, moment)
+    assert len(datagram) == 1472
+
+
+def test_what_cannot_leave_this_machine_is_tried_and_not_waited_for() -> None:
+    client = initiator(largest=1472)
+    assert max(map(len, poll_all(client, 0.0))) == 2072
+    client.handle(retry_for(client, 1472), 0.080)
+    [datagram] = poll_all(client, 0.080)
+    assert len(datagram) == 1472
+
+
+def test_a_new_cookie_for_the_size_in_use_replaces_the_old_one() -> None:
+    client = initiator()
+    poll_all(client, 0.0)
+    client.handle(retry_for(client, 2072), 0.01)
+    poll_all(client, 0.01)
+    client.handle(retry_for(client, 2072, cookie=b"d" * 16), 0.02)
+    [datagram] = poll_all(client, 0.02)
+    assert hello_in(datagram).cookie == b"d" * 16
+
+
+def test_a_retry_gives_the_server_a_whole_timeout_more() -> None:
+    client = initiator(connect_timeout_s=2.0)
+    poll_all(client, 0.0)
+    client.handle(retry_for(client, 2072), 1.9)
+    client.handle_timeout(3.8)
+    assert not client.done
+    client.handle_timeout(3.9)
+    assert isinstance(client.error, TimedOut)
+
+
+def test_an_accept_ends_it_with_all_that_was_found_out() -> None:
+    client = initiator()
+    poll_all(client, 0.0)
+    client.handle(retry_for(client, 1472), 0.03)
+    poll_all(client, client.next_timeout)
+    client.handle(accept_for(client, chunk_size=1448), 0.07)
+    found = client.introduction
+    assert found is not None
+    assert (found.accept.chunk_size, found.accept.connection_id) == (1448, 99)
+    assert (found.hello_size, found.cookie) == (1472, b"c" * 16)
+    assert found.rtt_s == pytest.approx(0.03)
+    assert client.done
+    client.handle_timeout(100.0)
+    assert client.error is None
+
+
+def test_where_no_accept_comes_back_it_asks_anew_for_less() -> None:
+    client, now = initiator(), 0.0
+    poll_all(client, now)
+    client.handle(retry_for(client, 2072), now)
+    first = client.hello
+    while client.hello.nonce == first.nonce:
+        poll_all(client, now)
+        now = client.next_timeout
+    assert now < 1.5
+    assert client.hello.connection_id != first.connection_id
+    assert client.hello.cookie == NO_COOKIE
+    # What was meant for the old request is not for the new one.
+    old = Accept(first.nonce, 99, 2048, size=1, mtime_ns=0, identity=0)
+    client.handle(memoryview(encode_accept(old, first.connection_id, 2072)), now)
+    client.handle(memoryview(encode_accept(old, client.hello.connection_id, 2072)), now)
+    assert not client.done
+
+
+def test_on_a_long_path_it_does_not_ask_for_less_before_an_accept_could_come() -> None:
+    client = initiator()
+    poll_all(client, 0.0)
+    client.handle(retry_for(client, 2072), 1.5)
+    now = 1.5
+    while now < 1.5 + 1.5:
+        poll_all(client, now)
+        now = client.next_timeout
+    client.handle(accept_for(client), 3.0)
+    assert client.introduction is not None
+    assert client.introduction.hello_size == 2072
+
+
+def test_a_later_request_shows_its_cookie_at_once() -> None:
+    hello = HELLO._replace(cookie=b"k" * 16)
+    client = Initiator(hello, now=0.0, known_size=1472)
+    [datagram] = poll_all(client, 0.0)
+    assert len(datagram) == 1472
+    assert hello_in(datagram).cookie == b"k" * 16
+
+
+def test_a_ping_wants_no_more_than_a_retry() -> None:
+    client = initiator(ping=True)
+    poll_all(client, 0.0)
+    client.handle(retry_for(client, 1200), 0.25)
+    assert client.done
+    assert client.rtt_s == 0.25
+    assert not poll_all(client, 0.25)
+    assert client.introduction is None
+    assert client.error is None
+
+
+def test_the_round_trip_is_that_of_the_attempt_that_was_answered() -> None:
+    client = initiator(ping=True)
+    poll_all(client, 0.0)
+    poll_all(client, 0.1)
+    client.handle(retry_for(client, 1200, attempt=1), 0.12)
+    assert client.rtt_s == pytest.approx(0.02)
+
+
+def test_another_version_of_the_protocol_is_told() -> None:
+    client = initiator()
+    poll_all(client, 0.0)
+    retry = Retry(HELLO.nonce, b"c" * 16, 2072, VERSION + 1, 0)
+    client.handle(memoryview(encode_retry(retry, HELLO.connection_id)), 0.1)
+    assert isinstance(client.error, VersionMismatch)
+    assert client.error.hint
+
+
+def test_an_error_of_the_server_is_told() -> None:
+    client = initiator()
+    poll_all(client, 0.0)
+    refusal = Refusal(HELLO.nonce, ErrorCode.NOT_FOUND, "no such file")
+    client.handle(memoryview(encode_error(refusal, HELLO.connection_id)), 0.1)
+    assert isinstance(client.error, NoSuchFile)
+
+
+@pytest.mark.parametrize("chunk_size", [0, 8, 100, 2047, MAX_CHUNK_SIZE + 8, 2**32 - 8])
+def test_a_chunk_size_that_cannot_be_is_not_believed(chunk_size: int) -> None:
+    client = initiator()
+    poll_all(client, 0.0)
+    accept = Accept(HELLO.nonce, 99, chunk_size, size=1, mtime_ns=0, identity=0)
+    client.handle(memoryview(encode_accept(accept, HELLO.connection_id, 200)), 0.1)
+    assert not client.done
+
+
+def test_answers_to_somebody_else_are_ignored() -> None:
+    client = initiator()
+    poll_all(client, 0.0)
+    retry = Retry(HELLO.nonce ^ 1, b"c" * 16, 2072, VERSION, 0)
+    refusal = Refusal(HELLO.nonce ^ 1, ErrorCode.DENIED, "no")
+    for datagram in (
+        encode_retry(retry, HELLO.connection_id),
+        encode_retry(retry._replace(nonce=HELLO.nonce), HELLO.connection_id ^ 1),
+        encode_retry(retry._replace(nonce=HELLO.nonce, hello_size=5_000), HELLO.connection_id),
+        encode_error(refusal, HELLO.connection_id),
+        encode_hello(HELLO, 1200),
+    ):
+        client.handle(memoryview(datagram), 0.01)
+    client.handle(accept_for(client, nonce=HELLO.nonce ^ 1), 0.01)
+    assert not client.done
+    assert client.rtt_s is None
+
+
+@given(st.binary(max_size=200))
+def test_random_bytes_are_ignored(datagram: bytes) -> None:
+    client = initiator()
+    client.handle(memoryview(datagram), 0.01)
+    assert not client.done

@@ -1,0 +1,232 @@
+"""Both ends of a keyed conversation, datagram by datagram."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from udpft.protocol.contract import Transmit
+from udpft.protocol.keyed.channel import ClientChannel, Gate, ServerChannel
+from udpft.protocol.keyed.noise import Suite
+from udpft.protocol.keyed.notice import KeyedType, no_key_notice
+from udpft.protocol.params import (
+    KEYED_ANSWER_OVERHEAD,
+    KEYED_HELLO_OVERHEAD,
+    KEYED_RETRY_OVERHEAD,
+    MAX_HELLOS_REMEMBERED,
+    MIN_DATAGRAM_SIZE,
+)
+from udpft.protocol.wire.accept import Accept, encode_accept
+from udpft.protocol.wire.packet import (
+    ErrorCode,
+    Hello,
+    Refusal,
+    Retry,
+    decode_error_untrusted,
+    decode_untrusted,
+    encode_error,
+    encode_hello,
+    encode_retry,
+)
+from udpft.testing.network import random_bytes
+
+KEY = random_bytes(32)
+CLIENT_ID, SERVER_ID = 0xC0FFEE01, 0x5EA51DE5
+SIZE = MIN_DATAGRAM_SIZE - KEYED_HELLO_OVERHEAD
+HELLO = encode_hello(Hello(7, CLIENT_ID, b"file", 2048, 65_536), SIZE)
+RETRY = encode_retry(Retry(7, bytes(16), MIN_DATAGRAM_SIZE, 1, 0), CLIENT_ID)
+ACCEPT = encode_accept(Accept(7, SERVER_ID, 1144, 5, 0, 0), CLIENT_ID, 1100)
+
+
+class Draw:
+    """Bytes that nobody has seen before."""
+
+    def __init__(self, seed: int) -> None:
+        self._seed = seed
+
+    def __call__(self, count: int) -> bytes:
+        self._seed += 1
+        return random_bytes(count, self._seed)
+
+
+def ends(suite: Suite = Suite.AES_GCM) -> tuple[ClientChannel, Gate]:
+    return ClientChannel(KEY, suite, Draw(1_000)), Gate(KEY, Suite.AES_GCM, Draw(2_000))
+
+
+def seal(channel: ClientChannel | ServerChannel, packet: bytes) -> bytes:
+    sealed = channel.seal(Transmit(memoryview(packet), len(packet)))
+    assert sealed
+    return bytes(sealed.data)
+
+
+def opened(channel: ClientChannel, datagram: bytes) -> bytes:
+    """What a client sees of a datagram."""
+    buffer = bytearray(datagram)
+    pieces = [
+        bytes(channel.buffer[: piece.length])
+        for piece in channel.open_untrusted(buffer, len(buffer), max(1, len(buffer)))
+    ]
+    return b"".join(pieces)
+
+
+def let_in(gate: Gate, datagram: bytes) -> ServerChannel:
+    guest = gate.read_hello_untrusted(memoryview(datagram))
+    assert guest
+    return guest
+
+
+def begun() -> tuple[ClientChannel, Gate, ServerChannel]:
+    """Two ends that have agreed to a transfer."""
+    client, gate = ends()
+    guest = let_in(gate, seal(client, HELLO))
+    guest.begin(ACCEPT, connection_id=CLIENT_ID, own_connection_id=SERVER_ID)
+    assert opened(client, seal(guest, ACCEPT)) == ACCEPT
+    return client, gate, guest
+
+
+def test_a_hello_is_read_by_the_server_and_its_retry_by_the_client() -> None:
+    client, gate = ends()
+    sealed = seal(client, HELLO)
+    assert len(sealed) == len(HELLO) + KEYED_HELLO_OVERHEAD
+    guest = let_in(gate, sealed)
+    assert guest.hello == HELLO
+    retry = guest.seal_retry(RETRY)
+    assert len(retry) == len(RETRY) + KEYED_RETRY_OVERHEAD
+    assert opened(client, retry) == RETRY
+
+
+def test_the_answer_and_all_that_follows() -> None:
+    client, gate, guest = begun()
+    assert len(seal(guest, ACCEPT)) == len(ACCEPT) + KEYED_ANSWER_OVERHEAD
+    downward = bytes([0x84, 0, 0, 0]) + CLIENT_ID.to_bytes(4, "little") + b"down"
+    upward = bytes([0x85, 0, 0, 0]) + SERVER_ID.to_bytes(4, "little") + b"up"
+    assert opened(client, seal(guest, downward)) == downward
+    sealed = bytearray(seal(client, upward))
+    assert guest.open_untrusted(sealed, len(sealed), len(sealed))
+    assert gate.buffer.startswith(upward)
+
+
+def test_accept_and_the_data_behind_it_may_come_joined() -> None:
+    client, gate = ends()
+    guest = let_in(gate, seal(client, HELLO))
+    data = bytes([0x84, 0, 0, 0]) + CLIENT_ID.to_bytes(4, "little") + bytes(1124)
+    guest.begin(ACCEPT, connection_id=CLIENT_ID, own_connection_id=SERVER_ID)
+    joined = bytearray(seal(guest, ACCEPT) + seal(guest, data) + seal(guest, data))
+    size = len(ACCEPT) + KEYED_ANSWER_OVERHEAD
+    pieces = []
+    for piece in client.open_untrusted(joined, len(joined), size):
+        pieces.append((bytes(client.buffer[: piece.length]), piece.segment_size))
+    assert pieces == [(ACCEPT, len(ACCEPT)), (data * 2, len(data))]
+
+
+def test_an_error_is_an_answer_too() -> None:
+    client, gate = ends()
+    error = encode_error(Refusal(7, ErrorCode.NOT_FOUND, "no such file"), CLIENT_ID)
+    guest = let_in(gate, seal(client, HELLO))
+    assert opened(client, guest.seal_answer(error)) == error
+
+
+def test_a_repeated_accept_leaves_as_it_did_the_first_time() -> None:
+    _, _, guest = begun()
+    assert seal(guest, ACCEPT) == seal(guest, ACCEPT)
+
+
+def test_what_is_for_no_transfer_is_not_sent() -> None:
+    client, _ = ends()
+    packet = bytes([0x85, 0, 0, 0]) + SERVER_ID.to_bytes(4, "little")
+    assert client.seal(Transmit(memoryview(packet), len(packet))) is None
+
+
+def test_the_same_hello_is_never_sealed_alike() -> None:
+    client, _ = ends()
+    assert len({seal(client, HELLO)[8:40] for _ in range(20)}) == 20
+
+
+def test_the_same_retry_is_never_sealed_alike() -> None:
+    client, gate = ends()
+    sealed = seal(client, HELLO)
+    assert len({let_in(gate, sealed).seal_retry(RETRY)[16:28] for _ in range(20)}) == 20
+
+
+@pytest.mark.parametrize("other", [KEY[:31] + b"\0", bytes(32)])
+def test_another_key_opens_nothing(other: bytes) -> None:
+    client, gate = ends()
+    stranger = ClientChannel(other, Suite.AES_GCM, Draw(3_000))
+    assert gate.read_hello_untrusted(memoryview(seal(stranger, HELLO))) is None
+    retry = let_in(gate, seal(client, HELLO)).seal_retry(RETRY)
+    assert opened(stranger, retry) == b""
+
+
+@given(at=st.integers(0, MIN_DATAGRAM_SIZE - 1), bit=st.integers(0, 7))
+def test_a_flipped_bit_anywhere_in_a_hello_draws_silence(at: int, bit: int) -> None:
+    client, gate = ends()
+    damaged = bytearray(seal(client, HELLO))
+    damaged[at] ^= 1 << bit
+    assert gate.read_hello_untrusted(memoryview(damaged)) is None
+
+
+@given(at=st.integers(0, 87), bit=st.integers(0, 7), answer=st.booleans())
+def test_a_flipped_bit_anywhere_in_an_answer_drops_it(at: int, bit: int, answer: bool) -> None:
+    client, gate = ends()
+    guest = let_in(gate, seal(client, HELLO))
+    packet = guest.seal_answer(RETRY) if answer else guest.seal_retry(RETRY)
+    damaged = bytearray(packet)
+    damaged[at] ^= 1 << bit
+    assert opened(client, damaged) == b""
+    assert opened(client, packet) == RETRY
+
+
+@given(datagram=st.binary(max_size=200), type_=st.sampled_from([*KeyedType, 0x81, 0x88]))
+def test_any_bytes_at_all_are_dropped(datagram: bytes, type_: int) -> None:
+    client, gate, guest = begun()
+    datagram = bytes([type_]) + datagram
+    assert opened(client, datagram) == b""
+    assert gate.read_hello_untrusted(memoryview(datagram.ljust(1200, b"\0"))) is None
+    assert guest.open_untrusted(bytearray(datagram), len(datagram), len(datagram)) is None
+
+
+def test_an_answer_counts_once() -> None:
+    client, gate = ends()
+    answer = let_in(gate, seal(client, HELLO)).seal_answer(RETRY)
+    assert opened(client, answer) == RETRY
+    assert opened(client, answer) == b""
+
+
+def test_a_client_remembers_so_many_hellos() -> None:
+    client, gate = ends()
+    hellos = [seal(client, HELLO) for _ in range(MAX_HELLOS_REMEMBERED + 1)]
+    answers = [let_in(gate, hello).seal_answer(RETRY) for hello in hellos]
+    assert [bool(opened(client, answer)) for answer in answers] == [False] + [True] * (
+        MAX_HELLOS_REMEMBERED
+    )
+
+
+def test_the_server_says_which_suite_it_would_like() -> None:
+    client, _ = ends(Suite.AES_GCM)
+    slow = Gate(KEY, Suite.CHACHA_POLY, Draw(2_000))
+    first = seal(client, HELLO)
+    assert first[2] == Suite.AES_GCM
+    assert opened(client, let_in(slow, first).seal_retry(RETRY)) == RETRY
+    second = seal(client, HELLO)
+    assert second[2] == Suite.CHACHA_POLY
+    assert let_in(slow, second).hello == HELLO
+
+
+def test_a_server_without_a_key_is_believed_until_one_with_it_answers() -> None:
+    client, gate = ends()
+    sealed = seal(client, HELLO)
+    notice = no_key_notice(memoryview(sealed))
+    assert len(notice) < 0.1 * len(sealed)
+    refusal = decode_error_untrusted(decode_untrusted(memoryview(notice)))
+    assert refusal.code is ErrorCode.NO_KEY
+    assert opened(client, no_key_notice(memoryview(bytes(1200)))) == b""
+    assert not client.server_has_no_key
+    assert opened(client, notice) == b""
+    assert client.server_has_no_key
+    guest = let_in(gate, sealed)
+    guest.begin(ACCEPT, connection_id=CLIENT_ID, own_connection_id=SERVER_ID)
+    assert opened(client, seal(guest, ACCEPT)) == ACCEPT
+    assert not client.server_has_no_key
+    assert opened(client, notice) == b""
+    assert not client.server_has_no_key

@@ -1,0 +1,121 @@
+"""Listings: what they carry, what they refuse, and where the files of a tree meet."""
+
+from __future__ import annotations
+
+import struct
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from udpft.protocol.wire.listing import (
+    Entry,
+    MalformedListing,
+    decode_listing_untrusted,
+    encode_entry,
+    identity_of,
+    order_of,
+    pieces,
+    starts_of,
+)
+
+components = st.text(
+    st.characters(exclude_characters="/\0", exclude_categories=["Cs"]), min_size=1, max_size=20
+).filter(lambda text: text not in (".", ".."))
+paths = st.lists(components, min_size=1, max_size=4).map("/".join)
+entries = st.builds(
+    Entry,
+    path=paths,
+    is_folder=st.just(False),
+    size=st.integers(0, 2**63 - 1),
+    mtime_ns=st.integers(-(2**63), 2**63 - 1),
+    mode=st.integers(0, 0o777),
+    version=st.integers(0, 2**64 - 1),
+)
+
+
+def encode(*some: Entry) -> bytes:
+    return b"".join(map(encode_entry, some))
+
+
+def file(path: str, size: int = 0) -> Entry:
+    return Entry(path, False, size, 0, 0o644)
+
+
+def folder(path: str) -> Entry:
+    return Entry(path, True, 0, 0, 0o755)
+
+
+@given(st.lists(components, unique=True, max_size=8), st.data())
+def test_a_listing_arrives_as_it_left(names: list[str], data: st.DataObject) -> None:
+    listed = sorted(
+        (data.draw(entries)._replace(path=f"top/{name}") for name in names), key=order_of
+    )
+    whole = [folder("top"), *listed]
+    assert decode_listing_untrusted(encode(*whole)) == whole
+    assert identity_of(encode(*whole)) != 0
+
+
+def test_a_name_that_is_no_utf8_arrives_too() -> None:
+    odd = file(b"na\xefve".decode(errors="surrogateescape"))
+    assert decode_listing_untrusted(encode(odd)) == [odd]
+
+
+@pytest.mark.parametrize(
+    "path", ["", "/etc/passwd", "../up", "a/../b", "a//b", "a/", ".", "a\0b", "x" * 256]
+)
+def test_a_path_that_leads_elsewhere_is_refused(path: str) -> None:
+    with pytest.raises(MalformedListing):
+        decode_listing_untrusted(encode(file(path)))
+
+
+@pytest.mark.parametrize(
+    "listed",
+    [
+        (file("b"), file("a")),
+        (file("a"), file("a")),
+        (file("a"), file("a/b")),
+        (folder("a")._replace(size=1),),
+    ],
+    ids=["out of order", "twice", "below a file", "a folder with a size"],
+)
+def test_what_nobody_could_make_is_refused(listed: tuple[Entry, ...]) -> None:
+    with pytest.raises(MalformedListing):
+        decode_listing_untrusted(encode(*listed))
+
+
+@given(st.binary(max_size=200))
+def test_garbage_is_a_listing_or_refused_and_nothing_else(data: bytes) -> None:
+    try:
+        listed = decode_listing_untrusted(data)
+    except MalformedListing:
+        return
+    assert encode(*listed) == data[: len(encode(*listed))]
+
+
+def test_a_path_that_claims_to_be_longer_than_the_listing_is_refused() -> None:
+    whole = bytearray(encode(file("name")))
+    struct.pack_into("<I", whole, 4, 4000)
+    with pytest.raises(MalformedListing):
+        decode_listing_untrusted(bytes(whole))
+
+
+@given(
+    sizes=st.lists(st.integers(0, 9), min_size=1, max_size=8),
+    slots=st.lists(st.integers(1, 7), min_size=1, max_size=6),
+    data=st.data(),
+)
+def test_pieces_cover_every_byte_once_and_in_order(
+    sizes: list[int], slots: list[int], data: st.DataObject
+) -> None:
+    tree = [(number, at) for number, size in enumerate(sizes) for at in range(size)]
+    if sum(slots) > len(tree):
+        return
+    offset = data.draw(st.integers(0, len(tree) - sum(slots)))
+    starts = starts_of([file(str(n), size) for n, size in enumerate(sizes)])
+    first = next(n for n in reversed(range(len(sizes))) if starts[n] <= offset)
+    seen = []
+    for number, slot, start, stop in pieces(starts, first, offset, slots):
+        at = offset + sum(slots[:slot]) + start - starts[number]
+        seen += [(number, at + i) for i in range(stop - start)]
+    assert seen == tree[offset : offset + sum(slots)]

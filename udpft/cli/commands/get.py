@@ -1,0 +1,225 @@
+"""What ``udpft get`` does, once `cli.get` or, without click, `cli.quick` has read its words."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from udpft import api
+from udpft.cli.output.console import Console, cannot_print, print_json
+from udpft.cli.output.exit_status import verdict
+from udpft.cli.output.progress import Meter, ProgressStyle
+from udpft.cli.output.tally import Books, count_of_files, success
+from udpft.client.client import Client
+from udpft.client.measured import measured
+from udpft.errors import (
+    DestinationExists,
+    DigestMismatch,
+    LocalWriteFailed,
+    PartialTransfer,
+    ServerRefused,
+    UdpftError,
+    UsageError,
+)
+from udpft.outcome.result import Result
+from udpft.protocol.params import WILDCARDS
+from udpft.units import format_bytes
+
+_ONE_FILE_ONLY = (ServerRefused, DestinationExists, DigestMismatch)
+"""Errors after which the next file may do better; the others concern the server or the disk."""
+
+_STANDARD_OUTPUT = ("-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
+
+
+def fetch(
+    console: Console,
+    /,
+    names: Sequence[str],
+    *,
+    server: str = api.DEFAULT_SERVER,
+    output: str | None = None,
+    force: bool = False,
+    mode: Literal["reliable", "plain"] = "reliable",
+    allow_partial: bool = False,
+    recursive: bool = False,
+    no_resume: bool = False,
+    sha256: str | None = None,
+    progress: ProgressStyle = "auto",
+    as_json: bool = False,
+    **options: Any,
+) -> None:
+    """Fetch files, and tell of them. The arguments are the command's, and the others `connect`'s.
+
+    Raises:
+        UdpftError: nothing was fetched, for this reason.
+        Exit: files were not, for reasons that have been told.
+    """
+    # What goes to standard output leaves nothing in a folder that anybody would find again.
+    resume = not no_resume and output not in _STANDARD_OUTPUT
+    books = Books(console, as_json)
+    progress = books.progress_style(progress)
+    getter = _Getter(
+        output, mode, force, resume, recursive, allow_partial, sha256 or "", progress, books
+    )
+    with verdict(as_json=as_json, files=books.files):
+        single = [name for name in names if not getter.is_tree(name)]
+        _check_output(single, output, as_json=as_json)
+        if len(single) < len(names) and (output in _STANDARD_OUTPUT or mode == "plain"):
+            raise UsageError("folders and wildcards go to a folder, and not by plain")
+        if sha256 and (len(single) > 1 or len(single) < len(names)):
+            raise UsageError("--sha256 is of a single file")
+        if sha256:
+            api.check_is_sha256(sha256)
+        with api.connect(server, **options) as client:
+            books.go_through(names, lambda name: getter.get(client, name), _ONE_FILE_ONLY)
+        books.end()
+
+
+def _check_output(names: Sequence[str], output: str | None, *, as_json: bool) -> None:
+    """See that every file has a place of its own.
+
+    Raises:
+        UsageError: some would have to share one.
+    """
+    if output in _STANDARD_OUTPUT:
+        if as_json:
+            raise UsageError("standard output takes either the file or JSON lines")
+        return
+    if len(names) > 1 and output is not None and not os.path.isdir(output):
+        raise UsageError(
+            f"several files cannot all become {output!r}", hint="name a folder that is there"
+        )
+    taken: dict[Path, str] = {}
+    for name in names:
+        path = api.destination_of(name, output)
+        if path in taken:
+            raise UsageError(f"{taken[path]!r} and {name!r} would both become {path}")
+        taken[path] = name
+
+
+class _Getter(NamedTuple):
+    """Fetches one file after the other, tells of each, and keeps the books."""
+
+    output: str | None
+    mode: Literal["reliable", "plain"]
+    force: bool
+    resume: bool
+    recursive: bool
+    allow_partial: bool
+    sha256: str
+    progress: ProgressStyle
+    books: Books
+
+    def is_tree(self, name: str) -> bool:
+        """Whether a name may stand for more than one file."""
+        return self.recursive or any(sign in name for sign in WILDCARDS)
+
+    def get(self, client: Client, name: str) -> UdpftError | None:
+        """Fetch one file; return what went wrong, which has been told."""
+        if self.books.as_json:
+            print_json("start", name=name, server=str(client.server), mode=self.mode)
+        try:
+            tree = self._stands_for_several(client, name)
+            folder = nullcontext(Path(self.output or "."))
+            place = folder if tree else _destination(name, self.output)
+            with place as path, Meter(name, self.progress, lambda: client.resent_share) as meter:
+
+                def fetch() -> Result:
+                    return self._fetch(client, name, path, meter, tree=tree)
+
+                result = measured(client, fetch)
+            self.books.tell(result, self._where(result, tree=tree))
+            if not result.complete:
+                raise PartialTransfer(
+                    f"the end of {name!r} did not come", hint="what came was kept"
+                )
+        except UdpftError as error:
+            self.books.fail(name, error)
+            return error
+        self.books.files.append(success(result))
+        return None
+
+    def _stands_for_several(self, client: Client, name: str) -> bool:
+        """Whether a name is a folder's or has wildcards, and not just a file's with such signs."""
+        if self.recursive or not self.is_tree(name):
+            return self.recursive
+        from udpft.client.fetch_tree import is_one_file
+
+        return not is_one_file(client, name)
+
+    def _fetch(self, client: Client, name: str, path: Path, meter: Meter, *, tree: bool) -> Result:
+        if self.mode == "plain":
+            return client.fetch_plain(
+                name,
+                path,
+                force=self.force,
+                allow_partial=self.allow_partial,
+                sha256=self.sha256,
+                progress=meter.update,
+            )
+
+        def on_resume(done_bytes: int, total_bytes: int) -> None:
+            meter.begin_at(done_bytes)
+            self.books.console.say(
+                f"{path}: resumed at {format_bytes(done_bytes)} of {format_bytes(total_bytes)}"
+            )
+
+        options: dict[str, Any] = {"force": self.force, "resume": self.resume}
+        options |= {"progress": meter.update, "on_resume": on_resume}
+        if tree:
+            from udpft.client.fetch_tree import fetch_tree  # a single file does without
+
+            return fetch_tree(client, name, path, recursive=self.recursive, **options)
+        return client.fetch(name, path, sha256=self.sha256, **options)
+
+    def _where(self, result: Result, *, tree: bool) -> str:
+        if tree:
+            place = "" if self.output is None else f" in {result.path}"
+            return f"{result.name}{place}: {count_of_files(result)}"
+        return "standard output" if self.output in _STANDARD_OUTPUT else str(result.path)
+
+
+@contextmanager
+def _destination(name: str, output: str | None) -> Iterator[Path]:
+    """Where a file goes.
+
+    For standard output: a temporary folder, from which it is copied out when it is verified.
+
+    Raises:
+        LocalWriteFailed: there is no temporary folder, or standard output takes nothing.
+        UsageError: the name names no file.
+    """
+    if output not in _STANDARD_OUTPUT:
+        yield api.destination_of(name, output)
+        return
+    from tempfile import TemporaryDirectory  # a tenth of a short get's time, and seldom needed
+
+    try:
+        folder = TemporaryDirectory(prefix="udpft-")
+    except OSError as error:
+        raise LocalWriteFailed(
+            f"no temporary folder: {error.strerror}", hint="TMPDIR names a folder for it"
+        ) from error
+    with folder:
+        path = Path(folder.name, "file")
+        yield path
+        _copy_out(path)
+
+
+def _copy_out(path: Path) -> None:
+    if sys.stdout is None:
+        raise LocalWriteFailed("standard output is closed")
+    from shutil import copyfileobj
+
+    with path.open("rb") as file:
+        try:
+            copyfileobj(file, sys.stdout.buffer, 1 << 20)
+            sys.stdout.buffer.flush()
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise cannot_print(error) from error

@@ -1,0 +1,54 @@
+"""``udpft get``: fetch files."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from udpft.cli.commands.get import fetch
+from udpft.cli.help_screen import Command
+from udpft.cli.options import (
+    chunk_size_option,
+    connect_timeout_option,
+    json_option,
+    key_file_option,
+    limit_rate_option,
+    progress_option,
+    server_option,
+    timeout_option,
+)
+from udpft.cli.output.console import Console
+
+
+@click.command("get", cls=Command, short_help="Fetch files.")
+@click.argument("names", metavar="NAME...", nargs=-1, required=True)
+@server_option
+@click.option("-o", "--output", metavar="FILE|DIR|-", help="Where to put it; - is standard output.")
+@click.option("-f", "--force", is_flag=True, help="Replace a different file of that name.")
+@click.option(
+    "--mode",
+    type=click.Choice(["reliable", "plain"]),
+    default="reliable",
+    envvar="UDPFT_MODE",
+    show_envvar=True,
+    help="plain: unverified.",
+)
+@chunk_size_option
+@limit_rate_option
+@click.option("-r", "--recursive", is_flag=True, help="Folders, with all that is below them.")
+@click.option("--no-resume", is_flag=True, help="Begin again, whatever an earlier get left.")
+@click.option("--allow-partial", is_flag=True, help="Plain: keep what came without the end.")
+@click.option("--sha256", metavar="HEX", help="What its SHA-256 must be; of a single file.")
+@connect_timeout_option
+@key_file_option
+@timeout_option("Give up if nothing moves so long.")
+@progress_option
+@json_option
+@click.pass_obj
+def command(console: Console, /, **words: Any) -> None:
+    """Fetch files by NAME or 'quoted*.wildcards', verified or not at all.
+
+    Example: udpft get report.pdf -s files.lan
+    """
+    fetch(console, **words)

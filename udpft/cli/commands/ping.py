@@ -1,0 +1,37 @@
+"""``udpft ping``: is the server there, and how far away is it?"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from udpft import api
+from udpft.cli.help_screen import Command
+from udpft.cli.options import connect_timeout_option, json_option, key_file_option, server_option
+from udpft.cli.output.console import Console, print_json, print_line
+from udpft.cli.output.exit_status import verdict
+from udpft.units import format_seconds
+
+
+@click.command("ping", cls=Command, short_help="Ask a server whether it is there.")
+@server_option
+@click.option(
+    "-n", "--count", type=click.IntRange(1), default=1, show_default=True, help="Ask so many times."
+)
+@connect_timeout_option
+@key_file_option
+@json_option
+@click.pass_obj
+def command(console: Console, /, server: str, count: int, as_json: bool, **options: Any) -> None:
+    """Ask a server whether it is there, and time the round trip.
+
+    Example: udpft ping -s files.lan
+    """
+    with verdict(as_json=as_json), api.connect(server, **options) as client:
+        for _ in range(count):
+            rtt_s = client.ping()
+            if as_json:
+                print_json("done", server=str(client.server), rtt_s=round(rtt_s, 6))
+            elif console.verbosity >= 0:
+                print_line(f"{client.server} answered in {format_seconds(rtt_s)}")

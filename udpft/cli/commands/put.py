@@ -1,0 +1,150 @@
+"""``udpft put``: bring files to a server."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import click
+
+from udpft import api
+from udpft.cli.help_screen import Command
+from udpft.cli.options import (
+    chunk_size_option,
+    connect_timeout_option,
+    json_option,
+    key_file_option,
+    limit_rate_option,
+    progress_option,
+    server_option,
+    timeout_option,
+)
+from udpft.cli.output.console import Console, print_json
+from udpft.cli.output.exit_status import verdict
+from udpft.cli.output.progress import Meter, ProgressStyle
+from udpft.cli.output.tally import Books, count_of_files, success
+from udpft.client.client import Client
+from udpft.client.measured import measured
+from udpft.client.store import name_there, open_local, spooled, store
+from udpft.client.store_tree import store_tree
+from udpft.errors import (
+    Denied,
+    DestinationExists,
+    DigestMismatch,
+    LocalReadFailed,
+    UdpftError,
+    UsageError,
+)
+from udpft.outcome.result import Result
+from udpft.storage.served_folder import SourceFile
+
+_ONE_FILE_ONLY = (Denied, DestinationExists, DigestMismatch, LocalReadFailed)
+"""Errors after which the next file may do better; the others concern the server or the path."""
+
+
+@click.command("put", cls=Command, short_help="Bring files to a server.")
+@click.argument("files", metavar="FILE...", nargs=-1, required=True)
+@server_option
+@click.option("--as", "as_name", metavar="NAME", help="Its name there; DIR/ for a folder there.")
+@click.option("-f", "--force", is_flag=True, help="Replace a different file of that name.")
+@click.option("-r", "--recursive", is_flag=True, help="Folders, with all that is below them.")
+@chunk_size_option
+@limit_rate_option
+@connect_timeout_option
+@key_file_option
+@timeout_option("Give up if nothing moves so long.")
+@progress_option
+@json_option
+@click.pass_obj
+def command(
+    console: Console,
+    /,
+    files: tuple[str, ...],
+    server: str,
+    as_name: str | None,
+    force: bool,
+    recursive: bool,
+    progress: ProgressStyle,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Bring FILEs to a server that is --writable; - is standard input, and needs --as.
+
+    Example: udpft put report.pdf -s files.lan
+    """
+    books = Books(console, as_json)
+    progress = books.progress_style(progress)
+    putter = _Putter(as_name, force, recursive, progress, books)
+    with verdict(as_json=as_json, files=books.files):
+        putter.check(files)
+        with api.connect(server, **options) as client:
+            books.go_through(files, lambda file: putter.put(client, file), _ONE_FILE_ONLY)
+        books.end()
+
+
+class _Putter(NamedTuple):
+    """Brings one file after the other, tells of each, and keeps the books."""
+
+    as_name: str | None
+    force: bool
+    recursive: bool
+    progress: ProgressStyle
+    books: Books
+
+    def check(self, files: Sequence[str]) -> None:
+        """See that every file has a name of its own there.
+
+        Raises:
+            UsageError: some would have to share one, or one has none.
+        """
+        named = bool(self.as_name) and not str(self.as_name).endswith("/")
+        if named and len(files) > 1:
+            raise UsageError("--as names a single file", hint="with a slash at its end, a folder")
+        if "-" in files and not named:
+            raise UsageError("standard input has no name", hint="--as NAME gives it one")
+        taken: dict[str, str] = {}
+        for file in files:
+            if file != "-" and not self._is_tree(file):
+                name = name_there(file, self.as_name)
+                if name in taken:
+                    raise UsageError(f"{taken[name]!r} and {file!r} would both become {name!r}")
+                taken[name] = file
+
+    def _is_tree(self, file: str) -> bool:
+        return self.recursive and os.path.isdir(file)
+
+    def put(self, client: Client, file: str) -> UdpftError | None:
+        """Bring one file or folder; return what went wrong, which has been told."""
+        if self.books.as_json:
+            print_json("start", name=file, server=str(client.server), mode="reliable")
+        try:
+            with Meter(file, self.progress, lambda: client.resent_share) as meter:
+                result = measured(client, lambda: self._store(client, file, meter), receives=False)
+        except UdpftError as error:
+            self.books.fail(file, error)
+            return error
+        count = f": {count_of_files(result)}" if self._is_tree(file) else ""
+        where = f"{result.name} on {client.server}{count}"
+        self.books.tell(result, where)
+        self.books.files.append(success(result))
+        return None
+
+    def _store(self, client: Client, file: str, meter: Meter) -> Result:
+        if self._is_tree(file):
+            return store_tree(
+                client, file, as_name=self.as_name, force=self.force, progress=meter.update
+            )
+        if file == "-":
+            opened: AbstractContextManager[SourceFile] = spooled(sys.stdin.buffer)
+            name = str(self.as_name)
+        else:
+            opened = open_local(Path(file))
+            name = name_there(file, self.as_name)
+        with opened as source:
+            return store(
+                client, source, name, path=Path(file), force=self.force, progress=meter.update
+            )

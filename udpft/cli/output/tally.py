@@ -1,0 +1,134 @@
+"""What a command has done so far, told file by file and in the end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from udpft.cli.output.console import Console, print_json
+from udpft.cli.output.exit_status import BREAKS, Exit, exit_code_of, notes_of
+from udpft.cli.output.progress import ProgressStyle
+from udpft.errors import UdpftError
+from udpft.outcome.result import Result
+from udpft.units import format_bytes, format_rate, format_seconds
+
+
+class Books:
+    """The files that were done, and the failures."""
+
+    def __init__(self, console: Console, as_json: bool) -> None:
+        self.console = console
+        self.as_json = as_json
+        self.files: list[dict[str, Any]] = []
+        self.failures: list[UdpftError] = []
+
+    def progress_style(self, asked: ProgressStyle) -> ProgressStyle:
+        """How progress is shown: as asked for, unless JSON lines or silence are."""
+        if asked != "none" and self.as_json:
+            return "json"
+        return "none" if self.console.verbosity < 0 else asked
+
+    def go_through(
+        self,
+        names: Iterable[str],
+        do: Callable[[str], UdpftError | None],
+        one_file_only: tuple[type[UdpftError], ...],
+    ) -> None:
+        """Do one file after the other, and go on after an error that concerns one file only."""
+        for name in names:
+            try:
+                error = do(name)
+            except tuple(BREAKS) as ending:
+                self.files.append(failure(name, ending))
+                raise
+            if error and not isinstance(error, one_file_only):
+                return
+
+    def end(self) -> None:
+        """End the command with the first failure's exit code, where there was one."""
+        if self.failures:
+            raise Exit(self.failures[0].exit_code)
+
+    def fail(self, name: str, error: UdpftError) -> None:
+        """Tell of a file that failed."""
+        self.failures.append(error)
+        self.files.append(failure(name, error))
+        self.console.report(error)
+        if self.as_json:
+            print_json("error", **failure(name, error))
+
+    def tell(self, result: Result, where: str) -> None:
+        """Tell of a file, or a tree, that is where it should be."""
+        if self.as_json and result.complete:
+            print_json("done", **success(result))
+        if result.up_to_date:
+            by = "verified" if result.verified else "by size and time"
+            self.console.say(f"{where}: up to date, {by}")
+            return
+        size = format_bytes(result.bytes)
+        if result.resumed_bytes:
+            size += f", {format_bytes(result.bytes - result.resumed_bytes)} of it new,"
+        verdict = "verified" if result.verified else "unverified: plain checks nothing"
+        self.console.say(
+            f"{where}: {size} in {format_seconds(result.seconds)}, "
+            f"{format_rate(result.rate_bytes_per_s)}, {verdict}"
+        )
+        if result.verified:
+            self.console.say(
+                f"  chunks of {result.chunk_size} bytes, {result.resent_packets} packets resent, "
+                f"digest {result.digest}",
+                level=1,
+            )
+        per_gb = result.cpu_seconds_per_gb
+        costs = "" if per_gb is None else f", {per_gb:.2f} s for each GB"
+        self.console.say(
+            f"  processor at this end: {format_seconds(result.cpu_seconds)}{costs}", level=1
+        )
+        if result.limit:
+            self.console.say(f"  limited by {result.limit}", level=0 if result.slow else 1)
+
+
+def count_of_files(result: Result) -> str:
+    """How many there are in a tree, in words."""
+    return "1 file" if result.files == 1 else f"{result.files} files"
+
+
+def success(result: Result) -> dict[str, Any]:
+    """A file, or a tree, that is where it should be, as JSON has it."""
+    return {
+        "name": result.name,
+        "ok": True,
+        "path": str(result.path),
+        "bytes": result.bytes,
+        "seconds": round(result.seconds, 6),
+        "rate_bytes_per_s": round(result.rate_bytes_per_s),
+        "digest": result.digest,
+        "chunk_size": result.chunk_size,
+        "resent_packets": result.resent_packets,
+        "resumed_bytes": result.resumed_bytes,
+        "mode": result.mode,
+        "verified": result.verified,
+        "up_to_date": result.up_to_date,
+        "files": result.files,
+        "cpu_seconds": round(result.cpu_seconds, 6),
+        "cpu_seconds_per_gb": rounded(result.cpu_seconds_per_gb),
+        "dropped_packets": result.dropped_packets,
+        "limited_by": result.limited_by or None,
+        "slow": result.slow,
+    }
+
+
+def rounded(number: float | None) -> float | None:
+    """A figure with three digits behind the point, where there is one."""
+    return None if number is None else round(number, 3)
+
+
+def failure(name: str, ending: BaseException) -> dict[str, Any]:
+    """One that failed, or was at work when the command was broken off, as JSON has it."""
+    return {
+        "name": name,
+        "ok": False,
+        "message": BREAKS.get(type(ending), str(ending)),
+        "hint": ending.hint if isinstance(ending, UdpftError) else " ".join(notes_of(ending)),
+        "exit_code": int(exit_code_of(ending)),
+    }

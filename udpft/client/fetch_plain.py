@@ -1,0 +1,107 @@
+"""The client's side of a plain transfer: a request goes out, and what comes is written down."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from udpft.errors import PartialTransfer, TimedOut, UsageError
+from udpft.net.loop import clock
+from udpft.net.udp import UdpSocket, wait
+from udpft.protocol.contract import Transmit
+from udpft.protocol.transfer.plain import (
+    NotARequest,
+    PlainReceiver,
+    decode_request_untrusted,
+    encode_request,
+)
+
+if TYPE_CHECKING:
+    from udpft.net.stop import Stop
+
+
+def plain_request(name: str) -> bytes:
+    """The datagram that asks for a name.
+
+    Raises:
+        UsageError: plain cannot carry it: no UTF-8, a newline at its end, too long.
+    """
+    try:
+        request = encode_request(name)
+        if decode_request_untrusted(request) == name:
+            return request
+    except (NotARequest, UnicodeEncodeError):
+        pass  # said below
+    raise UsageError(f"{name!r} is no name that plain can ask for")
+
+
+def receive_plain(
+    sock: UdpSocket,
+    request: bytes,
+    receiver: PlainReceiver,
+    *,
+    connect_timeout_s: float,
+    timeout_s: float,
+    on_turn: Callable[[float], None],
+    stop: Stop | None = None,
+) -> None:
+    """Ask for a file and take in what comes, up to its end.
+
+    Args:
+        sock: connected to the server, and letting the network fragment datagrams.
+        request: see `plain_request`.
+        receiver: the file.
+        connect_timeout_s: seconds to wait for the first datagram.
+        timeout_s: seconds to wait for each one after it.
+        on_turn: called with the time after each batch, for progress.
+        stop: ends it from another thread.
+
+    Raises:
+        TimedOut: nothing at all came.
+        PartialTransfer: something came, and not the end.
+        ConnectionRefusedError: nothing listens at the other end.
+        Stopped: ``stop`` was set.
+    """
+    view = memoryview(sock.buffer)
+    sock.send(Transmit(memoryview(request), len(request)))
+    heard_at = clock()
+    awaited = [sock] if stop is None else [sock, stop]
+    while not receiver.done:
+        if stop:
+            stop.check()
+        try:
+            received = sock.receive()
+        except ConnectionRefusedError:
+            if receiver.datagrams_received:
+                raise _not_the_end(receiver) from None
+            raise
+        now = clock()
+        if received is None:
+            patience_s = timeout_s if receiver.datagrams_received else connect_timeout_s
+            if now - heard_at >= patience_s:
+                raise _silence(receiver, patience_s)
+            wait(awaited, [], heard_at + patience_s - now)
+            continue
+        heard_at = now
+        length, segment_size, _ = received
+        for at in range(0, max(1, length), segment_size):  # once for an empty datagram
+            receiver.handle(view[at : min(at + segment_size, length)])
+        on_turn(now)
+
+
+def _silence(receiver: PlainReceiver, patience_s: float) -> TimedOut | PartialTransfer:
+    if receiver.datagrams_received:
+        return _not_the_end(receiver)
+    return TimedOut(
+        f"no answer within {patience_s:g} s",
+        hint="plain has no error messages: the file may not exist there, "
+        "or the server may not serve plain; ask without --mode plain",
+    )
+
+
+def _not_the_end(receiver: PlainReceiver) -> PartialTransfer:
+    return PartialTransfer(
+        f"{receiver.bytes_received} bytes came, and not the end of the file",
+        hint="plain does not send again what is lost; "
+        "fetch it without --mode plain, or keep what came with --allow-partial",
+    )

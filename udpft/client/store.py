@@ -1,0 +1,244 @@
+"""Uploads, from the client's side."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from random import Random
+from shutil import copyfileobj
+from stat import S_ISDIR, S_ISREG
+from tempfile import TemporaryFile
+from typing import IO
+
+from udpft.client.client import Client
+from udpft.errors import (
+    DestinationExists,
+    DigestMismatch,
+    LocalReadFailed,
+    PartialTransfer,
+    TimedOut,
+    UdpftError,
+    UsageError,
+)
+from udpft.net.loop import clock
+from udpft.outcome.progress import Progress, ticker
+from udpft.outcome.result import Result
+from udpft.protocol.client.upload import Upload
+from udpft.protocol.contract import Completed, Event, Failed
+from udpft.protocol.server.session import OpenedSource
+from udpft.protocol.wire.packet import FORCE, Hello, Role
+from udpft.storage.destination import say_how_to_resume
+from udpft.storage.journal import JOURNAL_MIN_BYTES
+from udpft.storage.served_folder import SourceFile
+
+_FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+
+
+@contextmanager
+def open_local(path: Path) -> Iterator[SourceFile]:
+    """Open a file to be sent.
+
+    Raises:
+        LocalReadFailed: there is none, or it is no regular file.
+    """
+    try:
+        fd = os.open(path, _FLAGS)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise LocalReadFailed(f"cannot read {path}: {reason}") from error
+    status = os.fstat(fd)
+    if not S_ISREG(status.st_mode):
+        os.close(fd)
+        if S_ISDIR(status.st_mode):
+            raise LocalReadFailed(
+                f"cannot send {path}: it is a folder", hint="-r brings it with all that is in it"
+            )
+        raise LocalReadFailed(f"cannot send {path}: it is no regular file")
+    with SourceFile(fd, status) as source:
+        yield source
+
+
+@contextmanager
+def spooled(stream: IO[bytes]) -> Iterator[SourceFile]:
+    """All that a stream has to give, as a file to be sent: its size must be known before.
+
+    Raises:
+        LocalReadFailed: it cannot be read, or not be kept.
+    """
+    with TemporaryFile(prefix="udpft-") as spool:
+        try:
+            copyfileobj(stream, spool, 1 << 20)
+            spool.flush()
+        except OSError as error:
+            raise LocalReadFailed(f"cannot read it all: {error.strerror}") from error
+        fd = os.dup(spool.fileno())
+        with SourceFile(fd, os.fstat(fd)) as source:
+            yield source
+
+
+def name_there(path: str | os.PathLike[str], as_name: str | None) -> str:
+    """What a file is called on the server; ``as_name`` with a slash at its end is a folder's.
+
+    Raises:
+        UsageError: the path has no last part that could be a file's name.
+    """
+    last = os.path.basename(os.path.abspath(path))
+    if as_name and not as_name.endswith("/"):
+        return as_name
+    if not last:
+        raise UsageError(f"{os.fspath(path)!r} names no file", hint="--as gives it a name there")
+    return (as_name or "") + last
+
+
+def store(
+    client: Client,
+    source: SourceFile,
+    name: str,
+    *,
+    path: Path,
+    force: bool = False,
+    progress: Progress | None = None,
+) -> Result:
+    """Bring one file to the server. A busy server is asked again, up to the connect time-out.
+
+    Args:
+        client: connected to the server.
+        source: the file.
+        name: its name there.
+        path: its name here, for the result.
+        force: replace a different file of that name.
+        progress: told how far it is.
+
+    Returns:
+        The result: the server has the file, verified and under its name. ``resumed_bytes`` are
+        those that it had before.
+
+    Raises:
+        UploadRefused: the server takes no uploads.
+        Denied: not this one.
+        DestinationExists: it has a different file of that name, and no ``force``.
+        UdpftError: whatever else went wrong; there, the file is as it was.
+    """
+    began = clock()
+    flags = FORCE if force else 0
+    completed, upload = send(client, source, name, Role.PUT, flags=flags, progress=progress)
+    return result_of(completed, upload, name, path, source.size, clock() - began)
+
+
+def result_of(
+    completed: Completed, upload: Upload, name: str, path: Path, size: int, seconds: float
+) -> Result:
+    """What there is to tell of an upload that has ended well."""
+    assert upload.sender
+    assert upload.introduction
+    accept = upload.introduction.accept
+    resumed_bytes = sum(stop - start for start, stop in accept.have)
+    return Result(
+        name=name,
+        path=path,
+        bytes=size,
+        seconds=seconds,
+        digest=completed.digest.hex(),
+        resent_packets=upload.sender.packets_resent,
+        dropped_packets=upload.sender.receiver_drops,
+        mode="reliable",
+        verified=True,
+        resumed_bytes=resumed_bytes,
+        chunk_size=accept.chunk_size,
+        up_to_date=0 < resumed_bytes == size,
+    )
+
+
+def send(
+    client: Client,
+    source: OpenedSource,
+    name: str,
+    role: Role,
+    *,
+    flags: int = 0,
+    progress: Progress | None = None,
+) -> tuple[Completed, Upload]:
+    """One transfer to the server, from its HELLO to its FIN_ACK; again where it is busy.
+
+    Raises:
+        UdpftError: see `store`.
+    """
+
+    def attempt() -> tuple[Completed, Upload]:
+        hello = client.hello(name)._replace(
+            role=role,
+            flags=flags,
+            size=source.size,
+            mtime_ns=source.mtime_ns,
+            identity=source.identity,
+        )
+        return _run(client, source, hello, progress)
+
+    outcome = client.retried(attempt)
+    if progress:
+        progress(source.size, source.size)
+    return outcome
+
+
+def _run(
+    client: Client, source: OpenedSource, hello: Hello, progress: Progress | None
+) -> tuple[Completed, Upload]:
+    upload = Upload(
+        hello,
+        source=source,
+        now=clock(),
+        random=Random(),
+        known_size=client.known_size,
+        keyed=client.keyed,
+        connect_timeout_s=client.connect_timeout,
+        idle_timeout_s=client.timeout,
+    )
+    outcome: list[Completed] = []
+
+    def on_event(event: Event) -> bool:
+        if isinstance(event, Failed):
+            raise _failure(event.error, client, upload, hello)
+        assert isinstance(event, Completed)
+        if not event.confirmed:
+            raise PartialTransfer("the server did not say that it has the file")
+        outcome.append(event)
+        return True
+
+    def measure() -> tuple[int, int] | None:
+        if not upload.sender or not upload.introduction:
+            return None
+        accept, sender = upload.introduction.accept, upload.sender
+        client.resent_share = sender.packets_resent / max(1, sender.packets_sent)
+        done_bytes = (sender.packets_sent - sender.packets_resent) * accept.chunk_size
+        done_bytes += sum(stop - start for start, stop in accept.have)
+        return min(done_bytes, source.size), source.size
+
+    try:
+        with client.explained():
+            client.drive(upload, on_event, ticker(progress, measure))
+    except BaseException as error:
+        client.leave(upload, error)
+        resumable = hello.role != Role.MEASURE_PUT and source.size >= JOURNAL_MIN_BYTES
+        if upload.sender and resumable:
+            say_how_to_resume(error)
+        raise
+    client.note_introduction(upload.introduction)
+    return outcome[0], upload
+
+
+def _failure(error: UdpftError, client: Client, upload: Upload, hello: Hello) -> UdpftError:
+    """What the end of a transfer means to the one who asked for it."""
+    if isinstance(error, TimedOut) and not upload.introduction:
+        return client.no_answer(error.hint)
+    compared = upload.introduction and upload.introduction.accept.have == ((0, hello.size),)
+    of_a_file = hello.role == Role.PUT
+    if isinstance(error, DigestMismatch) and compared and of_a_file and not hello.flags & FORCE:
+        # The server compared what it has with what we have.
+        name = hello.name.decode(errors="replace")
+        return DestinationExists(
+            f"{name!r} is on the server, and is a different file",
+            hint="--force replaces it; --as gives it another name",
+        )
+    return error

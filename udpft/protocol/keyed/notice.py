@@ -1,0 +1,49 @@
+"""What an end without a key must know of keyed packets: their types, and how to turn one down.
+
+What is in them is in `channel` and `sealing`, which need a package that is not always there.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import Final
+
+from udpft.protocol.wire.packet import (
+    ErrorCode,
+    MalformedPacket,
+    Refusal,
+    decode_error_untrusted,
+    decode_untrusted,
+    encode_error,
+)
+
+
+class KeyedType(IntEnum):
+    """The first byte of a keyed packet."""
+
+    HELLO = 0x91
+    RETRY = 0x92
+    ANSWER = 0x93
+    SEALED = 0x94
+
+
+RE: Final = slice(8, 16)
+"""The bytes of a keyed HELLO that name it in an answer."""
+
+
+def no_key_notice(hello: memoryview) -> bytes:
+    """What a server without a key answers to a keyed HELLO; it keeps no state, and 40 is few."""
+    nonce = int.from_bytes(hello[RE], "little")
+    return encode_error(Refusal(nonce, ErrorCode.NO_KEY, "the server has no key"), 0)
+
+
+def decode_notice_untrusted(datagram: memoryview) -> bytes:
+    """The bytes `RE` of the HELLO that a server without a key has turned down.
+
+    Raises:
+        MalformedPacket: it is no such notice.
+    """
+    refusal = decode_error_untrusted(decode_untrusted(datagram))
+    if refusal.code is not ErrorCode.NO_KEY:
+        raise MalformedPacket("an ERROR of another kind")
+    return refusal.nonce.to_bytes(RE.stop - RE.start, "little")

@@ -1,0 +1,300 @@
+"""Packets, sealed: encrypted and authenticated, a burst at a time.
+
+A sealed packet, little-endian::
+
+    0              8             16
+    | common (u64) | counter u64 | ciphertext ... | tag (16 bytes) |
+
+- *common*: type 0x94, flags and aux 0, the receiver's connection id.
+- *counter*: counts the packets of one direction from 0 on; a nonce, so never used twice.
+- *ciphertext*: a whole packet of the protocol within, header and all.
+
+So the ends of a transfer see the packets that they would see without a key. The tag covers the
+ciphertext, and the nonce the counter. The rest of the header needs no tag: it has one right value,
+and one that is wrong leads to no key or to another.
+
+Each `REKEY_PACKETS` counters have a key of their own, from which the one before cannot be had.
+
+As in `burst`, what can be done for a burst is done for the burst. Per packet remains one call of
+the cipher, from one buffer into another, made out of C by ``map``.
+"""
+
+from __future__ import annotations
+
+import struct
+from array import array
+from itertools import repeat
+from typing import Final, NamedTuple
+
+from cryptography.exceptions import InvalidTag
+
+from udpft.protocol.contract import Transmit, datagrams
+from udpft.protocol.keyed.noise import Aead, Suite, next_key
+from udpft.protocol.keyed.notice import KeyedType
+from udpft.protocol.keyed.replay import ReplayWindow
+from udpft.protocol.params import (
+    MAX_BATCH_BYTES,
+    MAX_BURST_BYTES,
+    MAX_BURST_PACKETS,
+    REKEY_PACKETS,
+    SEAL_OVERHEAD,
+)
+
+SEALED_BURST_BYTES: Final = MAX_BURST_BYTES + MAX_BURST_PACKETS * SEAL_OVERHEAD
+"""Bytes in the largest burst, sealed."""
+
+# Header: type u8, flags u8, aux u16, connection id u32; counter u64
+_HEADER = struct.Struct("<BBHIQ")
+_COMMON_SIZE, _WORD = 8, 8
+_MAX_COUNTER = 2**64 - 2  # the last one is Noise's, to make the next key with
+_MAX_SIZES = 8  # of datagrams, whose views are kept: one or two are in use at a time
+
+
+def _common(connection_id: int) -> bytes:
+    return _HEADER.pack(KeyedType.SEALED, 0, 0, connection_id, 0)[:_COMMON_SIZE]
+
+
+class Keys:
+    """The keys of one direction, each for `REKEY_PACKETS` counters: its *epoch*.
+
+    Those of this epoch, the one before and the next are at hand.
+    """
+
+    def __init__(self, suite: Suite, key: bytes) -> None:
+        self._suite = suite
+        self._next_key = next_key(suite, key)
+        self._epoch = 0
+        self._aeads: dict[int, Aead] = {0: suite.aead(key), 1: suite.aead(self._next_key)}
+
+    def of(self, counter: int) -> Aead | None:
+        """The cipher for a counter, or None where that is of an epoch too far off."""
+        return self._aeads.get(counter // REKEY_PACKETS)
+
+    def reach(self, counter: int) -> None:
+        """A counter is in use, for certain: go on to its epoch where it is the next one."""
+        if counter // REKEY_PACKETS == self._epoch + 1:
+            self._epoch += 1
+            self._aeads.pop(self._epoch - 2, None)
+            self._next_key = next_key(self._suite, self._next_key)
+            self._aeads[self._epoch + 1] = self._suite.aead(self._next_key)
+
+
+class Slots:
+    """The same part of every datagram in a buffer, as views that are made once for each size.
+
+    ``head``: bytes of each datagram that they leave out.
+    """
+
+    def __init__(self, head: int) -> None:
+        self._head = head
+        self._buffer: bytearray | None = None
+        self._made: dict[int, list[memoryview]] = {}
+
+    def of(self, buffer: bytearray, length: int, size: int) -> list[memoryview]:
+        """Those of ``length`` bytes of datagrams of ``size``, the last one perhaps shorter."""
+        made = self._made.get(size) if buffer is self._buffer else None
+        if made is None or len(made) * size < length:
+            made = self._make(buffer, length, size)
+        count, rest = divmod(length, size)
+        if not rest:
+            return made[:count]
+        return [*made[:count], made[count][: rest - self._head]]
+
+    def _make(self, buffer: bytearray, length: int, size: int) -> list[memoryview]:
+        if buffer is not self._buffer or len(self._made) > _MAX_SIZES:
+            self._buffer = buffer
+            self._made.clear()
+        made = self._made.setdefault(size, [])
+        view = memoryview(buffer)
+        for at in range(len(made) * size, length, size):
+            made.append(view[at + self._head : at + size])
+        return made
+
+
+class Workbench:
+    """What bursts are sealed or opened on, shared by all that take turns.
+
+    ``buffer`` holds what was made last; ``sources`` and ``places`` are parts of the datagrams to be
+    worked on, and of those that come of it.
+    """
+
+    def __init__(self, size: int, *, source_head: int = 0, place_head: int = 0) -> None:
+        self.buffer = bytearray(size)
+        self.view = memoryview(self.buffer)
+        self.sources, self.places = Slots(source_head), Slots(place_head)
+        nonces = memoryview(bytearray(16 * MAX_BURST_PACKETS))
+        self._counters = nonces.cast("Q")[1::2]
+        self._nonces = [nonces[at + 4 : at + 16] for at in range(0, len(nonces), 16)]
+
+    @classmethod
+    def for_sealing(cls) -> Workbench:
+        """One for a `Sealer`."""
+        return cls(SEALED_BURST_BYTES, place_head=_HEADER.size)
+
+    @classmethod
+    def for_opening(cls) -> Workbench:
+        """One for an `Opener`."""
+        return cls(MAX_BATCH_BYTES, source_head=_HEADER.size)
+
+    def nonces(self, suite: Suite, counters: array[int]) -> list[memoryview]:
+        """The nonces of up to `MAX_BURST_PACKETS` counters, good until the next call."""
+        if suite.byte_order == "big":
+            counters = counters[:]
+            counters.byteswap()
+        self._counters[: len(counters)] = memoryview(counters)
+        return self._nonces[: len(counters)]
+
+
+class Sealer:
+    """Seals one direction of one transfer.
+
+    Args:
+        suite: how.
+        key: of this direction, 32 bytes.
+        connection_id: the receiver's.
+        bench: where.
+    """
+
+    def __init__(self, suite: Suite, key: bytes, connection_id: int, bench: Workbench) -> None:
+        self._suite = suite
+        self._keys = Keys(suite, key)
+        self._bench = bench
+        self._common = _common(connection_id)
+        self._counter = 0
+        self.bytes_sealed = 0
+
+    def seal(self, transmit: Transmit) -> Transmit:
+        """Seal a packet, or a burst of them that begins its buffer, as those of `BurstWriter` do.
+
+        The result is good until the bench is next used.
+        """
+        data, size = transmit
+        if len(data) <= size:
+            sealed = self._seal_one(bytes(data))
+            self.bytes_sealed += len(sealed)
+            return Transmit(memoryview(sealed), len(sealed))
+        assert isinstance(data.obj, bytearray)
+        assert size % _WORD == 0
+        bench = self._bench
+        count = -(-len(data) // size)
+        counters = self._take_counters(count)
+        aead = self._keys.of(counters[0])
+        assert aead
+        sealed_size = size + SEAL_OVERHEAD
+        length = len(data) + count * SEAL_OVERHEAD
+        self.bytes_sealed += length
+        words = bench.view[: count * sealed_size].cast("Q")
+        stride = sealed_size // _WORD
+        words[::stride] = memoryview(self._common * count).cast("Q")
+        words[1::stride] = memoryview(counters)
+        nonces = bench.nonces(self._suite, counters)
+        packets = bench.sources.of(data.obj, len(data), size)
+        places = bench.places.of(bench.buffer, length, sealed_size)
+        written = sum(map(aead.encrypt_into, nonces, packets, repeat(None), places))
+        assert written == length - count * _HEADER.size
+        return Transmit(bench.view[:length], sealed_size)
+
+    def _seal_one(self, packet: bytes) -> bytes:
+        counters = self._take_counters(1)
+        aead = self._keys.of(counters[0])
+        assert aead
+        nonce = self._suite.nonce(counters[0])
+        return self._common + counters.tobytes() + aead.encrypt(nonce, packet, None)
+
+    def _take_counters(self, count: int) -> array[int]:
+        """The next counters, all of one epoch: of the last one, a few may be left out."""
+        first = self._counter
+        if first // REKEY_PACKETS != (first + count - 1) // REKEY_PACKETS:
+            first += -first % REKEY_PACKETS
+        assert first + count <= _MAX_COUNTER
+        self._counter = first + count
+        self._keys.reach(first)
+        return array("Q", range(first, first + count))
+
+
+class Opened(NamedTuple):
+    """Packets at the start of the bench's buffer: ``length`` bytes, cut every ``segment_size``,
+    the last one perhaps shorter."""
+
+    length: int
+    segment_size: int
+
+
+class Opener:
+    """Opens what a `Sealer` sealed. What was changed on the way, or came before, is dropped.
+
+    Args:
+        suite: how.
+        key: of this direction, 32 bytes.
+        connection_id: ours.
+        bench: where.
+    """
+
+    def __init__(self, suite: Suite, key: bytes, connection_id: int, bench: Workbench) -> None:
+        self._suite = suite
+        self._keys = Keys(suite, key)
+        self._bench = bench
+        self._common = _common(connection_id)
+        self._window = ReplayWindow()
+
+    def open_untrusted(self, buffer: bytearray, length: int, segment_size: int) -> Opened | None:
+        """Open a batch: ``length`` bytes of datagrams of ``segment_size``, the last one shorter.
+
+        Returns:
+            The packets that are authentic and new, in order; None where there are none.
+        """
+        opened = self._open_together(buffer, length, segment_size)
+        if not opened:
+            opened = self._open_singly(buffer, length, segment_size)
+        return Opened(opened, segment_size - SEAL_OVERHEAD) if opened else None
+
+    def _open_together(self, buffer: bytearray, length: int, segment_size: int) -> int:
+        """Open a batch in order and undamaged, the usual case; 0 where it is not."""
+        count = -(-length // segment_size)
+        last_size = length - (count - 1) * segment_size
+        if segment_size % _WORD or not 1 < count <= MAX_BURST_PACKETS or last_size <= SEAL_OVERHEAD:
+            return 0
+        words = memoryview(buffer)[: length // _WORD * _WORD].cast("Q")
+        stride = segment_size // _WORD
+        counters = array("Q", words[1::stride].tobytes())
+        aead = self._keys.of(counters[0])
+        if (
+            words[::stride].tobytes() != self._common * count
+            or not self._window.is_ahead(counters)
+            or aead is None
+            or aead is not self._keys.of(counters[-1])
+        ):
+            return 0
+        bench = self._bench
+        opened = length - count * SEAL_OVERHEAD
+        nonces = bench.nonces(self._suite, counters)
+        sealed = bench.sources.of(buffer, length, segment_size)
+        places = bench.places.of(bench.buffer, opened, segment_size - SEAL_OVERHEAD)
+        try:
+            written = sum(map(aead.decrypt_into, nonces, sealed, repeat(None), places))
+        except InvalidTag:
+            return 0
+        assert written == opened
+        self._window.note_ahead(counters)
+        self._keys.reach(counters[-1])
+        return opened
+
+    def _open_singly(self, buffer: bytearray, length: int, segment_size: int) -> int:
+        """Open what is authentic and new of a batch, datagram by datagram."""
+        opened = 0
+        for datagram in map(bytes, datagrams(buffer, length, segment_size)):
+            if len(datagram) <= SEAL_OVERHEAD or not datagram.startswith(self._common):
+                continue
+            counter = int.from_bytes(datagram[_COMMON_SIZE : _HEADER.size], "little")
+            aead = self._keys.of(counter)
+            if aead is None or not self._window.is_new(counter):
+                continue
+            try:
+                packet = aead.decrypt(self._suite.nonce(counter), datagram[_HEADER.size :], None)
+            except InvalidTag:
+                continue
+            self._window.note(counter)
+            self._keys.reach(counter)
+            self._bench.buffer[opened : opened + len(packet)] = packet
+            opened += len(packet)
+        return opened

@@ -1,0 +1,155 @@
+"""The file being sent, as chunks that are due: what was lost first, then what is new, in order.
+
+Each chunk is hashed when it is read for the first time, whether it is sent or the receiver holds
+it already; once all were, the digest of the file is known.
+"""
+
+from __future__ import annotations
+
+from xxhash import xxh3_128
+
+from udpft.errors import SourceChanged
+from udpft.protocol.contract import ChunkSource
+from udpft.protocol.ranges import RangeSet
+from udpft.protocol.wire.data import BurstWriter, chunk_hashes
+
+Chunks = range | list[int]
+"""Numbers of chunks in ascending order: a range where they are consecutive."""
+
+
+class ChunkSupply:
+    """Which chunks to send next, and their bytes.
+
+    Args:
+        source: the file.
+        size: its size in bytes.
+        writer: the send buffer; chunks are read straight into its slots.
+        have: chunks that the receiver holds already: hashed, and not sent.
+    """
+
+    def __init__(
+        self, source: ChunkSource, size: int, writer: BurstWriter, have: RangeSet | None
+    ) -> None:
+        self._source = source
+        self._size = size
+        self._writer = writer
+        self._have = have or RangeSet()
+        self._lost = RangeSet()
+        self._first_missing = 0
+        self._next = 0
+        self._hashed = 0
+        self._digest = xxh3_128()
+        self.chunk_count = size // writer.chunk_size + 1
+
+    @property
+    def is_due(self) -> bool:
+        """Whether any chunk waits to be sent, or passed over."""
+        return bool(self._lost) or self._next < self.chunk_count
+
+    @property
+    def first_pass_over(self) -> bool:
+        """Whether every chunk has been read once, which settles the digest."""
+        return self._hashed == self.chunk_count
+
+    @property
+    def any_lost(self) -> bool:
+        """Whether chunks wait to be sent again."""
+        return bool(self._lost)
+
+    @property
+    def holds_next(self) -> bool:
+        """Whether the receiver holds the next new chunk already, so that `pass_over` is due."""
+        return bool(self._have) and not self._lost and self._next in self._have
+
+    def digest(self) -> bytes:
+        """XXH3-128 of the hashes of all chunks, in order.
+
+        Raises:
+            SourceChanged: the file is no longer the one that was opened.
+        """
+        if self._source.changed():
+            raise SourceChanged("the file changed while it was sent")
+        return self._digest.digest()
+
+    # ------------------------------------------------------------------- what became of them
+
+    def note_lost(self, start: int, stop: int) -> None:
+        """Send chunks ``[start, stop)`` again, those that have not arrived otherwise."""
+        self._lost.add(max(start, self._first_missing), stop)
+
+    def note_arrived(self, start: int, stop: int) -> None:
+        """Chunks ``[start, stop)`` have arrived after all."""
+        self._lost.remove(start, stop)
+
+    def note_first_missing(self, chunk: int) -> None:
+        """All chunks before this one have arrived."""
+        if chunk > self._first_missing:
+            self._first_missing = chunk
+            if self._lost:
+                self._lost.remove(0, chunk)
+
+    # -------------------------------------------------------------------------- what is next
+
+    def take(self, limit: int) -> Chunks:
+        """The next chunks to send, up to a number; they count as sent."""
+        if not self._lost:
+            start = self._next
+            stop = min(start + limit, self.chunk_count)
+            if self._have and start < stop:
+                stop = self._have.holes(start, stop)[0][1]
+            self._next = stop
+            return range(start, stop)
+        first = range(*self._lost.take(limit))
+        if not self._lost or len(first) == limit:
+            return first
+        chunks = list(first)
+        while self._lost and len(chunks) < limit:
+            chunks.extend(range(*self._lost.take(limit - len(chunks))))
+        return chunks
+
+    def load(self, chunks: Chunks) -> list[memoryview]:
+        """Read chunks into the first slots of the writer, one read for each run; return those.
+
+        Raises:
+            SourceChanged: the file has become shorter.
+            UdpftError: it cannot be read.
+        """
+        size = self._writer.chunk_size
+        last_length = min(size, self._size - chunks[-1] * size)
+        slots = self._writer.slots(len(chunks), last_length)
+        at, stop = 0, len(chunks)
+        while at < stop:
+            end = stop
+            if not isinstance(chunks, range):
+                end = at + 1
+                while end < stop and chunks[end] == chunks[end - 1] + 1:
+                    end += 1
+            expected = (end - at - 1) * size + len(slots[end - 1])
+            run = slots if end - at == stop else slots[at:end]
+            if expected and self._source.readv(run, chunks[at] * size) != expected:
+                raise SourceChanged("the file became shorter while it was sent")
+            at = end
+        return slots
+
+    def note_hashes(self, chunks: Chunks, hashes: bytes) -> bool:
+        """Take the hashes of chunks into the digest; False where they were read before."""
+        if chunks[0] < self._hashed:
+            return False
+        self._hashed = chunks[-1] + 1
+        self._digest.update(hashes)
+        return True
+
+    def pass_over(self, max_bursts: int) -> None:
+        """Hash chunks that the receiver holds; some at a time, for other transfers wait too.
+
+        Raises:
+            UdpftError: see `load`.
+        """
+        for _ in range(max_bursts):
+            held = self._have.first_missing(self._next)
+            stop = min(held, self._next + self._writer.capacity)
+            if stop == self._next:
+                return
+            chunks = range(self._next, stop)
+            self.note_hashes(chunks, chunk_hashes(self.load(chunks)))
+            self._next = stop

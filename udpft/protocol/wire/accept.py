@@ -1,0 +1,65 @@
+"""ACCEPT, byte by byte: the server's consent to a request. For its header see `packets`."""
+
+from __future__ import annotations
+
+import struct
+from typing import NamedTuple
+
+from udpft.protocol.wire.packet import (
+    BODY_AT,
+    MAX_HAVE,
+    RANGE,
+    MalformedPacket,
+    Packet,
+    PacketType,
+    encode,
+)
+
+# ACCEPT body: nonce u64, server's connection id u32, chunk size u32, file size u64,
+# mtime in ns i64, identity u64; then zeros up to the size of a full DATA packet.
+_ACCEPT = struct.Struct("<QIIQqQ")
+# To an upload, before the zeros: receive room u64, highest rate u64, and as many pairs of u64 as
+# the next u64 says, at most 8: the bytes [start, stop) that are here already.
+_ACCEPT_UPLOAD = struct.Struct("<QQQ")
+
+
+class Accept(NamedTuple):
+    """The server's consent: what the file is, and how it will be sent.
+
+    To an upload, also what the server's socket holds in bytes, how fast the client may be (0 for
+    any rate), and the byte ranges that need not be sent.
+    """
+
+    nonce: int
+    connection_id: int
+    chunk_size: int
+    size: int
+    mtime_ns: int
+    identity: int
+    receive_room: int = 0
+    max_rate_bytes_per_s: int = 0
+    have: tuple[tuple[int, int], ...] = ()
+
+
+def encode_accept(accept: Accept, connection_id: int, size: int) -> bytes:
+    """Write an ACCEPT padded to ``size`` bytes, which probes the way back as HELLO did the way."""
+    body = _ACCEPT.pack(*accept[:6])
+    body += _ACCEPT_UPLOAD.pack(*accept[6:8], len(accept.have))
+    body += b"".join(RANGE.pack(*pair) for pair in accept.have)
+    body += bytes(max(0, size - BODY_AT - len(body)))
+    return encode(PacketType.ACCEPT, connection_id, body)
+
+
+def decode_accept_untrusted(packet: Packet) -> Accept:
+    """Read an ACCEPT's body. Raises MalformedPacket."""
+    if len(packet.body) < _ACCEPT.size:
+        raise MalformedPacket("ACCEPT too short")
+    known = _ACCEPT.unpack_from(packet.body)
+    if len(packet.body) < _ACCEPT.size + _ACCEPT_UPLOAD.size:
+        return Accept(*known)
+    room, max_rate, count = _ACCEPT_UPLOAD.unpack_from(packet.body, _ACCEPT.size)
+    pairs = packet.body[_ACCEPT.size + _ACCEPT_UPLOAD.size :][: count * RANGE.size]
+    if count > MAX_HAVE or len(pairs) != count * RANGE.size:
+        raise MalformedPacket("ACCEPT with ranges of a wrong length")
+    have = tuple(RANGE.iter_unpack(pairs))
+    return Accept(*known)._replace(receive_room=room, max_rate_bytes_per_s=max_rate, have=have)

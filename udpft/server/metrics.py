@@ -1,0 +1,132 @@
+"""What a server has done so far, for Prometheus to fetch over HTTP.
+
+The HTTP server runs in a thread of its own, and does nothing until somebody asks.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from types import TracebackType
+from typing import Self
+
+from udpft.errors import UsageError
+from udpft.net.address import Address
+from udpft.outcome.served import Served
+
+try:
+    from prometheus_client import (
+        CollectorRegistry,
+        Counter,
+        Gauge,
+        Histogram,
+        ProcessCollector,
+        start_http_server,
+    )
+except ModuleNotFoundError:
+    raise UsageError(
+        "metrics need the package prometheus-client, which is not installed",
+        hint="pip install 'udpft[metrics]'",
+    ) from None
+
+_SECONDS = (0.01, 0.1, 0.5, 1.0, 5.0, 10.0, 60.0, 600.0, 3600.0)
+"""Upper bounds of the histogram's buckets: from a small file over a LAN to a large one over a phone
+line."""
+
+
+class Metrics:
+    """Figures of one server, on a page of their own. Close it, or leave its ``with`` block.
+
+    Args:
+        address: where the page is; port 0 takes any free one.
+        transfers: asked for the transfers at work.
+        drops: asked for the datagrams that the server's receive buffer has dropped.
+
+    Attributes:
+        address: where the page is.
+
+    Raises:
+        UsageError: the address cannot be bound; the package is missing (when this is imported).
+    """
+
+    def __init__(
+        self, address: Address, *, transfers: Callable[[], int], drops: Callable[[], int]
+    ) -> None:
+        registry = CollectorRegistry()
+        ProcessCollector(registry=registry)
+        kind = ["mode", "direction"]
+        self._transfers = Counter(
+            "udpft_transfers", "Transfers that are over", [*kind, "outcome"], registry=registry
+        )
+        self._file_bytes = Counter(
+            "udpft_file_bytes", "Bytes of files that crossed the network", kind, registry=registry
+        )
+        self._resent = Counter(
+            "udpft_resent_packets", "Packets that had to be sent again", kind, registry=registry
+        )
+        self._client_drops = Counter(
+            "udpft_client_dropped_datagrams",
+            "Datagrams that clients' full receive buffers have dropped",
+            registry=registry,
+        )
+        self._seconds = Histogram(
+            "udpft_transfer_seconds",
+            "Seconds from request to end",
+            kind,
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        at_work = Gauge("udpft_sessions", "Transfers at work", registry=registry)
+        at_work.set_function(transfers)
+        dropped = Gauge(
+            "udpft_server_dropped_datagrams",
+            "Datagrams that the server's full receive buffer has dropped",
+            registry=registry,
+        )
+        dropped.set_function(drops)
+        try:
+            self._server, self._thread = start_http_server(
+                address.port, address.host, registry=registry
+            )
+        except (OSError, socket.gaierror) as error:
+            raise UsageError(
+                f"cannot bind {address} for metrics: {error.strerror or error}",
+                hint="--metrics takes HOST:PORT, an address of this machine and a free TCP port",
+            ) from None
+        host, port = self._server.server_address[:2]
+        self.address = Address(str(host), int(port))
+
+    def count(self, served: Served) -> None:
+        """Count a transfer that is over."""
+        upload = served.bytes_received is not None
+        kind = {"mode": served.mode, "direction": "upload" if upload else "download"}
+        self._transfers.labels(outcome=_outcome(served), **kind).inc()
+        self._file_bytes.labels(**kind).inc(served.new_bytes)
+        self._resent.labels(**kind).inc(served.resent_packets)
+        self._seconds.labels(**kind).observe(served.seconds)
+        if not upload:
+            self._client_drops.inc(served.dropped_packets)
+
+    def close(self) -> None:
+        """Stop answering."""
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def _outcome(served: Served) -> str:
+    """``done``; ``unconfirmed``, where the client left without a word; or the exit code's name."""
+    if served.error:
+        return served.error.exit_code.name.lower()
+    return "done" if served.verified or served.mode == "plain" else "unconfirmed"

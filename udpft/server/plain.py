@@ -1,0 +1,194 @@
+"""The server's side of plain transfers: a socket for each, on the server's own port.
+
+Such a sibling is connected to its client, so that a client that closes its port, or never asked,
+stops it after one datagram. What its client sends meanwhile comes to the sibling and is ignored;
+what it sends after the last datagram is a new request.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from math import inf
+from typing import Any
+
+from udpft.errors import PartialTransfer, UdpftError
+from udpft.net.address import Address
+from udpft.net.udp import Received, UdpSocket
+from udpft.outcome.served import Served
+from udpft.protocol.contract import Transmit
+from udpft.protocol.server.session import OpenedSource
+from udpft.protocol.transfer.plain import NotARequest, PlainSender, decode_request_untrusted
+
+MAX_PLAIN_TRANSFERS = 64
+"""Plain transfers at once; further requests get the silence that a lost one gets."""
+
+_BATCHES_TAKEN = 16
+
+
+class _Sibling(UdpSocket):
+    """A socket on the server's port, connected to one client."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        super().__init__(sock, offload=False, fragment=True)
+        self._sock = sock
+
+    def take_all(self) -> list[tuple[bytearray, Received]]:
+        """Empty the receive queue; at most so much of it that a flood holds nobody up."""
+        taken: list[tuple[bytearray, Received]] = []
+        while len(taken) < _BATCHES_TAKEN and (received := self.receive()):
+            taken.append((self.buffer[: received.length], received))
+        return taken
+
+    def leave(self) -> list[tuple[bytearray, Received]]:
+        """Close it; what it received until now is returned, and what comes goes to the server."""
+        try:
+            self._sock.connect(self._sock.getsockname())  # to nobody: nothing comes any more
+            return self.take_all()
+        except OSError:
+            return []  # the client's port is closed
+        finally:
+            self.close()
+
+
+@dataclass(slots=True, eq=False)
+class _Transfer:
+    """One plain transfer."""
+
+    name: str
+    address: Any
+    sibling: _Sibling
+    source: OpenedSource
+    sender: PlainSender
+    began: float
+
+
+class PlainTransfers:
+    """All plain transfers of one server.
+
+    Args:
+        main: the server's own socket.
+        open_source: opens a file by its name, a client's word and so untrusted; raises an
+            `UdpftError` where it cannot.
+        rate_bytes_per_s: of each transfer; nothing else keeps a client's buffer from overflowing.
+        on_stray: called with what a sibling received and is not its own.
+        on_ended: called with each transfer that is over.
+    """
+
+    def __init__(
+        self,
+        main: UdpSocket,
+        *,
+        open_source: Callable[[str], OpenedSource],
+        rate_bytes_per_s: float,
+        on_stray: Callable[[bytearray, Received], None],
+        on_ended: Callable[[Served], None],
+    ) -> None:
+        self._main = main
+        self._open_source = open_source
+        self._rate_bytes_per_s = rate_bytes_per_s
+        self._on_stray = on_stray
+        self._on_ended = on_ended
+        self._transfers: dict[Any, _Transfer] = {}
+
+    def __len__(self) -> int:
+        """Transfers at work."""
+        return len(self._transfers)
+
+    def begin(self, datagram: bytes, address: Any, now: float) -> None:
+        """Take in a request. The protocol has no errors: what cannot be served gets silence."""
+        if address in self._transfers or len(self._transfers) >= MAX_PLAIN_TRANSFERS:
+            return
+        try:
+            name = decode_request_untrusted(datagram)
+            source = self._open_source(name)
+        except (NotARequest, UdpftError):
+            return
+        try:
+            sibling = self._connected_sibling(address)
+        except OSError:  # no descriptor left, or no way to that address
+            source.close()
+            return
+        sender = PlainSender(source, rate_bytes_per_s=self._rate_bytes_per_s, now=now)
+        self._transfers[address] = _Transfer(name, address, sibling, source, sender, now)
+
+    def _connected_sibling(self, address: Any) -> _Sibling:
+        """Open a sibling for a client.
+
+        Sharing the port is allowed for this moment only, so that nobody else ever can. Between
+        bind and connect the kernel may give it datagrams of others: they are handed on.
+        """
+        sock = socket.socket(self._main.family, socket.SOCK_DGRAM)
+        try:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if sock.family == socket.AF_INET6:
+                with suppress(OSError):  # as the server's own: IPv4 too, where it listens on ::
+                    sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+            self._main.share_port(True)
+            try:
+                sock.bind(self._main.address)
+                sock.connect(address)
+            finally:
+                self._main.share_port(False)
+            sibling = _Sibling(sock)
+            for data, stray in sibling.take_all():
+                if stray.address != address:
+                    self._on_stray(data, stray)
+        except BaseException:
+            sock.close()
+            raise
+        return sibling
+
+    def transmit(self, now: float) -> None:
+        """Send the datagrams that are due."""
+        for transfer in list(self._transfers.values()):
+            error: UdpftError | None = None
+            try:
+                while (chunk := transfer.sender.poll(now)) is not None:
+                    if transfer.sender.done:
+                        transfer.sibling.take_all()  # and ignore it
+                    # Where the send buffer is full the chunk is lost, as on the wire.
+                    transfer.sibling.send(Transmit(chunk, max(1, len(chunk))))
+                if not transfer.sender.done:
+                    continue
+            except ConnectionRefusedError:
+                error = PartialTransfer("the client closed its port")
+            except OSError as failure:
+                error = PartialTransfer(f"no way to the client: {failure.strerror}")
+            except UdpftError as failure:
+                error = failure
+            for data, request in self._end(transfer, error, now):
+                self._on_stray(data, request)
+
+    def next_timeout(self) -> float:
+        """When `transmit` has something to do."""
+        return min((t.sender.next_timeout for t in self._transfers.values()), default=inf)
+
+    def end_all(self, error: UdpftError, now: float) -> None:
+        """Cut all transfers off."""
+        for transfer in list(self._transfers.values()):
+            self._end(transfer, error, now)
+
+    def _end(
+        self, transfer: _Transfer, error: UdpftError | None, now: float
+    ) -> list[tuple[bytearray, Received]]:
+        """End a transfer; return what its client has sent since."""
+        del self._transfers[transfer.address]
+        requests = transfer.sibling.leave()
+        transfer.source.close()
+        self._on_ended(
+            Served(
+                name=transfer.name,
+                peer=str(Address.of(transfer.address)),
+                mode="plain",
+                bytes=transfer.source.size,
+                bytes_sent=transfer.sender.bytes_sent,
+                seconds=now - transfer.began,
+                resent_packets=0,
+                verified=False,
+                error=error,
+            )
+        )
+        return requests

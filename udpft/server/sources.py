@@ -1,0 +1,205 @@
+"""What a server has to send: the files of its folder, listings of them, and trees."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from math import inf
+from typing import NamedTuple
+
+from xxhash import xxh3_64
+
+from udpft.errors import LocalReadFailed, NoSuchFile, ServerBusy
+from udpft.protocol.server.session import OpenedSource
+from udpft.protocol.wire.listing import Entry, decode_listing_untrusted, encode_entry, encode_path
+from udpft.protocol.wire.packet import RECURSIVE, Hello, Role
+from udpft.storage.served_folder import Root, SourceFile
+from udpft.storage.tree_files import TreeSource
+from udpft.storage.walk import entries_of
+
+HINT_SHARE = 0.05
+"""Part of the server's time that may go into hints: to find the nearest name takes 10 ms in a
+folder of 1,000, and whoever has a cookie can ask for names that are not there."""
+
+SLICE_S = 0.010
+"""Seconds for which a listing is made in one go: some thousand entries. A longer one is gone on
+with between turns, and its client told to come back."""
+
+RETRY_AFTER_S = 0.2
+"""When that client is to come back."""
+
+MAX_IN_THE_MAKING = 8
+"""Listings that are made at the same time."""
+
+KEPT_S = 5.0
+"""Seconds for which a listing that took its time waits to be fetched."""
+
+
+class Listed(NamedTuple):
+    """A listing: an anonymous file that holds it, and its identity."""
+
+    fd: int
+    identity: int
+
+    def open(self) -> SourceFile:
+        """The listing as a file to send."""
+        source = SourceFile(os.dup(self.fd), os.fstat(self.fd))
+        source.identity = self.identity
+        return source
+
+    def entries(self) -> list[Entry]:
+        """The listing, read."""
+        return decode_listing_untrusted(os.pread(self.fd, os.fstat(self.fd).st_size, 0))
+
+
+class _Making:
+    """A listing in the making. It has no name, and is gone with the last who has it open."""
+
+    def __init__(self, entries: Iterator[Entry], clock: Callable[[], float]) -> None:
+        self._entries = entries
+        self._clock = clock
+        self._hash = xxh3_64()
+        self._block = bytearray()
+        self.fd = os.memfd_create("udpft-listing")
+        self.done: Listed | None = None
+        self.finished_at = inf
+        self.fetched = False
+        self.error: Exception | None = None
+
+    def work(self) -> None:
+        """Go on for a slice of time. What goes wrong is kept for whoever asks."""
+        until = self._clock() + SLICE_S
+        try:
+            for count, entry in enumerate(self._entries):
+                self._block += encode_entry(entry)
+                if count % 64 == 63 and self._clock() > until:
+                    break
+            else:
+                self.finished_at = self._clock()
+            self._hash.update(self._block)
+            os.write(self.fd, self._block)
+            self._block.clear()
+        except Exception as error:
+            self.error, self.finished_at = error, self._clock()
+        if self.finished_at < inf:
+            self.done = Listed(self.fd, self._hash.intdigest() or 1)
+
+
+class Sources:
+    """Opens what clients ask for.
+
+    Args:
+        root: the served folder.
+        clock: seconds.
+    """
+
+    def __init__(self, root: Root, clock: Callable[[], float]) -> None:
+        self._root = root
+        self._clock = clock
+        self._makings: dict[tuple[str, bool], _Making] = {}
+        self._next_hint_at = -inf
+
+    def open(self, hello: Hello, name: str) -> OpenedSource:
+        """Open what a HELLO asks for under a name, both from the network.
+
+        Raises:
+            NoSuchFile: there is none, perhaps with a hint.
+            ServerBusy: no descriptor is left, or a listing is not made yet.
+            LocalReadFailed: it cannot be read.
+        """
+        try:
+            if hello.role == Role.GET:
+                return self.open_file(name)
+            afresh = hello.role == Role.LIST
+            listed = self._list(name, recursive=bool(hello.flags & RECURSIVE), afresh=afresh)
+            try:
+                if hello.role == Role.LIST:
+                    return listed.open()
+                return TreeSource(listed.entries(), listed.identity, self._open_entry)
+            finally:
+                os.close(listed.fd)
+        except NoSuchFile as error:
+            error.hint = error.hint or self.hint(name)
+            raise
+        except OSError as error:
+            raise LocalReadFailed(f"the server cannot list it: {error.strerror}") from error
+
+    def open_file(self, name: str) -> SourceFile:
+        """Open a file. Raises as `open` does, without hints."""
+        try:
+            return self._root.open_file(name)
+        except OSError as error:
+            raise LocalReadFailed(f"the server cannot read the file: {error.strerror}") from error
+
+    def _open_entry(self, entry: Entry) -> SourceFile:
+        return self._root.open_at(encode_path(entry.path).split(b"/"))
+
+    # ------------------------------------------------------------------------------- listings
+
+    @property
+    def at_work(self) -> bool:
+        """Whether a listing is in the making, so that `work` has something to do."""
+        return any(making.finished_at == inf for making in self._makings.values())
+
+    def work(self) -> None:
+        """Go on with a listing for a moment, and forget those that nobody fetched."""
+        for key, making in list(self._makings.items()):
+            if making.finished_at == inf:
+                making.work()
+                return
+            if self._clock() > making.finished_at + KEPT_S:
+                os.close(self._makings.pop(key).fd)
+
+    def _list(self, pattern: str, *, recursive: bool, afresh: bool) -> Listed:
+        """A listing, whose descriptor the caller closes; ``afresh``, not one that was fetched
+        already, for files may have changed. Raises as `open` does."""
+        key = (pattern, recursive)
+        making = self._makings.get(key)
+        if making and making.fetched and afresh:
+            os.close(self._makings.pop(key).fd)
+            making = None
+        if making is None:
+            if len(self._makings) >= MAX_IN_THE_MAKING:
+                self.work()
+                raise _not_yet()
+            making = _Making(entries_of(self._root, pattern, recursive=recursive), self._clock)
+            making.work()
+        if making.done is None:
+            self._makings[key] = making
+            raise _not_yet()
+        if making.error:
+            self._makings.pop(key, None)
+            os.close(making.fd)
+            raise making.error
+        making.fetched = True
+        if key in self._makings:
+            return Listed(os.dup(making.fd), making.done.identity)
+        return making.done
+
+    def close(self) -> None:
+        """Forget all listings."""
+        while self._makings:
+            os.close(self._makings.popitem()[1].fd)
+
+    # ---------------------------------------------------------------------------------- hints
+
+    def hint(self, name: str) -> str:
+        """What to say to one who asked for a name that is not there; empty for nothing.
+
+        As often as its cost allows: see `HINT_SHARE`.
+        """
+        began = self._clock()
+        if began < self._next_hint_at:
+            return ""
+        if self._root.is_folder(name):
+            return f"{name!r} is a folder: get -r fetches it whole, ls lists it"
+        near = self._root.nearest(name)
+        ended = self._clock()
+        self._next_hint_at = ended + (ended - began) * (1 / HINT_SHARE - 1)
+        return f"did you mean {near!r}?" if near else ""
+
+
+def _not_yet() -> ServerBusy:
+    busy = ServerBusy("the server is still making the listing", hint="--connect-timeout 60 waits")
+    busy.retry_after_s = RETRY_AFTER_S
+    return busy

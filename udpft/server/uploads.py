@@ -1,0 +1,335 @@
+"""Where a server puts what clients bring: beneath its folder, and nowhere else.
+
+What takes its time is done in threads, for the server has other transfers to look after: to see
+what of a file is here already, and to put it in its place in the end. A client that comes before
+its place is open is told to come back.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from time import monotonic
+from typing import Protocol
+
+from udpft.errors import (
+    Denied,
+    DestinationExists,
+    LocalError,
+    LocalWriteFailed,
+    NoSuchFile,
+    ServerBusy,
+    SourceChanged,
+    UdpftError,
+)
+from udpft.protocol.client.download import Opened
+from udpft.protocol.handshake.initiator import Introduction
+from udpft.protocol.wire.listing import MalformedListing, decode_listing_untrusted, identity_of
+from udpft.protocol.wire.packet import AFRESH, FORCE, Hello, Role
+from udpft.server.job import Job
+from udpft.storage.claim import is_part_name
+from udpft.storage.destination import Destination, InMemory, Target
+from udpft.storage.served_folder import MAX_DEPTH, Root
+from udpft.storage.tree_destination import Placed, TreeDestination
+from udpft.units import format_bytes
+
+MAX_LISTING_BYTES = 16 << 20
+"""Of a tree's listing: more than a hundred thousand entries."""
+
+MAX_LISTINGS_BYTES = 3 * MAX_LISTING_BYTES
+"""Of all listings that are here."""
+
+KEPT_S = 30.0
+"""Seconds for which a listing waits for its tree, and an open place for its client."""
+
+MAX_OPENING = 16
+"""Places that are being opened at once."""
+
+RETRY_AFTER_S = 0.2
+"""When a client is to come back whose place is not open yet."""
+
+_A_MOMENT_S = 0.005
+"""Seconds for which the server waits itself: as long as nearly all of it takes."""
+
+
+class _Target(Target, Protocol):
+    def close(self, error: BaseException | None = None) -> None: ...
+
+
+class UploadPlace:
+    """The place of one upload; an `intake.Place`.
+
+    Args:
+        hello: the request.
+        name: what it is called.
+        target: where it goes.
+        on_closed: told the bytes that came for it.
+        folder_fd: a descriptor to be closed with it.
+    """
+
+    def __init__(self, hello: Hello, name: str, target: _Target, folder_fd: int = -1) -> None:
+        self.size = hello.size
+        self.mtime_ns = hello.mtime_ns
+        self.identity = hello.identity
+        self.on_closed: Callable[[int], None] = lambda _: None
+        self._name = name
+        self._of_a_file = hello.role == Role.PUT
+        self._target = target
+        self._folder_fd = folder_fd
+        self._commits: Job[None] | None = None
+
+    @property
+    def have(self) -> tuple[tuple[int, int], ...]:
+        """The byte ranges of the file that are here."""
+        target = self._target
+        return target.have if target.have_of in (0, self.identity) else ()
+
+    @property
+    def wanted_bytes(self) -> int:
+        """Bytes that are to come."""
+        return self.size - sum(stop - start for start, stop in self.have)
+
+    def open_sink(self, introduction: Introduction) -> Opened:
+        """Open the part file; see `Destination.open_sink`."""
+        return self._target.open_sink(introduction)
+
+    def commit(self) -> bool:
+        """Give the file its name; whether that is done. See `Destination.commit`."""
+        if self._commits is None:
+            self._commits = Job(self._put_in_place)
+            self._commits.wait(_A_MOMENT_S)
+        if not self._commits.wait(0):
+            return False
+        self._commits.result()
+        return True
+
+    def _put_in_place(self) -> None:
+        try:
+            self._target.commit()
+            self._target.close()  # at once: its client may be longer about knowing
+        except OSError as error:
+            raise LocalWriteFailed("the server cannot write it") from error
+
+    def close(self, error: BaseException | None = None, received_bytes: int = 0) -> None:
+        """Keep what can be gone on with, or remove it."""
+        if self._commits:
+            while not self._commits.wait(60):
+                pass
+        self._target.close(error)
+        if self._folder_fd >= 0:
+            os.close(self._folder_fd)
+            self._folder_fd = -1
+        self.on_closed(received_bytes)
+
+    def told(self, error: UdpftError) -> UdpftError:
+        """An error as a stranger may read it: without the server's paths."""
+        return _told(error, self._name, of_a_file=self._of_a_file)
+
+
+class _Listing(InMemory):
+    """A tree's listing on its way in.
+
+    Args:
+        check: called with all of it, once it is verified; keeps it, or raises.
+    """
+
+    def __init__(self, check: Callable[[bytes], None]) -> None:
+        super().__init__(MAX_LISTING_BYTES)
+        self._check = check
+
+    def commit(self) -> None:
+        """See whether it can be followed. Raises Denied."""
+        self._check(bytes(self.data))
+
+
+class Uploads:
+    """Opens places for uploads.
+
+    Args:
+        root: the served folder.
+        max_bytes: of one upload; 0 for as many as the disk holds.
+        quota_bytes: that uploads may bring, in all; 0 for no quota.
+    """
+
+    def __init__(self, root: Root, *, max_bytes: int = 0, quota_bytes: int = 0) -> None:
+        self._root = root
+        self._max_bytes = max_bytes
+        self._quota_bytes = quota_bytes
+        self._promised_bytes = 0
+        self._coming_bytes = 0
+        self._listings: dict[int, tuple[bytes, float]] = {}
+        self._opening: dict[tuple[object, ...], Job[UploadPlace]] = {}
+
+    def open(self, hello: Hello, name: str) -> UploadPlace:
+        """Open the place that a HELLO asks for under a name, both from the network.
+
+        Raises:
+            Denied: it is over the quota, or no name for an upload.
+            DestinationExists: a different file has that name, and no force.
+            LocalWriteFailed: the disk refuses.
+            ServerBusy: it is not open yet, or somebody else's.
+            SourceChanged: of a tree whose listing is not here.
+        """
+        self._forget()
+        if hello.role == Role.PUT_LIST:
+            return self._open_listing(hello, name)
+        if self._max_bytes and hello.size > self._max_bytes:
+            raise Denied(f"the server takes uploads of up to {format_bytes(self._max_bytes)}")
+        key = (hello.role, name, hello.flags, hello.size, hello.identity)
+        job = self._opening.pop(key, None)
+        if job is None:
+            if len(self._opening) >= MAX_OPENING:
+                raise ServerBusy("the server looks at too many uploads at once")
+            job = Job(partial(self._open, hello, name))
+        if not job.wait(_A_MOMENT_S):
+            self._opening[key] = job
+            busy = ServerBusy(
+                "the server still looks at what it has of it", hint="--connect-timeout 60 waits"
+            )
+            busy.retry_after_s = RETRY_AFTER_S
+            raise busy
+        place = job.result()
+        wanted = place.wanted_bytes
+        if self._quota_bytes and self._promised_bytes + wanted > self._quota_bytes:
+            place.close()
+            raise Denied("the server's quota for uploads is used up")
+        self._promised_bytes += wanted
+        place.on_closed = partial(self._note_closed, wanted)
+        return place
+
+    def _note_closed(self, wanted: int, received: int) -> None:
+        self._promised_bytes += received - wanted
+
+    def _open(self, hello: Hello, name: str) -> UploadPlace:
+        """In a thread: open a file's or a tree's place."""
+        of_a_file = hello.role == Role.PUT
+        try:
+            return self._open_file(hello, name) if of_a_file else self._open_tree(hello, name)
+        except NoSuchFile:
+            raise _no_name() from None
+        except (UdpftError, OSError, ValueError) as error:
+            raise _told(error, name, of_a_file=of_a_file) from error
+
+    def _open_file(self, hello: Hello, name: str) -> UploadPlace:
+        folder_fd, last = self._root.make_parent(name)
+        try:
+            # By the descriptor, so that whatever is moved or linked meanwhile, it is this folder.
+            path = Path(f"/proc/self/fd/{folder_fd}", last)
+            target = Destination(path, force=bool(hello.flags & FORCE), follow=False)
+        except BaseException:
+            os.close(folder_fd)
+            raise
+        return UploadPlace(hello, name, target, folder_fd)
+
+    # ---------------------------------------------------------------------------------- trees
+
+    def _open_listing(self, hello: Hello, name: str) -> UploadPlace:
+        kept = list(self._listings.values())  # in one go, for threads add to it
+        here = self._coming_bytes + sum(len(data) for data, _ in kept)
+        if hello.size > MAX_LISTING_BYTES:
+            raise Denied("the tree has too many files", hint="bring it folder by folder")
+        if here + hello.size > MAX_LISTINGS_BYTES:
+            raise ServerBusy("the server has too many listings of trees at once")
+        self._coming_bytes += hello.size
+        place = UploadPlace(hello, name, _Listing(partial(self._keep, hello.identity)))
+        place.on_closed = partial(self._note_listing_closed, hello.size)
+        return place
+
+    def _note_listing_closed(self, size: int, _received: int) -> None:
+        self._coming_bytes -= size
+
+    def _keep(self, identity: int, data: bytes) -> None:
+        """In a thread: see whether a listing may be followed here, and keep it."""
+        try:
+            entries = decode_listing_untrusted(data)
+        except MalformedListing as error:
+            raise Denied(f"the tree's listing makes no sense: {error}") from None
+        if identity != identity_of(data):
+            raise Denied("the tree's listing is not the one that was announced")
+        for entry in entries:
+            components = entry.path.split("/")
+            if len(components) > MAX_DEPTH:
+                raise Denied(f"folders are nested more than {MAX_DEPTH} deep")
+            if any(is_part_name(os.fsencode(component)) for component in components):
+                raise Denied(f"{entry.path!r} is no name for an upload")
+            if not self._root.hidden and any(one.startswith(".") for one in components):
+                raise Denied(
+                    f"{entry.path!r}: the server takes no names that begin with a dot",
+                    hint="`udpft serve --hidden` takes them",
+                )
+        self._listings[identity] = data, monotonic()
+
+    def _open_tree(self, hello: Hello, name: str) -> UploadPlace:
+        known = self._listings.get(hello.identity)
+        if not known:
+            raise SourceChanged("the server does not have the tree's listing", hint="try again")
+        self._listings[hello.identity] = known[0], monotonic()
+        entries = decode_listing_untrusted(known[0])
+        target = TreeDestination(
+            Path(),
+            name,
+            [Placed(entry, tuple(entry.path.split("/"))) for entry in entries],
+            hello.identity,
+            force=bool(hello.flags & FORCE),
+            trust=not hello.flags & AFRESH,
+            folder_fd=self._root.open_folder([]),
+        )
+        if target.size != hello.size:
+            target.close()
+            raise Denied("the tree is not the one that was listed")
+        return UploadPlace(hello, name, target)
+
+    # ---------------------------------------------------------------------------------- ends
+
+    def _forget(self) -> None:
+        """Give up what nobody came back for."""
+        before = monotonic() - KEPT_S
+        for identity, (_, used_at) in list(self._listings.items()):
+            if used_at < before:
+                del self._listings[identity]
+        for key, job in list(self._opening.items()):
+            if job.ended_at is not None and job.ended_at < before:
+                _close(self._opening.pop(key))
+
+    def close(self) -> None:
+        """Give up all places that nobody has come for."""
+        while self._opening:
+            _close(self._opening.popitem()[1])
+
+
+def _close(job: Job[UploadPlace]) -> None:
+    try:
+        job.result().close()
+    except UdpftError:
+        return
+
+
+def _no_name() -> Denied:
+    return Denied("no name for an upload, or a way to it that is none")
+
+
+def _told(error: BaseException, name: str, *, of_a_file: bool) -> UdpftError:
+    """An error as a stranger may read it: without the server's paths."""
+    if isinstance(error, DestinationExists):
+        if not of_a_file:
+            return DestinationExists(f"on the server, {error}", hint="--force replaces them")
+        return DestinationExists(
+            f"{name!r} is on the server, and is a different file",
+            hint="--force replaces it; --as gives it another name",
+        )
+    if isinstance(error, UdpftError) and not isinstance(error, LocalError):
+        return error
+    cause = error if isinstance(error, OSError) else error.__cause__
+    code = cause.errno if isinstance(cause, OSError) else None
+    if isinstance(cause, BlockingIOError):
+        return ServerBusy("another upload of that name is at work")
+    if code in (errno.ENOSPC, errno.EDQUOT) or "disk full" in str(error):
+        return LocalWriteFailed("the server's disk is full")
+    if code in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return LocalWriteFailed("the server may not write there")
+    if str(error).startswith("cannot write "):
+        return LocalWriteFailed(f"the server cannot write it: {str(error).rpartition(': ')[2]}")
+    return LocalWriteFailed("the server cannot write it")

@@ -1,0 +1,349 @@
+"""Where a fetched file goes: a part file, or nowhere because the same file is there already."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from stat import S_ISLNK, S_ISREG
+from types import TracebackType
+from typing import TYPE_CHECKING, Protocol, Self
+
+from udpft.errors import (
+    DestinationExists,
+    DigestMismatch,
+    LocalError,
+    LocalWriteFailed,
+    NetworkError,
+    PartialTransfer,
+    SourceChanged,
+    Stopped,
+    UdpftError,
+)
+from udpft.protocol.client.download import Opened
+from udpft.protocol.handshake.initiator import Introduction, byte_ranges, whole_chunks
+from udpft.protocol.ranges import RangeSet
+from udpft.storage.journal import JOURNAL_MIN_BYTES, Label, Read
+from udpft.storage.partfile import PartFile, read_hashes
+
+if TYPE_CHECKING:
+    from udpft.net.stop import Stop
+
+RESUME_HINT = "run the same command again to resume"
+
+WORTHLESS = (DigestMismatch, SourceChanged)
+"""Errors that tell that what is here is of no file that the server has."""
+
+
+class Target(Protocol):
+    """Where something goes that is asked for. See `Destination` for what its parts mean."""
+
+    have: tuple[tuple[int, int], ...]
+    have_of: int
+
+    @property
+    def compares(self) -> bool:
+        """Whether this only finds out if what is here is what the server has."""
+        ...
+
+    def open_sink(self, introduction: Introduction) -> Opened:
+        """Open it, now that it is known what will come."""
+        ...
+
+    def commit(self) -> None:
+        """Put it in its place: it is complete and verified."""
+        ...
+
+    def is_different(self) -> DestinationExists:
+        """The error that what is here is something else."""
+        ...
+
+
+class Destination:
+    """The place of one reliable fetch; a context manager.
+
+    Where a file of that name is here already and may not be replaced, the server is told that we
+    have it all. Its digest then shows whether that is so, and nothing else crosses the network.
+
+    Otherwise, what an earlier fetch left is locked and checked, before the server is asked: that
+    may take its time, and a server would have to wait. On leaving with an error, what there is of
+    the file is kept for the next fetch, unless the error says that it is worthless; and the error
+    says how to go on.
+
+    Args:
+        path: the file's name here.
+        force: replace a different file of that name.
+        resume: go on with what an earlier fetch left, and leave what there is to the next one.
+        sha256: what the file's SHA-256 must be, in hex, before it gets its name.
+        on_resume: told the bytes that are here and the bytes in all, where it goes on.
+        follow: look through a symlink of that name; else it is a different file.
+        stop: breaks off the reading of what is here, from another thread.
+
+    Attributes:
+        have: the byte ranges that are here, of the source with the identity ``have_of``.
+
+    Raises:
+        DestinationExists: a file is there that cannot be read, and so not compared.
+        LocalWriteFailed: another process is fetching it.
+        Stopped: by ``stop``.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        force: bool,
+        resume: bool = True,
+        sha256: str = "",
+        on_resume: Callable[[int, int], None] | None = None,
+        follow: bool = True,
+        stop: Stop | None = None,
+    ) -> None:
+        self.path = path
+        self.have: tuple[tuple[int, int], ...] = ()
+        self.have_of = 0
+        self._on_resume = on_resume
+        self._resume = resume
+        self._sha256 = sha256
+        self._stop = stop
+        self._part: PartFile | None = None
+        self._label: Label | None = None
+        self._opened = False
+        self._existing_fd = -1 if force else _open_existing(path, follow=follow)
+        if self.compares:
+            size = os.fstat(self._existing_fd).st_size
+            self.have = ((0, size),) if size else ()
+        elif resume:
+            self._take_over()
+        else:
+            _discard_leftover(path)
+
+    @property
+    def compares(self) -> bool:
+        """Whether this fetch only finds out if the file that is here is the server's."""
+        return self._existing_fd >= 0
+
+    def _take_over(self) -> None:
+        """See what an earlier fetch left, and believe of it what its hashes bear out."""
+        self._part = part = PartFile.take_over(self.path)
+        if part and part.journal and part.journal.label.identity:
+            self._label = label = part.journal.label
+            try:
+                checked = part.journal.check(guarded(part.readv, self._stop))
+            except BaseException as error:  # interrupted, for it may take its time
+                self.close(error)
+                raise
+            self.have = byte_ranges(checked, label.chunk_size, label.size)
+            self.have_of = label.identity
+            part.resumable = bool(self.have)
+
+    def open_sink(self, introduction: Introduction) -> Opened:
+        """Open the part file; or compare, where a file of that name is here already.
+
+        Again, where the transfer goes on in chunks of another size.
+
+        Raises:
+            DestinationExists: it is a different one, as its size shows.
+            LocalReadFailed: what is here cannot be read.
+            LocalWriteFailed: the part file cannot be made.
+            SourceChanged: what is here is of no file that the server has.
+        """
+        accept = introduction.accept
+        chunks = whole_chunks(introduction.have, accept.chunk_size, accept.size)
+        if self.compares:
+            if os.fstat(self._existing_fd).st_size != accept.size:
+                raise self.is_different()
+            present = read_hashes(
+                guarded(partial(os.preadv, self._existing_fd), self._stop),
+                accept.size,
+                accept.chunk_size,
+                chunks,
+            )
+            return Opened(_Nowhere(), present)
+        old = self._label
+        self._label = label = Label(
+            accept.size, accept.mtime_ns, accept.identity, accept.chunk_size
+        )
+        first_time, self._opened = not self._opened, True
+        if not old or not self._part or (old.size, old.identity) != (label.size, label.identity):
+            if introduction.have:
+                raise SourceChanged("the server took a part of another file for one of this")
+            part = self._begin(label)
+            return Opened(part, note_hashes=part.note_hashes)
+        part = self._part
+        if self._on_resume and first_time and chunks:
+            have_bytes = sum(stop - start for start, stop in introduction.have)
+            self._on_resume(have_bytes, label.size)
+        if old.chunk_size == label.chunk_size:
+            return Opened(part, part.noted_hashes(chunks), part.note_hashes)
+        part.relabel(label)
+        return Opened(part, self._noting(part, chunks, label), part.note_hashes)
+
+    def _noting(
+        self, part: PartFile, chunks: RangeSet, label: Label
+    ) -> Iterator[tuple[int, bytes]]:
+        """The hashes of chunks that are here, read anew, and written into the journal."""
+        read = guarded(part.readv, self._stop)
+        for first, hashes in read_hashes(read, label.size, label.chunk_size, chunks):
+            part.note_hashes(first, hashes)
+            yield first, hashes
+
+    def _begin(self, label: Label) -> PartFile:
+        """Make the part file one that holds nothing yet."""
+        journaled = self._resume and label.size >= JOURNAL_MIN_BYTES
+        if self._part:
+            self._part.begin(label.size, label if journaled else None)
+        else:
+            self._part = PartFile.open(self.path, label.size, label if journaled else None)
+        return self._part
+
+    def commit(self) -> None:
+        """Give the file, which is verified, its name. Its time is that of its arrival here.
+
+        Raises:
+            DigestMismatch: its SHA-256 is not the one that was expected.
+            LocalWriteFailed: see `PartFile.commit`.
+        """
+        if self._sha256 and self.compares:
+            from udpft.storage.sha256 import check_sha256
+
+            check_sha256(self._existing_fd, os.fstat(self._existing_fd).st_size, self._sha256)
+        if self._part:
+            self._part.commit(sha256=self._sha256)
+        elif self._resume:
+            with suppress(LocalWriteFailed):
+                _discard_leftover(self.path)  # of a fetch that is not needed any more
+
+    def is_different(self) -> DestinationExists:
+        """The error that the file that is here is not the server's."""
+        return DestinationExists(
+            f"{self.path} exists and is a different file",
+            hint="--force replaces it; --output names another",
+        )
+
+    def close(self, error: BaseException | None = None) -> None:
+        """Keep or remove the part file, unless it was committed."""
+        if self._part:
+            if error and self._part.resumable and not isinstance(error, WORTHLESS):
+                self._part.keep()
+                say_how_to_resume(error)
+            self._part.discard()
+        if self.compares:
+            fd, self._existing_fd = self._existing_fd, -1
+            os.close(fd)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close(error)
+
+
+class InMemory:
+    """A target that keeps what comes in memory: a listing.
+
+    Args:
+        max_bytes: more is refused.
+    """
+
+    have: tuple[tuple[int, int], ...] = ()
+    have_of = 0
+    compares = False
+
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
+        self.data = bytearray()
+
+    def open_sink(self, introduction: Introduction) -> Opened:
+        """Make room.
+
+        Raises:
+            PartialTransfer: it would be more than anybody wants in memory.
+        """
+        if introduction.accept.size > self._max_bytes:
+            raise PartialTransfer("the listing is too long", hint="ask for less of it")
+        self.data = bytearray(introduction.accept.size)
+        return Opened(self)
+
+    def writev(self, slots: Sequence[memoryview], offset: int, /) -> None:
+        """Write the slots one after another."""
+        joined = b"".join(slots)
+        self.data[offset : offset + len(joined)] = joined
+
+    def commit(self) -> None:
+        """Do nothing: it is where it belongs."""
+
+    def is_different(self) -> DestinationExists:
+        """Never asked for."""
+        raise NotImplementedError
+
+    def close(self, error: BaseException | None = None) -> None:
+        """Do nothing: it leaves no trace."""
+
+
+def guarded(read: Read, stop: Stop | None) -> Read:
+    """A way to read that ``stop`` breaks off, where there is one."""
+    return stop.guarded(read) if stop else read
+
+
+def say_how_to_resume(error: BaseException) -> None:
+    """Put it where it is printed: in an error's hint, or in the notes of an interrupt."""
+    if isinstance(error, (NetworkError, LocalError, Stopped)):
+        error.hint = f"{error.hint}; {RESUME_HINT}" if error.hint else RESUME_HINT
+    elif not isinstance(error, UdpftError):
+        error.add_note(RESUME_HINT)
+
+
+def _discard_leftover(path: Path) -> None:
+    """Remove what an earlier fetch left.
+
+    Raises:
+        LocalWriteFailed: it is still at work.
+    """
+    if leftover := PartFile.take_over(path):
+        leftover.discard()
+
+
+class _Nowhere:
+    """A sink for a file that is here already; only its empty last chunk may come."""
+
+    def writev(self, _slots: object, _offset: int, /) -> None:
+        """Refuse: nothing was asked for."""
+        raise PartialTransfer("the server sent what it was told not to send")
+
+
+def _open_existing(path: Path, *, follow: bool = True) -> int:
+    """Open the file that is at a destination; -1 where nothing is there that could be compared.
+
+    What is no regular file, and a folder that cannot be searched, are left to `PartFile`.
+
+    Raises:
+        DestinationExists: it cannot be read; or it is a symlink that leads nowhere.
+    """
+    try:
+        status = os.stat(path, follow_symlinks=follow)
+    except (OSError, ValueError):
+        if os.path.islink(path):
+            raise DestinationExists(
+                f"{path} is a symlink that leads nowhere", hint="--force replaces it"
+            ) from None
+        return -1
+    if S_ISLNK(status.st_mode):
+        raise DestinationExists(f"{path} is a symlink", hint="--force replaces it")
+    if not S_ISREG(status.st_mode):
+        return -1
+    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW)
+    try:
+        return os.open(path, flags)
+    except OSError as error:
+        raise DestinationExists(
+            f"{path} exists and cannot be read to compare it: {error.strerror}",
+            hint="--force replaces it",
+        ) from None

@@ -1,0 +1,428 @@
+"""The served folder: files beneath it can be opened, and nothing else can.
+
+Names come from the network. A name is components joined by single slashes, relative to the
+folder, in UTF-8; there is one name for each file, so ``./a`` and ``b//a`` are none. The kernel
+keeps the way of a name beneath the folder (openat2(2)), so that a symlink swapped in at the worst
+moment leads nowhere either. Where that call is missing, the way is walked component by component,
+each opened relative to the one before and never through a symlink, which confines as well and
+costs a few calls more.
+
+Whatever is wrong with a name, the answer is the same as for a file that is not there, so that the
+answers draw no map of what lies outside or is hidden.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from difflib import SequenceMatcher
+from hashlib import blake2b
+from heapq import nlargest
+from itertools import islice
+from pathlib import Path
+from stat import S_ISREG
+from typing import Final, Self
+
+from udpft.errors import LocalReadFailed, NoSuchFile, ServerBusy
+from udpft.storage.claim import is_part_name
+from udpft.storage.openat2 import openat2
+
+MAX_PATH_BYTES: Final = 4_095
+"""The longest name looked at: PATH_MAX of Linux without its terminator."""
+
+MAX_DEPTH: Final = 100
+"""Folders within folders that are walked, each of which keeps a descriptor meanwhile, or that are
+made for an upload."""
+
+_NAME_MAX: Final = 255
+"""Bytes in one component of a path (NAME_MAX of Linux)."""
+
+NEAREST_MAX_ENTRIES: Final = 1_000
+"""Folder entries looked at for a hint: 10 ms of work, 50 ms where the names are made for it."""
+
+NEAREST_MAX_LENGTH: Final = 100
+"""Characters of names compared for a hint. A comparison's cost grows with the cube: 2 ms here."""
+
+NEAREST_MAX_COMPARED: Final = 8
+"""Names compared in full for a hint, of those that a cheap upper bound finds most alike."""
+
+NEAREST_CUTOFF: Final = 0.7
+"""Names less alike than this, from 0 to 1, are no hint. At 0.6, difflib's default, an extension
+in common is nearly enough."""
+
+_FILE_FLAGS: Final = (
+    os.O_RDONLY
+    | os.O_NONBLOCK  # a FIFO without a writer must not hang the server
+    | os.O_NOCTTY
+    | os.O_CLOEXEC
+)
+_FOLDER_FLAGS: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+_STEP_FLAGS: Final = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+_NO_OPENAT2: Final = (errno.ENOSYS, errno.EPERM)
+_EXHAUSTED: Final = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+
+_INT64_MAX: Final = 2**63 - 1
+
+
+class SourceFile:
+    """A regular file opened for sending; a `udpft.protocol.contract.ChunkSource`.
+
+    Attributes:
+        size: bytes, when it was opened.
+        mtime_ns: time of the last change in nanoseconds since the epoch, clamped to a signed 64
+            bit integer: file systems reach further.
+        identity: 64 bits that change when the file is replaced or written to. Two writes within
+            one tick of the kernel's clock (4 ms or less; nanoseconds from Linux 6.13 on) that
+            leave the size as it is can look like one.
+    """
+
+    __slots__ = ("_fd", "_version", "identity", "mtime_ns", "size")
+
+    def __init__(self, fd: int, status: os.stat_result) -> None:
+        self._fd = fd
+        self._version = _version(status)
+        self.size = status.st_size
+        self.mtime_ns = max(-_INT64_MAX, min(status.st_mtime_ns, _INT64_MAX))
+        self.identity = identity_of(status)
+
+    def readv(self, slots: Sequence[memoryview], offset: int) -> int:
+        """Fill the slots, in order, from ``offset`` bytes on; return the bytes read.
+
+        Fewer than the slots hold means that the file ends there, or has become shorter. One slot
+        at least, 1,024 at most (IOV_MAX).
+
+        Raises:
+            LocalReadFailed: the file cannot be read.
+        """
+        try:
+            got = os.preadv(self._fd, slots, offset)
+            # Full, where the slots are all alike but the last one, as in every burst: adding
+            # their lengths up would cost a quarter of the read itself.
+            if got == len(slots[0]) * (len(slots) - 1) + len(slots[-1]):
+                return got
+            return self._read_rest(slots, offset, got)
+        except OSError as error:
+            raise LocalReadFailed(f"cannot read the file: {error.strerror}") from error
+
+    def _read_rest(self, slots: Sequence[memoryview], offset: int, got: int) -> int:
+        """Go on after a short read; the bytes read in all."""
+        wanted = min(sum(map(len, slots)), self.size - offset)
+        while got < wanted:
+            step = os.preadv(self._fd, _skip(slots, got), offset + got)
+            if not step:
+                break
+            got += step
+        return got
+
+    def changed(self) -> bool:
+        """Whether the file is no longer the one that was opened.
+
+        A change of its permissions or its name counts, for what moves st_ctime moves this.
+        """
+        try:
+            return _version(os.fstat(self._fd)) != self._version
+        except OSError:
+            return True
+
+    def close(self) -> None:
+        """Give the descriptor back. May be called twice."""
+        if self._fd >= 0:
+            fd, self._fd = self._fd, -1
+            os.close(fd)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def identity_of(status: os.stat_result) -> int:
+    """A file's ``identity``, see `SourceFile`."""
+    # As text, for a time may pass 64 bits.
+    digest = blake2b(repr(_version(status)).encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "little")
+
+
+def _version(status: os.stat_result) -> tuple[int, ...]:
+    """What tells one file, and one state of it, from another: place, size, times."""
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
+def _skip(slots: Sequence[memoryview], count: int) -> list[memoryview]:
+    """What is left of the slots after their first ``count`` bytes."""
+    rest = []
+    for slot in slots:
+        if count < len(slot):
+            rest.append(slot[count:])
+        count = max(0, count - len(slot))
+    return rest
+
+
+class Root:
+    """A folder whose files are served. A context manager; else `close` it.
+
+    Args:
+        path: the folder. It is opened once: renaming it later changes nothing.
+        hidden: whether names that begin with a dot are served too.
+
+    Raises:
+        LocalReadFailed: it is no folder that can be read.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], *, hidden: bool = False) -> None:
+        self.path = Path(path)
+        self.hidden = hidden
+        try:
+            self._fd = os.open(self.path, _FOLDER_FLAGS)
+        except (OSError, ValueError) as error:
+            raise _cannot_serve(self.path, error) from error
+        try:
+            self._has_openat2 = _probe(self._fd)
+        except OSError as error:
+            self.close()
+            raise _cannot_serve(self.path, error) from error
+
+    def open_file(self, name: str) -> SourceFile:
+        """Open a file by its name, which comes from the network.
+
+        Raises:
+            NoSuchFile: there is no such file, or it would not be served: not beneath the folder,
+                reached through a symlink, hidden, no regular file, not readable. One message for
+                all of them.
+            ServerBusy: no descriptor or no memory is left.
+        """
+        return self.open_at(_components_untrusted(name, self.hidden))
+
+    def open_at(self, components: Sequence[bytes]) -> SourceFile:
+        """Open a file by the components of its path. Raises as `open_file` does."""
+        fd = self._open(components, _FILE_FLAGS)
+        status = os.fstat(fd)
+        if S_ISREG(status.st_mode):
+            return SourceFile(fd, status)
+        os.close(fd)
+        raise _no_such_file()
+
+    def open_parent(self, name: str) -> tuple[int, str]:
+        """Open the folder that a name from the network points into; the caller closes it.
+
+        Returns:
+            The folder's descriptor and the name's last component, which need not exist.
+
+        Raises:
+            NoSuchFile, ServerBusy: as `open_file` does.
+        """
+        components = _components_untrusted(name, self.hidden)
+        return self.open_folder(components[:-1]), components[-1].decode()
+
+    def make_parent(self, name: str) -> tuple[int, str]:
+        """As `open_parent`, with the folders on the way made where they are missing.
+
+        Raises:
+            NoSuchFile: it is no name that would be served, it is too long or too deep, or
+                something else is in the way.
+            OSError: a folder cannot be made.
+        """
+        components = _components_untrusted(name, self.hidden)
+        if len(components) > MAX_DEPTH or any(len(one) > _NAME_MAX for one in components):
+            raise _no_such_file()
+        fd = os.dup(self._fd)
+        for component in components[:-1]:
+            try:
+                with suppress(FileExistsError):
+                    os.mkdir(component, dir_fd=fd)
+                below = os.open(component, _FOLDER_FLAGS | os.O_NOFOLLOW, dir_fd=fd)
+            except NotADirectoryError as error:  # a symlink is none either
+                raise _no_such_file() from error
+            finally:
+                os.close(fd)
+            fd = below
+        return fd, components[-1].decode()
+
+    def is_folder(self, name: str) -> bool:
+        """Whether a name from the network is a folder's, with or without a slash behind it."""
+        try:
+            os.close(self.open_folder(_components_untrusted(name.rstrip("/"), self.hidden)))
+        except (NoSuchFile, ServerBusy):
+            return False
+        return True
+
+    def open_folder(self, components: Sequence[bytes]) -> int:
+        """Open a folder beneath this one, or this one; the caller closes it.
+
+        Raises:
+            NoSuchFile, ServerBusy: as `open_file` does.
+        """
+        return self._open(components or [b"."], _FOLDER_FLAGS)
+
+    def nearest(self, name: str) -> str | None:
+        """The name most like a missing one, of those that would be served; None if none is close.
+
+        Looks in the folder that the name points into, at a bounded number of entries.
+        """
+        # A name with a slash too many is not served, and is the easiest to put right.
+        tidy = "/".join(part for part in name.split("/") if part not in ("", "."))
+        try:
+            folder_fd, last = self.open_parent(tidy)
+        except (NoSuchFile, ServerBusy):
+            return None
+        try:
+            names = list(self._names_in(folder_fd))
+        except OSError:
+            return None
+        finally:
+            os.close(folder_fd)
+        folder = tidy[: -len(last)]
+        for candidate in _most_alike(last, names):
+            full = folder + candidate
+            if full != name and self._serves(full):
+                return full
+        return None
+
+    def _names_in(self, folder_fd: int) -> Iterator[str]:
+        """Names of the regular files in a folder that could be asked for by a name in UTF-8."""
+        with os.scandir(folder_fd) as entries:
+            for entry in islice(entries, NEAREST_MAX_ENTRIES):
+                shown = self.hidden or not entry.name.startswith(".")
+                if shown and entry.is_file(follow_symlinks=False):
+                    try:
+                        yield os.fsencode(entry.name).decode()
+                    except UnicodeDecodeError:
+                        continue
+
+    def _serves(self, name: str) -> bool:
+        try:
+            self.open_file(name).close()
+        except (NoSuchFile, ServerBusy):
+            return False
+        return True
+
+    def _open(self, components: Sequence[bytes], flags: int) -> int:
+        """Open what the components lead to, beneath the folder and through no symlink."""
+        try:
+            if self._has_openat2:
+                return openat2(self._fd, b"/".join(components), flags)
+            return _walk(self._fd, components, flags)
+        except OSError as error:
+            if error.errno in _EXHAUSTED:
+                raise ServerBusy("the server has too many files open") from error
+            raise _no_such_file() from error
+
+    def close(self) -> None:
+        """Give the folder back. May be called twice; files opened from it stay open."""
+        if self._fd >= 0:
+            fd, self._fd = self._fd, -1
+            os.close(fd)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _probe(root_fd: int) -> bool:
+    """Whether the kernel has openat2, and lets us call it.
+
+    Raises:
+        OSError: the folder cannot be searched.
+    """
+    try:
+        os.close(openat2(root_fd, b".", _STEP_FLAGS))
+    except OSError as error:
+        if error.errno not in _NO_OPENAT2:
+            raise
+        os.close(os.open(".", _STEP_FLAGS, dir_fd=root_fd))
+        return False
+    return True
+
+
+def _walk(root_fd: int, components: Sequence[bytes], flags: int) -> int:
+    """Open component by component; what openat2 does, where it cannot be called.
+
+    No component is ``..`` and none is followed if it is a symlink, so each lies in the folder
+    that was opened before it, whatever is moved meanwhile.
+    """
+    fd = root_fd
+    try:
+        for component in components[:-1]:
+            below = os.open(component, _STEP_FLAGS, dir_fd=fd)
+            if fd != root_fd:
+                os.close(fd)
+            fd = below
+        return os.open(components[-1], flags | os.O_NOFOLLOW, dir_fd=fd)
+    finally:
+        if fd != root_fd:
+            os.close(fd)
+
+
+def _components_untrusted(name: str, hidden: bool) -> list[bytes]:
+    """Take a name from the network apart.
+
+    Raises:
+        NoSuchFile: it is empty, absolute, too long, not in UTF-8, has a NUL, has an empty, ``.``
+            or ``..`` component, a part file's, or a hidden one where those are not served.
+    """
+    try:
+        path = name.encode()
+    except UnicodeEncodeError as error:
+        raise _no_such_file() from error
+    if len(path) > MAX_PATH_BYTES or b"\0" in path:
+        raise _no_such_file()
+    components = path.split(b"/")
+    for component in components:
+        if component in (b"", b".", b"..") or (component.startswith(b".") and not hidden):
+            raise _no_such_file()
+        if is_part_name(component):
+            raise _no_such_file()
+    return components
+
+
+def _no_such_file() -> NoSuchFile:
+    return NoSuchFile("no such file on the server")
+
+
+def _cannot_serve(path: Path, error: OSError | ValueError) -> LocalReadFailed:
+    if isinstance(error, NotADirectoryError):
+        return LocalReadFailed(
+            f"{path} is not a folder", hint=f"serve the folder it lies in: {path.parent}"
+        )
+    if isinstance(error, FileNotFoundError):
+        return LocalReadFailed(
+            f"there is no folder {path}", hint="check the path, or make it with mkdir"
+        )
+    reason = error.strerror if isinstance(error, OSError) else str(error)
+    hint = ""
+    if isinstance(error, PermissionError):
+        hint = "serving takes the permission to read and to search it: chmod u+rx"
+    return LocalReadFailed(f"cannot serve {path}: {reason}", hint=hint)
+
+
+def _most_alike(wanted: str, names: Iterable[str]) -> list[str]:
+    """The names most like one, most alike first, in whatever case; a few at most.
+
+    Costs are bounded, for the name comes from the network: a cheap upper bound on all names
+    picks those that are compared in full.
+    """
+    if len(wanted) > NEAREST_MAX_LENGTH:
+        return []
+    matcher = SequenceMatcher(autojunk=False)
+    matcher.set_seq2(wanted.casefold())
+    bounds = []
+    for name in names:
+        matcher.set_seq1(name.casefold())
+        if (
+            len(name) <= NEAREST_MAX_LENGTH
+            and matcher.real_quick_ratio() >= NEAREST_CUTOFF
+            and (bound := matcher.quick_ratio()) >= NEAREST_CUTOFF
+        ):
+            bounds.append((bound, name))
+    scored = []
+    for _, name in nlargest(NEAREST_MAX_COMPARED, bounds):
+        matcher.set_seq1(name.casefold())
+        if (ratio := matcher.ratio()) >= NEAREST_CUTOFF:
+            scored.append((ratio, name))
+    return [name for _, name in sorted(scored, reverse=True)]

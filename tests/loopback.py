@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from tests.samples import PATIENCE_S
 from udpft.api import RunningServer
 from udpft.net.address import Address
-from udpft.net.loop import clock
+from udpft.net.clock import clock
 from udpft.protocol.handshake.initiator import Initiator
 from udpft.protocol.wire.packet import ErrorCode, Hello, Refusal, encode_error
 

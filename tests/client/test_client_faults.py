@@ -29,7 +29,7 @@ from udpft.errors import (
     UsageError,
     VersionMismatch,
 )
-from udpft.net.loop import clock
+from udpft.net.clock import clock
 from udpft.outcome.served import Served
 from udpft.protocol.wire.packet import Retry, decode_hello_untrusted, decode_untrusted, encode_retry
 

@@ -20,7 +20,7 @@ from tests.faults import file_size_limit
 from udpft.api import RunningServer
 from udpft.errors import PartialTransfer, UdpftError
 from udpft.keys import new_key_file
-from udpft.net.loop import clock
+from udpft.net.clock import clock
 from udpft.outcome.served import Served
 from udpft.storage.partfile import PartFile
 

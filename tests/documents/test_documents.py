@@ -29,8 +29,8 @@ from udpft.errors import ExitCode
 from udpft.net.kernel import Device
 from udpft.outcome.result import Result
 from udpft.protocol import params
-from udpft.protocol.client.download import Download, Opened
-from udpft.protocol.contract import Verified
+from udpft.protocol.client.download import Download
+from udpft.protocol.contract import OpenedSink, Verified
 from udpft.protocol.server.listener import Listener
 from udpft.protocol.wire import packet as packets
 from udpft.protocol.wire.accept import Accept, decode_accept_untrusted
@@ -97,7 +97,7 @@ def conversation() -> list[bytes]:
     )
     download = Download(
         Hello(NONCE, CLIENT_ID, b"hello.txt", 2048, 200_000),
-        open_sink=lambda _: Opened(MemorySink(len(CONTENT))),
+        open_sink=lambda _: OpenedSink(MemorySink(len(CONTENT))),
         receive_queue=lambda: (200_000, 0),
         now=0.0,
         sizes=(1200,),

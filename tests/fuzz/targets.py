@@ -13,9 +13,9 @@ from datetime import datetime, timedelta, timezone
 from random import Random
 
 from udpft.errors import PartialTransfer, UdpftError, VersionMismatch
-from udpft.protocol.client.download import Download, Opened
+from udpft.protocol.client.download import Download
 from udpft.protocol.client.upload import Upload
-from udpft.protocol.contract import Completed, Failed, Verified
+from udpft.protocol.contract import Completed, Failed, OpenedSink, Verified
 from udpft.protocol.params import MAX_BURST_BYTES, MAX_CHUNK_SIZE, MIN_DATAGRAM_SIZE, VERSION
 from udpft.protocol.server.listener import Listener
 from udpft.protocol.server.upload import Terms, take_in
@@ -166,12 +166,12 @@ def download(script: bytes) -> None:
     """A client: it never takes anything for verified but the file."""
     sinks: list[MemorySink] = []
 
-    def open_sink(found: object) -> Opened:
+    def open_sink(found: object) -> OpenedSink:
         size = client.introduction.accept.size if client.introduction else 0
         if size > 100_000:
             raise PartialTransfer(f"too large: {found}")
         sinks.append(MemorySink(size))
-        return Opened(sinks[-1])
+        return OpenedSink(sinks[-1])
 
     client = Download(
         HELLO, open_sink=open_sink, receive_queue=lambda: (100_000, 0), now=0.0, sizes=(1200,)
@@ -303,8 +303,8 @@ class _Place(MemorySink):
     def __init__(self) -> None:
         super().__init__(self.size)
 
-    def open_sink(self, _introduction: object) -> Opened:
-        return Opened(self, [(1, chunk_hashes([memoryview(CONTENT)[CHUNK : 2 * CHUNK]]))])
+    def open_sink(self, _introduction: object) -> OpenedSink:
+        return OpenedSink(self, [(1, chunk_hashes([memoryview(CONTENT)[CHUNK : 2 * CHUNK]]))])
 
     def commit(self) -> bool:
         assert self.written >= self.size - CHUNK

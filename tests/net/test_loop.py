@@ -12,7 +12,8 @@ import pytest
 
 from tests.samples import PATIENCE_S, sample
 from udpft.errors import LocalWriteFailed
-from udpft.net.loop import clock, drive, flush
+from udpft.net.clock import clock
+from udpft.net.loop import drive, flush
 from udpft.net.udp import UdpSocket
 from udpft.protocol.contract import Completed, Event, Failed, Transmit, Verified
 from udpft.protocol.wire.packet import ErrorCode

@@ -20,8 +20,7 @@ from udpft.errors import (
     TimedOut,
     UdpftError,
 )
-from udpft.protocol.client.download import Opened
-from udpft.protocol.contract import Completed, Failed
+from udpft.protocol.contract import Completed, Failed, OpenedSink
 from udpft.protocol.handshake.initiator import Introduction, whole_chunks
 from udpft.protocol.params import INITIAL_WINDOW_PACKETS
 from udpft.protocol.server.admission import Admission
@@ -200,7 +199,7 @@ class Scenario:
     def _begin(self, fetch: Fetch) -> None:
         inbox = Inbox(fetch.room, fetch.reads_bytes_per_s)
 
-        def open_sink(introduction: Introduction) -> Opened:
+        def open_sink(introduction: Introduction) -> OpenedSink:
             if fetch.fault == "no sink":
                 raise LocalWriteFailed("the folder is read-only")
             size, chunk = introduction.accept.size, introduction.accept.chunk_size
@@ -214,7 +213,7 @@ class Scenario:
                 sink.content[start * chunk : end] = view[start * chunk : end]
                 if offsets := range(start * chunk, end, chunk):
                     present.append((start, chunk_hashes(view[at : at + chunk] for at in offsets)))
-            return Opened(sink, present)
+            return OpenedSink(sink, present)
 
         fetch.client = self.net.get(
             fetch.name,

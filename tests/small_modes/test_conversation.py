@@ -12,7 +12,7 @@ import pytest
 from tests.ipv6 import needs_ipv6
 from udpft.errors import HostNotFound, PortClosed, TimedOut, UsageError
 from udpft.net.address import Address
-from udpft.net.loop import clock
+from udpft.net.clock import clock
 from udpft.small_modes.addition import Addition, Term
 from udpft.small_modes.conversation import MAX_LINE_BYTES, Conversation, Datagram, Line, Signal, ask
 

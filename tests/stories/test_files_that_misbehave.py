@@ -14,7 +14,7 @@ from udpft.errors import (
     PartialTransfer,
     SourceChanged,
 )
-from udpft.protocol.client.download import Opened
+from udpft.protocol.contract import OpenedSink
 from udpft.protocol.handshake.initiator import Introduction
 from udpft.testing.network import MemorySink, MemorySource, Shape, SimNet, random_bytes
 
@@ -93,7 +93,7 @@ class FullSink(MemorySink):
 
 def test_a_full_disk_ends_the_transfer_at_once_and_the_server_is_told() -> None:
     net = SimNet({"file": CONTENT}, down=PACED)
-    client = net.get("file", open_sink=lambda found: Opened(FullSink(found.accept.size)))
+    client = net.get("file", open_sink=lambda found: OpenedSink(FullSink(found.accept.size)))
     net.run()
     assert isinstance(client.error, LocalWriteFailed)
     assert client.ended_at < 1.0
@@ -105,7 +105,7 @@ def test_a_full_disk_ends_the_transfer_at_once_and_the_server_is_told() -> None:
 
 
 def test_a_destination_that_cannot_be_opened_ends_the_transfer_and_the_server_is_told() -> None:
-    def refuse(introduction: Introduction) -> Opened:
+    def refuse(introduction: Introduction) -> OpenedSink:
         raise DestinationExists(f"a file of {introduction.accept.size - 1} bytes is there")
 
     net = SimNet({"file": CONTENT}, down=PACED)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from udpft.errors import DigestMismatch
-from udpft.protocol.client.download import Opened
+from udpft.protocol.contract import OpenedSink
 from udpft.protocol.handshake.initiator import Introduction
 from udpft.protocol.wire.packet import PacketType
 from udpft.testing.network import Client, MemorySink, Shape, SimNet, present_in, random_bytes
@@ -20,10 +20,10 @@ def resume(
 ) -> Client:
     """Fetch "file" where byte ranges of ``here`` are kept from an earlier attempt."""
 
-    def open_sink(introduction: Introduction) -> Opened:
+    def open_sink(introduction: Introduction) -> OpenedSink:
         client.sink = MemorySink(introduction.accept.size)
         client.sink.content[:] = here
-        return Opened(client.sink, present_in(here, introduction))
+        return OpenedSink(client.sink, present_in(here, introduction))
 
     client = net.get("file", have=have, open_sink=open_sink, chunk_size=chunk_size)
     return client

@@ -14,7 +14,7 @@ from tests.loopback import address_of, closed_port
 from tests.samples import LARGE, PATIENCE_S, sample
 from udpft.api import ServerOptions
 from udpft.errors import TimedOut
-from udpft.net.loop import clock
+from udpft.net.clock import clock
 from udpft.testing import LossyLink, Seen, ServedFolder
 
 COUNT = 150

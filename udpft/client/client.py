@@ -30,7 +30,8 @@ from udpft.errors import (
 from udpft.keys import client_channel
 from udpft.net import loop as driver
 from udpft.net.address import Address, resolve
-from udpft.net.loop import clock, flush
+from udpft.net.clock import clock
+from udpft.net.loop import flush
 from udpft.net.sealed import SealedSocket
 from udpft.net.udp import UdpSocket
 from udpft.outcome.progress import Progress, ticker

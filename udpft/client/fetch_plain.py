@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from udpft.errors import PartialTransfer, TimedOut, UsageError
-from udpft.net.loop import clock
+from udpft.net.clock import clock
 from udpft.net.udp import UdpSocket, wait
 from udpft.protocol.contract import Transmit
 from udpft.protocol.transfer.plain import (

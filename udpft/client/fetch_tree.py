@@ -17,7 +17,7 @@ from udpft.errors import (
     SourceChanged,
     UsageError,
 )
-from udpft.net.loop import clock
+from udpft.net.clock import clock
 from udpft.outcome.progress import Progress
 from udpft.outcome.result import Result
 from udpft.protocol.client.download import Download

@@ -22,12 +22,11 @@ from udpft.errors import (
     UdpftError,
     UsageError,
 )
-from udpft.net.loop import clock
+from udpft.net.clock import clock
 from udpft.outcome.progress import Progress, ticker
 from udpft.outcome.result import Result
 from udpft.protocol.client.upload import Upload
-from udpft.protocol.contract import Completed, Event, Failed
-from udpft.protocol.server.session import OpenedSource
+from udpft.protocol.contract import Completed, Event, Failed, OpenedSource
 from udpft.protocol.wire.packet import FORCE, Hello, Role
 from udpft.storage.destination import say_how_to_resume
 from udpft.storage.journal import JOURNAL_MIN_BYTES

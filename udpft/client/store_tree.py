@@ -20,7 +20,7 @@ from udpft.errors import (
     SourceChanged,
     UdpftError,
 )
-from udpft.net.loop import clock
+from udpft.net.clock import clock
 from udpft.outcome.progress import Progress
 from udpft.outcome.result import Result
 from udpft.protocol.wire.listing import Entry, encode_entry, encode_path, identity_of

@@ -15,8 +15,8 @@ from udpft.client.client import Client
 from udpft.errors import TimedOut
 from udpft.keys import readable_by_others
 from udpft.net import kernel
+from udpft.net.clock import clock
 from udpft.net.kernel import Device, Feature, Kernel
-from udpft.net.loop import clock
 from udpft.net.udp import RECEIVE_BUFFER_BYTES, SEND_BUFFER_BYTES
 from udpft.protocol.contract import Event, Failed
 from udpft.protocol.handshake.path_probe import Sounding

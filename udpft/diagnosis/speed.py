@@ -35,9 +35,9 @@ from udpft.errors import (
     UsageError,
     VersionMismatch,
 )
-from udpft.net.loop import clock
+from udpft.net.clock import clock
 from udpft.outcome.result import Result
-from udpft.protocol.client.download import Opened
+from udpft.protocol.contract import OpenedSink
 from udpft.protocol.handshake.initiator import Introduction
 from udpft.protocol.params import MAX_MEASURED_BYTES
 from udpft.protocol.transfer.synthetic import PERIOD_BYTES, Pattern
@@ -422,11 +422,11 @@ class _Forgotten(InMemory):
         size: how much that was.
     """
 
-    def open_sink(self, introduction: Introduction) -> Opened:
+    def open_sink(self, introduction: Introduction) -> OpenedSink:
         """Take it in. Raises PartialTransfer: more would come than was asked for."""
         if introduction.accept.size != self._max_bytes:
             raise PartialTransfer("the server would send more, or less, than was asked for")
-        return Opened(self)
+        return OpenedSink(self)
 
     def writev(self, slots: Sequence[memoryview], offset: int, /) -> None:
         """Keep nothing. It has been checked before."""

@@ -1,11 +1,11 @@
-"""The client's loop: one endpoint, one connected socket, the one clock."""
+"""The client's loop: one endpoint, one connected socket."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from udpft.net.clock import clock
 from udpft.net.sealed import SealedSocket
 from udpft.net.udp import UdpSocket, wait
 from udpft.protocol.contract import Endpoint, Event, Transmit, datagrams
@@ -13,9 +13,6 @@ from udpft.protocol.handshake.initiator import Initiator
 
 if TYPE_CHECKING:
     from udpft.net.stop import Stop
-
-clock = time.monotonic
-"""The clock of all protocols: seconds, never set back."""
 
 
 def drive(

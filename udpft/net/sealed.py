@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from math import inf
-from time import monotonic as clock
 from typing import TYPE_CHECKING
 
 from udpft.errors import KeyRejected
+from udpft.net.clock import clock
 from udpft.net.udp import Received, UdpSocket, wait
 from udpft.protocol.contract import Transmit
 

@@ -23,7 +23,7 @@ import time
 from enum import StrEnum
 from typing import Final, NamedTuple
 
-from udpft.net.loop import clock
+from udpft.net.clock import clock
 from udpft.units import format_rate
 
 SLOW_AFTER_S: Final = 2.0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from udpft.net.loop import clock
+from udpft.net.clock import clock
 
 Progress = Callable[[int, int], None]
 """Called now and then with the bytes done and the bytes in all; -1 where that is not known."""

@@ -18,7 +18,7 @@ and give.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple, Protocol
 
 from udpft.errors import UdpftError
@@ -69,6 +69,40 @@ class ChunkSink(Protocol):
             UdpftError: the file cannot be written.
         """
         ...
+
+
+class OpenedSource(ChunkSource, Protocol):
+    """A file to be sent, opened."""
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        ...
+
+    @property
+    def mtime_ns(self) -> int:
+        """Time of the last change, nanoseconds since the epoch."""
+        ...
+
+    @property
+    def identity(self) -> int:
+        """64 bits that change when the file is replaced or written to."""
+        ...
+
+    def close(self) -> None:
+        """Give the file back."""
+        ...
+
+
+class OpenedSink(NamedTuple):
+    """Where a file goes, and what of it is there: (first chunk, hashes) of runs of chunks.
+
+    ``note_hashes`` is told those of the chunks that are written, by the first one's number.
+    """
+
+    sink: ChunkSink
+    present: Iterable[tuple[int, bytes]] = ()
+    note_hashes: Callable[[int, bytes], None] | None = None
 
 
 class Verified(NamedTuple):

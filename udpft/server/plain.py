@@ -18,8 +18,7 @@ from udpft.errors import PartialTransfer, UdpftError
 from udpft.net.address import Address
 from udpft.net.udp import Received, UdpSocket
 from udpft.outcome.served import Served
-from udpft.protocol.contract import Transmit
-from udpft.protocol.server.session import OpenedSource
+from udpft.protocol.contract import OpenedSource, Transmit
 from udpft.protocol.transfer.plain import NotARequest, PlainSender, decode_request_untrusted
 
 MAX_PLAIN_TRANSFERS = 64

@@ -26,7 +26,7 @@ from typing import Any, Literal
 from udpft.errors import PartialTransfer, UsageError
 from udpft.keys import gate as open_gate
 from udpft.net.address import Address, resolve
-from udpft.net.loop import clock
+from udpft.net.clock import clock
 from udpft.net.udp import Received, UdpSocket, wait
 from udpft.outcome.bottleneck import Evidence, Usage, judge, per_gigabyte
 from udpft.outcome.served import Served

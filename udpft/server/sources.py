@@ -10,7 +10,7 @@ from typing import NamedTuple
 from xxhash import xxh3_64
 
 from udpft.errors import LocalReadFailed, NoSuchFile, ServerBusy
-from udpft.protocol.server.session import OpenedSource
+from udpft.protocol.contract import OpenedSource
 from udpft.protocol.wire.listing import Entry, decode_listing_untrusted, encode_entry, encode_path
 from udpft.protocol.wire.packet import RECURSIVE, Hello, Role
 from udpft.storage.served_folder import Root, SourceFile

@@ -25,7 +25,7 @@ from udpft.errors import (
     SourceChanged,
     UdpftError,
 )
-from udpft.protocol.client.download import Opened
+from udpft.protocol.contract import OpenedSink
 from udpft.protocol.handshake.initiator import Introduction
 from udpft.protocol.wire.listing import MalformedListing, decode_listing_untrusted, identity_of
 from udpft.protocol.wire.packet import AFRESH, FORCE, Hello, Role
@@ -92,7 +92,7 @@ class UploadPlace:
         """Bytes that are to come."""
         return self.size - sum(stop - start for start, stop in self.have)
 
-    def open_sink(self, introduction: Introduction) -> Opened:
+    def open_sink(self, introduction: Introduction) -> OpenedSink:
         """Open the part file; see `Destination.open_sink`."""
         return self._target.open_sink(introduction)
 

@@ -16,7 +16,7 @@ from typing import NamedTuple, Self
 
 from udpft.errors import PortClosed, TimedOut, UsageError
 from udpft.net.address import Address, Sockaddr, resolve
-from udpft.net.loop import clock
+from udpft.net.clock import clock
 from udpft.net.udp import wait
 from udpft.small_modes.exchange import Asking
 

@@ -22,7 +22,7 @@ from udpft.errors import (
     Stopped,
     UdpftError,
 )
-from udpft.protocol.client.download import Opened
+from udpft.protocol.contract import OpenedSink
 from udpft.protocol.handshake.initiator import Introduction, byte_ranges, whole_chunks
 from udpft.protocol.ranges import RangeSet
 from udpft.storage.journal import JOURNAL_MIN_BYTES, Label, Read
@@ -48,7 +48,7 @@ class Target(Protocol):
         """Whether this only finds out if what is here is what the server has."""
         ...
 
-    def open_sink(self, introduction: Introduction) -> Opened:
+    def open_sink(self, introduction: Introduction) -> OpenedSink:
         """Open it, now that it is known what will come."""
         ...
 
@@ -139,7 +139,7 @@ class Destination:
             self.have_of = label.identity
             part.resumable = bool(self.have)
 
-    def open_sink(self, introduction: Introduction) -> Opened:
+    def open_sink(self, introduction: Introduction) -> OpenedSink:
         """Open the part file; or compare, where a file of that name is here already.
 
         Again, where the transfer goes on in chunks of another size.
@@ -161,7 +161,7 @@ class Destination:
                 accept.chunk_size,
                 chunks,
             )
-            return Opened(_Nowhere(), present)
+            return OpenedSink(_Nowhere(), present)
         old = self._label
         self._label = label = Label(
             accept.size, accept.mtime_ns, accept.identity, accept.chunk_size
@@ -171,15 +171,15 @@ class Destination:
             if introduction.have:
                 raise SourceChanged("the server took a part of another file for one of this")
             part = self._begin(label)
-            return Opened(part, note_hashes=part.note_hashes)
+            return OpenedSink(part, note_hashes=part.note_hashes)
         part = self._part
         if self._on_resume and first_time and chunks:
             have_bytes = sum(stop - start for start, stop in introduction.have)
             self._on_resume(have_bytes, label.size)
         if old.chunk_size == label.chunk_size:
-            return Opened(part, part.noted_hashes(chunks), part.note_hashes)
+            return OpenedSink(part, part.noted_hashes(chunks), part.note_hashes)
         part.relabel(label)
-        return Opened(part, self._noting(part, chunks, label), part.note_hashes)
+        return OpenedSink(part, self._noting(part, chunks, label), part.note_hashes)
 
     def _noting(
         self, part: PartFile, chunks: RangeSet, label: Label
@@ -261,7 +261,7 @@ class InMemory:
         self._max_bytes = max_bytes
         self.data = bytearray()
 
-    def open_sink(self, introduction: Introduction) -> Opened:
+    def open_sink(self, introduction: Introduction) -> OpenedSink:
         """Make room.
 
         Raises:
@@ -270,7 +270,7 @@ class InMemory:
         if introduction.accept.size > self._max_bytes:
             raise PartialTransfer("the listing is too long", hint="ask for less of it")
         self.data = bytearray(introduction.accept.size)
-        return Opened(self)
+        return OpenedSink(self)
 
     def writev(self, slots: Sequence[memoryview], offset: int, /) -> None:
         """Write the slots one after another."""

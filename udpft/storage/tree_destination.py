@@ -21,7 +21,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 from udpft.errors import DestinationExists, LocalWriteFailed, SourceChanged
-from udpft.protocol.client.download import Opened
+from udpft.protocol.contract import OpenedSink
 from udpft.protocol.handshake.initiator import Introduction, whole_chunks
 from udpft.protocol.ranges import RangeSet
 from udpft.protocol.wire.listing import Entry
@@ -227,7 +227,7 @@ class TreeDestination:
 
     # ------------------------------------------------------------------------------ receiving
 
-    def open_sink(self, introduction: Introduction) -> Opened:
+    def open_sink(self, introduction: Introduction) -> OpenedSink:
         """Begin the journal, for the chunks that were agreed on, with those that are here.
 
         Raises:
@@ -245,7 +245,7 @@ class TreeDestination:
             self._journal = Journal.begin(self._journal_fd, label)
         if self._on_resume and chunks:
             self._on_resume(sum(stop - start for start, stop in introduction.have), accept.size)
-        return Opened(self, self._present(chunks, accept.chunk_size), self.note_hashes)
+        return OpenedSink(self, self._present(chunks, accept.chunk_size), self.note_hashes)
 
     def _present(self, chunks: RangeSet, chunk_size: int) -> Iterator[tuple[int, bytes]]:
         """The hashes of chunks that are here, written into the journal."""

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, Protocol, Self
 
 from udpft.api import DEFAULT_PORT
 from udpft.net.address import Address, parse_server, resolve
-from udpft.net.loop import clock
+from udpft.net.clock import clock
 from udpft.net.stop import Stop
 from udpft.net.udp import RECEIVE_BUFFER_BYTES, wait
 

@@ -29,9 +29,9 @@ from random import Random
 from typing import Any
 
 from udpft.errors import NoSuchFile, UdpftError
-from udpft.protocol.client.download import Download, Opened
+from udpft.protocol.client.download import Download
 from udpft.protocol.client.upload import Upload
-from udpft.protocol.contract import Completed, Failed, Transmit, Verified
+from udpft.protocol.contract import Completed, Failed, OpenedSink, Transmit, Verified
 from udpft.protocol.handshake.initiator import Introduction, whole_chunks
 from udpft.protocol.keyed.channel import ClientChannel, Gate
 from udpft.protocol.keyed.noise import Suite
@@ -242,9 +242,9 @@ class MemoryPlace:
         self.have: tuple[tuple[int, int], ...] = ((0, left.written),) if left else ()
         self.commits = 0
 
-    def open_sink(self, introduction: Introduction) -> Opened:
+    def open_sink(self, introduction: Introduction) -> OpenedSink:
         """Open it, with what is there of an earlier attempt."""
-        return Opened(self._sink, present_in(self._sink.content, introduction))
+        return OpenedSink(self._sink, present_in(self._sink.content, introduction))
 
     def commit(self) -> bool:
         """Store the file under its name, or not yet; whether that is done."""
@@ -363,7 +363,7 @@ class SimNet:
         max_rate_bytes_per_s: int = 0,
         have: tuple[tuple[int, int], ...] = (),
         have_of: int = 0,
-        open_sink: Callable[[Introduction], Opened] | None = None,
+        open_sink: Callable[[Introduction], OpenedSink] | None = None,
         inbox: Inbox | None = None,
         key: bytes | None = None,
         suite: Suite = Suite.AES_GCM,
@@ -391,13 +391,13 @@ class SimNet:
             size=size,
         )
 
-        def sink_of(introduction: Introduction) -> Opened:
+        def sink_of(introduction: Introduction) -> OpenedSink:
             client.introduction = introduction
             if open_sink:
                 return open_sink(introduction)
             if client.sink is None:
                 client.sink = MemorySink(introduction.accept.size)
-            return Opened(client.sink, present_in(client.sink.content, introduction))
+            return OpenedSink(client.sink, present_in(client.sink.content, introduction))
 
         download = Download(
             hello,

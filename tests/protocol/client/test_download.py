@@ -12,8 +12,8 @@ from udpft.errors import (
     PartialTransfer,
     TimedOut,
 )
-from udpft.protocol.client.download import Download, Opened
-from udpft.protocol.contract import Failed
+from udpft.protocol.client.download import Download
+from udpft.protocol.contract import Failed, OpenedSink
 from udpft.protocol.handshake.initiator import Introduction
 from udpft.protocol.params import MAX_BURST_BYTES, QUIET_S, VERSION
 from udpft.protocol.wire.accept import Accept, encode_accept
@@ -39,7 +39,7 @@ SINK = MemorySink(len(CONTENT))
 
 
 def download(
-    open_sink: Callable[[Introduction], Opened] = lambda found: Opened(  # noqa: ARG005
+    open_sink: Callable[[Introduction], OpenedSink] = lambda found: OpenedSink(  # noqa: ARG005
         MemorySink(len(CONTENT))
     ),
 ) -> Download:
@@ -120,9 +120,9 @@ def test_the_first_data_may_come_joined_to_the_consent() -> None:
 def test_a_sink_is_opened_once() -> None:
     opened = []
 
-    def open_sink(introduction: Introduction) -> Opened:
+    def open_sink(introduction: Introduction) -> OpenedSink:
         opened.append(introduction)
-        return Opened(MemorySink(introduction.accept.size))
+        return OpenedSink(MemorySink(introduction.accept.size))
 
     end = download(open_sink)
     receive(end, accept() + accept(), 0.02, segment_size=len(accept()))
@@ -132,7 +132,7 @@ def test_a_sink_is_opened_once() -> None:
 
 def test_what_is_present_need_not_come() -> None:
     end = download(
-        lambda introduction: Opened(SINK, [(0, bytes(8 * introduction.accept.size // 64))])
+        lambda introduction: OpenedSink(SINK, [(0, bytes(8 * introduction.accept.size // 64))])
     )
     receive(end, accept(), 0.02)
     assert end.receiver is not None
@@ -170,7 +170,7 @@ def test_a_refusal_is_one_failure() -> None:
 
 
 def test_a_sink_that_cannot_be_opened_is_one_failure_and_the_server_is_told() -> None:
-    def refuse(introduction: Introduction) -> Opened:
+    def refuse(introduction: Introduction) -> OpenedSink:
         raise DestinationExists(f"{introduction.accept.size} bytes are there")
 
     end = download(refuse)

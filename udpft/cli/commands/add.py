@@ -11,15 +11,14 @@ from udpft.cli.commands.small_mode_options import (
     client_options,
     log_ignored,
     new_id,
-    say_now,
     server_options,
     terminal_fd,
 )
 from udpft.cli.help_screen import Group
-from udpft.cli.output.console import Console
+from udpft.cli.output.console import Console, say_now
 from udpft.errors import PortClosed, TimedOut, UsageError
 from udpft.net.address import Address, parse_server
-from udpft.net.loop import clock
+from udpft.net.clock import clock
 from udpft.small_modes.addition import (
     DEFAULT_PORT,
     HIGHEST,

@@ -26,7 +26,7 @@ from udpft.cli.output.console import Console
 from udpft.cli.output.transcript import Entry, TimeFormat, Transcript
 from udpft.errors import UsageError
 from udpft.net.address import Address, parse_server
-from udpft.net.loop import clock
+from udpft.net.clock import clock
 from udpft.small_modes.conversation import Conversation, Datagram, Line, Signal, ask
 from udpft.small_modes.exchange import check_name
 from udpft.small_modes.messages import (

@@ -19,7 +19,7 @@ from udpft.cli.output.exit_status import verdict
 from udpft.cli.output.tally import rounded
 from udpft.errors import LocalWriteFailed
 from udpft.net.address import Address, parse_server
-from udpft.net.loop import clock
+from udpft.net.clock import clock
 from udpft.outcome.served import Served
 from udpft.protocol.params import MAX_SESSIONS, PLAIN_RATE_BYTES_PER_S
 from udpft.server.plain import MAX_PLAIN_TRANSFERS

@@ -107,15 +107,6 @@ def input_fd() -> int | None:
     return sys.stdin.fileno() if sys.stdin is not None else None
 
 
-def say_now(line: str) -> None:
-    """Write one line to standard output, unbuffered, so that a container's log has it at once.
-
-    What the terminal's encoding lacks is written as an escape.
-    """
-    encoding = sys.stdout.encoding or "utf-8"
-    click.echo(escape(line).encode(encoding, "backslashreplace").decode(encoding))
-
-
 class Prompt:
     """A question on the terminal, on standard error, out of the way of what is shown meanwhile."""
 

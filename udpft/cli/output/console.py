@@ -100,6 +100,17 @@ def print_line(line: str) -> None:
         raise cannot_print(error) from error
 
 
+def say_now(line: str) -> None:
+    """Write one line to standard output, unbuffered, so that a container's log has it at once.
+
+    What the terminal's encoding lacks is written as an escape.
+    """
+    from click import echo  # see `cli.fast_path`
+
+    encoding = sys.stdout.encoding or "utf-8"
+    echo(escape(line).encode(encoding, "backslashreplace").decode(encoding))
+
+
 def cannot_print(error: OSError) -> LocalWriteFailed:
     """The error that standard output takes nothing."""
     return LocalWriteFailed(f"cannot write to standard output: {error.strerror}")

@@ -9,8 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Literal, Self
 
-from udpft.cli.commands.small_mode_options import say_now
-from udpft.cli.output.console import JSON_SCHEMA
+from udpft.cli.output.console import JSON_SCHEMA, say_now
 from udpft.errors import LocalWriteFailed
 from udpft.net.address import Address
 from udpft.small_modes.messages import Message, Word

@@ -12,28 +12,16 @@ RECEIVING  ACCEPT of another server, in the place of one that fell silent:
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from math import inf
-from typing import NamedTuple
 
 from udpft.errors import SourceChanged, UdpftError
 from udpft.protocol.client.failover import Successor
-from udpft.protocol.contract import ChunkSink, Event, Failed, Transmit, datagrams
+from udpft.protocol.contract import Event, Failed, OpenedSink, Transmit, datagrams
 from udpft.protocol.handshake.initiator import Initiator, Introduction, byte_ranges
 from udpft.protocol.params import CONNECT_TIMEOUT_S, IDLE_TIMEOUT_S
 from udpft.protocol.transfer.receiver import Receiver
 from udpft.protocol.wire.packet import ErrorCode, Hello, Refusal, encode_error
-
-
-class Opened(NamedTuple):
-    """Where a file goes, and what of it is there: (first chunk, hashes) of runs of chunks.
-
-    ``note_hashes`` is told those of the chunks that are written, by the first one's number.
-    """
-
-    sink: ChunkSink
-    present: Iterable[tuple[int, bytes]] = ()
-    note_hashes: Callable[[int, bytes], None] | None = None
 
 
 class Download:
@@ -59,7 +47,7 @@ class Download:
         self,
         hello: Hello,
         *,
-        open_sink: Callable[[Introduction], Opened],
+        open_sink: Callable[[Introduction], OpenedSink],
         receive_queue: Callable[[], tuple[int, int]],
         now: float,
         sizes: tuple[int, ...] = (),
@@ -158,7 +146,7 @@ class Download:
             self._begin_receiving(opened, found, self._initiator.hello, now)
 
     def _begin_receiving(
-        self, opened: Opened, found: Introduction, hello: Hello, now: float
+        self, opened: OpenedSink, found: Introduction, hello: Hello, now: float
     ) -> None:
         accept = found.accept
         self.receiver = Receiver(

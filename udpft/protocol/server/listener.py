@@ -26,7 +26,7 @@ from udpft.errors import (
     UploadRefused,
     VersionMismatch,
 )
-from udpft.protocol.contract import Completed, Failed, Transmit, datagrams
+from udpft.protocol.contract import Completed, Failed, OpenedSource, Transmit, datagrams
 from udpft.protocol.handshake.address_validation import Doorkeeper
 from udpft.protocol.handshake.initiator import agreed_chunk_size
 from udpft.protocol.keyed.notice import KeyedType
@@ -45,7 +45,7 @@ from udpft.protocol.params import (
 )
 from udpft.protocol.server.admission import Admission
 from udpft.protocol.server.scheduler import Turns
-from udpft.protocol.server.session import Address, Ended, OpenedSource, Session, send_out
+from udpft.protocol.server.session import Address, Ended, Session, send_out
 from udpft.protocol.server.upload import Intake, Place, Terms, take_in
 from udpft.protocol.transfer.sender import Sender
 from udpft.protocol.transfer.synthetic import PATTERN_NAME, open_pattern

@@ -6,10 +6,10 @@ from collections.abc import Hashable
 from dataclasses import dataclass
 from math import inf
 from random import Random
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from udpft.errors import UdpftError
-from udpft.protocol.contract import ChunkSource, Completed, Failed
+from udpft.protocol.contract import Completed, Failed, OpenedSource
 from udpft.protocol.handshake.initiator import held_ranges, whole_chunks
 from udpft.protocol.params import INITIAL_RECEIVE_ROOM
 from udpft.protocol.server.upload import Intake, Place, Terms
@@ -22,29 +22,6 @@ if TYPE_CHECKING:
 
 Address = Hashable
 """A peer's address as the driver names it: compared, and told apart by its ``repr``."""
-
-
-class OpenedSource(ChunkSource, Protocol):
-    """A file to be sent, opened."""
-
-    @property
-    def size(self) -> int:
-        """Bytes."""
-        ...
-
-    @property
-    def mtime_ns(self) -> int:
-        """Time of the last change, nanoseconds since the epoch."""
-        ...
-
-    @property
-    def identity(self) -> int:
-        """64 bits that change when the file is replaced or written to."""
-        ...
-
-    def close(self) -> None:
-        """Give the file back."""
-        ...
 
 
 class Ended(NamedTuple):

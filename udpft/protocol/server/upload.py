@@ -21,8 +21,7 @@ from math import inf
 from typing import Any, NamedTuple, Protocol
 
 from udpft.errors import UdpftError
-from udpft.protocol.client.download import Opened
-from udpft.protocol.contract import Completed, Event, Failed, Transmit, Verified
+from udpft.protocol.contract import Completed, Event, Failed, OpenedSink, Transmit, Verified
 from udpft.protocol.handshake.initiator import Introduction
 from udpft.protocol.params import QUIET_S
 from udpft.protocol.transfer.receiver import Receiver
@@ -48,7 +47,7 @@ class Place(Protocol):
         """The byte ranges of it that are here."""
         ...
 
-    def open_sink(self, introduction: Introduction) -> Opened:
+    def open_sink(self, introduction: Introduction) -> OpenedSink:
         """Open it. Raises UdpftError."""
         ...
 

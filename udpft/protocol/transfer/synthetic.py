@@ -13,7 +13,7 @@ from hashlib import shake_128
 from typing import Final
 
 from udpft.errors import Denied, UdpftError
-from udpft.protocol.client.download import Opened
+from udpft.protocol.contract import OpenedSink
 from udpft.protocol.handshake.initiator import Introduction
 from udpft.protocol.params import MAX_BURST_BYTES, MAX_MEASURED_BYTES
 from udpft.protocol.wire.packet import Hello, Role
@@ -74,9 +74,9 @@ class Nowhere:
         self.mtime_ns = hello.mtime_ns
         self.identity = hello.identity
 
-    def open_sink(self, _: Introduction, /) -> Opened:
+    def open_sink(self, _: Introduction, /) -> OpenedSink:
         """There is nothing to open."""
-        return Opened(self)
+        return OpenedSink(self)
 
     def writev(self, slots: Sequence[memoryview], offset: int, /) -> None:
         """Keep nothing. It has been checked before."""

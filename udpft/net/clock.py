@@ -1,0 +1,8 @@
+"""The clock of all protocols."""
+
+from __future__ import annotations
+
+import time
+
+clock = time.monotonic
+"""Seconds since some moment, never set back."""

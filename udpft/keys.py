@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from udpft.errors import LocalReadFailed, LocalWriteFailed, UsageError
 
 if TYPE_CHECKING:
-    from udpft.protocol.keyed.channel import ClientChannel, Gate
+    from udpft.protocol.keyed.channel import ClientChannel, KeyedAcceptor
     from udpft.protocol.keyed.noise import Suite
 
 _KEY_BYTES = 32
@@ -95,7 +95,7 @@ def client_channel(path: str | os.PathLike[str]) -> ClientChannel:
     return ClientChannel(key, fastest_suite(), os.urandom)
 
 
-def gate(path: str | os.PathLike[str]) -> Gate:
+def gate(path: str | os.PathLike[str]) -> KeyedAcceptor:
     """What of a server is open to those who have the key in a file, and to nobody else.
 
     Raises:
@@ -104,9 +104,9 @@ def gate(path: str | os.PathLike[str]) -> Gate:
     """
     key = read_key_file(path)
     _need_cryptography()
-    from udpft.protocol.keyed.channel import Gate
+    from udpft.protocol.keyed.channel import KeyedAcceptor
 
-    return Gate(key, fastest_suite(), os.urandom)
+    return KeyedAcceptor(key, fastest_suite(), os.urandom)
 
 
 def _need_cryptography() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from udpft.protocol.contract import Transmit
 from udpft.protocol.keyed.noise import Suite
-from udpft.protocol.keyed.sealing import Opener, Sealer, Workbench
+from udpft.protocol.keyed.sealing import Opener, Sealer, SealingBuffers
 from udpft.protocol.params import CHUNK_SIZE, SEAL_OVERHEAD
 from udpft.testing.network import random_bytes
 
@@ -20,8 +20,8 @@ SUITES = pytest.mark.parametrize("suite", list(Suite), ids=lambda suite: suite.n
 
 def ends(suite: Suite) -> tuple[Sealer, Opener]:
     """One direction."""
-    sealer = Sealer(suite, KEY, 7, Workbench.for_sealing())
-    return sealer, Opener(suite, KEY, 7, Workbench.for_opening())
+    sealer = Sealer(suite, KEY, 7, SealingBuffers.for_sealing())
+    return sealer, Opener(suite, KEY, 7, SealingBuffers.for_opening())
 
 
 def burst() -> Transmit:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.documents.test_documents import CLIENT_ID, NONCE, PROTOCOL, SERVER_ID, rows, section
 from udpft.protocol.contract import Transmit
-from udpft.protocol.keyed.channel import ClientChannel, Gate, ServerChannel
+from udpft.protocol.keyed.channel import ClientChannel, KeyedAcceptor, ServerChannel
 from udpft.protocol.keyed.noise import Suite
 from udpft.protocol.keyed.notice import KeyedType
 from udpft.protocol.params import KEYED_HELLO_OVERHEAD, MIN_DATAGRAM_SIZE, SEAL_OVERHEAD
@@ -37,7 +37,7 @@ def values() -> list[bytes]:
     """What the page shows, computed from its letters."""
     client = ClientChannel(KEY, Suite.AES_GCM, lambda count: b"C" * count)
     letters = {32: b"S", 12: b"N"}
-    gate = Gate(KEY, Suite.AES_GCM, lambda count: letters[count] * count)
+    gate = KeyedAcceptor(KEY, Suite.AES_GCM, lambda count: letters[count] * count)
     hello = seal(client, HELLO)
     channel = gate.read_hello_untrusted(memoryview(hello))
     assert channel

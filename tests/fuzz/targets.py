@@ -18,7 +18,7 @@ from udpft.protocol.client.upload import Upload
 from udpft.protocol.contract import Completed, Failed, OpenedSink, Verified
 from udpft.protocol.params import MAX_BURST_BYTES, MAX_CHUNK_SIZE, MIN_DATAGRAM_SIZE, VERSION
 from udpft.protocol.server.listener import Listener
-from udpft.protocol.server.upload import Terms, take_in
+from udpft.protocol.server.upload import Terms, accept_upload
 from udpft.protocol.transfer.plain import NotARequest, PlainReceiver, decode_request_untrusted
 from udpft.protocol.transfer.sender import Sender
 from udpft.protocol.wire.accept import Accept, decode_accept_untrusted, encode_accept
@@ -167,7 +167,7 @@ def download(script: bytes) -> None:
     sinks: list[MemorySink] = []
 
     def open_sink(found: object) -> OpenedSink:
-        size = client.introduction.accept.size if client.introduction else 0
+        size = client.handshake.accept.size if client.handshake else 0
         if size > 100_000:
             raise PartialTransfer(f"too large: {found}")
         sinks.append(MemorySink(size))
@@ -268,7 +268,7 @@ def intake(script: bytes) -> None:
     hello = HELLO._replace(role=Role.PUT, size=place.size)
     accept = Accept(NONCE, OURS, CHUNK, place.size, 0, 0)
     terms = Terms(hello._replace(connection_id=THEIRS), accept, 1200, 0, 30.0)
-    end = take_in(terms, place, lambda: (100_000, 0), 0.0)
+    end = accept_upload(terms, place, lambda: (100_000, 0), 0.0)
     writer = BurstWriter(CHUNK, _BUFFER, NONCE)
     now = 0.0
     for kind, data in steps(script):

@@ -11,7 +11,7 @@ import pytest
 
 from tests.samples import PATIENCE_S
 from udpft.net import udp as udp_module
-from udpft.net.recvmmsg import Singles
+from udpft.net.recvmmsg import BatchReceiver
 from udpft.net.udp import UDP_GRO, UdpSocket, wait
 from udpft.protocol.contract import Transmit
 from udpft.protocol.params import MAX_BATCH_BYTES, MAX_BURST_PACKETS
@@ -147,7 +147,7 @@ def test_after_a_while_the_kernel_is_asked_to_join_again(
 def test_no_more_than_a_buffer_full_is_received_at_once(pair: Pair) -> None:
     buffer = bytearray(MAX_BATCH_BYTES)
     pair.send(*[b"x"] * 700)
-    singles = Singles(pair.ours.fileno(), buffer, 1)
+    singles = BatchReceiver(pair.ours.fileno(), buffer, 1)
     assert singles.receive() == [(0, MAX_BURST_PACKETS)]
     (rest,) = singles.receive() or ()
     assert rest[1] <= 700 - MAX_BURST_PACKETS

@@ -14,7 +14,7 @@ from udpft.net import sealed as sealed_module
 from udpft.net.sealed import SealedSocket
 from udpft.net.udp import UdpSocket, wait
 from udpft.protocol.contract import Transmit
-from udpft.protocol.keyed.channel import ClientChannel, Gate
+from udpft.protocol.keyed.channel import ClientChannel, KeyedAcceptor
 from udpft.protocol.keyed.noise import Suite
 from udpft.protocol.keyed.notice import no_key_notice
 
@@ -41,7 +41,7 @@ def test_what_is_sealed_comes_out_packet_by_packet(
     stranger: socket.socket, client: SealedSocket
 ) -> None:
     datagram, address = hello_to(stranger, client)
-    gate = Gate(KEY, Suite.AES_GCM, Draw(2))
+    gate = KeyedAcceptor(KEY, Suite.AES_GCM, Draw(2))
     channel = gate.read_hello_untrusted(memoryview(datagram))
     assert channel
     channel.begin(ACCEPT, connection_id=CLIENT_ID, own_connection_id=SERVER_ID)

@@ -26,7 +26,7 @@ from udpft.outcome.served import Served
 from udpft.server import server as server_module
 from udpft.server.plain import MAX_PLAIN_TRANSFERS, PlainTransfers
 from udpft.server.server import Server
-from udpft.storage.served_folder import Root
+from udpft.storage.served_folder import ServedRoot
 
 
 def where(server: RunningServer | Server) -> tuple[str, int]:
@@ -233,7 +233,7 @@ def by_hand(samples: Path) -> Iterator[tuple[PlainTransfers, list[Served]]]:
     ended: list[Served] = []
     sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     sock.bind(("127.0.0.1", 0))
-    with closing(UdpSocket(sock)) as main, Root(samples) as root:
+    with closing(UdpSocket(sock)) as main, ServedRoot(samples) as root:
         transfers = PlainTransfers(
             main,
             open_source=root.open_file,
@@ -318,7 +318,7 @@ def test_what_came_to_a_sibling_too_early_is_handed_on(
     handed_on: list[tuple[bytes, Any]] = []
     sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     sock.bind(("127.0.0.1", 0))
-    with closing(UdpSocket(sock)) as main, Root(samples) as root, open_socket() as other:
+    with closing(UdpSocket(sock)) as main, ServedRoot(samples) as root, open_socket() as other:
 
         class Disturbed(socket.socket):
             def connect(self, address: Any) -> None:

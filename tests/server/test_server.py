@@ -40,7 +40,7 @@ from udpft.protocol.params import MAX_SESSIONS_A_HOST
 from udpft.server import server as server_module
 from udpft.server.server import Server, host_of, is_private
 from udpft.server.sources import HINT_SHARE, Sources
-from udpft.storage.served_folder import Root
+from udpft.storage.served_folder import ServedRoot
 
 # ------------------------------------------------------------------------------------ many clients
 
@@ -171,7 +171,7 @@ def test_a_file_system_that_fails_at_opening(
 
     with udpft.serve(samples, port=0) as server:
         with monkeypatch.context() as patch:
-            patch.setattr(Root, "open_file", stale)
+            patch.setattr(ServedRoot, "open_file", stale)
             with pytest.raises(PartialTransfer, match="Stale"):
                 udpft.get("1", server=server.address, output=tmp_path)
         udpft.get("1", server=server.address, output=tmp_path)
@@ -240,7 +240,7 @@ def test_a_socket_that_fails_for_a_moment(
 # ------------------------------------------------------------------------------------------- hints
 
 
-class CostlyRoot(Root):
+class CostlyRoot(ServedRoot):
     """A folder in which each look for the nearest name takes 10 ms, of a time of its own."""
 
     now = 100.0

@@ -12,16 +12,16 @@ import pytest
 from udpft.errors import Denied, LocalWriteFailed, ServerBusy, SourceChanged
 from udpft.protocol.wire.packet import Hello, Role
 from udpft.server import uploads as module
-from udpft.server.uploads import MAX_LISTING_BYTES, MAX_OPENING, Uploads
+from udpft.server.uploads import MAX_OPENING, MAX_UPLOAD_LISTING_BYTES, Uploads
 from udpft.storage.partfile import PartFile
-from udpft.storage.served_folder import Root
+from udpft.storage.served_folder import ServedRoot
 
 PATIENCE_S = 20.0
 
 
 @pytest.fixture
 def uploads(tmp_path: Path) -> Iterator[Uploads]:
-    with Root(tmp_path) as root:
+    with ServedRoot(tmp_path) as root:
         uploads = Uploads(root)
         yield uploads
         uploads.close()
@@ -77,7 +77,7 @@ def test_what_nobody_comes_back_for_is_given_up(
     held.set()
     [job] = uploads._opening.values()
     assert job.wait(PATIENCE_S)
-    monkeypatch.setattr(module, "KEPT_S", -1.0)
+    monkeypatch.setattr(module, "PLACE_KEPT_S", -1.0)
     uploads.open(hello(), "other").close()
     assert len(os.listdir("/proc/self/fd")) == before
 
@@ -89,8 +89,10 @@ def test_a_tree_without_its_listing_is_asked_for_again(uploads: Uploads) -> None
 
 def test_listings_take_so_much_memory_and_no_more(uploads: Uploads) -> None:
     with pytest.raises(Denied):
-        uploads.open(hello(Role.PUT_LIST, MAX_LISTING_BYTES + 1), "tree")
-    places = [uploads.open(hello(Role.PUT_LIST, MAX_LISTING_BYTES, n), "tree") for n in range(3)]
+        uploads.open(hello(Role.PUT_LIST, MAX_UPLOAD_LISTING_BYTES + 1), "tree")
+    places = [
+        uploads.open(hello(Role.PUT_LIST, MAX_UPLOAD_LISTING_BYTES, n), "tree") for n in range(3)
+    ]
     with pytest.raises(ServerBusy):
         uploads.open(hello(Role.PUT_LIST, 1), "tree")
     for place in places:

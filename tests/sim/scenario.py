@@ -21,10 +21,10 @@ from udpft.errors import (
     UdpftError,
 )
 from udpft.protocol.contract import Completed, Failed, OpenedSink
-from udpft.protocol.handshake.initiator import Introduction, whole_chunks
+from udpft.protocol.handshake.initiator import HandshakeResult, whole_chunks
 from udpft.protocol.params import INITIAL_WINDOW_PACKETS
 from udpft.protocol.server.admission import Admission
-from udpft.protocol.server.session import Ended
+from udpft.protocol.server.session import Outcome
 from udpft.protocol.wire.data import chunk_hashes
 from udpft.testing.network import Client, Inbox, MemorySink, MemorySource, Shape, SimNet
 
@@ -199,10 +199,10 @@ class Scenario:
     def _begin(self, fetch: Fetch) -> None:
         inbox = Inbox(fetch.room, fetch.reads_bytes_per_s)
 
-        def open_sink(introduction: Introduction) -> OpenedSink:
+        def open_sink(handshake: HandshakeResult) -> OpenedSink:
             if fetch.fault == "no sink":
                 raise LocalWriteFailed("the folder is read-only")
-            size, chunk = introduction.accept.size, introduction.accept.chunk_size
+            size, chunk = handshake.accept.size, handshake.accept.chunk_size
             assert fetch.client is not None
             room = fetch.fault_at if fetch.fault == "full" else size
             fetch.client.sink = sink = FullSink(size, room)
@@ -270,7 +270,7 @@ class Scenario:
         )
 
 
-def _is_failure(ended: Ended) -> bool:
+def _is_failure(ended: Outcome) -> bool:
     return ended.error is not None and not (
         isinstance(ended.error, TimedOut) and ended.size < INITIAL_WINDOW_PACKETS * 16_344
     )

@@ -10,8 +10,8 @@ from udpft.errors import UsageError
 from udpft.small_modes.exchange import (
     MAX_DATAGRAM_BYTES,
     MAX_ID_LENGTH,
-    MAX_NAME_BYTES,
     MAX_REMEMBERED,
+    MAX_SPEAKER_BYTES,
     PATIENT_REPEAT_S,
     Answers,
     Asking,
@@ -195,9 +195,9 @@ def test_any_bytes_are_lines_or_not_understood(datagram: bytes) -> None:
 
 
 def test_a_name_too_long_and_an_id_of_anything_else_are_not_understood() -> None:
-    assert name_untrusted(" " + "n" * MAX_NAME_BYTES + " ") == "n" * MAX_NAME_BYTES
+    assert name_untrusted(" " + "n" * MAX_SPEAKER_BYTES + " ") == "n" * MAX_SPEAKER_BYTES
     with pytest.raises(NotUnderstood):
-        name_untrusted("n" * (MAX_NAME_BYTES + 1))
+        name_untrusted("n" * (MAX_SPEAKER_BYTES + 1))
     assert id_untrusted({"id": "i" * MAX_ID_LENGTH}) == "i" * MAX_ID_LENGTH
     for nonsense in ("i" * (MAX_ID_LENGTH + 1), "two words", "é", "\x1b"):
         with pytest.raises(NotUnderstood):

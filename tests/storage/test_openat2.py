@@ -19,7 +19,7 @@ FLAGS = os.O_RDONLY | os.O_CLOEXEC
 REFUSING_OPENAT2 = """
 import ctypes, struct, sys
 from udpft.errors import NoSuchFile
-from udpft.storage.served_folder import Root
+from udpft.storage.served_folder import ServedRoot
 
 PR_SET_NO_NEW_PRIVS, PR_SET_SECCOMP, SECCOMP_MODE_FILTER = 38, 22, 2
 program = b"".join(
@@ -37,7 +37,7 @@ libc = ctypes.CDLL(None, use_errno=True)
 assert libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0
 assert libc.prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, header, 0, 0) == 0
 
-with Root(sys.argv[1]) as root:
+with ServedRoot(sys.argv[1]) as root:
     with root.open_file("sub/inside.txt") as file:
         print("served", file.size)
     for name in ("../outside.txt", "link.txt", "sublink/inside.txt", "sub"):

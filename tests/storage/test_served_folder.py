@@ -15,7 +15,7 @@ import pytest
 from tests.storage.conftest import content, make_device, make_socket, unprivileged
 from udpft.errors import ExitCode, LocalReadFailed, NoSuchFile, ServerBusy
 from udpft.storage import served_folder as root_module
-from udpft.storage.served_folder import NEAREST_MAX_ENTRIES, Root
+from udpft.storage.served_folder import NEAREST_MAX_ENTRIES, ServedRoot
 
 SECRET = b"the secret outside"
 
@@ -205,8 +205,8 @@ def confined(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.fixture
-def root(served: Path, confined: None) -> Iterator[Root]:  # noqa: ARG001  # set up before it
-    with Root(served) as root:
+def root(served: Path, confined: None) -> Iterator[ServedRoot]:  # noqa: ARG001  # set up before it
+    with ServedRoot(served) as root:
         yield root
 
 
@@ -214,13 +214,13 @@ def root(served: Path, confined: None) -> Iterator[Root]:  # noqa: ARG001  # set
 
 
 @pytest.mark.parametrize("name", SERVED, ids=ascii)
-def test_files_beneath_are_served(root: Root, name: str) -> None:
+def test_files_beneath_are_served(root: ServedRoot, name: str) -> None:
     with root.open_file(name) as file:
         assert content(file) == SERVED[name]
 
 
 @pytest.mark.parametrize("name", HOSTILE, ids=lambda name: ascii(name)[:40])
-def test_hostile_names_are_all_simply_missing(root: Root, served: Path, name: str) -> None:
+def test_hostile_names_are_all_simply_missing(root: ServedRoot, served: Path, name: str) -> None:
     name = name.replace("{outside}", str(served.parent / "outside"))
     name = name.replace("{served}", str(served))
     with unprivileged(), pytest.raises(NoSuchFile) as caught:
@@ -233,7 +233,7 @@ def test_hostile_names_are_all_simply_missing(root: Root, served: Path, name: st
 @pytest.mark.usefixtures("confined")
 def test_refusals_leave_no_descriptor_open(served: Path) -> None:
     before = set(os.listdir("/proc/self/fd"))
-    with Root(served) as root:
+    with ServedRoot(served) as root:
         for name in HOSTILE:
             with unprivileged(), pytest.raises(NoSuchFile):
                 root.open_file(name)
@@ -243,7 +243,7 @@ def test_refusals_leave_no_descriptor_open(served: Path) -> None:
 
 @pytest.mark.usefixtures("confined")
 def test_hidden_files_are_served_where_asked_for(served: Path) -> None:
-    with Root(served, hidden=True) as root:
+    with ServedRoot(served, hidden=True) as root:
         for name in (".hidden", ".git/config", "sub/.env", "...", "..hidden"):
             with root.open_file(name) as file:
                 assert content(file) == b"hidden"
@@ -256,13 +256,13 @@ def test_hidden_files_are_served_where_asked_for(served: Path) -> None:
 def test_the_served_folder_may_be_a_symlink_and_may_be_moved(served: Path) -> None:
     link = served.parent / "link"
     link.symlink_to("served")
-    with Root(link) as root:
+    with ServedRoot(link) as root:
         served.rename(served.parent / "moved")
         with root.open_file("hello.txt") as file:
             assert content(file) == b"hello"
 
 
-def test_symlinks_swapped_in_meanwhile_lead_nowhere(root: Root, served: Path) -> None:
+def test_symlinks_swapped_in_meanwhile_lead_nowhere(root: ServedRoot, served: Path) -> None:
     # One thread turns a folder and a file into symlinks to the outside and back again.
     (served / "swap").mkdir()
     (served / "swap" / "secret.txt").write_bytes(b"inside")
@@ -299,7 +299,7 @@ def test_symlinks_swapped_in_meanwhile_lead_nowhere(root: Root, served: Path) ->
     assert set(seen) == {b"inside", None}
 
 
-def test_running_out_of_descriptors_is_no_missing_file(root: Root) -> None:
+def test_running_out_of_descriptors_is_no_missing_file(root: ServedRoot) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
     try:
@@ -332,14 +332,14 @@ def test_what_is_no_readable_folder_is_not_served(
     (here / "unsearchable").mkdir()
     (here / "unsearchable").chmod(0o444)
     with unprivileged(), pytest.raises(LocalReadFailed) as caught:
-        Root(name)
+        ServedRoot(name)
     assert re.fullmatch(message, str(caught.value))
     assert hint in caught.value.hint
     assert caught.value.exit_code == ExitCode.READ_FAILED
 
 
 def test_closing_twice_is_harmless(served: Path) -> None:
-    root = Root(served)
+    root = ServedRoot(served)
     file = root.open_file("hello.txt")
     root.close()
     root.close()
@@ -348,7 +348,7 @@ def test_closing_twice_is_harmless(served: Path) -> None:
     file.close()
 
 
-def test_the_folder_of_a_name_opens_confined(root: Root, served: Path) -> None:
+def test_the_folder_of_a_name_opens_confined(root: ServedRoot, served: Path) -> None:
     for name, folder, last in (("new.txt", served, "new.txt"), ("sub/ü", served / "sub", "ü")):
         fd, component = root.open_parent(name)
         assert os.path.samestat(os.fstat(fd), folder.stat())
@@ -400,7 +400,7 @@ def test_the_folder_of_a_name_opens_confined(root: Root, served: Path) -> None:
     ids=ascii,
 )
 def test_the_nearest_name_is_one_that_would_be_served(
-    root: Root, name: str, nearest: str | None
+    root: ServedRoot, name: str, nearest: str | None
 ) -> None:
     with unprivileged():
         assert root.nearest(name) == nearest
@@ -408,7 +408,7 @@ def test_the_nearest_name_is_one_that_would_be_served(
 
 @pytest.mark.usefixtures("confined")
 def test_the_nearest_name_may_be_hidden_where_those_are_served(served: Path) -> None:
-    with Root(served, hidden=True) as root:
+    with ServedRoot(served, hidden=True) as root:
         assert root.nearest(".hiddn") == ".hidden"
 
 
@@ -423,13 +423,13 @@ def test_a_hint_is_worth_a_bounded_look(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(root_module, "_most_alike", counting)
     for number in range(NEAREST_MAX_ENTRIES + 50):
         (tmp_path / f"file_{number:04}.txt").touch()
-    with Root(tmp_path) as root:
+    with ServedRoot(tmp_path) as root:
         assert root.nearest("file_x.txt") is not None
     assert len(looked_at) == NEAREST_MAX_ENTRIES
 
 
 def test_a_folder_that_cannot_be_listed_gives_no_hint(
-    root: Root, monkeypatch: pytest.MonkeyPatch
+    root: ServedRoot, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def failing(_: int) -> Iterator[str]:
         raise OSError(errno.EIO, os.strerror(errno.EIO))

@@ -9,13 +9,13 @@ import pytest
 
 from tests.storage.conftest import content
 from udpft.errors import LocalReadFailed
-from udpft.storage.served_folder import Root
+from udpft.storage.served_folder import ServedRoot
 
 
 def test_a_burst_is_read_into_its_slots(tmp_path: Path) -> None:
     data = os.urandom(10_000)
     (tmp_path / "a").write_bytes(data)
-    with Root(tmp_path) as root, root.open_file("a") as file:
+    with ServedRoot(tmp_path) as root, root.open_file("a") as file:
         assert file.size == 10_000
         assert file.mtime_ns == (tmp_path / "a").stat().st_mtime_ns
         buffer = bytearray(4 * 1_024)
@@ -45,7 +45,7 @@ def test_a_short_read_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         return got
 
     monkeypatch.setattr(os, "preadv", short)
-    with Root(tmp_path) as root, root.open_file("a") as file:
+    with ServedRoot(tmp_path) as root, root.open_file("a") as file:
         buffer = bytearray(6_000)
         slots = [memoryview(buffer)[at : at + 1_000] for at in range(0, 6_000, 1_000)]
         assert file.readv(slots, 0) == 5_000
@@ -56,7 +56,7 @@ def test_a_short_read_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 def test_a_file_cut_short_reads_short_and_has_changed(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(bytes(5_000))
-    with Root(tmp_path) as root, root.open_file("a") as file:
+    with ServedRoot(tmp_path) as root, root.open_file("a") as file:
         os.truncate(tmp_path / "a", 3_000)
         assert file.readv([memoryview(bytearray(5_000))], 0) == 3_000
         assert file.changed()
@@ -64,7 +64,7 @@ def test_a_file_cut_short_reads_short_and_has_changed(tmp_path: Path) -> None:
 
 def test_a_file_that_grew_reads_on_and_has_changed(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"12345")
-    with Root(tmp_path) as root, root.open_file("a") as file:
+    with ServedRoot(tmp_path) as root, root.open_file("a") as file:
         assert not file.changed()
         with (tmp_path / "a").open("ab") as more:
             more.write(b"6")
@@ -74,7 +74,7 @@ def test_a_file_that_grew_reads_on_and_has_changed(tmp_path: Path) -> None:
 def test_a_file_that_is_replaced_keeps_its_bytes_and_has_changed(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"old")
     (tmp_path / "b").write_bytes(b"new")
-    with Root(tmp_path) as root, root.open_file("a") as file:
+    with ServedRoot(tmp_path) as root, root.open_file("a") as file:
         (tmp_path / "b").rename(tmp_path / "a")
         assert content(file) == b"old"
         assert file.changed()
@@ -86,7 +86,7 @@ def test_a_file_that_is_replaced_keeps_its_bytes_and_has_changed(tmp_path: Path)
 def test_the_identity_stays_and_changes_with_the_file(tmp_path: Path) -> None:
     path = tmp_path / "a"
     path.write_bytes(b"12345")
-    with Root(tmp_path) as root:
+    with ServedRoot(tmp_path) as root:
 
         def identity() -> int:
             with root.open_file("a") as file:
@@ -108,7 +108,7 @@ def test_times_beyond_64_bits_are_clamped(tmp_path: Path, year_s: int, clamped: 
     path.touch()
     os.utime(path, ns=(0, year_s * 10**9))
     kept_ns = path.stat().st_mtime_ns  # what the file system makes of it
-    with Root(tmp_path) as root, root.open_file("a") as file:
+    with ServedRoot(tmp_path) as root, root.open_file("a") as file:
         assert -(2**63) <= file.mtime_ns < 2**63
         assert file.mtime_ns == (min(kept_ns, 2**63 - 1) if clamped else kept_ns)
         assert not file.changed()
@@ -116,7 +116,7 @@ def test_times_beyond_64_bits_are_clamped(tmp_path: Path, year_s: int, clamped: 
 
 def test_a_closed_file_does_not_read(tmp_path: Path) -> None:
     (tmp_path / "a").touch()
-    with Root(tmp_path) as root:
+    with ServedRoot(tmp_path) as root:
         file = root.open_file("a")
     file.close()
     assert file.changed()

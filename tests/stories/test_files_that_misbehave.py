@@ -15,7 +15,7 @@ from udpft.errors import (
     SourceChanged,
 )
 from udpft.protocol.contract import OpenedSink
-from udpft.protocol.handshake.initiator import Introduction
+from udpft.protocol.handshake.initiator import HandshakeResult
 from udpft.testing.network import MemorySink, MemorySource, Shape, SimNet, random_bytes
 
 SIZE = 2**20 + 3
@@ -105,8 +105,8 @@ def test_a_full_disk_ends_the_transfer_at_once_and_the_server_is_told() -> None:
 
 
 def test_a_destination_that_cannot_be_opened_ends_the_transfer_and_the_server_is_told() -> None:
-    def refuse(introduction: Introduction) -> OpenedSink:
-        raise DestinationExists(f"a file of {introduction.accept.size - 1} bytes is there")
+    def refuse(handshake: HandshakeResult) -> OpenedSink:
+        raise DestinationExists(f"a file of {handshake.accept.size - 1} bytes is there")
 
     net = SimNet({"file": CONTENT}, down=PACED)
     client = net.get("file", open_sink=refuse)

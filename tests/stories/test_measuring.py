@@ -9,7 +9,7 @@ from udpft.protocol.contract import Completed
 from udpft.protocol.params import MAX_MEASURED_BYTES
 from udpft.protocol.server import listener
 from udpft.protocol.server.admission import Admission
-from udpft.protocol.transfer.synthetic import Pattern
+from udpft.protocol.transfer.synthetic import SyntheticSource
 from udpft.protocol.wire.packet import PacketType, Role
 from udpft.testing.network import Shape, SimNet
 
@@ -21,7 +21,7 @@ def pattern(size: int) -> bytes:
     content = bytearray(size)
     step = 100_000
     for at in range(0, size, step):
-        Pattern(size).readv([memoryview(content)[at : at + step]], at)
+        SyntheticSource(size).readv([memoryview(content)[at : at + step]], at)
     return bytes(content)
 
 

@@ -226,9 +226,9 @@ def test_a_path_that_shrinks_is_gone_on_with_in_smaller_chunks(mtu: int, max_ses
 def test_a_question_joined_to_a_greeting_is_answered_by_the_transfer() -> None:
     net, client = in_mid_transfer(up=Shape())
     hello, size = client.download._initiator.hello, probe_sizes(2048)[-1]
-    assert client.introduction
+    assert client.handshake
     joined = encode_hello(hello._replace(nonce=1, cookie=bytes(16)), size) + encode_hello(
-        hello._replace(cookie=bytes(16)), size, client.introduction.accept.connection_id
+        hello._replace(cookie=bytes(16)), size, client.handshake.accept.connection_id
     )
     inbox = Inbox(inf)
     inbox.put(client.address, joined[:size])

@@ -6,7 +6,7 @@ import pytest
 
 from udpft.errors import DigestMismatch
 from udpft.protocol.contract import OpenedSink
-from udpft.protocol.handshake.initiator import Introduction
+from udpft.protocol.handshake.initiator import HandshakeResult
 from udpft.protocol.wire.packet import PacketType
 from udpft.testing.network import Client, MemorySink, Shape, SimNet, present_in, random_bytes
 
@@ -20,10 +20,10 @@ def resume(
 ) -> Client:
     """Fetch "file" where byte ranges of ``here`` are kept from an earlier attempt."""
 
-    def open_sink(introduction: Introduction) -> OpenedSink:
-        client.sink = MemorySink(introduction.accept.size)
+    def open_sink(handshake: HandshakeResult) -> OpenedSink:
+        client.sink = MemorySink(handshake.accept.size)
         client.sink.content[:] = here
-        return OpenedSink(client.sink, present_in(here, introduction))
+        return OpenedSink(client.sink, present_in(here, handshake))
 
     client = net.get("file", have=have, open_sink=open_sink, chunk_size=chunk_size)
     return client
@@ -147,8 +147,8 @@ def test_ranges_count_for_the_file_that_they_are_of(have_of: int) -> None:
     assert net.sources["file"].identity == 1
     net.run()
     assert client.content == CONTENT
-    assert client.introduction
-    assert client.introduction.have == (have if have_of == 1 else ())
+    assert client.handshake
+    assert client.handshake.have == (have if have_of == 1 else ())
     assert (client.download.bytes_received < 0.6 * SIZE) == (have_of == 1)
 
 

@@ -41,8 +41,8 @@ def in_mid_transfer() -> tuple[SimNet, Client, Accept]:
     net = SimNet({"file": CONTENT}, down=PACED)
     client = net.get("file")
     net.run_to(0.2)
-    assert client.introduction is not None
-    return net, client, client.introduction.accept
+    assert client.handshake is not None
+    return net, client, client.handshake.accept
 
 
 def hello_of(net: SimNet) -> bytes:
@@ -246,9 +246,9 @@ def test_packets_with_the_right_connection_id_and_address_need_the_nonce_too(see
     # All that somebody can guess or see who is not on the path; what he says is false.
     net = SimNet({"file": CONTENT}, seed=seed, down=PACED)
     client = net.get("file")
-    net.run_while(lambda: client.introduction is None)
-    assert client.introduction is not None
-    servers_id = client.introduction.accept.connection_id
+    net.run_while(lambda: client.handshake is None)
+    assert client.handshake is not None
+    servers_id = client.handshake.accept.connection_id
     clients_id = int.from_bytes(net.down.packets(PacketType.ACCEPT)[0][4:8], "little")
     random = Random(seed)
     for moment in range(5, 50):

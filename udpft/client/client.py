@@ -38,7 +38,7 @@ from udpft.outcome.progress import Progress, ticker
 from udpft.outcome.result import Result
 from udpft.protocol.client.download import Download
 from udpft.protocol.contract import Completed, Event, Failed, Verified
-from udpft.protocol.handshake.initiator import Initiator, Introduction, encode_name, probe_sizes
+from udpft.protocol.handshake.initiator import HandshakeResult, Initiator, encode_name, probe_sizes
 from udpft.protocol.params import CHUNK_SIZE, CONNECT_TIMEOUT_S, IDLE_TIMEOUT_S
 from udpft.protocol.wire.packet import NO_COOKIE, ErrorCode, Hello, Role
 from udpft.storage.destination import Destination, Target
@@ -164,7 +164,7 @@ class Client:
             keyed=self.keyed,
         )
         with self.explained():
-            driver.introduce(initiator, self._socket, self.stop)
+            driver.run_handshake(initiator, self._socket, self.stop)
         if isinstance(initiator.error, TimedOut):
             raise self.no_answer(initiator.error.hint)
         if initiator.error:
@@ -216,8 +216,8 @@ class Client:
         ) as target:
             completed, download = self.request(name, target, progress=progress)
             up_to_date = target.compares
-        assert download.introduction
-        accept = download.introduction.accept
+        assert download.handshake
+        accept = download.handshake.accept
         if progress:
             progress(accept.size, accept.size)
         return Result(
@@ -311,9 +311,9 @@ class Client:
             return True
 
         def measure() -> tuple[int, int] | None:
-            if download.introduction:
+            if download.handshake:
                 self.resent_share = download.resent_share
-                return download.bytes_here, download.introduction.accept.size
+                return download.bytes_here, download.handshake.accept.size
             return None
 
         tick = ticker(progress, measure)
@@ -323,14 +323,14 @@ class Client:
                     try:
                         self.drive(download, on_event, tick)
                     except ConnectionRefusedError:
-                        if not download.introduction:
+                        if not download.handshake:
                             raise
                         # It vanished in mid-transfer, and may be back before the time-out.
                         download.note_refused(clock())
         except BaseException as error:
             self.leave(download, error)
             raise
-        self.note_introduction(download.introduction)
+        self.note_handshake(download.handshake)
         return outcome[0], download
 
     def _failure(
@@ -339,7 +339,7 @@ class Client:
         """What the end of a transfer means to the one who asked for it."""
         if isinstance(error, NoSuchFile):
             return NoSuchFile(f"{error}: {name!r}", hint=error.hint)
-        if isinstance(error, TimedOut) and not download.introduction:
+        if isinstance(error, TimedOut) and not download.handshake:
             return self.no_answer(error.hint)
         if isinstance(error, DigestMismatch) and target.compares:
             return target.is_different()
@@ -359,11 +359,11 @@ class Client:
     def _note_wait(self, seconds: float) -> None:
         self.waited_s += seconds
 
-    def note_introduction(self, introduction: Introduction | None) -> None:
+    def note_handshake(self, handshake: HandshakeResult | None) -> None:
         """Keep what a handshake has found out, for the next one."""
-        if introduction and introduction.hello_size:
-            self._cookie = introduction.cookie
-            self.known_size = introduction.hello_size
+        if handshake and handshake.hello_size:
+            self._cookie = handshake.cookie
+            self.known_size = handshake.hello_size
 
     def leave(self, endpoint: Download | Upload, error: BaseException) -> None:
         """Tell the server, so that it need not find out by waiting. It hears no local names."""

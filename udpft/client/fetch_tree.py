@@ -153,9 +153,7 @@ def _result(
         mode="reliable",
         verified=completed is not None,
         resumed_bytes=target.size - received,
-        chunk_size=(
-            download.introduction.accept.chunk_size if download and download.introduction else 0
-        ),
+        chunk_size=(download.handshake.accept.chunk_size if download and download.handshake else 0),
         up_to_date=target.is_up_to_date,
         files=target.file_count,
     )

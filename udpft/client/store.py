@@ -131,8 +131,8 @@ def result_of(
 ) -> Result:
     """What there is to tell of an upload that has ended well."""
     assert upload.sender
-    assert upload.introduction
-    accept = upload.introduction.accept
+    assert upload.handshake
+    accept = upload.handshake.accept
     resumed_bytes = sum(stop - start for start, stop in accept.have)
     return Result(
         name=name,
@@ -206,9 +206,9 @@ def _run(
         return True
 
     def measure() -> tuple[int, int] | None:
-        if not upload.sender or not upload.introduction:
+        if not upload.sender or not upload.handshake:
             return None
-        accept, sender = upload.introduction.accept, upload.sender
+        accept, sender = upload.handshake.accept, upload.sender
         client.resent_share = sender.packets_resent / max(1, sender.packets_sent)
         done_bytes = (sender.packets_sent - sender.packets_resent) * accept.chunk_size
         done_bytes += sum(stop - start for start, stop in accept.have)
@@ -223,15 +223,15 @@ def _run(
         if upload.sender and resumable:
             say_how_to_resume(error)
         raise
-    client.note_introduction(upload.introduction)
+    client.note_handshake(upload.handshake)
     return outcome[0], upload
 
 
 def _failure(error: UdpftError, client: Client, upload: Upload, hello: Hello) -> UdpftError:
     """What the end of a transfer means to the one who asked for it."""
-    if isinstance(error, TimedOut) and not upload.introduction:
+    if isinstance(error, TimedOut) and not upload.handshake:
         return client.no_answer(error.hint)
-    compared = upload.introduction and upload.introduction.accept.have == ((0, hello.size),)
+    compared = upload.handshake and upload.handshake.accept.have == ((0, hello.size),)
     of_a_file = hello.role == Role.PUT
     if isinstance(error, DigestMismatch) and compared and of_a_file and not hello.flags & FORCE:
         # The server compared what it has with what we have.

@@ -25,7 +25,7 @@ from udpft.outcome.progress import Progress
 from udpft.outcome.result import Result
 from udpft.protocol.wire.listing import Entry, encode_entry, encode_path, identity_of
 from udpft.protocol.wire.packet import AFRESH, FORCE, Role
-from udpft.storage.served_folder import Root, SourceFile
+from udpft.storage.served_folder import ServedRoot, SourceFile
 from udpft.storage.tree_files import TreeSource
 from udpft.storage.walk import entries_of
 
@@ -68,7 +68,7 @@ def store_tree(
     top = top.rstrip("/")
     name = top or own_name or "tree"
     flags = FORCE if force else 0
-    with Root(path, hidden=True) as root:
+    with ServedRoot(path, hidden=True) as root:
         for attempt in range(1, _ATTEMPTS + 1):
             entries = _entries(root, top)
             listing = b"".join(map(encode_entry, entries))
@@ -103,7 +103,7 @@ def store_tree(
     raise AssertionError("the last attempt returns or raises")
 
 
-def _entries(root: Root, top: str) -> list[Entry]:
+def _entries(root: ServedRoot, top: str) -> list[Entry]:
     """The listing of a local folder, as it is to be on the server: below ``top``, if anywhere.
 
     Raises:
@@ -121,7 +121,7 @@ def _entries(root: Root, top: str) -> list[Entry]:
     return [first, *(entry._replace(path=f"{top}/{entry.path}") for entry in below)]
 
 
-def _open(root: Root, top: str, entry: Entry) -> SourceFile:
+def _open(root: ServedRoot, top: str, entry: Entry) -> SourceFile:
     components = encode_path(entry.path).split(b"/")
     skipped = len(encode_path(top).split(b"/")) if top else 0
     return root.open_at(components[skipped:])

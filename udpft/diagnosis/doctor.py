@@ -1,6 +1,6 @@
 """What limits transfers on this machine, and on the path to a server, and the lines that mend it.
 
-Facts come from `net.kernel` and from a `Sounding`; here they are judged. Each ``judge_`` function
+Facts come from `net.kernel` and from a `PathProbe`; here they are judged. Each ``judge_`` function
 makes one `Finding` of some facts and touches nothing, so that a test can hand it any machine.
 """
 
@@ -19,7 +19,7 @@ from udpft.net.clock import clock
 from udpft.net.kernel import Device, Feature, Kernel
 from udpft.net.udp import RECEIVE_BUFFER_BYTES, SEND_BUFFER_BYTES
 from udpft.protocol.contract import Event, Failed
-from udpft.protocol.handshake.path_probe import Sounding
+from udpft.protocol.handshake.path_probe import PathProbe
 from udpft.protocol.params import (
     CHUNK_SIZE,
     DATA_HEADER_SIZE,
@@ -228,8 +228,8 @@ def device_to(client: Client) -> str | None:
         return kernel.device_of(kernel.source_of(client.server))
 
 
-def _sound(client: Client) -> Sounding:
-    sounding = Sounding(
+def _sound(client: Client) -> PathProbe:
+    sounding = PathProbe(
         client.hello(""),
         now=clock(),
         keyed=client.keyed,

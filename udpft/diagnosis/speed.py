@@ -38,9 +38,9 @@ from udpft.errors import (
 from udpft.net.clock import clock
 from udpft.outcome.result import Result
 from udpft.protocol.contract import OpenedSink
-from udpft.protocol.handshake.initiator import Introduction
+from udpft.protocol.handshake.initiator import HandshakeResult
 from udpft.protocol.params import MAX_MEASURED_BYTES
-from udpft.protocol.transfer.synthetic import PERIOD_BYTES, Pattern
+from udpft.protocol.transfer.synthetic import PERIOD_BYTES, SyntheticSource
 from udpft.protocol.wire.packet import Role
 from udpft.storage.destination import InMemory
 from udpft.units import format_bytes
@@ -259,7 +259,7 @@ class _Course:
         completed, download = self._client.request(
             "", _Forgotten(size), role=Role.MEASURE, size=size
         )
-        assert download.introduction
+        assert download.handshake
         return Result(
             name="",
             path=Path(),
@@ -269,12 +269,12 @@ class _Course:
             resent_packets=download.resent_packets,
             mode="reliable",
             verified=True,
-            chunk_size=download.introduction.accept.chunk_size,
+            chunk_size=download.handshake.accept.chunk_size,
         )
 
     def _memory_up(self, size: int) -> Result:
         began = clock()
-        completed, upload = send(self._client, Pattern(size), "", Role.MEASURE_PUT)
+        completed, upload = send(self._client, SyntheticSource(size), "", Role.MEASURE_PUT)
         return result_of(completed, upload, "", Path(), size, clock() - began)
 
     # -------------------------------------------------------------------------------- files
@@ -422,9 +422,9 @@ class _Forgotten(InMemory):
         size: how much that was.
     """
 
-    def open_sink(self, introduction: Introduction) -> OpenedSink:
+    def open_sink(self, handshake: HandshakeResult) -> OpenedSink:
         """Take it in. Raises PartialTransfer: more would come than was asked for."""
-        if introduction.accept.size != self._max_bytes:
+        if handshake.accept.size != self._max_bytes:
             raise PartialTransfer("the server would send more, or less, than was asked for")
         return OpenedSink(self)
 
@@ -434,7 +434,7 @@ class _Forgotten(InMemory):
 
 def _write_pattern(path: Path, size: int) -> None:
     """Make a file to bring. Raises LocalWriteFailed."""
-    pattern, block = Pattern(size), memoryview(bytearray(min(size, PERIOD_BYTES)))
+    pattern, block = SyntheticSource(size), memoryview(bytearray(min(size, PERIOD_BYTES)))
     try:
         with path.open("wb") as file:
             for at in range(0, size, PERIOD_BYTES):

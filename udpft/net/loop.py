@@ -64,7 +64,7 @@ def drive(
         endpoint.handle_timeout(now)
 
 
-def introduce(
+def run_handshake(
     initiator: Initiator, sock: UdpSocket | SealedSocket, stop: Stop | None = None
 ) -> None:
     """Run a handshake that nothing follows to its end. Raises as `drive`."""

@@ -28,7 +28,7 @@ _LENGTH_AT = struct.calcsize("@PIPNPNi0P")
 _WORD = 4
 
 
-class Singles:
+class BatchReceiver:
     """Receives datagrams of one size from a connected socket.
 
     Args:

@@ -26,7 +26,7 @@ from udpft.protocol.contract import Transmit
 from udpft.protocol.params import MAX_BATCH_BYTES, MAX_SEND_BYTES, MAX_SEND_PACKETS
 
 if TYPE_CHECKING:
-    from udpft.net.recvmmsg import Singles
+    from udpft.net.recvmmsg import BatchReceiver
 
 SO_MEMINFO = 55
 UDP_SEGMENT = 103
@@ -102,7 +102,7 @@ class UdpSocket:
         self.buffer = bytearray(MAX_BATCH_BYTES)
         self._view = memoryview(self.buffer)
         self._held: deque[tuple[Received, int]] = deque()  # with their places in the buffer
-        self._singles: Singles | None = None
+        self._singles: BatchReceiver | None = None
         self._singles_calls = 0
         self._joined = False
         self._control: list[tuple[int, int, bytes]] = []  # of what was received last
@@ -204,15 +204,15 @@ class UdpSocket:
 
     def _begin_singles(self, size: int) -> None:
         """Receive datagrams of a size by many at once, and not joined, until something changes."""
-        from udpft.net.recvmmsg import Singles  # most networks join them, and need no ctypes
+        from udpft.net.recvmmsg import BatchReceiver  # most networks join them, and need no ctypes
 
         if self._can_join:
             self._join(False)
         if self._singles is None or self._singles.size != size:
-            self._singles = Singles(self.fileno(), self.buffer, size)
+            self._singles = BatchReceiver(self.fileno(), self.buffer, size)
         self._singles_calls = 0
 
-    def _receive_singles(self, singles: Singles) -> Received | None:
+    def _receive_singles(self, singles: BatchReceiver) -> Received | None:
         """`receive` where datagrams come singly."""
         self._singles_calls += 1
         try:

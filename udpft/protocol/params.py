@@ -92,17 +92,17 @@ HELLO_INTERVALS_S: Final = (0.1, 0.2, 0.4)
 HELLO_INTERVAL_MAX_S: Final = 0.5
 """Seconds between later repeats of a HELLO."""
 
-SOUNDING_PINGS: Final = 20
+PATH_PROBE_PINGS: Final = 20
 """Pings of one sounding: enough to see a loss of 10 % nine times out of ten."""
 
-SOUNDING_INTERVAL_S: Final = 0.05
+PATH_PROBE_INTERVAL_S: Final = 0.05
 """Seconds between the pings of a sounding: 24 kB/s, and a second in all."""
 
-SOUNDING_SIZE_ROUNDS: Final = 5
+PATH_PROBE_SIZE_ROUNDS: Final = 5
 """Rounds of a sounding in which the larger sizes are tried too: at 25 % loss each way, 1 in 60
 misses the largest that the path carries."""
 
-SOUNDING_PATIENCE_S: Final = 0.5
+PATH_PROBE_PATIENCE_S: Final = 0.5
 """Seconds that a sounding waits for answers after its last ping, at least."""
 
 MAX_RETRY_WAIT_S: Final = 0.02
@@ -118,7 +118,7 @@ MAX_NAME_BYTES: Final = 896
 """Bytes in a file's name as the network carries it: fits the smallest HELLO, beside its fields."""
 
 assert RETRY_MAX_SIZE < MIN_DATAGRAM_SIZE
-assert SOUNDING_SIZE_ROUNDS <= SOUNDING_PINGS <= 256  # an attempt is numbered in eight bits
+assert PATH_PROBE_SIZE_ROUNDS <= PATH_PROBE_PINGS <= 256  # an attempt is numbered in eight bits
 assert MAX_NAME_BYTES + 237 <= MIN_DATAGRAM_SIZE
 
 # ------------------------------------------------------------------------------------------ keys
@@ -208,7 +208,7 @@ FIN_PATIENCE_S: Final = 12.0
 """Seconds for which the end is announced to a peer that says nothing more. It may be done, and all
 of its FIN_ACKs lost; or behind a path that is dead for ten seconds and comes back."""
 
-PARTING_COPIES: Final = 3
+CLOSING_COPIES: Final = 3
 """Copies of a transfer's last word, FIN_ACK or ERROR: who says it does not stay to repeat it."""
 
 # ------------------------------------------------------------------------- congestion, flow control

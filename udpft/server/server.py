@@ -38,13 +38,13 @@ from udpft.protocol.params import (
     PLAIN_RATE_BYTES_PER_S,
 )
 from udpft.protocol.server.admission import Admission
-from udpft.protocol.server.listener import Addressed, Listener
-from udpft.protocol.server.session import Ended
+from udpft.protocol.server.listener import AddressedTransmit, Listener
+from udpft.protocol.server.session import Outcome
 from udpft.protocol.transfer.plain import is_plain
 from udpft.server.plain import PlainTransfers
 from udpft.server.sources import Sources
 from udpft.server.uploads import Uploads
-from udpft.storage.served_folder import Root
+from udpft.storage.served_folder import ServedRoot
 
 PlainPolicy = Literal["auto", "always", "never"]
 
@@ -152,7 +152,7 @@ class Server:
         if key_file is not None and plain == "always":
             raise UsageError("plain knows no keys, so a server with one does not serve it")
         gate = None if key_file is None else open_gate(key_file)
-        self._root = Root(Path(directory), hidden=hidden)
+        self._root = ServedRoot(Path(directory), hidden=hidden)
         try:
             self._socket = UdpSocket(_bind(host, port), offload=offload)
         except BaseException:
@@ -188,7 +188,7 @@ class Server:
             on_ended=on_served,
         )
         self._private: dict[str, bool] = {}
-        self._unsent: Addressed | None = None
+        self._unsent: AddressedTransmit | None = None
         self._wake_receiver, self._wake_sender = socket.socketpair()
         self._wake_receiver.setblocking(False)
         self._wake_sender.setblocking(False)
@@ -346,12 +346,12 @@ class Server:
             left -= max(len(burst.transmit.data), _BYTES_A_SEND)
             self._moved += len(burst.transmit.data)
             rest = self._send(burst)
-            self._unsent = Addressed(rest, burst.address) if rest else None
+            self._unsent = AddressedTransmit(rest, burst.address) if rest else None
             if rest:
                 return False
         return True
 
-    def _send(self, burst: Addressed) -> Transmit | None:
+    def _send(self, burst: AddressedTransmit) -> Transmit | None:
         """Send a burst; return what of it found no room."""
         try:
             return self._socket.send(*burst)
@@ -362,7 +362,7 @@ class Server:
         while ended := self._listener.poll_ended():
             self._on_served(self._served(ended))
 
-    def _served(self, ended: Ended) -> Served:
+    def _served(self, ended: Outcome) -> Served:
         """What there is to tell of a transfer that is over."""
         # An upload's last words linger; what happens meanwhile is no part of it.
         used = self._usage().since(ended.usage)._replace(at=ended.seconds)

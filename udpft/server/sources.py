@@ -13,7 +13,7 @@ from udpft.errors import LocalReadFailed, NoSuchFile, ServerBusy
 from udpft.protocol.contract import OpenedSource
 from udpft.protocol.wire.listing import Entry, decode_listing_untrusted, encode_entry, encode_path
 from udpft.protocol.wire.packet import RECURSIVE, Hello, Role
-from udpft.storage.served_folder import Root, SourceFile
+from udpft.storage.served_folder import ServedRoot, SourceFile
 from udpft.storage.tree_files import TreeSource
 from udpft.storage.walk import entries_of
 
@@ -25,13 +25,13 @@ SLICE_S = 0.010
 """Seconds for which a listing is made in one go: some thousand entries. A longer one is gone on
 with between turns, and its client told to come back."""
 
-RETRY_AFTER_S = 0.2
+LISTING_RETRY_AFTER_S = 0.2
 """When that client is to come back."""
 
 MAX_IN_THE_MAKING = 8
 """Listings that are made at the same time."""
 
-KEPT_S = 5.0
+LISTING_KEPT_S = 5.0
 """Seconds for which a listing that took its time waits to be fetched."""
 
 
@@ -93,7 +93,7 @@ class Sources:
         clock: seconds.
     """
 
-    def __init__(self, root: Root, clock: Callable[[], float]) -> None:
+    def __init__(self, root: ServedRoot, clock: Callable[[], float]) -> None:
         self._root = root
         self._clock = clock
         self._makings: dict[tuple[str, bool], _Making] = {}
@@ -147,7 +147,7 @@ class Sources:
             if making.finished_at == inf:
                 making.work()
                 return
-            if self._clock() > making.finished_at + KEPT_S:
+            if self._clock() > making.finished_at + LISTING_KEPT_S:
                 os.close(self._makings.pop(key).fd)
 
     def _list(self, pattern: str, *, recursive: bool, afresh: bool) -> Listed:
@@ -201,5 +201,5 @@ class Sources:
 
 def _not_yet() -> ServerBusy:
     busy = ServerBusy("the server is still making the listing", hint="--connect-timeout 60 waits")
-    busy.retry_after_s = RETRY_AFTER_S
+    busy.retry_after_s = LISTING_RETRY_AFTER_S
     return busy

@@ -26,29 +26,29 @@ from udpft.errors import (
     UdpftError,
 )
 from udpft.protocol.contract import OpenedSink
-from udpft.protocol.handshake.initiator import Introduction
+from udpft.protocol.handshake.initiator import HandshakeResult
 from udpft.protocol.wire.listing import MalformedListing, decode_listing_untrusted, identity_of
 from udpft.protocol.wire.packet import AFRESH, FORCE, Hello, Role
 from udpft.server.job import Job
 from udpft.storage.claim import is_part_name
 from udpft.storage.destination import Destination, InMemory, Target
-from udpft.storage.served_folder import MAX_DEPTH, Root
+from udpft.storage.served_folder import MAX_DEPTH, ServedRoot
 from udpft.storage.tree_destination import Placed, TreeDestination
 from udpft.units import format_bytes
 
-MAX_LISTING_BYTES = 16 << 20
+MAX_UPLOAD_LISTING_BYTES = 16 << 20
 """Of a tree's listing: more than a hundred thousand entries."""
 
-MAX_LISTINGS_BYTES = 3 * MAX_LISTING_BYTES
+MAX_UPLOAD_LISTINGS_BYTES = 3 * MAX_UPLOAD_LISTING_BYTES
 """Of all listings that are here."""
 
-KEPT_S = 30.0
+PLACE_KEPT_S = 30.0
 """Seconds for which a listing waits for its tree, and an open place for its client."""
 
 MAX_OPENING = 16
 """Places that are being opened at once."""
 
-RETRY_AFTER_S = 0.2
+PLACE_RETRY_AFTER_S = 0.2
 """When a client is to come back whose place is not open yet."""
 
 _A_MOMENT_S = 0.005
@@ -92,9 +92,9 @@ class UploadPlace:
         """Bytes that are to come."""
         return self.size - sum(stop - start for start, stop in self.have)
 
-    def open_sink(self, introduction: Introduction) -> OpenedSink:
+    def open_sink(self, handshake: HandshakeResult) -> OpenedSink:
         """Open the part file; see `Destination.open_sink`."""
-        return self._target.open_sink(introduction)
+        return self._target.open_sink(handshake)
 
     def commit(self) -> bool:
         """Give the file its name; whether that is done. See `Destination.commit`."""
@@ -137,7 +137,7 @@ class _Listing(InMemory):
     """
 
     def __init__(self, check: Callable[[bytes], None]) -> None:
-        super().__init__(MAX_LISTING_BYTES)
+        super().__init__(MAX_UPLOAD_LISTING_BYTES)
         self._check = check
 
     def commit(self) -> None:
@@ -154,7 +154,7 @@ class Uploads:
         quota_bytes: that uploads may bring, in all; 0 for no quota.
     """
 
-    def __init__(self, root: Root, *, max_bytes: int = 0, quota_bytes: int = 0) -> None:
+    def __init__(self, root: ServedRoot, *, max_bytes: int = 0, quota_bytes: int = 0) -> None:
         self._root = root
         self._max_bytes = max_bytes
         self._quota_bytes = quota_bytes
@@ -189,7 +189,7 @@ class Uploads:
             busy = ServerBusy(
                 "the server still looks at what it has of it", hint="--connect-timeout 60 waits"
             )
-            busy.retry_after_s = RETRY_AFTER_S
+            busy.retry_after_s = PLACE_RETRY_AFTER_S
             raise busy
         place = job.result()
         wanted = place.wanted_bytes
@@ -229,9 +229,9 @@ class Uploads:
     def _open_listing(self, hello: Hello, name: str) -> UploadPlace:
         kept = list(self._listings.values())  # in one go, for threads add to it
         here = self._coming_bytes + sum(len(data) for data, _ in kept)
-        if hello.size > MAX_LISTING_BYTES:
+        if hello.size > MAX_UPLOAD_LISTING_BYTES:
             raise Denied("the tree has too many files", hint="bring it folder by folder")
-        if here + hello.size > MAX_LISTINGS_BYTES:
+        if here + hello.size > MAX_UPLOAD_LISTINGS_BYTES:
             raise ServerBusy("the server has too many listings of trees at once")
         self._coming_bytes += hello.size
         place = UploadPlace(hello, name, _Listing(partial(self._keep, hello.identity)))
@@ -286,7 +286,7 @@ class Uploads:
 
     def _forget(self) -> None:
         """Give up what nobody came back for."""
-        before = monotonic() - KEPT_S
+        before = monotonic() - PLACE_KEPT_S
         for identity, (_, used_at) in list(self._listings.items()):
             if used_at < before:
                 del self._listings[identity]

@@ -23,7 +23,7 @@ from typing import Any, Final, NamedTuple
 
 from udpft.errors import UsageError
 from udpft.small_modes.exchange import (
-    Addressed,
+    AddressedDatagram,
     Answers,
     Asking,
     Lines,
@@ -114,7 +114,7 @@ class Adder:
         self._own = Term(number, name)
         self._answers = Answers()
         self._events: deque[Added] = deque()
-        self._outgoing: deque[Addressed] = deque()
+        self._outgoing: deque[AddressedDatagram] = deque()
         self.stopped_by: Term | None = None
         self.ignored = 0
 
@@ -133,13 +133,13 @@ class Adder:
             answer = self._own._replace(id=asked.id).encode("plus")
             self._answers.keep(source, asked.id, answer)
             self._events.append(Added(Sum(asked, self._own), source))
-        self._outgoing.append(Addressed(answer, source))
+        self._outgoing.append(AddressedDatagram(answer, source))
 
     def poll_event(self) -> Added | None:
         """The next new sum. A request that came again makes none."""
         return self._events.popleft() if self._events else None
 
-    def poll_transmit(self) -> Addressed | None:
+    def poll_transmit(self) -> AddressedDatagram | None:
         """The next answer to be sent."""
         return self._outgoing.popleft() if self._outgoing else None
 

@@ -29,7 +29,7 @@ from udpft.errors import UsageError
 MAX_DATAGRAM_BYTES: Final = 1_232
 """Bytes in a datagram: what every IPv6 path carries whole, 1280 less headers (RFC 8200, 5)."""
 
-MAX_NAME_BYTES: Final = 100
+MAX_SPEAKER_BYTES: Final = 100
 """Bytes of UTF-8 in a name."""
 
 MAX_ID_LENGTH: Final = 32
@@ -52,7 +52,7 @@ class NotUnderstood(Exception):
     """A datagram that is not of this protocol. It is counted and draws no answer."""
 
 
-class Addressed(NamedTuple):
+class AddressedDatagram(NamedTuple):
     """A datagram and where it goes."""
 
     datagram: bytes
@@ -102,7 +102,7 @@ def name_untrusted(text: str) -> str:
         NotUnderstood: too long.
     """
     name = text.strip()
-    if len(name.encode()) > MAX_NAME_BYTES:
+    if len(name.encode()) > MAX_SPEAKER_BYTES:
         raise NotUnderstood("a name too long")
     return name
 
@@ -142,9 +142,9 @@ def check_name(name: str) -> str:
     """Give back a name that a datagram can carry, without spaces around it.
 
     Raises:
-        UsageError: empty, more than one line, or longer than `MAX_NAME_BYTES`.
+        UsageError: empty, more than one line, or longer than `MAX_SPEAKER_BYTES`.
     """
-    return check_line(name.strip(), "the name", MAX_NAME_BYTES)
+    return check_line(name.strip(), "the name", MAX_SPEAKER_BYTES)
 
 
 class Asking(ABC):

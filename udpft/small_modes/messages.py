@@ -30,8 +30,8 @@ from typing import Any, Final, NamedTuple
 from udpft.small_modes.exchange import (
     MAX_DATAGRAM_BYTES,
     MAX_ID_LENGTH,
-    MAX_NAME_BYTES,
-    Addressed,
+    MAX_SPEAKER_BYTES,
+    AddressedDatagram,
     Answers,
     Asking,
     Lines,
@@ -58,7 +58,7 @@ MAX_WAITING: Final = 64
 
 _WORDS_BYTES = len("answer \nfrom \nat \nid \n")
 assert (
-    MAX_TEXT_BYTES + MAX_NAME_BYTES + MAX_TIME_LENGTH + MAX_ID_LENGTH + _WORDS_BYTES
+    MAX_TEXT_BYTES + MAX_SPEAKER_BYTES + MAX_TIME_LENGTH + MAX_ID_LENGTH + _WORDS_BYTES
     <= MAX_DATAGRAM_BYTES
 )
 
@@ -166,7 +166,7 @@ class Replier:
         self._waiting: OrderedDict[int, _Waiting] = OrderedDict()
         self._count = 0
         self._events: deque[Spoken] = deque()
-        self._outgoing: deque[Addressed] = deque()
+        self._outgoing: deque[AddressedDatagram] = deque()
         self.ignored = 0
 
     @property
@@ -192,7 +192,7 @@ class Replier:
             return
         given = self._answers.given(source, asked.id)
         if given is not None:
-            self._outgoing.append(Addressed(given, source))
+            self._outgoing.append(AddressedDatagram(given, source))
             return
         self._events.append(Spoken(asked, False, asked.name, source))
         if self._typed and len(self._waiting) < MAX_WAITING:
@@ -234,7 +234,7 @@ class Replier:
         """The next message received for the first time, or answered."""
         return self._events.popleft() if self._events else None
 
-    def poll_transmit(self) -> Addressed | None:
+    def poll_transmit(self) -> AddressedDatagram | None:
         """The next datagram to be sent."""
         return self._outgoing.popleft() if self._outgoing else None
 
@@ -246,7 +246,7 @@ class Replier:
     def _send(self, message: Message, source: Hashable) -> None:
         datagram = message.encode()
         self._answers.keep(source, message.id, datagram)
-        self._outgoing.append(Addressed(datagram, source))
+        self._outgoing.append(AddressedDatagram(datagram, source))
 
 
 class Delivery(Asking):

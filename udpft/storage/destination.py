@@ -23,7 +23,7 @@ from udpft.errors import (
     UdpftError,
 )
 from udpft.protocol.contract import OpenedSink
-from udpft.protocol.handshake.initiator import Introduction, byte_ranges, whole_chunks
+from udpft.protocol.handshake.initiator import HandshakeResult, byte_ranges, whole_chunks
 from udpft.protocol.ranges import RangeSet
 from udpft.storage.journal import JOURNAL_MIN_BYTES, Label, Read
 from udpft.storage.partfile import PartFile, read_hashes
@@ -48,7 +48,7 @@ class Target(Protocol):
         """Whether this only finds out if what is here is what the server has."""
         ...
 
-    def open_sink(self, introduction: Introduction) -> OpenedSink:
+    def open_sink(self, handshake: HandshakeResult) -> OpenedSink:
         """Open it, now that it is known what will come."""
         ...
 
@@ -139,7 +139,7 @@ class Destination:
             self.have_of = label.identity
             part.resumable = bool(self.have)
 
-    def open_sink(self, introduction: Introduction) -> OpenedSink:
+    def open_sink(self, handshake: HandshakeResult) -> OpenedSink:
         """Open the part file; or compare, where a file of that name is here already.
 
         Again, where the transfer goes on in chunks of another size.
@@ -150,8 +150,8 @@ class Destination:
             LocalWriteFailed: the part file cannot be made.
             SourceChanged: what is here is of no file that the server has.
         """
-        accept = introduction.accept
-        chunks = whole_chunks(introduction.have, accept.chunk_size, accept.size)
+        accept = handshake.accept
+        chunks = whole_chunks(handshake.have, accept.chunk_size, accept.size)
         if self.compares:
             if os.fstat(self._existing_fd).st_size != accept.size:
                 raise self.is_different()
@@ -168,13 +168,13 @@ class Destination:
         )
         first_time, self._opened = not self._opened, True
         if not old or not self._part or (old.size, old.identity) != (label.size, label.identity):
-            if introduction.have:
+            if handshake.have:
                 raise SourceChanged("the server took a part of another file for one of this")
             part = self._begin(label)
             return OpenedSink(part, note_hashes=part.note_hashes)
         part = self._part
         if self._on_resume and first_time and chunks:
-            have_bytes = sum(stop - start for start, stop in introduction.have)
+            have_bytes = sum(stop - start for start, stop in handshake.have)
             self._on_resume(have_bytes, label.size)
         if old.chunk_size == label.chunk_size:
             return OpenedSink(part, part.noted_hashes(chunks), part.note_hashes)
@@ -261,15 +261,15 @@ class InMemory:
         self._max_bytes = max_bytes
         self.data = bytearray()
 
-    def open_sink(self, introduction: Introduction) -> OpenedSink:
+    def open_sink(self, handshake: HandshakeResult) -> OpenedSink:
         """Make room.
 
         Raises:
             PartialTransfer: it would be more than anybody wants in memory.
         """
-        if introduction.accept.size > self._max_bytes:
+        if handshake.accept.size > self._max_bytes:
             raise PartialTransfer("the listing is too long", hint="ask for less of it")
-        self.data = bytearray(introduction.accept.size)
+        self.data = bytearray(handshake.accept.size)
         return OpenedSink(self)
 
     def writev(self, slots: Sequence[memoryview], offset: int, /) -> None:

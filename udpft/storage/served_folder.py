@@ -162,7 +162,7 @@ def _skip(slots: Sequence[memoryview], count: int) -> list[memoryview]:
     return rest
 
 
-class Root:
+class ServedRoot:
     """A folder whose files are served. A context manager; else `close` it.
 
     Args:

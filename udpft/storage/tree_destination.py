@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 
 from udpft.errors import DestinationExists, LocalWriteFailed, SourceChanged
 from udpft.protocol.contract import OpenedSink
-from udpft.protocol.handshake.initiator import Introduction, whole_chunks
+from udpft.protocol.handshake.initiator import HandshakeResult, whole_chunks
 from udpft.protocol.ranges import RangeSet
 from udpft.protocol.wire.listing import Entry
 from udpft.protocol.wire.packet import MAX_HAVE
@@ -227,24 +227,24 @@ class TreeDestination:
 
     # ------------------------------------------------------------------------------ receiving
 
-    def open_sink(self, introduction: Introduction) -> OpenedSink:
+    def open_sink(self, handshake: HandshakeResult) -> OpenedSink:
         """Begin the journal, for the chunks that were agreed on, with those that are here.
 
         Raises:
             SourceChanged: the tree is no longer the one that was listed.
             LocalWriteFailed: the disk refuses.
         """
-        accept = introduction.accept
+        accept = handshake.accept
         if (accept.identity, accept.size) != (self.have_of, self.size):
             raise SourceChanged("the tree changed on the server", hint="try again")
-        chunks = whole_chunks(introduction.have, accept.chunk_size, accept.size)
+        chunks = whole_chunks(handshake.have, accept.chunk_size, accept.size)
         label = Label(accept.size, 0, accept.identity, accept.chunk_size)
         with self._reported():
             os.ftruncate(self._journal_fd, 0)
             os.ftruncate(self._journal_fd, label.total_bytes)
             self._journal = Journal.begin(self._journal_fd, label)
         if self._on_resume and chunks:
-            self._on_resume(sum(stop - start for start, stop in introduction.have), accept.size)
+            self._on_resume(sum(stop - start for start, stop in handshake.have), accept.size)
         return OpenedSink(self, self._present(chunks, accept.chunk_size), self.note_hashes)
 
     def _present(self, chunks: RangeSet, chunk_size: int) -> Iterator[tuple[int, bytes]]:

@@ -15,7 +15,7 @@ from udpft.errors import Denied, NoSuchFile
 from udpft.protocol.params import WILDCARDS
 from udpft.protocol.wire.listing import Entry
 from udpft.storage.claim import is_part_name
-from udpft.storage.served_folder import MAX_DEPTH, Root, identity_of
+from udpft.storage.served_folder import MAX_DEPTH, ServedRoot, identity_of
 
 
 def is_pattern(name: str) -> bool:
@@ -23,7 +23,7 @@ def is_pattern(name: str) -> bool:
     return any(sign in name for sign in WILDCARDS)
 
 
-def entries_of(root: Root, pattern: str, *, recursive: bool) -> Iterator[Entry]:
+def entries_of(root: ServedRoot, pattern: str, *, recursive: bool) -> Iterator[Entry]:
     """The entries that a pattern names, in a listing's order.
 
     A file's name names that file. A folder's names what is in it; with ``recursive``, the folder
@@ -57,7 +57,7 @@ def entries_of(root: Root, pattern: str, *, recursive: bool) -> Iterator[Entry]:
         raise NoSuchFile("no such file on the server")
 
 
-def _named(root: Root, parts: list[bytes], recursive: bool) -> Iterator[Entry]:
+def _named(root: ServedRoot, parts: list[bytes], recursive: bool) -> Iterator[Entry]:
     """What a name without wildcards stands for; nothing where it does not exist."""
     if not parts:
         yield from _below(root, []) if recursive else _children(root, [])
@@ -79,7 +79,7 @@ def _named(root: Root, parts: list[bytes], recursive: bool) -> Iterator[Entry]:
 
 
 def _matching(
-    root: Root, path: list[bytes], parts: Sequence[bytes]
+    root: ServedRoot, path: list[bytes], parts: Sequence[bytes]
 ) -> Iterator[tuple[list[bytes], Entry]]:
     """Entries whose paths match, component by component."""
     wanted = os.fsdecode(parts[0])
@@ -98,7 +98,7 @@ def _matching(
             yield from _matching(root, below, parts[1:])
 
 
-def _below(root: Root, path: list[bytes]) -> Iterator[Entry]:
+def _below(root: ServedRoot, path: list[bytes]) -> Iterator[Entry]:
     """All entries below a folder, at any depth."""
     if len(path) > MAX_DEPTH:
         raise Denied(f"folders are nested more than {MAX_DEPTH} deep")
@@ -108,11 +108,13 @@ def _below(root: Root, path: list[bytes]) -> Iterator[Entry]:
             yield from _below(root, [*path, os.fsencode(entry.path.rpartition("/")[2])])
 
 
-def _children(root: Root, path: Sequence[bytes], only: bytes | None = None) -> Iterator[Entry]:
+def _children(
+    root: ServedRoot, path: Sequence[bytes], only: bytes | None = None
+) -> Iterator[Entry]:
     """The entries in a folder, in order; or the one of a name.
 
     Raises:
-        NoSuchFile, ServerBusy: see `Root.open_folder`.
+        NoSuchFile, ServerBusy: see `ServedRoot.open_folder`.
     """
     folder_fd = root.open_folder(path)
     try:

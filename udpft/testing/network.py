@@ -32,12 +32,12 @@ from udpft.errors import NoSuchFile, UdpftError
 from udpft.protocol.client.download import Download
 from udpft.protocol.client.upload import Upload
 from udpft.protocol.contract import Completed, Failed, OpenedSink, Transmit, Verified
-from udpft.protocol.handshake.initiator import Introduction, whole_chunks
-from udpft.protocol.keyed.channel import ClientChannel, Gate
+from udpft.protocol.handshake.initiator import HandshakeResult, whole_chunks
+from udpft.protocol.keyed.channel import ClientChannel, KeyedAcceptor
 from udpft.protocol.keyed.noise import Suite
 from udpft.protocol.params import CHUNK_SIZE, MAX_BATCH_BYTES
 from udpft.protocol.server.listener import Listener
-from udpft.protocol.server.session import Ended
+from udpft.protocol.server.session import Outcome
 from udpft.protocol.wire.data import chunk_hashes
 from udpft.protocol.wire.packet import Hello, PacketType, Role
 
@@ -218,13 +218,13 @@ class MemorySink:
             self.written += len(slot)
 
 
-def present_in(content: bytes | bytearray, introduction: Introduction) -> list[tuple[int, bytes]]:
+def present_in(content: bytes | bytearray, handshake: HandshakeResult) -> list[tuple[int, bytes]]:
     """The hashes of the chunks that a server need not send, of what is here of the file."""
-    size, chunk_size = introduction.accept.size, introduction.accept.chunk_size
+    size, chunk_size = handshake.accept.size, handshake.accept.chunk_size
     view = memoryview(content)
     return [
         (start, chunk_hashes(view[at : at + chunk_size] for at in offsets))
-        for start, stop in whole_chunks(introduction.have, chunk_size, size)
+        for start, stop in whole_chunks(handshake.have, chunk_size, size)
         if (offsets := range(start * chunk_size, min(stop * chunk_size, size), chunk_size))
     ]
 
@@ -242,9 +242,9 @@ class MemoryPlace:
         self.have: tuple[tuple[int, int], ...] = ((0, left.written),) if left else ()
         self.commits = 0
 
-    def open_sink(self, introduction: Introduction) -> OpenedSink:
+    def open_sink(self, handshake: HandshakeResult) -> OpenedSink:
         """Open it, with what is there of an earlier attempt."""
-        return OpenedSink(self._sink, present_in(self._sink.content, introduction))
+        return OpenedSink(self._sink, present_in(self._sink.content, handshake))
 
     def commit(self) -> bool:
         """Store the file under its name, or not yet; whether that is done."""
@@ -272,7 +272,7 @@ class Client:
     inbox: Inbox
     channel: ClientChannel | None = None
     sink: MemorySink | None = None
-    introduction: Introduction | None = None
+    handshake: HandshakeResult | None = None
     outcome: Completed | Failed | None = None
     ended_at: float = 0.0
 
@@ -292,8 +292,8 @@ class Client:
     @property
     def chunk_size(self) -> int:
         """Bytes of a chunk, as agreed in the handshake."""
-        assert self.introduction is not None
-        return self.introduction.accept.chunk_size
+        assert self.handshake is not None
+        return self.handshake.accept.chunk_size
 
 
 class SimNet:
@@ -322,7 +322,7 @@ class SimNet:
         self.closed: list[tuple[str, BaseException | None, int]] = []
         self.busy_commits = 0
         self.clients: dict[str, Client] = {}
-        self.ended: list[Ended] = []
+        self.ended: list[Outcome] = []
         self._inboxes = {SERVER: Inbox()}
         self._arrivals: list[tuple[float, int, str, str, bytes]] = []
         self._order = count()
@@ -338,7 +338,9 @@ class SimNet:
             secret=self.random.randbytes(32),
             draw_id=lambda: self.random.getrandbits(32),
             random=self.random,
-            gate=Gate(self.key, Suite.AES_GCM, self.random.randbytes) if self.key else None,
+            gate=KeyedAcceptor(self.key, Suite.AES_GCM, self.random.randbytes)
+            if self.key
+            else None,
             **options,
         )
 
@@ -363,7 +365,7 @@ class SimNet:
         max_rate_bytes_per_s: int = 0,
         have: tuple[tuple[int, int], ...] = (),
         have_of: int = 0,
-        open_sink: Callable[[Introduction], OpenedSink] | None = None,
+        open_sink: Callable[[HandshakeResult], OpenedSink] | None = None,
         inbox: Inbox | None = None,
         key: bytes | None = None,
         suite: Suite = Suite.AES_GCM,
@@ -391,13 +393,13 @@ class SimNet:
             size=size,
         )
 
-        def sink_of(introduction: Introduction) -> OpenedSink:
-            client.introduction = introduction
+        def sink_of(handshake: HandshakeResult) -> OpenedSink:
+            client.handshake = handshake
             if open_sink:
-                return open_sink(introduction)
+                return open_sink(handshake)
             if client.sink is None:
-                client.sink = MemorySink(introduction.accept.size)
-            return OpenedSink(client.sink, present_in(client.sink.content, introduction))
+                client.sink = MemorySink(handshake.accept.size)
+            return OpenedSink(client.sink, present_in(client.sink.content, handshake))
 
         download = Download(
             hello,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from udpft.cli.output.transcript import Entry, Transcript, as_json, render
+from udpft.cli.output.transcript import Transcript, TranscriptEntry, as_json, render
 from udpft.errors import ExitCode, LocalWriteFailed
 from udpft.net.address import Address
 from udpft.small_modes.messages import Message, Word
@@ -17,13 +17,15 @@ HERE = datetime(2026, 10, 5, 14, 3, 7, 125_000, timezone(timedelta(hours=2)))
 THERE = datetime(2026, 10, 5, 12, 3, 7, 123_456, timezone(timedelta(0)))
 SERVER = Address("127.0.0.1", 9002)
 
-SAID = Entry(HERE, True, Message(Word.SAY, "hello server", "Ada", HERE, "1"), "", SERVER)
-HEARD = Entry(HERE, False, Message(Word.SAY, "hello", "Ada", THERE, "1"), "Ada", SERVER)
-ANSWERED = Entry(
+SAID = TranscriptEntry(HERE, True, Message(Word.SAY, "hello server", "Ada", HERE, "1"), "", SERVER)
+HEARD = TranscriptEntry(HERE, False, Message(Word.SAY, "hello", "Ada", THERE, "1"), "Ada", SERVER)
+ANSWERED = TranscriptEntry(
     HERE, False, Message(Word.ANSWER, "hello client", "Bob", THERE, "1"), "Bob", SERVER, 0.001234567
 )
-GOT_IT = Entry(HERE, False, Message(Word.ANSWER, "", "Bob", THERE, "1"), "Bob", SERVER, 0.00045)
-BY_HAND = Entry(HERE, False, Message(Word.SAY, "hello"), "", SERVER)
+GOT_IT = TranscriptEntry(
+    HERE, False, Message(Word.ANSWER, "", "Bob", THERE, "1"), "Bob", SERVER, 0.00045
+)
+BY_HAND = TranscriptEntry(HERE, False, Message(Word.SAY, "hello"), "", SERVER)
 
 
 @pytest.mark.parametrize(
@@ -48,7 +50,7 @@ BY_HAND = Entry(HERE, False, Message(Word.SAY, "hello"), "", SERVER)
         (BY_HAND, "2026-10-05T14:03:07.125+02:00 received from 127.0.0.1:9002: hello"),
     ],
 )
-def test_each_line_has_its_time_and_the_senders(entry: Entry, line: str) -> None:
+def test_each_line_has_its_time_and_the_senders(entry: TranscriptEntry, line: str) -> None:
     assert render(entry, "iso") == line
 
 
@@ -86,7 +88,7 @@ def test_the_log_file_has_one_object_a_line_and_grows(
 def test_what_could_move_the_cursor_is_escaped(capsys: pytest.CaptureFixture[str]) -> None:
     message = Message(Word.SAY, "\x1b[2Jred \u202egnp.exe", "Ada\r\x07", None)
     with Transcript("iso", None) as transcript:
-        transcript.show(Entry(HERE, False, message, message.name, SERVER))
+        transcript.show(TranscriptEntry(HERE, False, message, message.name, SERVER))
     printed = capsys.readouterr().out
     assert r"Ada\r\x07 (127.0.0.1:9002): \x1b[2Jred \u202egnp.exe" in printed
 

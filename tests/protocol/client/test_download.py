@@ -14,7 +14,7 @@ from udpft.errors import (
 )
 from udpft.protocol.client.download import Download
 from udpft.protocol.contract import Failed, OpenedSink
-from udpft.protocol.handshake.initiator import Introduction
+from udpft.protocol.handshake.initiator import HandshakeResult
 from udpft.protocol.params import MAX_BURST_BYTES, QUIET_S, VERSION
 from udpft.protocol.wire.accept import Accept, encode_accept
 from udpft.protocol.wire.data import BurstWriter, data_common
@@ -39,7 +39,7 @@ SINK = MemorySink(len(CONTENT))
 
 
 def download(
-    open_sink: Callable[[Introduction], OpenedSink] = lambda found: OpenedSink(  # noqa: ARG005
+    open_sink: Callable[[HandshakeResult], OpenedSink] = lambda found: OpenedSink(  # noqa: ARG005
         MemorySink(len(CONTENT))
     ),
 ) -> Download:
@@ -101,8 +101,8 @@ def test_it_greets_until_the_server_consents() -> None:
     receive(end, retry(), 0.02)
     assert [packet.type for packet in sent(end, 0.05)] == [PacketType.HELLO]
     receive(end, accept(), 0.07)
-    assert end.introduction is not None
-    assert end.introduction.accept.identity == 6
+    assert end.handshake is not None
+    assert end.handshake.accept.identity == 6
     assert end.receiver is not None
     assert sent(end, 0.08) == []
     assert end.next_timeout() == pytest.approx(0.07 + QUIET_S + 2 * 0.02)
@@ -120,9 +120,9 @@ def test_the_first_data_may_come_joined_to_the_consent() -> None:
 def test_a_sink_is_opened_once() -> None:
     opened = []
 
-    def open_sink(introduction: Introduction) -> OpenedSink:
-        opened.append(introduction)
-        return OpenedSink(MemorySink(introduction.accept.size))
+    def open_sink(handshake: HandshakeResult) -> OpenedSink:
+        opened.append(handshake)
+        return OpenedSink(MemorySink(handshake.accept.size))
 
     end = download(open_sink)
     receive(end, accept() + accept(), 0.02, segment_size=len(accept()))
@@ -132,7 +132,7 @@ def test_a_sink_is_opened_once() -> None:
 
 def test_what_is_present_need_not_come() -> None:
     end = download(
-        lambda introduction: OpenedSink(SINK, [(0, bytes(8 * introduction.accept.size // 64))])
+        lambda handshake: OpenedSink(SINK, [(0, bytes(8 * handshake.accept.size // 64))])
     )
     receive(end, accept(), 0.02)
     assert end.receiver is not None
@@ -170,8 +170,8 @@ def test_a_refusal_is_one_failure() -> None:
 
 
 def test_a_sink_that_cannot_be_opened_is_one_failure_and_the_server_is_told() -> None:
-    def refuse(introduction: Introduction) -> OpenedSink:
-        raise DestinationExists(f"{introduction.accept.size} bytes are there")
+    def refuse(handshake: HandshakeResult) -> OpenedSink:
+        raise DestinationExists(f"{handshake.accept.size} bytes are there")
 
     end = download(refuse)
     sent(end, 0.0)

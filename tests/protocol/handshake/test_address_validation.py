@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from udpft.protocol.handshake.address_validation import CookieJar, Doorkeeper
+from udpft.protocol.handshake.address_validation import AddressValidator, CookieJar
 from udpft.protocol.params import COOKIE_EPOCH_S, MIN_DATAGRAM_SIZE, RETRY_MAX_SIZE, VERSION
 from udpft.protocol.wire.packet import (
     NO_COOKIE,
@@ -55,7 +55,7 @@ def test_another_server_takes_no_cookie_of_ours() -> None:
 
 def test_a_stranger_gets_a_retry_that_names_its_hello_and_costs_little() -> None:
     datagram = encode_hello(HELLO._replace(attempt=3), 1472)
-    answer = Doorkeeper(SECRET).greet_untrusted(memoryview(datagram), b"address", 0.0)
+    answer = AddressValidator(SECRET).validate_untrusted(memoryview(datagram), b"address", 0.0)
     assert isinstance(answer, bytes)
     assert len(answer) <= RETRY_MAX_SIZE
     packet = decode_untrusted(memoryview(answer))
@@ -65,18 +65,18 @@ def test_a_stranger_gets_a_retry_that_names_its_hello_and_costs_little() -> None
 
 
 def test_who_shows_the_cookie_is_let_in() -> None:
-    door = Doorkeeper(SECRET)
-    answer = door.greet_untrusted(memoryview(encode_hello(HELLO, 1472)), b"address", 0.0)
+    door = AddressValidator(SECRET)
+    answer = door.validate_untrusted(memoryview(encode_hello(HELLO, 1472)), b"address", 0.0)
     assert isinstance(answer, bytes)
     cookie = decode_retry_untrusted(decode_untrusted(memoryview(answer))).cookie
     again = memoryview(encode_hello(HELLO._replace(cookie=cookie), 1472))
-    assert door.greet_untrusted(again, b"address", 1.0) == HELLO._replace(cookie=cookie)
-    assert isinstance(door.greet_untrusted(again, b"elsewhere", 1.0), bytes)
+    assert door.validate_untrusted(again, b"address", 1.0) == HELLO._replace(cookie=cookie)
+    assert isinstance(door.validate_untrusted(again, b"elsewhere", 1.0), bytes)
 
 
 @given(st.binary(max_size=3_000))
 def test_whatever_is_no_hello_is_met_with_silence(datagram: bytes) -> None:
-    door = Doorkeeper(SECRET)
-    assert door.greet_untrusted(memoryview(datagram), b"address", 0.0) is None
+    door = AddressValidator(SECRET)
+    assert door.validate_untrusted(memoryview(datagram), b"address", 0.0) is None
     disguised = b"\x81" + datagram.ljust(MIN_DATAGRAM_SIZE, b"\0")
-    assert door.greet_untrusted(memoryview(disguised), b"address", 0.0) is None
+    assert door.validate_untrusted(memoryview(disguised), b"address", 0.0) is None

@@ -212,7 +212,7 @@ def test_an_accept_ends_it_with_all_that_was_found_out() -> None:
     client.handle(retry_for(client, 1472), 0.03)
     poll_all(client, client.next_timeout)
     client.handle(accept_for(client, chunk_size=1448), 0.07)
-    found = client.introduction
+    found = client.handshake
     assert found is not None
     assert (found.accept.chunk_size, found.accept.connection_id) == (1448, 99)
     assert (found.hello_size, found.cookie) == (1472, b"c" * 16)
@@ -249,8 +249,8 @@ def test_on_a_long_path_it_does_not_ask_for_less_before_an_accept_could_come() -
         poll_all(client, now)
         now = client.next_timeout
     client.handle(accept_for(client), 3.0)
-    assert client.introduction is not None
-    assert client.introduction.hello_size == 2072
+    assert client.handshake is not None
+    assert client.handshake.hello_size == 2072
 
 
 def test_a_later_request_shows_its_cookie_at_once() -> None:
@@ -268,7 +268,7 @@ def test_a_ping_wants_no_more_than_a_retry() -> None:
     assert client.done
     assert client.rtt_s == 0.25
     assert not poll_all(client, 0.25)
-    assert client.introduction is None
+    assert client.handshake is None
     assert client.error is None
 
 

@@ -10,20 +10,20 @@ import pytest
 
 from udpft.errors import TimedOut, VersionMismatch
 from udpft.protocol.contract import Completed, Failed
-from udpft.protocol.handshake.path_probe import Sounding
+from udpft.protocol.handshake.path_probe import PathProbe
 from udpft.protocol.keyed.channel import ClientChannel
 from udpft.protocol.keyed.noise import Suite
-from udpft.protocol.params import PROBE_SIZES, SOUNDING_INTERVAL_S, SOUNDING_PINGS
+from udpft.protocol.params import PATH_PROBE_INTERVAL_S, PATH_PROBE_PINGS, PROBE_SIZES
 from udpft.protocol.wire.packet import Hello, Retry, encode_retry
 from udpft.testing.network import Client, Inbox, Shape, SimNet
 
 HELLO = Hello(nonce=7, connection_id=8, name=b"", chunk_size=2048, receive_room=0)
 
 
-def sound(key: bytes | None = None, **shape: Any) -> tuple[Sounding, Client, SimNet]:
+def sound(key: bytes | None = None, **shape: Any) -> tuple[PathProbe, Client, SimNet]:
     """A sounding of a path that has this shape both ways, to its end."""
     net = SimNet({}, seed=3, down=Shape(**shape), up=Shape(**shape), key=key)
-    sounding = Sounding(HELLO, now=0.0, keyed=key is not None)
+    sounding = PathProbe(HELLO, now=0.0, keyed=key is not None)
     channel = ClientChannel(key, Suite.AES_GCM, net.random.randbytes) if key else None
     inbox = Inbox(inf)
     client = Client(cast(Any, sounding), "client", inbox, channel)
@@ -36,10 +36,10 @@ def sound(key: bytes | None = None, **shape: Any) -> tuple[Sounding, Client, Sim
 def test_a_good_path(key: bytes | None) -> None:
     sounding, client, net = sound(key, delay_s=0.020)
     assert isinstance(client.outcome, Completed)
-    assert (sounding.sent, sounding.lost) == (SOUNDING_PINGS, 0)
+    assert (sounding.sent, sounding.lost) == (PATH_PROBE_PINGS, 0)
     assert sounding.largest_answered == PROBE_SIZES[0]
     assert sounding.round_trip_s == pytest.approx(0.040)
-    assert client.ended_at < SOUNDING_PINGS * SOUNDING_INTERVAL_S + 0.1
+    assert client.ended_at < PATH_PROBE_PINGS * PATH_PROBE_INTERVAL_S + 0.1
     assert len(net.listener) == 0
     assert net.ended == []
 
@@ -53,9 +53,9 @@ def test_the_largest_that_the_path_carries(mtu_payload: int) -> None:
 def test_loss_is_counted_once_for_each_ping() -> None:
     sounding, client, _ = sound(loss=0.3, duplicate=0.5)
     assert isinstance(client.outcome, Completed)
-    assert sounding.sent == SOUNDING_PINGS
+    assert sounding.sent == PATH_PROBE_PINGS
     assert 5 <= sounding.lost <= 15
-    assert len(sounding.round_trips_s) == SOUNDING_PINGS - sounding.lost
+    assert len(sounding.round_trips_s) == PATH_PROBE_PINGS - sounding.lost
 
 
 def test_a_long_path_is_waited_for() -> None:
@@ -68,7 +68,7 @@ def test_a_dead_path() -> None:
     sounding, client, _ = sound(loss=1.0)
     assert isinstance(client.outcome, Failed)
     assert isinstance(client.outcome.error, TimedOut)
-    assert client.ended_at == pytest.approx(5.0, abs=SOUNDING_INTERVAL_S)
+    assert client.ended_at == pytest.approx(5.0, abs=PATH_PROBE_INTERVAL_S)
     with pytest.raises(StatisticsError):
         _ = sounding.round_trip_s
 
@@ -78,7 +78,7 @@ def answer(version: int = 1, nonce: int = 7, connection_id: int = 8, size: int =
 
 
 def test_another_version_ends_it() -> None:
-    sounding = Sounding(HELLO, now=0.0)
+    sounding = PathProbe(HELLO, now=0.0)
     assert sounding.poll_transmit(0.0)
     datagram = answer(version=2)
     sounding.handle_datagrams(datagram, len(datagram), len(datagram), 0.1)
@@ -93,7 +93,7 @@ def test_another_version_ends_it() -> None:
     ids=["nonce", "connection", "size", "zeros", "short"],
 )
 def test_what_is_no_answer_is_ignored(datagram: bytearray) -> None:
-    sounding = Sounding(HELLO, now=0.0)
+    sounding = PathProbe(HELLO, now=0.0)
     assert sounding.poll_transmit(0.0)
     sounding.handle_datagrams(datagram, len(datagram), len(datagram), 0.1)
     assert sounding.poll_event() is None

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from udpft.protocol.contract import Transmit
-from udpft.protocol.keyed.channel import ClientChannel, Gate, ServerChannel
+from udpft.protocol.keyed.channel import ClientChannel, KeyedAcceptor, ServerChannel
 from udpft.protocol.keyed.noise import Suite
 from udpft.protocol.keyed.notice import KeyedType, no_key_notice
 from udpft.protocol.params import (
@@ -50,8 +50,8 @@ class Draw:
         return random_bytes(count, self._seed)
 
 
-def ends(suite: Suite = Suite.AES_GCM) -> tuple[ClientChannel, Gate]:
-    return ClientChannel(KEY, suite, Draw(1_000)), Gate(KEY, Suite.AES_GCM, Draw(2_000))
+def ends(suite: Suite = Suite.AES_GCM) -> tuple[ClientChannel, KeyedAcceptor]:
+    return ClientChannel(KEY, suite, Draw(1_000)), KeyedAcceptor(KEY, Suite.AES_GCM, Draw(2_000))
 
 
 def seal(channel: ClientChannel | ServerChannel, packet: bytes) -> bytes:
@@ -70,13 +70,13 @@ def opened(channel: ClientChannel, datagram: bytes) -> bytes:
     return b"".join(pieces)
 
 
-def let_in(gate: Gate, datagram: bytes) -> ServerChannel:
+def let_in(gate: KeyedAcceptor, datagram: bytes) -> ServerChannel:
     guest = gate.read_hello_untrusted(memoryview(datagram))
     assert guest
     return guest
 
 
-def begun() -> tuple[ClientChannel, Gate, ServerChannel]:
+def begun() -> tuple[ClientChannel, KeyedAcceptor, ServerChannel]:
     """Two ends that have agreed to a transfer."""
     client, gate = ends()
     guest = let_in(gate, seal(client, HELLO))
@@ -204,7 +204,7 @@ def test_a_client_remembers_so_many_hellos() -> None:
 
 def test_the_server_says_which_suite_it_would_like() -> None:
     client, _ = ends(Suite.AES_GCM)
-    slow = Gate(KEY, Suite.CHACHA_POLY, Draw(2_000))
+    slow = KeyedAcceptor(KEY, Suite.CHACHA_POLY, Draw(2_000))
     first = seal(client, HELLO)
     assert first[2] == Suite.AES_GCM
     assert opened(client, let_in(slow, first).seal_retry(RETRY)) == RETRY

@@ -12,7 +12,7 @@ from udpft.protocol.contract import Transmit
 from udpft.protocol.keyed import sealing
 from udpft.protocol.keyed.noise import Suite
 from udpft.protocol.keyed.notice import KeyedType
-from udpft.protocol.keyed.sealing import Opener, Sealer, Workbench
+from udpft.protocol.keyed.sealing import Opener, Sealer, SealingBuffers
 from udpft.protocol.params import SEAL_OVERHEAD
 from udpft.testing.network import random_bytes
 
@@ -25,8 +25,8 @@ def ends(suite: Suite = Suite.AES_GCM, **options: Any) -> tuple[Sealer, Opener]:
     """A sealer and its opener."""
     key = options.get("key", KEY)
     return (
-        Sealer(suite, KEY, CONNECTION_ID, Workbench.for_sealing()),
-        Opener(suite, key, options.get("id", CONNECTION_ID), Workbench.for_opening()),
+        Sealer(suite, KEY, CONNECTION_ID, SealingBuffers.for_sealing()),
+        Opener(suite, key, options.get("id", CONNECTION_ID), SealingBuffers.for_opening()),
     )
 
 

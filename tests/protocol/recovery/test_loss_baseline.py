@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import pytest
 
-from udpft.protocol.recovery.loss_baseline import MAX_BASELINE, Baseline
+from udpft.protocol.recovery.loss_baseline import MAX_BASELINE, LossBaseline
 
 
-def learnt(lost: int, total: int) -> Baseline:
-    baseline = Baseline()
+def learnt(lost: int, total: int) -> LossBaseline:
+    baseline = LossBaseline()
     baseline.learn(1.0, lost, total)
     return baseline
 
 
 def test_it_begins_with_none_and_learns_the_share_that_was_lost() -> None:
-    assert Baseline().loss == 0.0
+    assert LossBaseline().loss == 0.0
     assert learnt(10, 100).loss == pytest.approx(0.1)
 
 
@@ -37,7 +37,7 @@ def test_the_past_counts_for_less() -> None:
     [(95, 5, False), (90, 10, True), (8_900, 1_000, True), (9_800, 200, False), (0, 6, True)],
 )
 def test_more_than_a_margin_and_chance_is_in_excess(acked: int, lost: int, exceeded: bool) -> None:
-    assert Baseline().exceeded(acked, lost) is exceeded
+    assert LossBaseline().exceeded(acked, lost) is exceeded
 
 
 def test_what_is_usual_is_not_in_excess() -> None:

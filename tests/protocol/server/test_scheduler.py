@@ -9,7 +9,7 @@ from itertools import pairwise
 from typing import Any, cast
 
 from udpft.protocol.params import MAX_BURST_BYTES
-from udpft.protocol.server.scheduler import BRIEF_BYTES, TURN_BYTES, Turns
+from udpft.protocol.server.scheduler import BRIEF_BYTES, TURN_BYTES, Scheduler
 from udpft.protocol.server.session import Session
 
 
@@ -18,7 +18,7 @@ def transfer(name: str) -> Session:
     return Session(name, name, (name, 1), 1, nothing, nothing, 0.0)
 
 
-def served(turns: Turns, asked: int, burst: Callable[[str], int]) -> list[str]:
+def served(turns: Scheduler, asked: int, burst: Callable[[str], int]) -> list[str]:
     """Whose bursts leave, where a transfer has what ``burst`` says of its name, or nothing."""
     order = []
     for _ in range(asked):
@@ -35,7 +35,7 @@ def served(turns: Turns, asked: int, burst: Callable[[str], int]) -> list[str]:
 
 
 def test_one_that_sends_much_keeps_its_turn_and_all_get_as_much() -> None:
-    turns = Turns()
+    turns = Scheduler()
     for name in "abc":
         turns.wake(transfer(name))
     order = served(turns, 3_000, lambda _: MAX_BURST_BYTES)
@@ -47,7 +47,7 @@ def test_one_that_sends_much_keeps_its_turn_and_all_get_as_much() -> None:
 
 
 def test_one_that_sends_little_gets_in_between_the_bursts_of_others() -> None:
-    turns = Turns()
+    turns = Scheduler()
     far = transfer("far")
     for session in (transfer("near"), transfer("also near"), far):
         turns.wake(session)
@@ -65,7 +65,7 @@ def _far_or_near(left: list[int], name: str) -> int:
 
 
 def test_one_that_begins_gets_in_between() -> None:
-    turns = Turns()
+    turns = Scheduler()
     for name in ("one", "two"):
         turns.wake(transfer(name))
     served(turns, 20, lambda _: MAX_BURST_BYTES)
@@ -74,7 +74,7 @@ def test_one_that_begins_gets_in_between() -> None:
 
 
 def test_many_that_send_little_do_not_starve_one_that_sends_much() -> None:
-    turns = Turns()
+    turns = Scheduler()
     for name in ("much", *map(str, range(50))):
         turns.wake(transfer(name))
     order = served(
@@ -84,7 +84,7 @@ def test_many_that_send_little_do_not_starve_one_that_sends_much() -> None:
 
 
 def test_who_has_nothing_waits_until_it_wakes_and_is_asked_once_a_waking() -> None:
-    turns, session = Turns(), transfer("one")
+    turns, session = Scheduler(), transfer("one")
     turns.wake(session)
     turns.wake(session)
     assert served(turns, 10, lambda _: 0) == []

@@ -12,7 +12,7 @@ from xxhash import xxh3_64_digest, xxh3_128
 from udpft.errors import SourceChanged
 from udpft.protocol.params import MAX_BURST_BYTES
 from udpft.protocol.ranges import RangeSet
-from udpft.protocol.transfer.chunk_queue import ChunkSupply
+from udpft.protocol.transfer.chunk_queue import ChunkQueue
 from udpft.protocol.wire.data import BurstWriter, chunk_hashes
 from udpft.testing.network import MemorySource, random_bytes
 
@@ -34,10 +34,10 @@ class ReadsCounted(MemorySource):
 
 def supply_of(
     content: bytes = CONTENT, *, have: RangeSet | None = None
-) -> tuple[ChunkSupply, ReadsCounted]:
+) -> tuple[ChunkQueue, ReadsCounted]:
     source = ReadsCounted(content)
     writer = BurstWriter(CHUNK, bytearray(MAX_BURST_BYTES))
-    return ChunkSupply(source, len(content), writer, have), source
+    return ChunkQueue(source, len(content), writer, have), source
 
 
 def digest_of(content: bytes) -> bytes:
@@ -46,7 +46,7 @@ def digest_of(content: bytes) -> bytes:
     return xxh3_128(b"".join(hashes)).digest()
 
 
-def read_on(supply: ChunkSupply, limit: int = 6) -> list[int]:
+def read_on(supply: ChunkQueue, limit: int = 6) -> list[int]:
     """Take, load and hash all that is due; the chunks in the order of their sending."""
     sent: list[int] = []
     while supply.is_due:

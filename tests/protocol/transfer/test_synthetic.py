@@ -10,14 +10,14 @@ from hypothesis import strategies as st
 
 from udpft.errors import Denied
 from udpft.protocol.params import MAX_BURST_BYTES, MAX_MEASURED_BYTES
-from udpft.protocol.transfer.synthetic import PERIOD_BYTES, Nowhere, Pattern, open_pattern
+from udpft.protocol.transfer.synthetic import PERIOD_BYTES, Nowhere, SyntheticSource, open_synthetic
 from udpft.protocol.wire.packet import Hello, Role
 
 
 def content(start: int, stop: int) -> bytes:
     """What the pattern has in a range, read byte range by byte range."""
     whole = bytearray(stop - start)
-    Pattern(stop).readv([memoryview(whole)], start)
+    SyntheticSource(stop).readv([memoryview(whole)], start)
     return bytes(whole)
 
 
@@ -31,7 +31,7 @@ def hello(role: Role, size: int) -> Hello:
 )
 def test_it_is_the_same_however_it_is_cut(offset: int, lengths: list[int]) -> None:
     slots = [bytearray(length) for length in lengths]
-    read = Pattern(MAX_MEASURED_BYTES).readv([memoryview(slot) for slot in slots], offset)
+    read = SyntheticSource(MAX_MEASURED_BYTES).readv([memoryview(slot) for slot in slots], offset)
     assert read == sum(lengths)
     at = offset
     for slot in slots:
@@ -49,10 +49,10 @@ def test_nothing_on_the_way_makes_it_shorter() -> None:
 
 
 def test_a_hello_opens_one_end_or_the_other() -> None:
-    pattern = open_pattern(hello(Role.MEASURE, 5))
-    assert isinstance(pattern, Pattern)
+    pattern = open_synthetic(hello(Role.MEASURE, 5))
+    assert isinstance(pattern, SyntheticSource)
     assert (pattern.size, pattern.changed()) == (5, False)
-    place = open_pattern(hello(Role.MEASURE_PUT, 5))
+    place = open_synthetic(hello(Role.MEASURE_PUT, 5))
     assert isinstance(place, Nowhere)
     assert (place.size, place.mtime_ns, place.identity, place.have) == (5, 7, 9, ())
     assert place.commit()
@@ -60,6 +60,6 @@ def test_a_hello_opens_one_end_or_the_other() -> None:
 
 @pytest.mark.parametrize("role", [Role.MEASURE, Role.MEASURE_PUT])
 def test_there_is_an_end_to_it(role: Role) -> None:
-    assert open_pattern(hello(role, MAX_MEASURED_BYTES)).size == MAX_MEASURED_BYTES
+    assert open_synthetic(hello(role, MAX_MEASURED_BYTES)).size == MAX_MEASURED_BYTES
     with pytest.raises(Denied, match=r"up to 68\.7 GB"):
-        open_pattern(hello(role, MAX_MEASURED_BYTES + 1))
+        open_synthetic(hello(role, MAX_MEASURED_BYTES + 1))

@@ -13,7 +13,7 @@ from udpft import api
 from udpft.cli.output.console import Console, cannot_print, print_json
 from udpft.cli.output.exit_status import verdict
 from udpft.cli.output.progress import Meter, ProgressStyle
-from udpft.cli.output.tally import Books, count_of_files, success
+from udpft.cli.output.tally import Tally, count_of_files, success
 from udpft.client.client import Client
 from udpft.client.measured import measured
 from udpft.errors import (
@@ -60,7 +60,7 @@ def fetch(
     """
     # What goes to standard output leaves nothing in a folder that anybody would find again.
     resume = not no_resume and output not in _STANDARD_OUTPUT
-    books = Books(console, as_json)
+    books = Tally(console, as_json)
     progress = books.progress_style(progress)
     getter = _Getter(
         output, mode, force, resume, recursive, allow_partial, sha256 or "", progress, books
@@ -112,7 +112,7 @@ class _Getter(NamedTuple):
     allow_partial: bool
     sha256: str
     progress: ProgressStyle
-    books: Books
+    books: Tally
 
     def is_tree(self, name: str) -> bool:
         """Whether a name may stand for more than one file."""

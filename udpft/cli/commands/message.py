@@ -23,7 +23,7 @@ from udpft.cli.commands.small_mode_options import (
 from udpft.cli.help_screen import Group
 from udpft.cli.options import SECONDS, Function
 from udpft.cli.output.console import Console
-from udpft.cli.output.transcript import Entry, TimeFormat, Transcript
+from udpft.cli.output.transcript import TimeFormat, Transcript, TranscriptEntry
 from udpft.errors import UsageError
 from udpft.net.address import Address, parse_server
 from udpft.net.clock import clock
@@ -138,7 +138,9 @@ def _answer_all(
         while spoken := replier.poll_event():
             prompt.leave()
             message, sent, peer_name, source = spoken
-            transcript.show(Entry(wall_clock(), sent, message, peer_name, Address.of(source)))
+            transcript.show(
+                TranscriptEntry(wall_clock(), sent, message, peer_name, Address.of(source))
+            )
         while outgoing := replier.poll_transmit():
             conversation.send(*outgoing)
         if replier.waiting:
@@ -204,7 +206,7 @@ def send(
         for said in texts:
             at = wall_clock()
             message = Message(Word.SAY, said, name, at, new_id())
-            transcript.show(Entry(at, True, message, "", address))
+            transcript.show(TranscriptEntry(at, True, message, "", address))
             _deliver(console, conversation, message, address, timeout, transcript.show)
 
 
@@ -214,7 +216,7 @@ def _deliver(
     message: Message,
     server: Address,
     timeout_s: float,
-    show: Callable[[Entry], None],
+    show: Callable[[TranscriptEntry], None],
 ) -> None:
     """Send one message until it is answered, and show the answer."""
     delivery = Delivery(message, now=clock(), timeout_s=timeout_s)
@@ -229,7 +231,7 @@ def _deliver(
     ask(conversation, delivery, server, hint=HINT, on_reply=tell_who_types)
     answer = delivery.answer
     assert answer is not None
-    show(Entry(wall_clock(), False, answer, answer.name, server, delivery.round_trip_s))
+    show(TranscriptEntry(wall_clock(), False, answer, answer.name, server, delivery.round_trip_s))
     if delivery.round_trip_s is None:
         took = format_seconds(delivery.elapsed_s)
         console.say(f"answered after {took}, asked {delivery.asked} times", level=1)

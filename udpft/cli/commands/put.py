@@ -26,7 +26,7 @@ from udpft.cli.options import (
 from udpft.cli.output.console import Console, print_json
 from udpft.cli.output.exit_status import verdict
 from udpft.cli.output.progress import Meter, ProgressStyle
-from udpft.cli.output.tally import Books, count_of_files, success
+from udpft.cli.output.tally import Tally, count_of_files, success
 from udpft.client.client import Client
 from udpft.client.measured import measured
 from udpft.client.store import name_there, open_local, spooled, store
@@ -76,7 +76,7 @@ def command(
 
     Example: udpft put report.pdf -s files.lan
     """
-    books = Books(console, as_json)
+    books = Tally(console, as_json)
     progress = books.progress_style(progress)
     putter = _Putter(as_name, force, recursive, progress, books)
     with verdict(as_json=as_json, files=books.files):
@@ -93,7 +93,7 @@ class _Putter(NamedTuple):
     force: bool
     recursive: bool
     progress: ProgressStyle
-    books: Books
+    books: Tally
 
     def check(self, files: Sequence[str]) -> None:
         """See that every file has a name of its own there.

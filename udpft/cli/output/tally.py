@@ -13,7 +13,7 @@ from udpft.outcome.result import Result
 from udpft.units import format_bytes, format_rate, format_seconds
 
 
-class Books:
+class Tally:
     """The files that were done, and the failures."""
 
     def __init__(self, console: Console, as_json: bool) -> None:

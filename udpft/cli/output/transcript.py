@@ -1,4 +1,4 @@
-"""A conversation as people and programs read it: one `Entry` a message, and two renderings."""
+"""Transcript of a conversation: one `TranscriptEntry` a message, as a line and as JSON."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ TimeFormat = Literal["iso", "asctime"]
 
 
 @dataclass(frozen=True)
-class Entry:
+class TranscriptEntry:
     """One line of the conversation. ``peer_name`` is empty where the peer gave none.
 
     ``time`` is when it was shown here; the message's ``at`` is its sender's clock.
@@ -38,7 +38,7 @@ def format_time(time: datetime, style: TimeFormat) -> str:
     return time.isoformat(timespec="milliseconds") if style == "iso" else time.ctime()
 
 
-def render(entry: Entry, style: TimeFormat) -> str:
+def render(entry: TranscriptEntry, style: TimeFormat) -> str:
     """An entry as a line for people, not yet escaped. The text comes last: it may say anything."""
     message = entry.message
     peer = f"{entry.peer_name} ({entry.address})" if entry.peer_name else str(entry.address)
@@ -53,7 +53,7 @@ def render(entry: Entry, style: TimeFormat) -> str:
     return line if acknowledgement else f"{line}: {message.text}"
 
 
-def as_json(entry: Entry) -> dict[str, Any]:
+def as_json(entry: TranscriptEntry) -> dict[str, Any]:
     """An entry as an object of the log file."""
     message = entry.message
     return {
@@ -99,7 +99,7 @@ class Transcript:
         if self._file:
             self._file.close()
 
-    def show(self, entry: Entry) -> None:
+    def show(self, entry: TranscriptEntry) -> None:
         """Add one entry, at once."""
         say_now(render(entry, self._style))
         if self._file:

@@ -16,9 +16,9 @@ from collections.abc import Callable
 from math import inf
 
 from udpft.errors import SourceChanged, UdpftError
-from udpft.protocol.client.failover import Successor
+from udpft.protocol.client.failover import Failover
 from udpft.protocol.contract import Event, Failed, OpenedSink, Transmit, datagrams
-from udpft.protocol.handshake.initiator import Initiator, Introduction, byte_ranges
+from udpft.protocol.handshake.initiator import HandshakeResult, Initiator, byte_ranges
 from udpft.protocol.params import CONNECT_TIMEOUT_S, IDLE_TIMEOUT_S
 from udpft.protocol.transfer.receiver import Receiver
 from udpft.protocol.wire.packet import ErrorCode, Hello, Refusal, encode_error
@@ -47,7 +47,7 @@ class Download:
         self,
         hello: Hello,
         *,
-        open_sink: Callable[[Introduction], OpenedSink],
+        open_sink: Callable[[HandshakeResult], OpenedSink],
         receive_queue: Callable[[], tuple[int, int]],
         now: float,
         sizes: tuple[int, ...] = (),
@@ -73,9 +73,9 @@ class Download:
         )
         self._farewell: bytes | None = None
         self._ended = False
-        self._successor: Successor | None = None
+        self._successor: Failover | None = None
         self._received_before = self._resent_before = 0
-        self.introduction: Introduction | None = None
+        self.handshake: HandshakeResult | None = None
         self.receiver: Receiver | None = None
 
     @property
@@ -130,11 +130,11 @@ class Download:
 
     def _proceed(self, now: float) -> None:
         """Go on to receiving, or end, where the handshake is over."""
-        found = self._initiator.introduction
+        found = self._initiator.handshake
         if self._initiator.error and not self._ended:
             self._end(self._initiator.error)
-        elif found and not self.introduction and not self._ended:
-            self.introduction = found
+        elif found and not self.handshake and not self._ended:
+            self.handshake = found
             accept = found.accept
             try:
                 opened = self._open_sink(found)
@@ -146,7 +146,7 @@ class Download:
             self._begin_receiving(opened, found, self._initiator.hello, now)
 
     def _begin_receiving(
-        self, opened: OpenedSink, found: Introduction, hello: Hello, now: float
+        self, opened: OpenedSink, found: HandshakeResult, hello: Hello, now: float
     ) -> None:
         accept = found.accept
         self.receiver = Receiver(
@@ -163,15 +163,15 @@ class Download:
         )
         for first_chunk, hashes in opened.present:
             self.receiver.note_present(first_chunk, hashes)
-        self._successor = Successor(hello, found, self._held, keyed=self._keyed)
+        self._successor = Failover(hello, found, self._held, keyed=self._keyed)
 
     # ----------------------------------------------------------------------- another server
 
     def _held(self) -> tuple[tuple[int, int], ...]:
         """The byte ranges that another server need not send."""
         assert self.receiver
-        assert self.introduction
-        accept = self.introduction.accept
+        assert self.handshake
+        accept = self.handshake.accept
         return byte_ranges(self.receiver.chunks, accept.chunk_size, accept.size)
 
     def _look_for_a_successor(
@@ -186,17 +186,17 @@ class Download:
             successor.handle(datagram, now, self.receiver.heard_at)
             if successor.error:
                 self.receiver.abort(successor.error)
-            elif successor.introduction:
-                self._change_server(successor.hello, successor.introduction, now)
+            elif successor.handshake:
+                self._change_server(successor.hello, successor.handshake, now)
                 rest = buffer[count * segment_size : length]
                 self.receiver.handle_datagrams(rest, len(rest), segment_size, now)
                 return
 
-    def _change_server(self, hello: Hello, found: Introduction, now: float) -> None:
+    def _change_server(self, hello: Hello, found: HandshakeResult, now: float) -> None:
         """Go on with another server, where it has the same file."""
         assert self.receiver
-        assert self.introduction
-        old, new = self.introduction.accept, found.accept
+        assert self.handshake
+        old, new = self.handshake.accept, found.accept
         try:
             if (new.identity, new.size) != (old.identity, old.size):
                 raise SourceChanged("the file changed on the server while it was sent")
@@ -207,7 +207,7 @@ class Download:
                     nonce=new.nonce,
                     now=now,
                 )
-                self._successor = Successor(hello, found, self._held, keyed=self._keyed)
+                self._successor = Failover(hello, found, self._held, keyed=self._keyed)
             else:
                 self._received_before = self.bytes_received
                 self._resent_before = self.resent_packets
@@ -217,7 +217,7 @@ class Download:
             self._farewell = encode_error(refusal, new.connection_id)
             self.receiver.abort(error)
             return
-        self.introduction = found
+        self.handshake = found
 
     # -------------------------------------------------------------------------------- always
 
@@ -241,7 +241,7 @@ class Download:
             if question is None:
                 return None
             datagram = question
-        elif not self._ended and not self.introduction:
+        elif not self._ended and not self.handshake:
             hello = self._initiator.poll(now)
             if hello is None:
                 return None

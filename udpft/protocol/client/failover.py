@@ -13,7 +13,7 @@ transfer's own connection ids, without a cookie. ::
     GREETING    anything of the transfer             →  LISTENING: the new HELLO is forgotten
     GREETING    RETRY to the new HELLO, and then no
                 answer to the question beside it     →  LEAVING
-    LEAVING     ACCEPT                               →  ``introduction``: the transfer goes on there
+    LEAVING     ACCEPT                               →  ``handshake``: the transfer goes on there
     LEAVING     ERROR                                →  ``error``; BUSY: asked again, later
 
 A living server that has the transfer answers with its ACCEPT, padded as always. Where the path no
@@ -31,13 +31,13 @@ from collections.abc import Callable
 from math import inf
 
 from udpft.errors import ServerBusy, UdpftError
-from udpft.protocol.handshake.initiator import Initiator, Introduction, probe_sizes
+from udpft.protocol.handshake.initiator import HandshakeResult, Initiator, probe_sizes
 from udpft.protocol.params import (
+    CLOSING_COPIES,
     DATA_HEADER_SIZE,
     KEYED_HELLO_OVERHEAD,
     MAX_OVERTAKING_S,
     MIN_DATAGRAM_SIZE,
-    PARTING_COPIES,
     QUESTION_INTERVAL_S,
     QUIET_S,
 )
@@ -58,7 +58,7 @@ _U32, _U64 = 0xFFFF_FFFF, 0xFFFF_FFFF_FFFF_FFFF
 _PACED_PACKETS = 4  # twice what a server sends at once at the lowest rates
 
 
-class Successor:
+class Failover:
     """Looks after one transfer's server, and for the next one.
 
     Call `poll` until it returns None, and `handle` with every datagram while it is ``awake``. Both
@@ -66,7 +66,7 @@ class Successor:
 
     Args:
         hello: the request that the transfer began with.
-        introduction: the answer to it.
+        handshake: the answer to it.
         held: asks for the byte ranges that are here by now.
         keyed: datagrams are sealed on their way out, and grow by it.
     """
@@ -74,22 +74,22 @@ class Successor:
     def __init__(
         self,
         hello: Hello,
-        introduction: Introduction,
+        handshake: HandshakeResult,
         held: Callable[[], tuple[tuple[int, int], ...]],
         *,
         keyed: bool = False,
     ) -> None:
         self._keyed = keyed
         self._hello = self._hello_used = hello
-        self._accept = accept = introduction.accept
+        self._accept = accept = handshake.accept
         self._held = held
-        patience_s = QUIET_S + 2 * introduction.rtt_s
+        patience_s = QUIET_S + 2 * handshake.rtt_s
         if hello.max_rate_bytes_per_s:
             packet_size = accept.chunk_size + DATA_HEADER_SIZE
             patience_s += _PACED_PACKETS * packet_size / hello.max_rate_bytes_per_s
         self._quiet_s = patience_s
-        self._answer_s = QUIET_S + 2 * introduction.rtt_s
-        self._overtaking_s = MAX_OVERTAKING_S + introduction.rtt_s
+        self._answer_s = QUIET_S + 2 * handshake.rtt_s
+        self._overtaking_s = MAX_OVERTAKING_S + handshake.rtt_s
         self._asking_since: float | None = None
         self._ask_at = inf
         self._asked_at = -inf
@@ -98,12 +98,12 @@ class Successor:
         self._leaving = False
         self._initiator: Initiator | None = None
         self._queue: deque[bytes] = deque()
-        self.introduction: Introduction | None = None
+        self.handshake: HandshakeResult | None = None
         self.error: UdpftError | None = None
 
     @property
     def hello(self) -> Hello:
-        """The request used last: what ``introduction`` answers."""
+        """The request used last: what ``handshake`` answers."""
         return self._initiator.hello if self._initiator else self._hello_used
 
     @property
@@ -190,7 +190,7 @@ class Successor:
             self._leaving = True
             refusal = Refusal(self._accept.nonce, ErrorCode.CANCELLED, "the client begins anew")
             farewell = encode_error(refusal, self._accept.connection_id)
-            self._queue.extend((farewell,) * PARTING_COPIES)
+            self._queue.extend((farewell,) * CLOSING_COPIES)
             if not self._initiator:
                 self._greet(now)
 
@@ -198,7 +198,7 @@ class Successor:
 
     def handle(self, datagram: memoryview, now: float, heard_at: float) -> None:
         """Take in a datagram, after the transfer has seen it."""
-        if self._listen_again(heard_at) or self.introduction or self.error:
+        if self._listen_again(heard_at) or self.handshake or self.error:
             return
         if self._is_retry_to_a_question(datagram):
             self._leave(now)
@@ -209,7 +209,7 @@ class Successor:
         initiator.handle(datagram, now)
         if initiator.hello.cookie != NO_COOKIE and not self._leaving and self._leave_at == inf:
             self._leave_at = now + self._overtaking_s
-        self.introduction = initiator.introduction
+        self.handshake = initiator.handshake
         if isinstance(initiator.error, ServerBusy):
             self._stop_greeting(now + initiator.error.retry_after_s)
         else:

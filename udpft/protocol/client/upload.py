@@ -13,7 +13,7 @@ from random import Random
 
 from udpft.errors import UdpftError
 from udpft.protocol.contract import ChunkSource, Event, Failed, Transmit, datagrams
-from udpft.protocol.handshake.initiator import Initiator, Introduction, whole_chunks
+from udpft.protocol.handshake.initiator import HandshakeResult, Initiator, whole_chunks
 from udpft.protocol.params import (
     CONNECT_TIMEOUT_S,
     IDLE_TIMEOUT_S,
@@ -60,7 +60,7 @@ class Upload:
         )
         self._events: deque[Event] = deque()
         self._ended = False
-        self.introduction: Introduction | None = None
+        self.handshake: HandshakeResult | None = None
         self.sender: Sender | None = None
 
     def handle_datagrams(
@@ -76,11 +76,11 @@ class Upload:
 
     def _proceed(self, now: float) -> None:
         """Go on to sending, or end, where the handshake is over."""
-        found = self._initiator.introduction
+        found = self._initiator.handshake
         if self._initiator.error:
             self._end(self._initiator.error)
         elif found and not self._ended:
-            self.introduction = found
+            self.handshake = found
             accept, hello = found.accept, self._initiator.hello
             writer = BurstWriter(accept.chunk_size, bytearray(MAX_BURST_BYTES), accept.nonce)
             limits = (hello.max_rate_bytes_per_s, accept.max_rate_bytes_per_s)

@@ -47,13 +47,13 @@ class CookieJar:
         return blake2s(message, key=self._secret, digest_size=16).digest()
 
 
-class Doorkeeper:
+class AddressValidator:
     """The server's side before any state: answers HELLOs, lets those with a valid cookie in."""
 
     def __init__(self, secret: bytes) -> None:
         self._jar = CookieJar(secret)
 
-    def greet_untrusted(
+    def validate_untrusted(
         self, datagram: memoryview, address: bytes, now: float, sealed_size: int = 0
     ) -> bytes | Hello | None:
         """Look at a datagram that belongs to no session.

@@ -151,7 +151,7 @@ def encode_name(name: str) -> bytes:
     return encoded
 
 
-class Introduction(NamedTuple):
+class HandshakeResult(NamedTuple):
     """What the handshake found out.
 
     ``hello_size``: bytes of the datagram that the path carried, 0 where it was not this
@@ -170,7 +170,7 @@ class Initiator:
     """The client's side of the handshake.
 
     Call `poll` for datagrams to send until it returns None, `handle` with each that arrives,
-    and look at ``introduction`` and ``error``: one of them ends it. ``hello`` is the request as it
+    and look at ``handshake`` and ``error``: one of them ends it. ``hello`` is the request as it
     stands: a repeat for a smaller datagram has other numbers. With ``ping``, a RETRY is all
     that is wanted, and ``rtt_s`` is set when it is there. ``known_size``: of the datagram that an
     earlier handshake on this socket found to pass; the cookie in the HELLO is then its cookie.
@@ -205,14 +205,14 @@ class Initiator:
         self._sent_at: dict[int, float] = {}
         self._repeat_at = now
         self._queue: deque[bytes] = deque()
-        self.introduction: Introduction | None = None
+        self.handshake: HandshakeResult | None = None
         self.error: UdpftError | None = None
         self.rtt_s: float | None = None
 
     @property
     def done(self) -> bool:
-        """Whether there is an introduction, an answered ping or an error."""
-        return bool(self.introduction or self.error or (self._ping and self.rtt_s is not None))
+        """Whether there is a handshake, an answered ping or an error."""
+        return bool(self.handshake or self.error or (self._ping and self.rtt_s is not None))
 
     def poll(self, now: float) -> bytes | None:
         """The next datagram to send, or None. Some may be larger than the path carries."""
@@ -266,7 +266,7 @@ class Initiator:
         elif packet.type is PacketType.ACCEPT:
             accept = decode_accept_untrusted(packet)
             if accept.nonce == self.hello.nonce and self._plausible(accept):
-                self.introduction = Introduction(
+                self.handshake = HandshakeResult(
                     accept,
                     self._answered,
                     self.hello.cookie,

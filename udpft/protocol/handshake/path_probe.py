@@ -18,11 +18,11 @@ from udpft.protocol.handshake.initiator import other_version, unanswered
 from udpft.protocol.params import (
     CONNECT_TIMEOUT_S,
     KEYED_HELLO_OVERHEAD,
+    PATH_PROBE_INTERVAL_S,
+    PATH_PROBE_PATIENCE_S,
+    PATH_PROBE_PINGS,
+    PATH_PROBE_SIZE_ROUNDS,
     PROBE_SIZES,
-    SOUNDING_INTERVAL_S,
-    SOUNDING_PATIENCE_S,
-    SOUNDING_PINGS,
-    SOUNDING_SIZE_ROUNDS,
     VERSION,
 )
 from udpft.protocol.wire.packet import (
@@ -35,7 +35,7 @@ from udpft.protocol.wire.packet import (
 )
 
 
-class Sounding:
+class PathProbe:
     """A client's sounding of one path; an `endpoint.Endpoint`. Ends with Completed or Failed.
 
     Args:
@@ -56,7 +56,7 @@ class Sounding:
         hello: Hello,
         *,
         now: float,
-        pings: int = SOUNDING_PINGS,
+        pings: int = PATH_PROBE_PINGS,
         sizes: Sequence[int] = PROBE_SIZES,
         keyed: bool = False,
         connect_timeout_s: float = CONNECT_TIMEOUT_S,
@@ -122,8 +122,8 @@ class Sounding:
     def poll_transmit(self, now: float) -> Transmit | None:
         """The next HELLO, or None. Some may be larger than the path carries."""
         if not self._ended and self.sent < self._pings and now >= self._round_at:
-            self._round_at = now + SOUNDING_INTERVAL_S
-            sizes = self._sizes if self.sent < SOUNDING_SIZE_ROUNDS else self._sizes[-1:]
+            self._round_at = now + PATH_PROBE_INTERVAL_S
+            sizes = self._sizes if self.sent < PATH_PROBE_SIZE_ROUNDS else self._sizes[-1:]
             hello = self._hello._replace(attempt=self.sent)
             self._sent_at.append(now)
             # The ping leaves first: it should not wait behind the large ones.
@@ -152,7 +152,7 @@ class Sounding:
             return max(self._round_at, self._began + self._connect_timeout_s)
         if not self.lost:
             return self._round_at  # a moment more for the large ones
-        patience_s = max(SOUNDING_PATIENCE_S, 2 * max(self.round_trips_s, default=0.0))
+        patience_s = max(PATH_PROBE_PATIENCE_S, 2 * max(self.round_trips_s, default=0.0))
         return self._sent_at[-1] + patience_s
 
     def poll_event(self) -> Event | None:

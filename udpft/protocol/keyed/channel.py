@@ -46,7 +46,7 @@ from cryptography.exceptions import InvalidTag
 from udpft.protocol.contract import Transmit
 from udpft.protocol.keyed.noise import EPHEMERAL_SIZE, TAG_SIZE, Forged, Handshake, Suite
 from udpft.protocol.keyed.notice import RE, KeyedType, decode_notice_untrusted
-from udpft.protocol.keyed.sealing import Opened, Opener, Sealer, Workbench
+from udpft.protocol.keyed.sealing import Opened, Opener, Sealer, SealingBuffers
 from udpft.protocol.params import (
     KEYED_ANSWER_OVERHEAD,
     KEYED_HELLO_OVERHEAD,
@@ -111,8 +111,8 @@ class ClientChannel:
         self._hellos: OrderedDict[bytes, Handshake] = OrderedDict()
         self._sealers: OrderedDict[int, Sealer] = OrderedDict()
         self._openers: OrderedDict[int, Opener] = OrderedDict()
-        self._out = Workbench.for_sealing()
-        self._in = Workbench.for_opening()
+        self._out = SealingBuffers.for_sealing()
+        self._in = SealingBuffers.for_opening()
         self.buffer = self._in.buffer
         self.server_has_no_key = False
         """Whether a server said so. Anybody on the path may have said it in its name."""
@@ -209,7 +209,7 @@ class ClientChannel:
             self.server_has_no_key = True
 
 
-class Gate:
+class KeyedAcceptor:
     """The server's end, before there are transfers: reads HELLOs, and has what all channels share.
 
     Args:
@@ -221,8 +221,8 @@ class Gate:
     def __init__(self, key: bytes, suite: Suite, draw_bytes: DrawBytes) -> None:
         self.suite = suite
         self.draw_bytes = draw_bytes
-        self.sealing = Workbench.for_sealing()
-        self.opening = Workbench.for_opening()
+        self.sealing = SealingBuffers.for_sealing()
+        self.opening = SealingBuffers.for_opening()
         self.buffer = self.opening.buffer
         self._begun = {suite: Handshake(suite, key, _PROLOGUE) for suite in Suite}
 
@@ -242,7 +242,7 @@ class Gate:
 class ServerChannel:
     """The server's end of a transfer, or of what may become one. ``hello`` is what was within."""
 
-    def __init__(self, gate: Gate, handshake: Handshake, re: bytes, hello: bytes) -> None:
+    def __init__(self, gate: KeyedAcceptor, handshake: Handshake, re: bytes, hello: bytes) -> None:
         self._gate = gate
         self._handshake = handshake
         self._re = re

@@ -111,7 +111,7 @@ class Slots:
         return made
 
 
-class Workbench:
+class SealingBuffers:
     """What bursts are sealed or opened on, shared by all that take turns.
 
     ``buffer`` holds what was made last; ``sources`` and ``places`` are parts of the datagrams to be
@@ -127,12 +127,12 @@ class Workbench:
         self._nonces = [nonces[at + 4 : at + 16] for at in range(0, len(nonces), 16)]
 
     @classmethod
-    def for_sealing(cls) -> Workbench:
+    def for_sealing(cls) -> SealingBuffers:
         """One for a `Sealer`."""
         return cls(SEALED_BURST_BYTES, place_head=_HEADER.size)
 
     @classmethod
-    def for_opening(cls) -> Workbench:
+    def for_opening(cls) -> SealingBuffers:
         """One for an `Opener`."""
         return cls(MAX_BATCH_BYTES, source_head=_HEADER.size)
 
@@ -155,7 +155,7 @@ class Sealer:
         bench: where.
     """
 
-    def __init__(self, suite: Suite, key: bytes, connection_id: int, bench: Workbench) -> None:
+    def __init__(self, suite: Suite, key: bytes, connection_id: int, bench: SealingBuffers) -> None:
         self._suite = suite
         self._keys = Keys(suite, key)
         self._bench = bench
@@ -230,7 +230,7 @@ class Opener:
         bench: where.
     """
 
-    def __init__(self, suite: Suite, key: bytes, connection_id: int, bench: Workbench) -> None:
+    def __init__(self, suite: Suite, key: bytes, connection_id: int, bench: SealingBuffers) -> None:
         self._suite = suite
         self._keys = Keys(suite, key)
         self._bench = bench

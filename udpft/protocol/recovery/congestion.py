@@ -62,7 +62,7 @@ from udpft.protocol.params import (
     MIN_BURST_INTERVAL_S,
     MIN_WINDOW_PACKETS,
 )
-from udpft.protocol.recovery.loss_baseline import Baseline
+from udpft.protocol.recovery.loss_baseline import LossBaseline
 from udpft.protocol.recovery.packet_train import PacketTrain
 
 
@@ -154,7 +154,7 @@ class CongestionController:
         self.base_rtt_s = 0.0
         self._epochs: deque[_Epoch] = deque([_Epoch(Phase.STARTUP, 0.0)])
         self._maxima = [0.0, 0.0]  # highest delivery rate of this probing cycle and the last
-        self.baseline = Baseline()
+        self.baseline = LossBaseline()
         self.burst_limit = float(MIN_BURST_PACKETS)
         self._bursts_were_cut = False
         self._train = PacketTrain()

@@ -18,7 +18,7 @@ _EXCESS_MIN_LOST = 6
 _EXCESS_MARGIN = 0.02
 
 
-class Baseline:
+class LossBaseline:
     """``loss``: the share of packets lost that is believed to be the path's nature."""
 
     __slots__ = ("_lost", "_total", "loss")

@@ -27,7 +27,7 @@ from udpft.errors import (
     VersionMismatch,
 )
 from udpft.protocol.contract import Completed, Failed, OpenedSource, Transmit, datagrams
-from udpft.protocol.handshake.address_validation import Doorkeeper
+from udpft.protocol.handshake.address_validation import AddressValidator
 from udpft.protocol.handshake.initiator import agreed_chunk_size
 from udpft.protocol.keyed.notice import KeyedType
 from udpft.protocol.params import (
@@ -44,11 +44,11 @@ from udpft.protocol.params import (
     VERSION,
 )
 from udpft.protocol.server.admission import Admission
-from udpft.protocol.server.scheduler import Turns
-from udpft.protocol.server.session import Address, Ended, Session, send_out
-from udpft.protocol.server.upload import Intake, Place, Terms, take_in
+from udpft.protocol.server.scheduler import Scheduler
+from udpft.protocol.server.session import Outcome, PeerAddress, Session, accept_download
+from udpft.protocol.server.upload import Place, ServerUpload, Terms, accept_upload
 from udpft.protocol.transfer.sender import Sender
-from udpft.protocol.transfer.synthetic import PATTERN_NAME, open_pattern
+from udpft.protocol.transfer.synthetic import SYNTHETIC_NAME, open_synthetic
 from udpft.protocol.wire.accept import Accept
 from udpft.protocol.wire.packet import (
     ErrorCode,
@@ -63,7 +63,7 @@ from udpft.protocol.wire.packet import (
 )
 
 if TYPE_CHECKING:
-    from udpft.protocol.keyed.channel import Gate, ServerChannel
+    from udpft.protocol.keyed.channel import KeyedAcceptor, ServerChannel
 
 _UPLOADS = (Role.PUT, Role.PUT_LIST, Role.PUT_TREE, Role.MEASURE_PUT)
 _ROLES = (Role.GET, Role.LIST, Role.TREE, Role.MEASURE, *_UPLOADS)
@@ -75,7 +75,7 @@ second at least."""
 _U64 = 0xFFFF_FFFF_FFFF_FFFF
 
 
-class Addressed(NamedTuple):
+class AddressedTransmit(NamedTuple):
     """A burst and where it goes."""
 
     transmit: Transmit
@@ -98,7 +98,7 @@ class Listener:
         open_place: opens where an upload goes, as ``open_source`` opens what is fetched; None
             where there are no uploads.
         receive_queue: asks the socket, for uploads: see `Receiver`.
-        usage: asked when a transfer begins; its answer is in `Ended` then.
+        usage: asked when a transfer begins; its answer is in `Outcome` then.
     """
 
     def __init__(
@@ -111,7 +111,7 @@ class Listener:
         admission: Admission | None = None,
         max_rate_bytes_per_s: int = 0,
         idle_timeout_s: float = IDLE_TIMEOUT_S,
-        gate: Gate | None = None,
+        gate: KeyedAcceptor | None = None,
         open_place: Callable[[Hello, str], Place] | None = None,
         receive_queue: Callable[[], tuple[int, int]] = lambda: (INITIAL_RECEIVE_ROOM, 0),
         usage: Callable[[], Any] = lambda: None,
@@ -121,7 +121,7 @@ class Listener:
         self._receive_queue = receive_queue
         self._gate = gate
         self._open_source = open_source
-        self._doorkeeper = Doorkeeper(secret)
+        self._doorkeeper = AddressValidator(secret)
         self._draw_id = draw_id
         self._random = random
         self._admission = admission or Admission()
@@ -129,15 +129,15 @@ class Listener:
         self._idle_timeout_s = idle_timeout_s
         self._buffer = bytearray(MAX_BURST_BYTES)
         self._sessions: dict[int, Session] = {}
-        self._by_hello: dict[tuple[Address, int], Session] = {}
-        self._ended_hellos: OrderedDict[tuple[Address, int], float] = OrderedDict()
+        self._by_hello: dict[tuple[PeerAddress, int], Session] = {}
+        self._ended_hellos: OrderedDict[tuple[PeerAddress, int], float] = OrderedDict()
         self._lingering: OrderedDict[int, tuple[Session, float]] = OrderedDict()
-        self._replies: deque[Addressed] = deque()
+        self._replies: deque[AddressedTransmit] = deque()
         self._replied = False
-        self._turns = Turns()
+        self._turns = Scheduler()
         self._timers: list[tuple[float, int, Session]] = []
         self._timer_count = 0
-        self._ended: deque[Ended] = deque()
+        self._ended: deque[Outcome] = deque()
         self.draining = False
 
     def __len__(self) -> int:
@@ -156,7 +156,7 @@ class Listener:
         buffer: bytearray,
         length: int,
         segment_size: int,
-        address: Address,
+        address: PeerAddress,
         now: float,
     ) -> None:
         """Take in a batch from one address."""
@@ -174,7 +174,7 @@ class Listener:
         for datagram in datagrams(buffer, length, segment_size):
             if self._is_a_question(datagram, address, now):
                 continue
-            greeting = self._doorkeeper.greet_untrusted(datagram, source, now)
+            greeting = self._doorkeeper.validate_untrusted(datagram, source, now)
             if isinstance(greeting, Hello):
                 self._let_in(greeting, len(datagram), address, now)
             elif greeting:
@@ -189,7 +189,7 @@ class Listener:
             return session
         return self._lingering[connection_id][0]
 
-    def _is_a_question(self, datagram: memoryview, address: Address, now: float) -> bool:
+    def _is_a_question(self, datagram: memoryview, address: PeerAddress, now: float) -> bool:
         """Take in a datagram if it names a transfer: a HELLO that asks whether it is still known.
 
         Such a one may arrive in one batch with others of its size that begin something new.
@@ -204,11 +204,11 @@ class Listener:
 
     def _handle_sealed(
         self,
-        gate: Gate,
+        gate: KeyedAcceptor,
         buffer: bytearray,
         length: int,
         segment_size: int,
-        address: Address,
+        address: PeerAddress,
         now: float,
     ) -> None:
         """Take in a batch where there is a key."""
@@ -229,7 +229,7 @@ class Listener:
             hello = memoryview(channel.hello)
             if self._is_a_question(hello, address, now):
                 continue
-            greeting = self._doorkeeper.greet_untrusted(hello, source, now, size)
+            greeting = self._doorkeeper.validate_untrusted(hello, source, now, size)
             if isinstance(greeting, Hello):
                 self._let_in(greeting, size, address, now, channel)
             elif greeting:
@@ -239,7 +239,7 @@ class Listener:
         self,
         hello: Hello,
         hello_size: int,
-        address: Address,
+        address: PeerAddress,
         now: float,
         channel: ServerChannel | None = None,
     ) -> None:
@@ -277,12 +277,12 @@ class Listener:
             accept_size -= KEYED_ANSWER_OVERHEAD - SEAL_OVERHEAD
             max_rate = max_rate * packet_size // (packet_size + SEAL_OVERHEAD)
         terms = Terms(hello, accept, accept_size, max_rate, self._idle_timeout_s)
-        end: Sender | Intake
+        end: Sender | ServerUpload
         try:
             if hello.role in _UPLOADS:
-                end = take_in(terms, source, self._receive_queue, now)
+                end = accept_upload(terms, source, self._receive_queue, now)
             else:
-                end = send_out(terms, source, self._buffer, self._random, now)
+                end = accept_download(terms, source, self._buffer, self._random, now)
         except UdpftError as error:
             self._refuse(hello, address, error, channel)
             return
@@ -300,14 +300,16 @@ class Listener:
     def _is_taken(self, connection_id: int) -> bool:
         return connection_id in self._sessions or connection_id in self._lingering
 
-    def _replace(self, address: Address, nonce: int, now: float) -> None:
+    def _replace(self, address: PeerAddress, nonce: int, now: float) -> None:
         """End the transfer that a client never heard of: it begins again under the next nonce."""
         known = self._by_hello.get((address, (nonce - 1) & _U64))
         if known and not known.end.heard:
             known.replaced = True
             self._end(known, Failed(PartialTransfer("the client began again")), now)
 
-    def _open(self, hello: Hello, address: Address, now: float) -> tuple[OpenedSource | Place, str]:
+    def _open(
+        self, hello: Hello, address: PeerAddress, now: float
+    ) -> tuple[OpenedSource | Place, str]:
         if hello.version != VERSION or hello.role not in _ROLES:
             raise VersionMismatch(f"the server speaks version {VERSION} of the protocol")
         if self.draining:
@@ -321,7 +323,7 @@ class Listener:
                 "the server takes no uploads", hint="`udpft serve --writable` would"
             )
         if hello.role in (Role.MEASURE, Role.MEASURE_PUT):
-            return open_pattern(hello), PATTERN_NAME
+            return open_synthetic(hello), SYNTHETIC_NAME
         try:
             name = hello.name.decode()
         except UnicodeDecodeError:
@@ -334,14 +336,14 @@ class Listener:
         """End an upload of a name whose client has gone: it, or another one, begins again."""
         for session in list(self._sessions.values()):
             end = session.end
-            if session.name == name and isinstance(end, Intake) and end.is_abandoned(now):
+            if session.name == name and isinstance(end, ServerUpload) and end.is_abandoned(now):
                 self._end(session, Failed(PartialTransfer("another upload took its place")), now)
                 session.replaced = True
 
     def _refuse(
         self,
         hello: Hello,
-        address: Address,
+        address: PeerAddress,
         error: UdpftError,
         channel: ServerChannel | None = None,
     ) -> None:
@@ -350,13 +352,15 @@ class Listener:
         answer = encode_error(refusal, hello.connection_id)
         self._reply(channel.seal_answer(answer) if channel else answer, address)
 
-    def _reply(self, datagram: bytes, address: Address) -> None:
+    def _reply(self, datagram: bytes, address: PeerAddress) -> None:
         if len(self._replies) < MAX_REPLIES_WAITING:
-            self._replies.append(Addressed(Transmit(memoryview(datagram), len(datagram)), address))
+            self._replies.append(
+                AddressedTransmit(Transmit(memoryview(datagram), len(datagram)), address)
+            )
 
     # ------------------------------------------------------------------------------- outgoing
 
-    def poll_transmit(self, now: float) -> Addressed | None:
+    def poll_transmit(self, now: float) -> AddressedTransmit | None:
         """The next burst of the next transfer that has one, or None.
 
         Where strangers wait for replies, it is one for them and one for a transfer.
@@ -371,7 +375,7 @@ class Listener:
                 self._turns.sent(len(transmit.data))
                 if session.channel:
                     transmit = session.channel.seal(transmit)
-                return Addressed(transmit, session.address)
+                return AddressedTransmit(transmit, session.address)
             self._turns.has_nothing()
             if not session.replaced:
                 self._settle(session, now)
@@ -400,7 +404,7 @@ class Listener:
         if session.replaced:
             return
         self._ended.append(session.ended(event, now))
-        if isinstance(session.end, Intake) and isinstance(event, Completed):
+        if isinstance(session.end, ServerUpload) and isinstance(event, Completed):
             self._lingering[session.connection_id] = session, now + LINGER_S
 
     # ----------------------------------------------------------------------------- time, ends
@@ -426,7 +430,7 @@ class Listener:
             return -inf
         return self._timers[0][0] if self._timers else None
 
-    def poll_ended(self) -> Ended | None:
+    def poll_ended(self) -> Outcome | None:
         """The next transfer that is over, or None."""
         return self._ended.popleft() if self._ended else None
 

@@ -22,7 +22,7 @@ BRIEF_BYTES = MAX_SEND_BYTES
 millisecond."""
 
 
-class Turns:
+class Scheduler:
     """Transfers that may have something to send. True where there are any."""
 
     def __init__(self) -> None:

@@ -12,7 +12,7 @@ from udpft.errors import UdpftError
 from udpft.protocol.contract import Completed, Failed, OpenedSource
 from udpft.protocol.handshake.initiator import held_ranges, whole_chunks
 from udpft.protocol.params import INITIAL_RECEIVE_ROOM
-from udpft.protocol.server.upload import Intake, Place, Terms
+from udpft.protocol.server.upload import Place, ServerUpload, Terms
 from udpft.protocol.transfer.sender import Sender
 from udpft.protocol.wire.accept import encode_accept
 from udpft.protocol.wire.data import BurstWriter
@@ -20,11 +20,11 @@ from udpft.protocol.wire.data import BurstWriter
 if TYPE_CHECKING:
     from udpft.protocol.keyed.channel import ServerChannel
 
-Address = Hashable
+PeerAddress = Hashable
 """A peer's address as the driver names it: compared, and told apart by its ``repr``."""
 
 
-class Ended(NamedTuple):
+class Outcome(NamedTuple):
     """A transfer that is over, for the log.
 
     ``error`` is None where it ended well. ``bytes_received``: those of an upload that were new.
@@ -47,7 +47,9 @@ class Ended(NamedTuple):
     usage: Any = None
 
 
-def send_out(terms: Terms, source: Any, buffer: bytearray, random: Random, now: float) -> Sender:
+def accept_download(
+    terms: Terms, source: Any, buffer: bytearray, random: Random, now: float
+) -> Sender:
     """The end that sends a file to a client; ``buffer`` may be shared with other ends."""
     hello, accept = terms.hello, terms.accept
     limits = (hello.max_rate_bytes_per_s, terms.max_rate)
@@ -73,15 +75,15 @@ class Session:
     """A transfer at work.
 
     ``key`` tells it by its HELLO; ``timer_at`` is when it is to be woken; ``ready``, ``brief`` and
-    ``turn_bytes`` are the `turns.Turns`'.
+    ``turn_bytes`` are the `turns.Scheduler`'.
     """
 
     name: str
-    address: Address
-    key: tuple[Address, int]
+    address: PeerAddress
+    key: tuple[PeerAddress, int]
     connection_id: int
     source: OpenedSource | Place
-    end: Sender | Intake
+    end: Sender | ServerUpload
     began: float
     channel: ServerChannel | None = None
     ready: bool = False
@@ -93,9 +95,9 @@ class Session:
     client_rate: int = 0
     usage: Any = None
 
-    def ended(self, event: Completed | Failed, now: float) -> Ended:
+    def ended(self, event: Completed | Failed, now: float) -> Outcome:
         """What is to be told of it, now that it is over."""
-        return Ended(
+        return Outcome(
             name=self.name,
             address=self.address,
             size=self.source.size,
@@ -104,8 +106,8 @@ class Session:
             packets_resent=self.end.packets_resent,
             error=event.error if isinstance(event, Failed) else None,
             confirmed=isinstance(event, Completed) and event.confirmed,
-            bytes_received=self.end.bytes_received if isinstance(self.end, Intake) else None,
-            receiver_drops=0 if isinstance(self.end, Intake) else self.end.receiver_drops,
+            bytes_received=self.end.bytes_received if isinstance(self.end, ServerUpload) else None,
+            receiver_drops=0 if isinstance(self.end, ServerUpload) else self.end.receiver_drops,
             chunk_size=self.chunk_size,
             client_rate=self.client_rate,
             usage=self.usage,
@@ -113,7 +115,7 @@ class Session:
 
     def close(self, event: Completed | Failed) -> None:
         """Give back the file that was sent, or the place that was filled."""
-        if isinstance(self.end, Intake):
+        if isinstance(self.end, ServerUpload):
             self.end.close(event)
         else:
             self.source.close()

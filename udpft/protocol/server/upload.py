@@ -22,7 +22,7 @@ from typing import Any, NamedTuple, Protocol
 
 from udpft.errors import UdpftError
 from udpft.protocol.contract import Completed, Event, Failed, OpenedSink, Transmit, Verified
-from udpft.protocol.handshake.initiator import Introduction
+from udpft.protocol.handshake.initiator import HandshakeResult
 from udpft.protocol.params import QUIET_S
 from udpft.protocol.transfer.receiver import Receiver
 from udpft.protocol.wire.accept import Accept, encode_accept
@@ -47,7 +47,7 @@ class Place(Protocol):
         """The byte ranges of it that are here."""
         ...
 
-    def open_sink(self, introduction: Introduction) -> OpenedSink:
+    def open_sink(self, handshake: HandshakeResult) -> OpenedSink:
         """Open it. Raises UdpftError."""
         ...
 
@@ -77,16 +77,16 @@ class Terms(NamedTuple):
     idle_timeout_s: float
 
 
-def take_in(
+def accept_upload(
     terms: Terms, place: Any, receive_queue: Callable[[], tuple[int, int]], now: float
-) -> Intake:
+) -> ServerUpload:
     """The end that takes a client's file. Raises UdpftError: from the place, which is closed."""
     hello = terms.hello
     accept = terms.accept._replace(
         receive_room=receive_queue()[0], max_rate_bytes_per_s=terms.max_rate, have=place.have
     )
     try:
-        opened = place.open_sink(Introduction(accept, 0, b"", 0.0, accept.have))
+        opened = place.open_sink(HandshakeResult(accept, 0, b"", 0.0, accept.have))
         receiver = Receiver(
             connection_id=hello.connection_id,
             own_connection_id=accept.connection_id,
@@ -107,11 +107,11 @@ def take_in(
         place.close(error)
         raise
     prelude = encode_accept(accept, hello.connection_id, terms.accept_size)
-    return Intake(receiver, place, prelude, now, iter(opened.present))
+    return ServerUpload(receiver, place, prelude, now, iter(opened.present))
 
 
-class Intake:
-    """One upload, from ACCEPT to FIN_ACK; an `endpoint.Endpoint`. See `take_in`.
+class ServerUpload:
+    """One upload, from ACCEPT to FIN_ACK; an `endpoint.Endpoint`. See `accept_upload`.
 
     Args:
         receiver: the receiving end.

@@ -17,7 +17,7 @@ Chunks = range | list[int]
 """Numbers of chunks in ascending order: a range where they are consecutive."""
 
 
-class ChunkSupply:
+class ChunkQueue:
     """Which chunks to send next, and their bytes.
 
     Args:

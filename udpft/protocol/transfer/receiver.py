@@ -31,12 +31,12 @@ from udpft.protocol.params import (
     ACK_EVERY_BYTES,
     ACK_EVERY_ROOM,
     ACK_REPEATS,
+    CLOSING_COPIES,
     DATA_HEADER_SIZE,
     IDLE_TIMEOUT_S,
     MAX_ACK_DELAY_S,
     MAX_ACK_RANGES,
     MAX_PACKETS,
-    PARTING_COPIES,
     READING_BYTES_PER_S,
 )
 from udpft.protocol.ranges import RangeSet
@@ -355,7 +355,7 @@ class Receiver:
         assert self._fin is not None
         fin_ack = encode_fin(PacketType.FIN_ACK, self._fin, self._connection_id, self._nonce)
         self._end(Completed(self._fin.digest))
-        self._control.extend((fin_ack,) * PARTING_COPIES)
+        self._control.extend((fin_ack,) * CLOSING_COPIES)
 
     # ----------------------------------------------------------------------------- time, ends
 
@@ -385,7 +385,7 @@ class Receiver:
         if not self._ended:
             refusal = Refusal(self._nonce, code, reason_of(error))
             self._end(Failed(error))
-            self._control.extend((encode_error(refusal, self._connection_id),) * PARTING_COPIES)
+            self._control.extend((encode_error(refusal, self._connection_id),) * CLOSING_COPIES)
 
     def _end(self, event: Event) -> None:
         self._ended = True

@@ -23,13 +23,13 @@ from random import Random
 from udpft.errors import PartialTransfer, SourceChanged, TimedOut, UdpftError
 from udpft.protocol.contract import ChunkSource, Completed, Event, Failed, Transmit, datagrams
 from udpft.protocol.params import (
+    CLOSING_COPIES,
     FIN_PATIENCE_S,
     IDLE_TIMEOUT_S,
     INITIAL_RECEIVE_ROOM,
     MAX_BURST_INTERVAL_S,
     MAX_PACKETS,
     MAX_PTO_S,
-    PARTING_COPIES,
     PERSISTENT_CONGESTION_PTOS,
 )
 from udpft.protocol.ranges import RangeSet
@@ -37,7 +37,7 @@ from udpft.protocol.recovery.congestion import CongestionController, Phase
 from udpft.protocol.recovery.loss_detection import CircuitBreaker, SentBurst, SentHistory, Verdicts
 from udpft.protocol.recovery.pacing import Pacer
 from udpft.protocol.recovery.rtt import RttEstimator
-from udpft.protocol.transfer.chunk_queue import Chunks, ChunkSupply
+from udpft.protocol.transfer.chunk_queue import ChunkQueue, Chunks
 from udpft.protocol.wire.ack import Ack, decode_ack_untrusted
 from udpft.protocol.wire.data import ACK_REQUEST, BurstWriter, data_common
 from udpft.protocol.wire.packet import (
@@ -103,7 +103,7 @@ class Sender:
         self._nonce = nonce
         self._size = size
         self._writer = writer
-        self._supply = ChunkSupply(source, size, writer, have)
+        self._supply = ChunkQueue(source, size, writer, have)
         self._common = data_common(connection_id)
         self._common_ack = data_common(connection_id, ACK_REQUEST)
         self._max_packets_per_s = max_rate_bytes_per_s / writer.packet_size or inf
@@ -442,7 +442,7 @@ class Sender:
         if not self._ended:
             refusal = Refusal(self._nonce, code, str(error))
             self._end(Failed(error))
-            self._control.extend((encode_error(refusal, self._connection_id),) * PARTING_COPIES)
+            self._control.extend((encode_error(refusal, self._connection_id),) * CLOSING_COPIES)
 
     def _end(self, event: Event) -> None:
         self._ended = True

@@ -14,12 +14,12 @@ from typing import Final
 
 from udpft.errors import Denied, UdpftError
 from udpft.protocol.contract import OpenedSink
-from udpft.protocol.handshake.initiator import Introduction
+from udpft.protocol.handshake.initiator import HandshakeResult
 from udpft.protocol.params import MAX_BURST_BYTES, MAX_MEASURED_BYTES
 from udpft.protocol.wire.packet import Hello, Role
 from udpft.units import format_bytes
 
-PATTERN_NAME: Final = "(memory)"
+SYNTHETIC_NAME: Final = "(memory)"
 """What such a transfer is called, in a server's log: no client's word."""
 
 PERIOD_BYTES: Final = 1 << 20
@@ -33,7 +33,7 @@ def _period() -> memoryview:
     return memoryview(once + once[:MAX_BURST_BYTES])
 
 
-class Pattern:
+class SyntheticSource:
     """So many bytes; a `session.OpenedSource`. ``identity`` is of the pattern, not of its length.
 
     Args:
@@ -74,7 +74,7 @@ class Nowhere:
         self.mtime_ns = hello.mtime_ns
         self.identity = hello.identity
 
-    def open_sink(self, _: Introduction, /) -> OpenedSink:
+    def open_sink(self, _: HandshakeResult, /) -> OpenedSink:
         """There is nothing to open."""
         return OpenedSink(self)
 
@@ -93,7 +93,7 @@ class Nowhere:
         """There is nothing to give back."""
 
 
-def open_pattern(hello: Hello) -> Pattern | Nowhere:
+def open_synthetic(hello: Hello) -> SyntheticSource | Nowhere:
     """What a HELLO to measure with asks for: the bytes, or the place for them.
 
     Raises:
@@ -102,4 +102,4 @@ def open_pattern(hello: Hello) -> Pattern | Nowhere:
     if hello.size > MAX_MEASURED_BYTES:
         most = format_bytes(MAX_MEASURED_BYTES)
         raise Denied(f"the server measures with up to {most} at once")
-    return Pattern(hello.size) if hello.role == Role.MEASURE else Nowhere(hello)
+    return SyntheticSource(hello.size) if hello.role == Role.MEASURE else Nowhere(hello)

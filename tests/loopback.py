@@ -13,7 +13,8 @@ from udpft.api import RunningServer
 from udpft.net.address import Address
 from udpft.net.clock import clock
 from udpft.protocol.handshake.initiator import Initiator
-from udpft.protocol.wire.packet import ErrorCode, Hello, Refusal, encode_error
+from udpft.protocol.wire.error import ErrorCode, Refusal, encode_error
+from udpft.protocol.wire.hello import Hello
 
 
 def address_of(sock: socket.socket) -> str:

@@ -31,7 +31,9 @@ from udpft.errors import (
 )
 from udpft.net.clock import clock
 from udpft.outcome.served import Served
-from udpft.protocol.wire.packet import Retry, decode_hello_untrusted, decode_untrusted, encode_retry
+from udpft.protocol.wire.hello import decode_hello_untrusted
+from udpft.protocol.wire.packet import decode_untrusted
+from udpft.protocol.wire.retry import Retry, encode_retry
 
 # --------------------------------------------------------------------------------------- local disk
 

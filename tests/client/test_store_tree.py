@@ -16,8 +16,8 @@ from udpft.client.store import send
 from udpft.client.store_tree import _source_of, store_tree
 from udpft.errors import Denied, DestinationExists, PartialTransfer, UploadRefused
 from udpft.outcome.served import Served
+from udpft.protocol.wire.hello import Role
 from udpft.protocol.wire.listing import Entry, encode_entry, identity_of
-from udpft.protocol.wire.packet import Role
 from udpft.storage.tree_files import StagedTree
 
 

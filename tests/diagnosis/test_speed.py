@@ -26,7 +26,7 @@ from udpft.outcome.result import Result
 from udpft.outcome.served import Served
 from udpft.protocol.params import MAX_MEASURED_BYTES
 from udpft.protocol.server import listener
-from udpft.protocol.wire.packet import Role
+from udpft.protocol.wire.hello import Role
 
 SIZE = 300_000
 LARGE = 250_000

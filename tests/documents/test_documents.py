@@ -36,15 +36,17 @@ from udpft.protocol.wire import packet as packets
 from udpft.protocol.wire.accept import Accept, decode_accept_untrusted
 from udpft.protocol.wire.ack import Ack, decode_ack_untrusted
 from udpft.protocol.wire.data import BurstReader, BurstWriter, data_common
-from udpft.protocol.wire.packet import (
+from udpft.protocol.wire.error import (
+    ERROR_TYPES,
     ErrorCode,
-    Fin,
-    Hello,
-    Packet,
-    PacketType,
     Refusal,
-    Retry,
+    decode_error_untrusted,
+    encode_error,
 )
+from udpft.protocol.wire.fin import Fin, decode_fin_untrusted
+from udpft.protocol.wire.hello import Hello, decode_hello_untrusted
+from udpft.protocol.wire.packet import Packet, PacketType
+from udpft.protocol.wire.retry import Retry, decode_retry_untrusted
 from udpft.testing.network import MemorySink, MemorySource, random_bytes
 
 ROOT = Path(__file__).parents[2]
@@ -152,7 +154,7 @@ EXAMPLE = blocks(section(PROTOCOL, "### A worked example"), "hex")
 def test_the_example_is_what_both_ends_say() -> None:
     *transfer, refusal = [read_dump(block)[1] for block in EXAMPLE]
     assert transfer == conversation()
-    assert refusal == packets.encode_error(REFUSAL, CLIENT_ID)
+    assert refusal == encode_error(REFUSAL, CLIENT_ID)
 
 
 def test_the_example_reads_as_it_says() -> None:
@@ -161,9 +163,9 @@ def test_the_example_reads_as_it_says() -> None:
     def control(at: int) -> Packet:
         return packets.decode_untrusted(memoryview(shown[at]), NONCE)
 
-    retry = packets.decode_retry_untrusted(control(1))
+    retry = decode_retry_untrusted(control(1))
     fin = Fin(16, bytes.fromhex("9971eb1c3b12ede38249f96e1204d927"))
-    first, second = (packets.decode_hello_untrusted(control(at)) for at in (0, 2))
+    first, second = (decode_hello_untrusted(control(at)) for at in (0, 2))
     assert first == Hello(NONCE, CLIENT_ID, b"hello.txt", 2048, 200_000)
     assert (second.cookie, second.attempt) == (retry.cookie, 1)
     assert retry == Retry(NONCE, retry.cookie, 1200, 1, attempt=0)
@@ -171,11 +173,9 @@ def test_the_example_reads_as_it_says() -> None:
     assert decode_accept_untrusted(control(3)) == accept
     batch = BurstReader(CLIENT_ID, 1176, NONCE).read_untrusted(bytearray(shown[4]), 40, 40)
     assert [bytes(slot) for burst in batch.bursts for slot in burst.slots] == [CONTENT]
-    assert (
-        packets.decode_fin_untrusted(control(5)) == packets.decode_fin_untrusted(control(7)) == fin
-    )
+    assert decode_fin_untrusted(control(5)) == decode_fin_untrusted(control(7)) == fin
     assert decode_ack_untrusted(control(6)) == Ack(0.0, 200_000, 1, 0, [(0, 1)])
-    assert packets.decode_error_untrusted(control(8)) == REFUSAL
+    assert decode_error_untrusted(control(8)) == REFUSAL
 
 
 LAYOUTS = ["HELLO", "RETRY", "ACCEPT", "DATA", "ACK", "FIN and FIN_ACK", "ERROR"]
@@ -200,7 +200,7 @@ def test_packet_types_and_error_codes_are_all_there() -> None:
     assert types == {type_.name: f"{type_:#x}" for type_ in PacketType}
     codes = [row for row in rows(section(PROTOCOL, "### ERROR")) if row[1].isupper()]
     assert [(code, name, int(exit_)) for code, name, _, exit_ in codes] == [
-        (str(int(code)), code.name, packets.ERROR_TYPES[code].exit_code) for code in ErrorCode
+        (str(int(code)), code.name, ERROR_TYPES[code].exit_code) for code in ErrorCode
     ]
 
 

@@ -9,15 +9,10 @@ from udpft.protocol.keyed.noise import Suite
 from udpft.protocol.keyed.notice import KeyedType
 from udpft.protocol.params import KEYED_HELLO_OVERHEAD, MIN_DATAGRAM_SIZE, SEAL_OVERHEAD
 from udpft.protocol.wire.accept import Accept, encode_accept
-from udpft.protocol.wire.packet import (
-    Fin,
-    Hello,
-    PacketType,
-    Retry,
-    encode_fin,
-    encode_hello,
-    encode_retry,
-)
+from udpft.protocol.wire.fin import Fin, encode_fin
+from udpft.protocol.wire.hello import Hello, encode_hello
+from udpft.protocol.wire.packet import PacketType
+from udpft.protocol.wire.retry import Retry, encode_retry
 
 KEY = bytes(range(32))
 DIGEST = bytes.fromhex("9971eb1c3b12ede38249f96e1204d927")

@@ -24,22 +24,12 @@ from udpft.protocol.transfer.sender import Sender
 from udpft.protocol.wire.accept import Accept, decode_accept_untrusted, encode_accept
 from udpft.protocol.wire.ack import decode_ack_untrusted
 from udpft.protocol.wire.data import BurstReader, BurstWriter, chunk_hashes, data_common
+from udpft.protocol.wire.error import decode_error_untrusted
+from udpft.protocol.wire.fin import decode_fin_untrusted
+from udpft.protocol.wire.hello import Hello, Role, decode_hello_untrusted, encode_hello
 from udpft.protocol.wire.listing import MalformedListing, decode_listing_untrusted, encode_entry
-from udpft.protocol.wire.packet import (
-    Hello,
-    MalformedPacket,
-    PacketType,
-    Retry,
-    Role,
-    decode_error_untrusted,
-    decode_fin_untrusted,
-    decode_hello_untrusted,
-    decode_retry_untrusted,
-    decode_untrusted,
-    encode,
-    encode_hello,
-    encode_retry,
-)
+from udpft.protocol.wire.packet import MalformedPacket, PacketType, decode_untrusted, encode
+from udpft.protocol.wire.retry import Retry, decode_retry_untrusted, encode_retry
 from udpft.small_modes.addition import Adder, Addition, Term
 from udpft.small_modes.exchange import Asking
 from udpft.small_modes.messages import Delivery, Message, Replier, Word

@@ -16,7 +16,7 @@ from udpft.net.clock import clock
 from udpft.net.loop import drive, flush
 from udpft.net.udp import UdpSocket
 from udpft.protocol.contract import Completed, Event, Failed, Transmit, Verified
-from udpft.protocol.wire.packet import ErrorCode
+from udpft.protocol.wire.error import ErrorCode
 
 DONE = Completed(b"digest")
 

@@ -24,7 +24,7 @@ import udpft
 from tests.cli.processes import Server
 from tests.loopback import meanwhile
 from tests.samples import LARGE, PATIENCE_S, sample
-from udpft.protocol.wire.packet import Hello, encode_hello
+from udpft.protocol.wire.hello import Hello, encode_hello
 
 CLIENTS = int(os.environ.get("LOAD_CLIENTS", "50"))
 DATAGRAMS = int(os.environ.get("LOAD_DATAGRAMS", "20000"))

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from udpft.errors import Denied, LocalWriteFailed, ServerBusy, SourceChanged
-from udpft.protocol.wire.packet import Hello, Role
+from udpft.protocol.wire.hello import Hello, Role
 from udpft.server import uploads as module
 from udpft.server.uploads import MAX_OPENING, MAX_UPLOAD_LISTING_BYTES, Uploads
 from udpft.storage.partfile import PartFile

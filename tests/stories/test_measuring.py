@@ -10,7 +10,8 @@ from udpft.protocol.params import MAX_MEASURED_BYTES
 from udpft.protocol.server import listener
 from udpft.protocol.server.admission import Admission
 from udpft.protocol.transfer.synthetic import SyntheticSource
-from udpft.protocol.wire.packet import PacketType, Role
+from udpft.protocol.wire.hello import Role
+from udpft.protocol.wire.packet import PacketType
 from udpft.testing.network import Shape, SimNet
 
 SIZE = 600_000

@@ -11,13 +11,9 @@ import pytest
 from udpft.errors import NoSuchFile, SourceChanged, TimedOut
 from udpft.protocol.handshake.initiator import probe_sizes
 from udpft.protocol.server.admission import Admission
-from udpft.protocol.wire.packet import (
-    ErrorCode,
-    PacketType,
-    decode_error_untrusted,
-    decode_untrusted,
-    encode_hello,
-)
+from udpft.protocol.wire.error import ErrorCode, decode_error_untrusted
+from udpft.protocol.wire.hello import encode_hello
+from udpft.protocol.wire.packet import PacketType, decode_untrusted
 from udpft.testing.network import SERVER, Client, Inbox, MemorySource, Shape, SimNet, random_bytes
 
 SIZE = 4 * 2**20 + 3

@@ -17,18 +17,10 @@ from udpft.protocol.params import (
 from udpft.protocol.wire.accept import Accept, encode_accept
 from udpft.protocol.wire.ack import Ack, encode_ack
 from udpft.protocol.wire.data import ACK_REQUEST, BurstWriter, data_common
-from udpft.protocol.wire.packet import (
-    ErrorCode,
-    Fin,
-    Hello,
-    PacketType,
-    Refusal,
-    decode_hello_untrusted,
-    decode_untrusted,
-    encode_error,
-    encode_fin,
-    encode_hello,
-)
+from udpft.protocol.wire.error import ErrorCode, Refusal, encode_error
+from udpft.protocol.wire.fin import Fin, encode_fin
+from udpft.protocol.wire.hello import Hello, decode_hello_untrusted, encode_hello
+from udpft.protocol.wire.packet import PacketType, decode_untrusted
 from udpft.testing.network import SERVER, Client, Shape, SimNet, random_bytes
 
 SIZE = 2**20 + 3

@@ -40,7 +40,8 @@ from udpft.protocol.client.download import Download
 from udpft.protocol.contract import Completed, Event, Failed, Verified
 from udpft.protocol.handshake.initiator import HandshakeResult, Initiator, encode_name, probe_sizes
 from udpft.protocol.params import CHUNK_SIZE, CONNECT_TIMEOUT_S, IDLE_TIMEOUT_S
-from udpft.protocol.wire.packet import NO_COOKIE, ErrorCode, Hello, Role
+from udpft.protocol.wire.error import ErrorCode
+from udpft.protocol.wire.hello import NO_COOKIE, Hello, Role
 from udpft.storage.destination import Destination, Target
 from udpft.storage.partfile import PartFile
 

@@ -22,6 +22,7 @@ from udpft.outcome.progress import Progress
 from udpft.outcome.result import Result
 from udpft.protocol.client.download import Download
 from udpft.protocol.contract import Completed
+from udpft.protocol.wire.hello import RECURSIVE, Role
 from udpft.protocol.wire.listing import (
     MAX_LISTING_BYTES,
     Entry,
@@ -29,7 +30,6 @@ from udpft.protocol.wire.listing import (
     decode_listing_untrusted,
     identity_of,
 )
-from udpft.protocol.wire.packet import RECURSIVE, Role
 from udpft.storage.destination import InMemory
 from udpft.storage.tree_destination import Placed, TreeDestination
 

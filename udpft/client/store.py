@@ -27,7 +27,7 @@ from udpft.outcome.progress import Progress, ticker
 from udpft.outcome.result import Result
 from udpft.protocol.client.upload import Upload
 from udpft.protocol.contract import Completed, Event, Failed, OpenedSource
-from udpft.protocol.wire.packet import FORCE, Hello, Role
+from udpft.protocol.wire.hello import FORCE, Hello, Role
 from udpft.storage.destination import say_how_to_resume
 from udpft.storage.journal import JOURNAL_MIN_BYTES
 from udpft.storage.served_folder import SourceFile

@@ -23,8 +23,8 @@ from udpft.errors import (
 from udpft.net.clock import clock
 from udpft.outcome.progress import Progress
 from udpft.outcome.result import Result
+from udpft.protocol.wire.hello import AFRESH, FORCE, Role
 from udpft.protocol.wire.listing import Entry, encode_entry, encode_path, identity_of
-from udpft.protocol.wire.packet import AFRESH, FORCE, Role
 from udpft.storage.served_folder import ServedRoot, SourceFile
 from udpft.storage.tree_files import TreeSource
 from udpft.storage.walk import entries_of

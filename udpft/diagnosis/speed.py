@@ -41,7 +41,7 @@ from udpft.protocol.contract import OpenedSink
 from udpft.protocol.handshake.initiator import HandshakeResult
 from udpft.protocol.params import MAX_MEASURED_BYTES
 from udpft.protocol.transfer.synthetic import PERIOD_BYTES, SyntheticSource
-from udpft.protocol.wire.packet import Role
+from udpft.protocol.wire.hello import Role
 from udpft.storage.destination import InMemory
 from udpft.units import format_bytes
 

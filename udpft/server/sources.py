@@ -11,8 +11,8 @@ from xxhash import xxh3_64
 
 from udpft.errors import LocalReadFailed, NoSuchFile, ServerBusy
 from udpft.protocol.contract import OpenedSource
+from udpft.protocol.wire.hello import RECURSIVE, Hello, Role
 from udpft.protocol.wire.listing import Entry, decode_listing_untrusted, encode_entry, encode_path
-from udpft.protocol.wire.packet import RECURSIVE, Hello, Role
 from udpft.storage.served_folder import ServedRoot, SourceFile
 from udpft.storage.tree_files import TreeSource
 from udpft.storage.walk import entries_of

@@ -27,8 +27,8 @@ from udpft.errors import (
 )
 from udpft.protocol.contract import OpenedSink
 from udpft.protocol.handshake.initiator import HandshakeResult
+from udpft.protocol.wire.hello import AFRESH, FORCE, Hello, Role
 from udpft.protocol.wire.listing import MalformedListing, decode_listing_untrusted, identity_of
-from udpft.protocol.wire.packet import AFRESH, FORCE, Hello, Role
 from udpft.server.job import Job
 from udpft.storage.claim import is_part_name
 from udpft.storage.destination import Destination, InMemory, Target

@@ -24,8 +24,8 @@ from udpft.errors import DestinationExists, LocalWriteFailed, SourceChanged
 from udpft.protocol.contract import OpenedSink
 from udpft.protocol.handshake.initiator import HandshakeResult, whole_chunks
 from udpft.protocol.ranges import RangeSet
+from udpft.protocol.wire.hello import MAX_HAVE
 from udpft.protocol.wire.listing import Entry
-from udpft.protocol.wire.packet import MAX_HAVE
 from udpft.storage.claim import ELSEWHERE, part_name
 from udpft.storage.destination import WORTHLESS, guarded, say_how_to_resume
 from udpft.storage.folders import Folders

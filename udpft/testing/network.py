@@ -39,7 +39,8 @@ from udpft.protocol.params import CHUNK_SIZE, MAX_BATCH_BYTES
 from udpft.protocol.server.listener import Listener
 from udpft.protocol.server.session import Outcome
 from udpft.protocol.wire.data import chunk_hashes
-from udpft.protocol.wire.packet import Hello, PacketType, Role
+from udpft.protocol.wire.hello import Hello, Role
+from udpft.protocol.wire.packet import PacketType
 
 SERVER = "server"
 

@@ -18,18 +18,10 @@ from udpft.protocol.handshake.initiator import HandshakeResult
 from udpft.protocol.params import MAX_BURST_BYTES, QUIET_S, VERSION
 from udpft.protocol.wire.accept import Accept, encode_accept
 from udpft.protocol.wire.data import BurstWriter, data_common
-from udpft.protocol.wire.packet import (
-    ErrorCode,
-    Hello,
-    Packet,
-    PacketType,
-    Refusal,
-    Retry,
-    decode_error_untrusted,
-    decode_untrusted,
-    encode_error,
-    encode_retry,
-)
+from udpft.protocol.wire.error import ErrorCode, Refusal, decode_error_untrusted, encode_error
+from udpft.protocol.wire.hello import Hello
+from udpft.protocol.wire.packet import Packet, PacketType, decode_untrusted
+from udpft.protocol.wire.retry import Retry, encode_retry
 from udpft.testing.network import MemorySink, random_bytes
 
 HELLO = Hello(nonce=7, connection_id=1_234, name=b"file", chunk_size=64, receive_room=200_000)

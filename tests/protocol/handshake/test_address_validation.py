@@ -7,13 +7,9 @@ from hypothesis import strategies as st
 
 from udpft.protocol.handshake.address_validation import AddressValidator, CookieJar
 from udpft.protocol.params import COOKIE_EPOCH_S, MIN_DATAGRAM_SIZE, RETRY_MAX_SIZE, VERSION
-from udpft.protocol.wire.packet import (
-    NO_COOKIE,
-    Hello,
-    decode_retry_untrusted,
-    decode_untrusted,
-    encode_hello,
-)
+from udpft.protocol.wire.hello import NO_COOKIE, Hello, encode_hello
+from udpft.protocol.wire.packet import decode_untrusted
+from udpft.protocol.wire.retry import decode_retry_untrusted
 
 HELLO = Hello(nonce=7, connection_id=1_234, name=b"file", chunk_size=2048, receive_room=200_000)
 SECRET = bytes(range(32))

@@ -27,18 +27,10 @@ from udpft.protocol.params import (
     VERSION,
 )
 from udpft.protocol.wire.accept import Accept, encode_accept
-from udpft.protocol.wire.packet import (
-    NO_COOKIE,
-    ErrorCode,
-    Hello,
-    Refusal,
-    Retry,
-    decode_hello_untrusted,
-    decode_untrusted,
-    encode_error,
-    encode_hello,
-    encode_retry,
-)
+from udpft.protocol.wire.error import ErrorCode, Refusal, encode_error
+from udpft.protocol.wire.hello import NO_COOKIE, Hello, decode_hello_untrusted, encode_hello
+from udpft.protocol.wire.packet import decode_untrusted
+from udpft.protocol.wire.retry import Retry, encode_retry
 
 HELLO = Hello(nonce=7, connection_id=1_234, name=b"file", chunk_size=2048, receive_room=200_000)
 SECRET = bytes(range(32))

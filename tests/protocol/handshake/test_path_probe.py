@@ -14,7 +14,8 @@ from udpft.protocol.handshake.path_probe import PathProbe
 from udpft.protocol.keyed.channel import ClientChannel
 from udpft.protocol.keyed.noise import Suite
 from udpft.protocol.params import PATH_PROBE_INTERVAL_S, PATH_PROBE_PINGS, PROBE_SIZES
-from udpft.protocol.wire.packet import Hello, Retry, encode_retry
+from udpft.protocol.wire.hello import Hello
+from udpft.protocol.wire.retry import Retry, encode_retry
 from udpft.testing.network import Client, Inbox, Shape, SimNet
 
 HELLO = Hello(nonce=7, connection_id=8, name=b"", chunk_size=2048, receive_room=0)

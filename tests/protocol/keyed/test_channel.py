@@ -18,17 +18,10 @@ from udpft.protocol.params import (
     MIN_DATAGRAM_SIZE,
 )
 from udpft.protocol.wire.accept import Accept, encode_accept
-from udpft.protocol.wire.packet import (
-    ErrorCode,
-    Hello,
-    Refusal,
-    Retry,
-    decode_error_untrusted,
-    decode_untrusted,
-    encode_error,
-    encode_hello,
-    encode_retry,
-)
+from udpft.protocol.wire.error import ErrorCode, Refusal, decode_error_untrusted, encode_error
+from udpft.protocol.wire.hello import Hello, encode_hello
+from udpft.protocol.wire.packet import decode_untrusted
+from udpft.protocol.wire.retry import Retry, encode_retry
 from udpft.testing.network import random_bytes
 
 KEY = random_bytes(32)

@@ -29,18 +29,10 @@ from udpft.protocol.server.admission import Admission
 from udpft.protocol.server.listener import Listener
 from udpft.protocol.wire.accept import Accept, decode_accept_untrusted
 from udpft.protocol.wire.ack import Ack, encode_ack
-from udpft.protocol.wire.packet import (
-    ErrorCode,
-    Hello,
-    Packet,
-    PacketType,
-    Refusal,
-    decode_error_untrusted,
-    decode_retry_untrusted,
-    decode_untrusted,
-    encode_error,
-    encode_hello,
-)
+from udpft.protocol.wire.error import ErrorCode, Refusal, decode_error_untrusted, encode_error
+from udpft.protocol.wire.hello import Hello, encode_hello
+from udpft.protocol.wire.packet import Packet, PacketType, decode_untrusted
+from udpft.protocol.wire.retry import decode_retry_untrusted
 from udpft.testing.network import MemorySource
 
 HOME = ("10.0.0.1", 5000)

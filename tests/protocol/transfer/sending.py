@@ -14,7 +14,8 @@ from udpft.protocol.ranges import RangeSet
 from udpft.protocol.transfer.sender import Sender
 from udpft.protocol.wire.ack import Ack, encode_ack
 from udpft.protocol.wire.data import BurstReader, BurstWriter
-from udpft.protocol.wire.packet import Fin, PacketType, decode_untrusted, encode_fin
+from udpft.protocol.wire.fin import Fin, encode_fin
+from udpft.protocol.wire.packet import PacketType, decode_untrusted
 from udpft.testing.network import MemorySource, random_bytes
 
 CHUNK = 64

@@ -23,18 +23,9 @@ from udpft.protocol.transfer.receiver import Receiver
 from udpft.protocol.wire.accept import Accept, encode_accept
 from udpft.protocol.wire.ack import Ack, decode_ack_untrusted, encode_ack
 from udpft.protocol.wire.data import ACK_REQUEST, BurstWriter, chunk_hashes, data_common
-from udpft.protocol.wire.packet import (
-    ErrorCode,
-    Fin,
-    Packet,
-    PacketType,
-    Refusal,
-    decode_error_untrusted,
-    decode_fin_untrusted,
-    decode_untrusted,
-    encode_error,
-    encode_fin,
-)
+from udpft.protocol.wire.error import ErrorCode, Refusal, decode_error_untrusted, encode_error
+from udpft.protocol.wire.fin import Fin, decode_fin_untrusted, encode_fin
+from udpft.protocol.wire.packet import Packet, PacketType, decode_untrusted
 from udpft.testing.network import MemorySink, random_bytes
 
 CHUNK = 64

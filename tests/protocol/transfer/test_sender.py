@@ -24,9 +24,7 @@ from udpft.protocol.params import (
 )
 from udpft.protocol.ranges import RangeSet
 from udpft.protocol.wire.data import send_capacity
-from udpft.protocol.wire.packet import (
-    PacketType,
-)
+from udpft.protocol.wire.packet import PacketType
 from udpft.testing.network import random_bytes
 
 # ------------------------------------------------------------------------------- what it sends

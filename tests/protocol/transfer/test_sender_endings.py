@@ -30,17 +30,9 @@ from udpft.protocol.params import (
     MAX_PTO_S,
 )
 from udpft.protocol.wire.ack import Ack, encode_ack
-from udpft.protocol.wire.packet import (
-    ErrorCode,
-    Fin,
-    PacketType,
-    Refusal,
-    decode_error_untrusted,
-    decode_fin_untrusted,
-    decode_untrusted,
-    encode_error,
-    encode_fin,
-)
+from udpft.protocol.wire.error import ErrorCode, Refusal, decode_error_untrusted, encode_error
+from udpft.protocol.wire.fin import Fin, decode_fin_untrusted, encode_fin
+from udpft.protocol.wire.packet import PacketType, decode_untrusted
 from udpft.testing.network import MemorySource, random_bytes
 
 # ------------------------------------------------------------------------------- probing, giving up

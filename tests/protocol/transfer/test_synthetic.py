@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from udpft.errors import Denied
 from udpft.protocol.params import MAX_BURST_BYTES, MAX_MEASURED_BYTES
 from udpft.protocol.transfer.synthetic import PERIOD_BYTES, Nowhere, SyntheticSource, open_synthetic
-from udpft.protocol.wire.packet import Hello, Role
+from udpft.protocol.wire.hello import Hello, Role
 
 
 def content(start: int, stop: int) -> bytes:

@@ -31,7 +31,8 @@ from udpft.protocol.wire.data import (
     data_common,
     send_capacity,
 )
-from udpft.protocol.wire.packet import Fin, PacketType, encode_fin
+from udpft.protocol.wire.fin import Fin, encode_fin
+from udpft.protocol.wire.packet import PacketType
 
 ID = 0x1234_5678
 

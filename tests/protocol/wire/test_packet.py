@@ -19,29 +19,24 @@ from udpft.protocol.params import (
 )
 from udpft.protocol.wire.accept import Accept, decode_accept_untrusted, encode_accept
 from udpft.protocol.wire.ack import Ack, decode_ack_untrusted, encode_ack
-from udpft.protocol.wire.packet import (
+from udpft.protocol.wire.error import (
     ERROR_TYPES,
-    MAX_HAVE,
     ErrorCode,
-    Fin,
-    Hello,
+    Refusal,
+    decode_error_untrusted,
+    encode_error,
+)
+from udpft.protocol.wire.fin import Fin, decode_fin_untrusted, encode_fin
+from udpft.protocol.wire.hello import MAX_HAVE, Hello, decode_hello_untrusted, encode_hello
+from udpft.protocol.wire.packet import (
     MalformedPacket,
     Packet,
     PacketType,
-    Refusal,
-    Retry,
     connection_id_untrusted,
-    decode_error_untrusted,
-    decode_fin_untrusted,
-    decode_hello_untrusted,
-    decode_retry_untrusted,
     decode_untrusted,
     encode,
-    encode_error,
-    encode_fin,
-    encode_hello,
-    encode_retry,
 )
+from udpft.protocol.wire.retry import Retry, decode_retry_untrusted, encode_retry
 
 u8, u16, u32, u64 = (st.integers(0, 2**bits - 1) for bits in (8, 16, 32, 64))
 

@@ -21,7 +21,8 @@ from udpft.protocol.contract import Event, Failed, OpenedSink, Transmit, datagra
 from udpft.protocol.handshake.initiator import HandshakeResult, Initiator, byte_ranges
 from udpft.protocol.params import CONNECT_TIMEOUT_S, IDLE_TIMEOUT_S
 from udpft.protocol.transfer.receiver import Receiver
-from udpft.protocol.wire.packet import ErrorCode, Hello, Refusal, encode_error
+from udpft.protocol.wire.error import ErrorCode, Refusal, encode_error
+from udpft.protocol.wire.hello import Hello
 
 
 class Download:

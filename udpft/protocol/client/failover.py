@@ -41,18 +41,10 @@ from udpft.protocol.params import (
     QUESTION_INTERVAL_S,
     QUIET_S,
 )
-from udpft.protocol.wire.packet import (
-    NO_COOKIE,
-    ErrorCode,
-    Hello,
-    MalformedPacket,
-    PacketType,
-    Refusal,
-    decode_retry_untrusted,
-    decode_untrusted,
-    encode_error,
-    encode_hello,
-)
+from udpft.protocol.wire.error import ErrorCode, Refusal, encode_error
+from udpft.protocol.wire.hello import NO_COOKIE, Hello, encode_hello
+from udpft.protocol.wire.packet import MalformedPacket, PacketType, decode_untrusted
+from udpft.protocol.wire.retry import decode_retry_untrusted
 
 _U32, _U64 = 0xFFFF_FFFF, 0xFFFF_FFFF_FFFF_FFFF
 _PACED_PACKETS = 4  # twice what a server sends at once at the lowest rates

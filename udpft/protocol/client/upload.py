@@ -22,7 +22,8 @@ from udpft.protocol.params import (
 )
 from udpft.protocol.transfer.sender import Sender
 from udpft.protocol.wire.data import BurstWriter
-from udpft.protocol.wire.packet import ErrorCode, Hello
+from udpft.protocol.wire.error import ErrorCode
+from udpft.protocol.wire.hello import Hello
 
 
 class Upload:

@@ -11,15 +11,9 @@ from hmac import compare_digest
 
 from udpft.protocol.keyed.notice import KeyedType, no_key_notice
 from udpft.protocol.params import COOKIE_EPOCH_S, MIN_DATAGRAM_SIZE, VERSION
-from udpft.protocol.wire.packet import (
-    Hello,
-    MalformedPacket,
-    PacketType,
-    Retry,
-    decode_hello_untrusted,
-    decode_untrusted,
-    encode_retry,
-)
+from udpft.protocol.wire.hello import Hello, decode_hello_untrusted
+from udpft.protocol.wire.packet import MalformedPacket, PacketType, decode_untrusted
+from udpft.protocol.wire.retry import Retry, encode_retry
 
 # What a cookie is the keyed hash of: HELLO size u16, epoch i64, then the address
 _COOKIE_MESSAGE = struct.Struct("<Hq")

@@ -51,19 +51,10 @@ from udpft.protocol.params import (
 )
 from udpft.protocol.ranges import RangeSet
 from udpft.protocol.wire.accept import Accept, decode_accept_untrusted
-from udpft.protocol.wire.packet import (
-    MAX_HAVE,
-    NO_COOKIE,
-    Hello,
-    MalformedPacket,
-    Packet,
-    PacketType,
-    Retry,
-    decode_error_untrusted,
-    decode_retry_untrusted,
-    decode_untrusted,
-    encode_hello,
-)
+from udpft.protocol.wire.error import decode_error_untrusted
+from udpft.protocol.wire.hello import MAX_HAVE, NO_COOKIE, Hello, encode_hello
+from udpft.protocol.wire.packet import MalformedPacket, Packet, PacketType, decode_untrusted
+from udpft.protocol.wire.retry import Retry, decode_retry_untrusted
 
 _U32, _U64 = 0xFFFF_FFFF, 0xFFFF_FFFF_FFFF_FFFF
 

@@ -25,14 +25,9 @@ from udpft.protocol.params import (
     PROBE_SIZES,
     VERSION,
 )
-from udpft.protocol.wire.packet import (
-    Hello,
-    MalformedPacket,
-    PacketType,
-    decode_retry_untrusted,
-    decode_untrusted,
-    encode_hello,
-)
+from udpft.protocol.wire.hello import Hello, encode_hello
+from udpft.protocol.wire.packet import MalformedPacket, PacketType, decode_untrusted
+from udpft.protocol.wire.retry import decode_retry_untrusted
 
 
 class PathProbe:

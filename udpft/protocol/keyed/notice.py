@@ -8,14 +8,8 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import Final
 
-from udpft.protocol.wire.packet import (
-    ErrorCode,
-    MalformedPacket,
-    Refusal,
-    decode_error_untrusted,
-    decode_untrusted,
-    encode_error,
-)
+from udpft.protocol.wire.error import ErrorCode, Refusal, decode_error_untrusted, encode_error
+from udpft.protocol.wire.packet import MalformedPacket, decode_untrusted
 
 
 class KeyedType(IntEnum):

@@ -50,17 +50,9 @@ from udpft.protocol.server.upload import Place, ServerUpload, Terms, accept_uplo
 from udpft.protocol.transfer.sender import Sender
 from udpft.protocol.transfer.synthetic import SYNTHETIC_NAME, open_synthetic
 from udpft.protocol.wire.accept import Accept
-from udpft.protocol.wire.packet import (
-    ErrorCode,
-    Hello,
-    PacketType,
-    Refusal,
-    Role,
-    code_of,
-    connection_id_untrusted,
-    encode_error,
-    reason_of,
-)
+from udpft.protocol.wire.error import ErrorCode, Refusal, code_of, encode_error, reason_of
+from udpft.protocol.wire.hello import Hello, Role
+from udpft.protocol.wire.packet import PacketType, connection_id_untrusted
 
 if TYPE_CHECKING:
     from udpft.protocol.keyed.channel import KeyedAcceptor, ServerChannel

@@ -26,7 +26,9 @@ from udpft.protocol.handshake.initiator import HandshakeResult
 from udpft.protocol.params import QUIET_S
 from udpft.protocol.transfer.receiver import Receiver
 from udpft.protocol.wire.accept import Accept, encode_accept
-from udpft.protocol.wire.packet import ErrorCode, Hello, PacketType, code_of
+from udpft.protocol.wire.error import ErrorCode, code_of
+from udpft.protocol.wire.hello import Hello
+from udpft.protocol.wire.packet import PacketType
 
 _READ_A_TURN = 16
 """Bursts of what is here that are read in one go: some milliseconds."""

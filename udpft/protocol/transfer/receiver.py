@@ -42,19 +42,15 @@ from udpft.protocol.params import (
 from udpft.protocol.ranges import RangeSet
 from udpft.protocol.wire.ack import Ack, encode_ack
 from udpft.protocol.wire.data import HASH_SIZE, Burst, BurstReader
-from udpft.protocol.wire.packet import (
+from udpft.protocol.wire.error import (
     ErrorCode,
-    Fin,
-    MalformedPacket,
-    PacketType,
     Refusal,
     decode_error_untrusted,
-    decode_fin_untrusted,
-    decode_untrusted,
     encode_error,
-    encode_fin,
     reason_of,
 )
+from udpft.protocol.wire.fin import Fin, decode_fin_untrusted, encode_fin
+from udpft.protocol.wire.packet import MalformedPacket, PacketType, decode_untrusted
 
 
 class Receiver:

@@ -40,20 +40,10 @@ from udpft.protocol.recovery.rtt import RttEstimator
 from udpft.protocol.transfer.chunk_queue import ChunkQueue, Chunks
 from udpft.protocol.wire.ack import Ack, decode_ack_untrusted
 from udpft.protocol.wire.data import ACK_REQUEST, BurstWriter, data_common
-from udpft.protocol.wire.packet import (
-    ErrorCode,
-    Fin,
-    MalformedPacket,
-    Packet,
-    PacketType,
-    Refusal,
-    decode_error_untrusted,
-    decode_fin_untrusted,
-    decode_hello_untrusted,
-    decode_untrusted,
-    encode_error,
-    encode_fin,
-)
+from udpft.protocol.wire.error import ErrorCode, Refusal, decode_error_untrusted, encode_error
+from udpft.protocol.wire.fin import Fin, decode_fin_untrusted, encode_fin
+from udpft.protocol.wire.hello import decode_hello_untrusted
+from udpft.protocol.wire.packet import MalformedPacket, Packet, PacketType, decode_untrusted
 
 _MIN_FLOW_WINDOW = 2
 _ROOM_SHARE = 0.75  # of the receiver's room: its report is old, and the pipe's content a guess

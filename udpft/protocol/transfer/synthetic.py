@@ -16,7 +16,7 @@ from udpft.errors import Denied, UdpftError
 from udpft.protocol.contract import OpenedSink
 from udpft.protocol.handshake.initiator import HandshakeResult
 from udpft.protocol.params import MAX_BURST_BYTES, MAX_MEASURED_BYTES
-from udpft.protocol.wire.packet import Hello, Role
+from udpft.protocol.wire.hello import Hello, Role
 from udpft.units import format_bytes
 
 SYNTHETIC_NAME: Final = "(memory)"

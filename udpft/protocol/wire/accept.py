@@ -5,15 +5,8 @@ from __future__ import annotations
 import struct
 from typing import NamedTuple
 
-from udpft.protocol.wire.packet import (
-    BODY_AT,
-    MAX_HAVE,
-    RANGE,
-    MalformedPacket,
-    Packet,
-    PacketType,
-    encode,
-)
+from udpft.protocol.wire.hello import MAX_HAVE, RANGE
+from udpft.protocol.wire.packet import BODY_AT, MalformedPacket, Packet, PacketType, encode
 
 # ACCEPT body: nonce u64, server's connection id u32, chunk size u32, file size u64,
 # mtime in ns i64, identity u64; then zeros up to the size of a full DATA packet.

@@ -1,0 +1,30 @@
+"""FIN and FIN_ACK: the end of a file, and its receiver's agreement."""
+
+from __future__ import annotations
+
+import struct
+from typing import NamedTuple
+
+from udpft.protocol.wire.packet import MalformedPacket, Packet, PacketType, encode
+
+# FIN and FIN_ACK body: file size u64, digest 16 bytes
+_FIN = struct.Struct("<Q16s")
+
+
+class Fin(NamedTuple):
+    """The end of the file, as its sender (FIN) or its receiver (FIN_ACK) computed it."""
+
+    size: int
+    digest: bytes
+
+
+def encode_fin(type_: PacketType, fin: Fin, connection_id: int, nonce: int) -> bytes:
+    """Write a FIN or a FIN_ACK."""
+    return encode(type_, connection_id, _FIN.pack(*fin), nonce=nonce)
+
+
+def decode_fin_untrusted(packet: Packet) -> Fin:
+    """Read the body of a FIN or a FIN_ACK. Raises MalformedPacket."""
+    if len(packet.body) != _FIN.size:
+        raise MalformedPacket("FIN of a wrong length")
+    return Fin(*_FIN.unpack(packet.body))

@@ -1,0 +1,169 @@
+"""HELLO: a client's request, padded to probe the path."""
+
+from __future__ import annotations
+
+import struct
+from enum import IntEnum
+from typing import NamedTuple
+
+from udpft.protocol.params import MAX_NAME_BYTES
+from udpft.protocol.wire.packet import BODY_AT, MalformedPacket, Packet, PacketType, encode
+
+
+class Role(IntEnum):
+    """What the client asks for."""
+
+    GET = 1
+    PUT = 2
+    LIST = 3
+    """The files that a pattern names: the reply is a listing, sent as a file is."""
+    TREE = 4
+    """The contents of all files of that listing, one after another, sent as one file."""
+    PUT_LIST = 5
+    """A listing the other way, of a tree that the client brings."""
+    PUT_TREE = 6
+    """That tree."""
+    MEASURE = 7
+    """Bytes of no file, to measure with: as many as HELLO says, out of the server's memory."""
+    MEASURE_PUT = 8
+    """The same the other way. The server keeps none of them."""
+
+
+# HELLO body: nonce u64, cookie 16 bytes (zero at first), client's connection id u32,
+# version u16, role u8, reserved u8; then fields; then zeros up to the probed size.
+_HELLO = struct.Struct("<Q16sIHBB")
+# HELLO field: tag u8, length u16, then the value. Tag 0 ends the fields; unknown tags are skipped.
+_FIELD = struct.Struct("<BH")
+_FIELD_NAME, _FIELD_CHUNK_SIZE, _FIELD_RECEIVE_ROOM, _FIELD_MAX_RATE, _FIELD_HAVE = range(1, 6)
+_FIELD_HAVE_OF, _FIELD_FLAGS, _FIELD_SIZE, _FIELD_MTIME, _FIELD_IDENTITY = range(6, 11)
+# Numeric fields: u64, whatever their range; a time below zero as its two's complement.
+_NUMBER = struct.Struct("<Q")
+_NUMBER_FIELDS = (_FIELD_CHUNK_SIZE, _FIELD_RECEIVE_ROOM, _FIELD_MAX_RATE, *range(6, 11))
+_U64, _SIGN = 2**64 - 1, 2**63
+# HAVE field: pairs of u64, the bytes [start, stop) that the client has already, at most 8 of them
+RANGE = struct.Struct("<QQ")
+MAX_HAVE = 8
+NO_COOKIE = bytes(16)
+
+RECURSIVE = 1
+"""HELLO's flag: of folders, all that is below them."""
+
+FORCE = 2
+"""HELLO's flag: replace a different file."""
+
+AFRESH = 4
+"""HELLO's flag, of a tree: take no file for the same because its size and time are."""
+
+
+class Hello(NamedTuple):
+    """A client's request.
+
+    ``attempt`` numbers the repeats (mod 256) and comes back in RETRY, so that a round trip is
+    measured from the right one. ``max_rate_bytes_per_s`` is 0 where the client sets no limit.
+    ``have``: the byte ranges that need not be sent, for the client holds them already, of the file
+    whose identity is ``have_of``; 0 for any.
+
+    ``flags`` are of `RECURSIVE`, `FORCE` and `AFRESH`. ``size``, ``mtime_ns`` and ``identity`` are
+    those of the client's file, where it brings one.
+    """
+
+    nonce: int
+    connection_id: int
+    name: bytes
+    chunk_size: int
+    receive_room: int
+    role: int = Role.GET
+    version: int = 1
+    cookie: bytes = NO_COOKIE
+    max_rate_bytes_per_s: int = 0
+    have: tuple[tuple[int, int], ...] = ()
+    have_of: int = 0
+    attempt: int = 0
+    flags: int = 0
+    size: int = 0
+    mtime_ns: int = 0
+    identity: int = 0
+
+
+def encode_hello(hello: Hello, size: int, connection_id: int = 0) -> bytes:
+    """Write a HELLO padded to ``size`` bytes, which probes the path. See `successor` for the id."""
+    body = _HELLO.pack(hello.nonce, hello.cookie, hello.connection_id, hello.version, hello.role, 0)
+    for tag, number in (
+        (_FIELD_CHUNK_SIZE, hello.chunk_size),
+        (_FIELD_RECEIVE_ROOM, hello.receive_room),
+        (_FIELD_MAX_RATE, hello.max_rate_bytes_per_s),
+    ):
+        body += _FIELD.pack(tag, _NUMBER.size) + _NUMBER.pack(number)
+    for tag, number in (
+        (_FIELD_HAVE_OF, hello.have_of),
+        (_FIELD_FLAGS, hello.flags),
+        (_FIELD_SIZE, hello.size),
+        (_FIELD_MTIME, hello.mtime_ns & _U64),
+        (_FIELD_IDENTITY, hello.identity),
+    ):
+        if number:
+            body += _FIELD.pack(tag, _NUMBER.size) + _NUMBER.pack(number)
+    if hello.have:
+        body += _FIELD.pack(_FIELD_HAVE, RANGE.size * len(hello.have))
+        body += b"".join(RANGE.pack(*pair) for pair in hello.have)
+    body += _FIELD.pack(_FIELD_NAME, len(hello.name)) + hello.name
+    body += bytes(size - BODY_AT - len(body))
+    return encode(PacketType.HELLO, connection_id, body, flags=hello.attempt & 0xFF)
+
+
+def decode_hello_untrusted(packet: Packet) -> Hello:
+    """Read a HELLO's body.
+
+    Raises:
+        MalformedPacket: a field is missing, twice, or runs over the end.
+    """
+    body = packet.body
+    if len(body) < _HELLO.size:
+        raise MalformedPacket("HELLO too short")
+    nonce, cookie, connection_id, version, role, _ = _HELLO.unpack_from(body)
+    numbers = dict.fromkeys(_NUMBER_FIELDS, 0)
+    seen: set[int] = set()
+    name: bytes | None = None
+    have: tuple[tuple[int, int], ...] = ()
+    at = _HELLO.size
+    while at + _FIELD.size <= len(body):
+        tag, length = _FIELD.unpack_from(body, at)
+        if tag == 0:
+            break
+        value = body[at + _FIELD.size : at + _FIELD.size + length]
+        if len(value) != length:
+            raise MalformedPacket("HELLO field over the end")
+        if tag in seen:
+            raise MalformedPacket("HELLO field given twice")
+        seen.add(tag)
+        if tag == _FIELD_NAME:
+            name = bytes(value)
+        elif tag == _FIELD_HAVE:
+            if length % RANGE.size or length > RANGE.size * MAX_HAVE:
+                raise MalformedPacket("HELLO with ranges of a wrong length")
+            have = tuple(RANGE.iter_unpack(value))
+        elif tag in numbers:
+            if length != _NUMBER.size:
+                raise MalformedPacket("HELLO number of a wrong width")
+            numbers[tag] = _NUMBER.unpack(value)[0]
+        at += _FIELD.size + length
+    if name is None or len(name) > MAX_NAME_BYTES:
+        raise MalformedPacket("HELLO without a name, or with one too long")
+    return Hello(
+        nonce=nonce,
+        connection_id=connection_id,
+        name=name,
+        chunk_size=numbers[_FIELD_CHUNK_SIZE],
+        receive_room=numbers[_FIELD_RECEIVE_ROOM],
+        max_rate_bytes_per_s=numbers[_FIELD_MAX_RATE],
+        role=role,
+        version=version,
+        cookie=cookie,
+        have=have,
+        have_of=numbers[_FIELD_HAVE_OF],
+        attempt=packet.flags,
+        flags=numbers[_FIELD_FLAGS],
+        size=numbers[_FIELD_SIZE],
+        mtime_ns=(numbers[_FIELD_MTIME] ^ _SIGN) - _SIGN,
+        identity=numbers[_FIELD_IDENTITY],
+    )

@@ -113,7 +113,7 @@ def serve(root: str, host: str, port: str, looks_file: str) -> None:
                 with contextlib.suppress(RuntimeError):
                     for sender in listener.senders():
                         window, resent = sender.congestion.window, sender.packets_resent
-                        looks.append((time.monotonic(), sender._delivered, window, resent))
+                        looks.append((time.monotonic(), sender.delivered, window, resent))
                 time.sleep(_LOOK_EVERY_S)
 
         signal.signal(signal.SIGTERM, lambda *_: server.stop())

@@ -45,11 +45,11 @@ class HeldTransfer:
         self._socket.settimeout(PATIENCE_S)
         hello = Hello(secrets.randbits(64), secrets.randbits(32), name.encode(), 2048, 4096)
         initiator = Initiator(hello, now=clock())
-        while not initiator.handshake:
+        while not initiator.result:
             while datagram := initiator.poll(clock()):
                 self._socket.send(datagram)
             initiator.handle(memoryview(self._socket.recv(65_536)), clock())
-        self._accept = initiator.handshake.accept
+        self._accept = initiator.result.accept
         self.port: int = self._socket.getsockname()[1]
 
     def end(self) -> None:

@@ -40,7 +40,7 @@ STORAGE_MAY_IMPORT |= {
     "udpft.protocol.contract",
     "udpft.protocol.handshake",
     "udpft.protocol.ranges",
-    "udpft.protocol.wire.packet",
+    "udpft.protocol.wire.hello",
     "udpft.protocol.wire.listing",
     "udpft.storage",
     "udpft.units",

@@ -95,8 +95,8 @@ def client_channel(path: str | os.PathLike[str]) -> ClientChannel:
     return ClientChannel(key, fastest_suite(), os.urandom)
 
 
-def gate(path: str | os.PathLike[str]) -> KeyedAcceptor:
-    """What of a server is open to those who have the key in a file, and to nobody else.
+def keyed_acceptor(path: str | os.PathLike[str]) -> KeyedAcceptor:
+    """The server's end of the keyed handshake, under the key in a file.
 
     Raises:
         LocalReadFailed: the file cannot be read.

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from udpft.protocol.contract import Batch
 from udpft.protocol.params import CHUNK_SIZE, MAX_BURST_BYTES
 from udpft.protocol.wire.data import BurstReader, BurstWriter, data_common
 from udpft.testing.network import random_bytes
@@ -46,7 +47,7 @@ def test_parse(benchmark: Any, chunk_size: int) -> None:
     packet_size, packets = writer.packet_size, writer.send_capacity
     data = bytearray(seal(*burst(chunk_size, packets)))
     reader = BurstReader(CONNECTION, chunk_size)
-    batch = benchmark(reader.read_untrusted, data, len(data), packet_size)
+    batch = benchmark(reader.read_untrusted, Batch(data, len(data), packet_size))
     assert [len(one.slots) for one in batch.bursts] == [packets]
 
 
@@ -57,5 +58,5 @@ def test_parse_out_of_order(benchmark: Any) -> None:
     data = bytes(seal(*burst(CHUNK_SIZE, packets)))
     kept = bytearray(b"".join(data[at * size : (at + 1) * size] for at in range(0, packets, 2)))
     reader = BurstReader(CONNECTION, CHUNK_SIZE)
-    batch = benchmark(reader.read_untrusted, kept, len(kept), size)
+    batch = benchmark(reader.read_untrusted, Batch(kept, len(kept), size))
     assert sum(len(one.slots) for one in batch.bursts) == (packets + 1) // 2

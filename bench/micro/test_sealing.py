@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from udpft.protocol.contract import Transmit
+from udpft.protocol.contract import Batch, Transmit
 from udpft.protocol.keyed.noise import Suite
 from udpft.protocol.keyed.sealing import Opener, Sealer, SealingBuffers
 from udpft.protocol.params import CHUNK_SIZE, SEAL_OVERHEAD
@@ -41,10 +41,10 @@ def test_open(benchmark: Any, suite: Suite) -> None:
     """A burst is opened once, as a later one would be a repetition: each round has its own."""
     sealer, opener = ends(suite)
 
-    def received() -> tuple[tuple[bytearray, int, int], dict[str, Any]]:
+    def received() -> tuple[tuple[Batch], dict[str, Any]]:
         sealed = sealer.seal(burst())
         data = bytearray(sealed.data)
-        return (data, len(data), sealed.segment_size), {}
+        return (Batch(data, len(data), sealed.segment_size),), {}
 
     opened = benchmark.pedantic(
         opener.open_untrusted, setup=received, rounds=500 if benchmark.enabled else 1

@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
+from udpft.protocol.contract import TransferIds
 from udpft.protocol.params import CHUNK_SIZE, MAX_BURST_BYTES
+from udpft.protocol.transfer.chunk_queue import ChunkQueue
 from udpft.protocol.transfer.sender import Sender
 from udpft.protocol.wire.data import BurstWriter
 from udpft.testing.network import MemorySource, Shape, SimNet, random_bytes
@@ -25,12 +27,10 @@ PATHS = {
 def sender() -> tuple[tuple[Sender], dict[str, Any]]:
     """A sender with all of its file to send; as arguments, for `benchmark.pedantic`."""
     fresh = Sender(
-        connection_id=1,
-        own_connection_id=2,
-        nonce=3,
-        source=MemorySource(CONTENT),
-        size=len(CONTENT),
-        writer=BurstWriter(CHUNK_SIZE, bytearray(MAX_BURST_BYTES)),
+        TransferIds(1, 2, 3),
+        ChunkQueue(
+            MemorySource(CONTENT), len(CONTENT), BurstWriter(CHUNK_SIZE, bytearray(MAX_BURST_BYTES))
+        ),
         now=0.0,
         random=Random(1),
     )

@@ -30,7 +30,9 @@ from udpft.net.kernel import Device
 from udpft.outcome.result import Result
 from udpft.protocol import params
 from udpft.protocol.client.download import Download
-from udpft.protocol.contract import OpenedSink, Verified
+from udpft.protocol.contract import Batch, OpenedSink, Verified
+from udpft.protocol.handshake.initiator import HandshakeOptions
+from udpft.protocol.server.admitting import Entropy
 from udpft.protocol.server.listener import Listener
 from udpft.protocol.wire import packet as packets
 from udpft.protocol.wire.accept import Accept, decode_accept_untrusted
@@ -93,16 +95,14 @@ def conversation() -> list[bytes]:
     source.mtime_ns, source.identity = MTIME_NS, IDENTITY
     listener = Listener(
         open_source=lambda _, __: source,
-        secret=bytes(range(32)),
-        draw_id=lambda: SERVER_ID,
-        random=Random(0),
+        entropy=Entropy(bytes(range(32)), lambda: SERVER_ID, Random(0)),
     )
     download = Download(
         Hello(NONCE, CLIENT_ID, b"hello.txt", 2048, 200_000),
         open_sink=lambda _: OpenedSink(MemorySink(len(CONTENT))),
         receive_queue=lambda: (200_000, 0),
         now=0.0,
-        sizes=(1200,),
+        options=HandshakeOptions(sizes=(1200,)),
     )
 
     def say(end: Download | Listener) -> Iterator[bytes]:
@@ -111,16 +111,14 @@ def conversation() -> list[bytes]:
 
     said: list[bytes] = []
     heard: list[bytes] = []
-    while not (ended := listener.poll_ended()):
+    while not (ended := listener.poll_outcome()):
         for datagram in [*say(download), *heard]:
             said.append(datagram)
-            listener.handle_datagrams(
-                bytearray(datagram), len(datagram), len(datagram), "client", 0.0
-            )
+            listener.handle_datagrams(Batch.of(datagram, "client"), 0.0)
         heard = []
         for datagram in list(say(listener)):
             said.append(datagram)
-            download.handle_datagrams(bytearray(datagram), len(datagram), len(datagram), 0.0)
+            download.handle_datagrams(Batch.of(datagram), 0.0)
             heard += say(download)
             if isinstance(download.poll_event(), Verified):
                 assert download.receiver
@@ -171,7 +169,7 @@ def test_the_example_reads_as_it_says() -> None:
     assert retry == Retry(NONCE, retry.cookie, 1200, 1, attempt=0)
     accept = Accept(NONCE, SERVER_ID, 1176, 16, MTIME_NS, IDENTITY)
     assert decode_accept_untrusted(control(3)) == accept
-    batch = BurstReader(CLIENT_ID, 1176, NONCE).read_untrusted(bytearray(shown[4]), 40, 40)
+    batch = BurstReader(CLIENT_ID, 1176, NONCE).read_untrusted(Batch.of(shown[4]))
     assert [bytes(slot) for burst in batch.bursts for slot in burst.slots] == [CONTENT]
     assert decode_fin_untrusted(control(5)) == decode_fin_untrusted(control(7)) == fin
     assert decode_ack_untrusted(control(6)) == Ack(0.0, 200_000, 1, 0, [(0, 1)])

@@ -15,10 +15,14 @@ from random import Random
 from udpft.errors import PartialTransfer, UdpftError, VersionMismatch
 from udpft.protocol.client.download import Download
 from udpft.protocol.client.upload import Upload
-from udpft.protocol.contract import Completed, Failed, OpenedSink, Verified
+from udpft.protocol.contract import Batch, Completed, Failed, OpenedSink, TransferIds, Verified
+from udpft.protocol.handshake.initiator import HandshakeOptions
 from udpft.protocol.params import MAX_BURST_BYTES, MAX_CHUNK_SIZE, MIN_DATAGRAM_SIZE, VERSION
+from udpft.protocol.server.admitting import Entropy
+from udpft.protocol.server.download import Terms
 from udpft.protocol.server.listener import Listener
-from udpft.protocol.server.upload import Terms, accept_upload
+from udpft.protocol.server.upload import begin_upload
+from udpft.protocol.transfer.chunk_queue import ChunkQueue
 from udpft.protocol.transfer.plain import NotARequest, PlainReceiver, decode_request_untrusted
 from udpft.protocol.transfer.sender import Sender
 from udpft.protocol.wire.accept import Accept, decode_accept_untrusted, encode_accept
@@ -96,7 +100,8 @@ def bursts(data: bytes) -> None:
     for at in range(0, len(buffer) - 8, segment_size):
         if data[2] % 3:
             buffer[at : at + 8] = data_common(OURS, buffer[at] & 1)
-    batch = BurstReader(OURS, CHUNK, NONCE).read_untrusted(buffer, len(buffer), segment_size)
+    whole = Batch(buffer, len(buffer), segment_size)
+    batch = BurstReader(OURS, CHUNK, NONCE).read_untrusted(whole)
     for burst in batch.bursts:
         assert len(burst.hashes) == 8 * len(burst.slots)
         assert all(len(slot) <= CHUNK for slot in burst.slots)
@@ -119,9 +124,7 @@ def listener(script: bytes) -> None:
     ids = iter(range(100, 100_000))
     server = Listener(
         open_source=lambda _, __: source,
-        secret=bytes(32),
-        draw_id=lambda: next(ids),
-        random=Random(1),
+        entropy=Entropy(bytes(32), lambda: next(ids), Random(1)),
     )
     now, received, cookie = 0.0, 0, b""
     connection_id = 0
@@ -136,7 +139,7 @@ def listener(script: bytes) -> None:
             else:
                 data = datagram_of(kind, data, connection_id)
             received += len(data)
-            server.handle_datagrams(bytearray(data), len(data), max(1, len(data)), "a", now)
+            server.handle_datagrams(Batch.of(data, "a"), now)
         while addressed := server.poll_transmit(now):
             answer = bytes(addressed.transmit.data)
             received -= len(answer)
@@ -148,7 +151,7 @@ def listener(script: bytes) -> None:
                 ).connection_id
             assert cookie, "an answer other than RETRY to somebody without a cookie"
             assert received >= 0 or connection_id, "more was drawn than sent"
-        while server.poll_ended():
+        while server.poll_outcome():
             assert source.closed
 
 
@@ -164,7 +167,11 @@ def download(script: bytes) -> None:
         return OpenedSink(sinks[-1])
 
     client = Download(
-        HELLO, open_sink=open_sink, receive_queue=lambda: (100_000, 0), now=0.0, sizes=(1200,)
+        HELLO,
+        open_sink=open_sink,
+        receive_queue=lambda: (100_000, 0),
+        now=0.0,
+        options=HandshakeOptions(sizes=(1200,)),
     )
     writer = BurstWriter(CHUNK, _BUFFER, NONCE)
     now, ended = 0.0, False
@@ -174,7 +181,7 @@ def download(script: bytes) -> None:
             client.handle_timeout(now)
         else:
             data = _to_client(kind, data, writer)
-            client.handle_datagrams(bytearray(data), len(data), max(1, len(data)), now)
+            client.handle_datagrams(Batch.of(data), now)
         ended = _drain(client, now, sinks) or ended
     if ended:
         assert client.poll_event() is None
@@ -219,12 +226,8 @@ def sender(script: bytes) -> None:
     """The sending end: no ack, however odd, breaks its books."""
     source = MemorySource(CONTENT)
     end = Sender(
-        connection_id=THEIRS,
-        own_connection_id=OURS,
-        nonce=NONCE,
-        source=source,
-        size=len(CONTENT),
-        writer=BurstWriter(CHUNK, _BUFFER, NONCE),
+        TransferIds(THEIRS, OURS, NONCE),
+        ChunkQueue(source, len(CONTENT), BurstWriter(CHUNK, _BUFFER, NONCE)),
         now=0.0,
         random=Random(1),
     )
@@ -238,10 +241,10 @@ def sender(script: bytes) -> None:
             for one in data[1:20]:
                 body += one.to_bytes(4, "little") + (one + 1).to_bytes(4, "little")
             datagram = encode(PacketType.ACK, OURS, body, nonce=NONCE)
-            end.handle_datagrams(bytearray(datagram), len(datagram), len(datagram), now)
+            end.handle_datagrams(Batch.of(datagram), now)
         else:
             datagram = datagram_of(kind, data, OURS)
-            end.handle_datagrams(bytearray(datagram), len(datagram), max(1, len(datagram)), now)
+            end.handle_datagrams(Batch.of(datagram), now)
         while transmit := end.poll_transmit(now):
             sent += 1
             assert len(transmit.data) <= MAX_BURST_BYTES
@@ -258,7 +261,7 @@ def intake(script: bytes) -> None:
     hello = HELLO._replace(role=Role.PUT, size=place.size)
     accept = Accept(NONCE, OURS, CHUNK, place.size, 0, 0)
     terms = Terms(hello._replace(connection_id=THEIRS), accept, 1200, 0, 30.0)
-    end = accept_upload(terms, place, lambda: (100_000, 0), 0.0)
+    end = begin_upload(terms, place, lambda: (100_000, 0), 0.0)
     writer = BurstWriter(CHUNK, _BUFFER, NONCE)
     now = 0.0
     for kind, data in steps(script):
@@ -267,7 +270,7 @@ def intake(script: bytes) -> None:
             end.handle_timeout(now)
         else:
             data = _to_client(kind, data, writer)
-            end.handle_datagrams(bytearray(data), len(data), max(1, len(data)), now)
+            end.handle_datagrams(Batch.of(data), now)
         sent = 0
         while transmit := end.poll_transmit(now):
             assert len(transmit.data) > 0
@@ -326,7 +329,7 @@ def upload(script: bytes) -> None:
                 data = encode_accept(told, OURS, 1200)
             else:
                 data = _to_client(kind, data, writer)
-            end.handle_datagrams(bytearray(data), len(data), max(1, len(data)), now)
+            end.handle_datagrams(Batch.of(data), now)
         sent = 0
         while end.poll_transmit(now):
             sent += 1

@@ -15,7 +15,7 @@ from udpft.errors import LocalWriteFailed
 from udpft.net.clock import clock
 from udpft.net.loop import drive, flush
 from udpft.net.udp import UdpSocket
-from udpft.protocol.contract import Completed, Event, Failed, Transmit, Verified
+from udpft.protocol.contract import Batch, Completed, Event, Failed, Transmit, Verified
 from udpft.protocol.wire.error import ErrorCode
 
 DONE = Completed(b"digest")
@@ -32,13 +32,10 @@ class Scripted:
         self.due: float | None = None
         self.calls: list[str] = []
 
-    def handle_datagrams(
-        self, buffer: bytearray, length: int, segment_size: int, now: float
-    ) -> None:
+    def handle_datagrams(self, batch: Batch, now: float) -> None:
         self.calls.append("datagrams")
         assert now <= clock()
-        data = bytes(buffer[:length])
-        self.heard += [data[at : at + segment_size] for at in range(0, length, segment_size)]
+        self.heard += map(bytes, batch.datagrams())
         self.on_heard()
 
     def on_heard(self) -> None:

@@ -13,7 +13,7 @@ from udpft.errors import KeyRejected
 from udpft.net import sealed as sealed_module
 from udpft.net.sealed import SealedSocket
 from udpft.net.udp import UdpSocket, wait
-from udpft.protocol.contract import Transmit
+from udpft.protocol.contract import TransferIds, Transmit
 from udpft.protocol.keyed.channel import ClientChannel, KeyedAcceptor
 from udpft.protocol.keyed.noise import Suite
 from udpft.protocol.keyed.notice import no_key_notice
@@ -44,7 +44,7 @@ def test_what_is_sealed_comes_out_packet_by_packet(
     gate = KeyedAcceptor(KEY, Suite.AES_GCM, Draw(2))
     channel = gate.read_hello_untrusted(memoryview(datagram))
     assert channel
-    channel.begin(ACCEPT, connection_id=CLIENT_ID, own_connection_id=SERVER_ID)
+    channel.begin(ACCEPT, TransferIds(CLIENT_ID, SERVER_ID, 7))
     packet = bytes([0x84, 0, 0, 0]) + CLIENT_ID.to_bytes(4, "little") + bytes(1000)
     for what in (ACCEPT, packet):
         stranger.sendto(b"noise", address)

@@ -329,8 +329,8 @@ def test_what_came_to_a_sibling_too_early_is_handed_on(
             main,
             open_source=root.open_file,
             rate_bytes_per_s=1e9,
-            on_stray=lambda data, stray: handed_on.append(
-                (bytes(data[: stray.length]), stray.address)
+            on_stray=lambda stray: handed_on.append(
+                (bytes(stray.buffer[: stray.length]), stray.address)
             ),
             on_ended=lambda _: None,
         )

@@ -21,7 +21,7 @@ from udpft.errors import (
     UdpftError,
 )
 from udpft.protocol.contract import Completed, Failed, OpenedSink
-from udpft.protocol.handshake.initiator import HandshakeResult, whole_chunks
+from udpft.protocol.handshake.agreement import HandshakeResult, whole_chunks
 from udpft.protocol.params import INITIAL_WINDOW_PACKETS
 from udpft.protocol.server.admission import Admission
 from udpft.protocol.server.session import Outcome
@@ -254,8 +254,8 @@ class Scenario:
         listener = self.net.listener
         assert len(listener) == 0
         assert not listener._by_hello
-        assert not listener._admission._of_host
-        assert listener._admission._sessions == 0
+        assert not listener._admitting.admission._of_host
+        assert listener._admitting.admission._sessions == 0
         asked_for = {ended.name for ended in self.net.ended}
         for name in asked_for:
             assert self.net.sources[name].closed

@@ -15,7 +15,7 @@ from udpft.errors import (
     SourceChanged,
 )
 from udpft.protocol.contract import OpenedSink
-from udpft.protocol.handshake.initiator import HandshakeResult
+from udpft.protocol.handshake.agreement import HandshakeResult
 from udpft.testing.network import MemorySink, MemorySource, Shape, SimNet, random_bytes
 
 SIZE = 2**20 + 3

@@ -84,7 +84,9 @@ def test_the_log_counts_what_the_key_adds() -> None:
     net.run_until_quiet()
     (ended,) = net.ended
     assert ended.confirmed
-    assert ended.bytes_sent == sum(len(d) for d in net.down.sent if d[0] == KeyedType.SEALED)
+    assert ended.traffic.bytes_sent == sum(
+        len(d) for d in net.down.sent if d[0] == KeyedType.SEALED
+    )
 
 
 def test_files_that_need_no_burst() -> None:
@@ -111,7 +113,7 @@ def test_the_same_fetch_goes_on_with_a_server_started_again() -> None:
     net = SimNet({"file": CONTENT}, down=slow, up=ETHERNET, key=KEY)
     client = net.get("file")
     net.run_to(0.6)
-    here = client.download.bytes_here
+    here = client.download.bytes_held
     assert 0 < here < SIZE
     net.restart_server()
     before = net.down.sent_bytes

@@ -31,7 +31,7 @@ def in_mid_transfer(
     client = net.get("file")
     net.run_to(at)
     assert client.outcome is None
-    assert client.download.bytes_here > 0
+    assert client.download.bytes_held > 0
     return net, client
 
 
@@ -56,7 +56,7 @@ def refusals_sent(net: SimNet) -> list[ErrorCode]:
 def test_the_same_fetch_goes_on_with_a_server_started_again(seed: int, loss: float) -> None:
     down, up = replace(DOWN, loss=loss), Shape(loss=loss)
     net, client = in_mid_transfer(at=0.3 + 0.4 * seed, down=down, up=up, seed=seed)
-    here, began = client.download.bytes_here, net.now
+    here, began = client.download.bytes_held, net.now
     net.restart_server()
     before = net.down.sent_bytes
     net.run()
@@ -71,13 +71,13 @@ def test_the_same_fetch_goes_on_with_a_server_started_again(seed: int, loss: flo
 def test_it_may_take_its_time_to_come_back_and_do_so_twice() -> None:
     net, client = in_mid_transfer()
     for seconds in (6.0, 12.0):
-        here = client.download.bytes_here
+        here = client.download.bytes_held
         set_links(net, dead=lambda _: True)
         net.restart_server()
         net.run_to(net.now + seconds)
         set_links(net, dead=None)
         net.run_to(net.now + 1.8)
-        assert client.download.bytes_here > here
+        assert client.download.bytes_held > here
     net.run()
     assert client.content == CONTENT
     assert net.down.sent_bytes <= SIZE * 1.05 + 2 * WINDOW
@@ -140,7 +140,7 @@ def test_all_but_the_end_may_be_here_when_it_happens() -> None:
     # Every chunk has come, and FIN not yet.
     net = SimNet({"file": CONTENT}, down=DOWN)
     client = net.get("file")
-    net.run_while(lambda: client.download.bytes_here < SIZE)
+    net.run_while(lambda: client.download.bytes_held < SIZE)
     if client.outcome is None:
         net.restart_server()
     before = net.down.sent_bytes
@@ -159,9 +159,9 @@ def test_after_a_cut_the_same_session_goes_on(begin: float, delay_s: float) -> N
     cut = replace(DOWN, delay_s=delay_s, dead=lambda now: begin <= now < end)
     up = Shape(delay_s=delay_s, dead=lambda now: begin <= now < end)
     net, client = in_mid_transfer(at=begin + 1.0, down=cut, up=up)
-    here = client.download.bytes_here
+    here = client.download.bytes_held
     net.run_to(end)
-    assert client.download.bytes_here == here
+    assert client.download.bytes_held == here
     most = 0
 
     def goes_on() -> bool:
@@ -170,7 +170,7 @@ def test_after_a_cut_the_same_session_goes_on(begin: float, delay_s: float) -> N
         return client.outcome is None
 
     net.run_to(end + 2.0)
-    assert client.download.bytes_here > here
+    assert client.download.bytes_held > here
     net.run_while(goes_on)
     assert client.content == CONTENT
     assert most == 1
@@ -183,10 +183,10 @@ def test_a_server_that_gave_up_meanwhile_is_asked_anew() -> None:
     set_links(net, dead=lambda _: True)
     net.run_to(9.0)
     assert len(net.listener) == 0
-    here = client.download.bytes_here
+    here = client.download.bytes_held
     set_links(net, dead=None)
     net.run_to(11.0)
-    assert client.download.bytes_here > here
+    assert client.download.bytes_held > here
     net.run()
     assert client.content == CONTENT
 
@@ -206,10 +206,10 @@ def test_a_slow_server_is_not_left() -> None:
 @pytest.mark.parametrize("mtu", [1472, 1200])
 def test_a_path_that_shrinks_is_gone_on_with_in_smaller_chunks(mtu: int, max_sessions: int) -> None:
     net, client = in_mid_transfer(admission=Admission(max_sessions=max_sessions))
-    here, received = client.download.bytes_here, client.download.bytes_received
+    here, received = client.download.bytes_held, client.download.bytes_received
     set_links(net, mtu_payload=mtu)
     net.run_to(net.now + 3.0)
-    assert client.download.bytes_here > here
+    assert client.download.bytes_held > here
     assert client.download.bytes_received > received
     net.run()
     assert client.content == CONTENT

@@ -6,7 +6,7 @@ import pytest
 
 from udpft.errors import DigestMismatch
 from udpft.protocol.contract import OpenedSink
-from udpft.protocol.handshake.initiator import HandshakeResult
+from udpft.protocol.handshake.agreement import HandshakeResult
 from udpft.protocol.wire.packet import PacketType
 from udpft.testing.network import Client, MemorySink, Shape, SimNet, present_in, random_bytes
 

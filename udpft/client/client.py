@@ -38,10 +38,11 @@ from udpft.outcome.progress import Progress, ticker
 from udpft.outcome.result import Result
 from udpft.protocol.client.download import Download
 from udpft.protocol.contract import Completed, Event, Failed, Verified
-from udpft.protocol.handshake.initiator import HandshakeResult, Initiator, encode_name, probe_sizes
+from udpft.protocol.handshake.agreement import HandshakeResult
+from udpft.protocol.handshake.initiator import HandshakeOptions, Initiator, probe_sizes
 from udpft.protocol.params import CHUNK_SIZE, CONNECT_TIMEOUT_S, IDLE_TIMEOUT_S
 from udpft.protocol.wire.error import ErrorCode
-from udpft.protocol.wire.hello import NO_COOKIE, Hello, Role
+from udpft.protocol.wire.hello import NO_COOKIE, Hello, Role, encode_name
 from udpft.storage.destination import Destination, Target
 from udpft.storage.partfile import PartFile
 
@@ -159,10 +160,10 @@ class Client:
         initiator = Initiator(
             self.hello(""),
             now=clock(),
-            sizes=probe_sizes(0),
-            connect_timeout_s=self.connect_timeout,
+            options=HandshakeOptions(
+                keyed=self.keyed, connect_timeout_s=self.connect_timeout, sizes=probe_sizes(0)
+            ),
             ping=True,
-            keyed=self.keyed,
         )
         with self.explained():
             driver.run_handshake(initiator, self._socket, self.stop)
@@ -292,10 +293,12 @@ class Client:
             open_sink=target.open_sink,
             receive_queue=self._socket.receive_queue,
             now=clock(),
-            known_size=self.known_size,
-            keyed=self.keyed,
-            largest=self._socket.largest_datagram(),
-            connect_timeout_s=self.connect_timeout,
+            options=HandshakeOptions(
+                self.known_size,
+                self.keyed,
+                self._socket.largest_datagram(),
+                self.connect_timeout,
+            ),
             idle_timeout_s=self.timeout,
         )
         outcome: list[Completed] = []
@@ -314,7 +317,7 @@ class Client:
         def measure() -> tuple[int, int] | None:
             if download.handshake:
                 self.resent_share = download.resent_share
-                return download.bytes_here, download.handshake.accept.size
+                return download.bytes_held, download.handshake.accept.size
             return None
 
         tick = ticker(progress, measure)

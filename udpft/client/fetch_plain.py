@@ -83,7 +83,7 @@ def receive_plain(
             wait(awaited, [], heard_at + patience_s - now)
             continue
         heard_at = now
-        length, segment_size, _ = received
+        _, length, segment_size, _ = received
         for at in range(0, max(1, length), segment_size):  # once for an empty datagram
             receiver.handle(view[at : min(at + segment_size, length)])
         on_turn(now)

@@ -27,6 +27,7 @@ from udpft.outcome.progress import Progress, ticker
 from udpft.outcome.result import Result
 from udpft.protocol.client.upload import Upload
 from udpft.protocol.contract import Completed, Event, Failed, OpenedSource
+from udpft.protocol.handshake.initiator import HandshakeOptions
 from udpft.protocol.wire.hello import FORCE, Hello, Role
 from udpft.storage.destination import say_how_to_resume
 from udpft.storage.journal import JOURNAL_MIN_BYTES
@@ -189,9 +190,9 @@ def _run(
         source=source,
         now=clock(),
         random=Random(),
-        known_size=client.known_size,
-        keyed=client.keyed,
-        connect_timeout_s=client.connect_timeout,
+        options=HandshakeOptions(
+            client.known_size, client.keyed, connect_timeout_s=client.connect_timeout
+        ),
         idle_timeout_s=client.timeout,
     )
     outcome: list[Completed] = []

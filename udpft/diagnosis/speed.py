@@ -38,7 +38,7 @@ from udpft.errors import (
 from udpft.net.clock import clock
 from udpft.outcome.result import Result
 from udpft.protocol.contract import OpenedSink
-from udpft.protocol.handshake.initiator import HandshakeResult
+from udpft.protocol.handshake.agreement import HandshakeResult
 from udpft.protocol.params import MAX_MEASURED_BYTES
 from udpft.protocol.transfer.synthetic import PERIOD_BYTES, SyntheticSource
 from udpft.protocol.wire.hello import Role

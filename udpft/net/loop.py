@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from udpft.net.clock import clock
 from udpft.net.sealed import SealedSocket
 from udpft.net.udp import UdpSocket, wait
-from udpft.protocol.contract import Endpoint, Event, Transmit, datagrams
+from udpft.protocol.contract import Endpoint, Event, Transmit
 from udpft.protocol.handshake.initiator import Initiator
 
 if TYPE_CHECKING:
@@ -38,7 +38,6 @@ def drive(
         Stopped: ``stop`` was set.
         UdpftError: from the endpoint's file.
     """
-    buffer = sock.buffer
     awaited = [sock] if stop is None else [sock, stop]
     while True:
         now = clock()
@@ -60,7 +59,7 @@ def drive(
             received = sock.receive()
         now = clock()
         if received is not None:
-            endpoint.handle_datagrams(buffer, received.length, received.segment_size, now)
+            endpoint.handle_datagrams(received, now)
         endpoint.handle_timeout(now)
 
 
@@ -76,7 +75,7 @@ def run_handshake(
             sock.send(Transmit(memoryview(datagram), len(datagram)))
         wait(awaited, [], initiator.next_timeout - clock())
         if received := sock.receive():
-            for answer in datagrams(sock.buffer, received.length, received.segment_size):
+            for answer in received.datagrams():
                 initiator.handle(answer, clock())
         initiator.handle_timeout(clock())
 

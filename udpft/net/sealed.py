@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING
 
 from udpft.errors import KeyRejected
 from udpft.net.clock import clock
-from udpft.net.udp import Received, UdpSocket, wait
-from udpft.protocol.contract import Transmit
+from udpft.net.udp import UdpSocket, wait
+from udpft.protocol.contract import Batch, Transmit
 
 if TYPE_CHECKING:
     from udpft.protocol.keyed.channel import ClientChannel
-    from udpft.protocol.keyed.sealing import Opened
 
 
 _BELIEVE_AFTER_S = 1.0
@@ -31,7 +30,7 @@ class SealedSocket:
     def __init__(self, sock: UdpSocket, channel: ClientChannel) -> None:
         self._socket = sock
         self._channel = channel
-        self._opened: Iterator[Opened] = iter(())
+        self._opened: Iterator[Batch] = iter(())
         self._give_up_at = inf
         self.buffer = channel.buffer
 
@@ -64,7 +63,7 @@ class SealedSocket:
             wait([], [self._socket], None)
         return None
 
-    def receive(self) -> Received | None:
+    def receive(self) -> Batch | None:
         """The next packets that were sealed by the server, or None where nothing has arrived.
 
         Raises:
@@ -73,14 +72,12 @@ class SealedSocket:
         """
         while True:
             for opened in self._opened:
-                return Received(opened.length, opened.segment_size, None)
+                return opened
             received = self._socket.receive()
             if received is None:
                 self._believe_in_no_key()
                 return None
-            self._opened = self._channel.open_untrusted(
-                self._socket.buffer, received.length, received.segment_size
-            )
+            self._opened = self._channel.open_untrusted(received)
 
     def _believe_in_no_key(self) -> None:
         """Give up where the server says that it has no key, and nobody contradicts it in time."""

@@ -20,9 +20,9 @@ import sys
 import time
 from collections import deque
 from math import inf
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-from udpft.protocol.contract import Transmit
+from udpft.protocol.contract import Batch, Transmit
 from udpft.protocol.params import MAX_BATCH_BYTES, MAX_SEND_BYTES, MAX_SEND_PACKETS
 
 if TYPE_CHECKING:
@@ -77,15 +77,6 @@ _TRANSIENT = {
 _OFFLOAD_REFUSED = {errno.EIO, errno.EINVAL, errno.EMSGSIZE, errno.ENOPROTOOPT, errno.EOPNOTSUPP}
 
 
-class Received(NamedTuple):
-    """One batch, at the start of `UdpSocket.buffer`: datagrams of ``segment_size``, the last
-    perhaps shorter. ``address`` is the kernel's."""
-
-    length: int
-    segment_size: int
-    address: Any
-
-
 class UdpSocket:
     """A non-blocking UDP socket, sending and receiving bursts.
 
@@ -101,7 +92,7 @@ class UdpSocket:
         self._socket = sock
         self.buffer = bytearray(MAX_BATCH_BYTES)
         self._view = memoryview(self.buffer)
-        self._held: deque[tuple[Received, int]] = deque()  # with their places in the buffer
+        self._held: deque[tuple[Batch, int]] = deque()  # with their places in the buffer
         self._singles: BatchReceiver | None = None
         self._singles_calls = 0
         self._joined = False
@@ -153,7 +144,7 @@ class UdpSocket:
 
     # ------------------------------------------------------------------------------- receiving
 
-    def receive(self) -> Received | None:
+    def receive(self) -> Batch | None:
         """Receive one batch into `buffer`, or None where nothing has arrived.
 
         Takes what is there, up to `MAX_BATCH_BYTES`, as long as it comes from one address and
@@ -169,7 +160,7 @@ class UdpSocket:
             batch = self._receive_first()
         if batch is None or self._held:
             return batch
-        length, segment_size, address = batch
+        _, length, segment_size, address = batch
         view, receive, like = self._view, self._socket.recvmsg_into, self._control
         joined = bool(like)
         while 0 < length <= _LAST_OFFSET and length % segment_size == 0:
@@ -192,9 +183,9 @@ class UdpSocket:
             length += more.length
         if not joined and self._takes_many and length >= _MANY_SINGLES * segment_size:
             self._begin_singles(segment_size)
-        return Received(length, segment_size, address)
+        return Batch(self.buffer, length, segment_size, address)
 
-    def _take_held(self) -> Received | None:
+    def _take_held(self) -> Batch | None:
         """A batch that was received last time and did not fit, moved to the buffer's start."""
         if not self._held:
             return None
@@ -212,7 +203,7 @@ class UdpSocket:
             self._singles = BatchReceiver(self.fileno(), self.buffer, size)
         self._singles_calls = 0
 
-    def _receive_singles(self, singles: BatchReceiver) -> Received | None:
+    def _receive_singles(self, singles: BatchReceiver) -> Batch | None:
         """`receive` where datagrams come singly."""
         self._singles_calls += 1
         try:
@@ -226,12 +217,14 @@ class UdpSocket:
             if self._can_join:
                 self._join(True)
         for at, length in stretches or ():
-            self._held.append((Received(length, max(1, min(length, singles.size)), None), at))
+            self._held.append(
+                (Batch(self.buffer, length, max(1, min(length, singles.size)), None), at)
+            )
         if not self._held:
             return None
         return self._held.popleft()[0]  # which is at the buffer's start
 
-    def _receive_first(self) -> Received | None:
+    def _receive_first(self) -> Batch | None:
         """Receive what one system call brings, to the buffer's start."""
         place = self._view[:_RECEIVE_BYTES]
         try:
@@ -251,18 +244,18 @@ class UdpSocket:
 
     def _read(
         self, length: int, control: list[tuple[int, int, bytes]], flags: int, address: Any
-    ) -> Received:
+    ) -> Batch:
         """What was received, as `recvmsg_into` returns it; the kernel says if it was joined."""
         self._control = control
         if flags & _TRUNCATED:
-            return Received(0, 1, address)
+            return Batch(self.buffer, 0, 1, address)
         for level, kind, data in control:
             if level == socket.IPPROTO_UDP and kind == UDP_GRO:
                 segment_size = int.from_bytes(data[:4], "little")
                 self._joined = True
-                return Received(length, segment_size, address)
+                return Batch(self.buffer, length, segment_size, address)
         self._joined = self._joined and length < 1024  # small ones, such as FIN, tell nothing
-        return Received(length, max(1, length), address)
+        return Batch(self.buffer, length, max(1, length), address)
 
     def receive_queue(self) -> tuple[int, int]:
         """Payload bytes that may be on their way here, and datagrams that the buffer has dropped.

@@ -19,7 +19,7 @@ and give.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from udpft.errors import UdpftError
 
@@ -34,11 +34,51 @@ class Transmit(NamedTuple):
     segment_size: int
 
 
-def datagrams(buffer: bytearray, length: int, segment_size: int) -> Iterator[memoryview]:
-    """A batch cut into its datagrams: ``length`` bytes at the start of ``buffer``."""
-    view = memoryview(buffer)
-    for at in range(0, length, segment_size):
-        yield view[at : min(at + segment_size, length)]
+class Batch(NamedTuple):
+    """Datagrams that were received together.
+
+    They stand at the start of ``buffer``: ``length`` bytes, cut every ``segment_size``, the last
+    one perhaps shorter. ``address``: whom they come from, on a socket that many send to, as the
+    driver names it; None on a connected one.
+    """
+
+    buffer: bytearray
+    length: int
+    segment_size: int
+    address: Any = None
+
+    @classmethod
+    def of(cls, datagram: bytes | memoryview, address: Any = None) -> Batch:
+        """A batch of a single datagram."""
+        return cls(bytearray(datagram), len(datagram), max(1, len(datagram)), address)
+
+    def datagrams(self) -> Iterator[memoryview]:
+        """The datagrams, as views of the buffer."""
+        view, size = memoryview(self.buffer), self.segment_size
+        for at in range(0, self.length, size):
+            yield view[at : min(at + size, self.length)]
+
+    def kept(self) -> Batch:
+        """The same in a buffer of its own, which nothing will be received into."""
+        return self._replace(buffer=self.buffer[: self.length])
+
+    def after(self, count: int) -> Batch:
+        """Those behind the first ``count`` datagrams, in a buffer of their own."""
+        rest = self.buffer[count * self.segment_size : self.length]
+        return Batch(rest, len(rest), self.segment_size, self.address)
+
+
+class TransferIds(NamedTuple):
+    """The numbers by which the packets of a transfer are told from all others.
+
+    ``connection_id``: the peer's; it stands in every packet that is sent. ``own_connection_id``:
+    ours; packets with another one are not for us. ``nonce``: of the HELLO that began the transfer;
+    the check of a packet is bound to it.
+    """
+
+    connection_id: int
+    own_connection_id: int
+    nonce: int
 
 
 class ChunkSource(Protocol):
@@ -130,10 +170,8 @@ Event = Verified | Completed | Failed
 class Endpoint(Protocol):
     """One end of one transfer; see the module's docstring for the order of calls."""
 
-    def handle_datagrams(
-        self, buffer: bytearray, length: int, segment_size: int, now: float
-    ) -> None:
-        """Take in ``length`` bytes at the start of ``buffer``: datagrams of ``segment_size``."""
+    def handle_datagrams(self, batch: Batch, now: float) -> None:
+        """Take in what was received together."""
         ...
 
     def handle_timeout(self, now: float) -> None:

@@ -16,9 +16,9 @@ from typing import Any
 
 from udpft.errors import PartialTransfer, UdpftError
 from udpft.net.address import Address
-from udpft.net.udp import Received, UdpSocket
+from udpft.net.udp import UdpSocket
 from udpft.outcome.served import Served
-from udpft.protocol.contract import OpenedSource, Transmit
+from udpft.protocol.contract import Batch, OpenedSource, Transmit
 from udpft.protocol.transfer.plain import NotARequest, PlainSender, decode_request_untrusted
 
 MAX_PLAIN_TRANSFERS = 64
@@ -34,14 +34,14 @@ class _Sibling(UdpSocket):
         super().__init__(sock, offload=False, fragment=True)
         self._sock = sock
 
-    def take_all(self) -> list[tuple[bytearray, Received]]:
+    def take_all(self) -> list[Batch]:
         """Empty the receive queue; at most so much of it that a flood holds nobody up."""
-        taken: list[tuple[bytearray, Received]] = []
+        taken: list[Batch] = []
         while len(taken) < _BATCHES_TAKEN and (received := self.receive()):
-            taken.append((self.buffer[: received.length], received))
+            taken.append(received.kept())
         return taken
 
-    def leave(self) -> list[tuple[bytearray, Received]]:
+    def leave(self) -> list[Batch]:
         """Close it; what it received until now is returned, and what comes goes to the server."""
         try:
             self._sock.connect(self._sock.getsockname())  # to nobody: nothing comes any more
@@ -82,7 +82,7 @@ class PlainTransfers:
         *,
         open_source: Callable[[str], OpenedSource],
         rate_bytes_per_s: float,
-        on_stray: Callable[[bytearray, Received], None],
+        on_stray: Callable[[Batch], None],
         on_ended: Callable[[Served], None],
     ) -> None:
         self._main = main
@@ -132,9 +132,9 @@ class PlainTransfers:
             finally:
                 self._main.share_port(False)
             sibling = _Sibling(sock)
-            for data, stray in sibling.take_all():
+            for stray in sibling.take_all():
                 if stray.address != address:
-                    self._on_stray(data, stray)
+                    self._on_stray(stray)
         except BaseException:
             sock.close()
             raise
@@ -158,8 +158,8 @@ class PlainTransfers:
                 error = PartialTransfer(f"no way to the client: {failure.strerror}")
             except UdpftError as failure:
                 error = failure
-            for data, request in self._end(transfer, error, now):
-                self._on_stray(data, request)
+            for request in self._end(transfer, error, now):
+                self._on_stray(request)
 
     def next_timeout(self) -> float:
         """When `transmit` has something to do."""
@@ -170,9 +170,7 @@ class PlainTransfers:
         for transfer in list(self._transfers.values()):
             self._end(transfer, error, now)
 
-    def _end(
-        self, transfer: _Transfer, error: UdpftError | None, now: float
-    ) -> list[tuple[bytearray, Received]]:
+    def _end(self, transfer: _Transfer, error: UdpftError | None, now: float) -> list[Batch]:
         """End a transfer; return what its client has sent since."""
         del self._transfers[transfer.address]
         requests = transfer.sibling.leave()

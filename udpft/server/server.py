@@ -24,13 +24,13 @@ from types import TracebackType
 from typing import Any, Literal
 
 from udpft.errors import PartialTransfer, UsageError
-from udpft.keys import gate as open_gate
+from udpft.keys import keyed_acceptor
 from udpft.net.address import Address, resolve
 from udpft.net.clock import clock
-from udpft.net.udp import Received, UdpSocket, wait
+from udpft.net.udp import UdpSocket, wait
 from udpft.outcome.bottleneck import Evidence, Usage, judge, per_gigabyte
 from udpft.outcome.served import Served
-from udpft.protocol.contract import Transmit, datagrams
+from udpft.protocol.contract import Batch, Transmit
 from udpft.protocol.params import (
     IDLE_TIMEOUT_S,
     MAX_BURST_BYTES,
@@ -38,8 +38,9 @@ from udpft.protocol.params import (
     PLAIN_RATE_BYTES_PER_S,
 )
 from udpft.protocol.server.admission import Admission
+from udpft.protocol.server.admitting import Entropy, Limits
 from udpft.protocol.server.listener import AddressedTransmit, Listener
-from udpft.protocol.server.session import Outcome
+from udpft.protocol.server.outcome import Outcome
 from udpft.protocol.transfer.plain import is_plain
 from udpft.server.plain import PlainTransfers
 from udpft.server.sources import Sources
@@ -151,7 +152,7 @@ class Server:
             raise UsageError("a plain transfer's rate is above 0")
         if key_file is not None and plain == "always":
             raise UsageError("plain knows no keys, so a server with one does not serve it")
-        gate = None if key_file is None else open_gate(key_file)
+        acceptor = None if key_file is None else keyed_acceptor(key_file)
         self._root = ServedRoot(Path(directory), hidden=hidden)
         try:
             self._socket = UdpSocket(_bind(host, port), offload=offload)
@@ -159,8 +160,8 @@ class Server:
             self._root.close()
             raise
         self.host, self.port = self._socket.address[:2]
-        self._plain_policy: PlainPolicy = "never" if gate else plain
-        self._answers_public = insecure_public or gate is not None
+        self._plain_policy: PlainPolicy = "never" if acceptor else plain
+        self._answers_public = insecure_public or acceptor is not None
         self._on_served = on_served
         self._sources = Sources(self._root, clock)
         self._max_rate = max_rate
@@ -169,13 +170,15 @@ class Server:
         self._uploads = Uploads(self._root, max_bytes=max_upload, quota_bytes=quota)
         self._listener = Listener(
             open_source=self._sources.open,
-            secret=secrets.token_bytes(32),
-            draw_id=lambda: secrets.randbits(32),
-            random=Random(secrets.randbits(64)),
-            admission=Admission(self._limited_host, max_sessions=max_clients),
-            max_rate_bytes_per_s=max_rate,
-            idle_timeout_s=timeout,
-            gate=gate,
+            entropy=Entropy(
+                secret=secrets.token_bytes(32),
+                draw_id=lambda: secrets.randbits(32),
+                random=Random(secrets.randbits(64)),
+            ),
+            limits=Limits(
+                Admission(self._limited_host, max_sessions=max_clients), max_rate, timeout
+            ),
+            acceptor=acceptor,
             open_place=self._uploads.open if writable else None,
             receive_queue=self._socket.receive_queue,
             usage=self._usage,
@@ -297,25 +300,24 @@ class Server:
             if received is None:
                 return turn > 0
             self._moved += received.length
-            self._dispatch(self._socket.buffer, received)
+            self._dispatch(received)
         return True
 
-    def _dispatch(self, buffer: bytearray, received: Received) -> None:
+    def _dispatch(self, batch: Batch) -> None:
         """Hand a batch to whom it is for. One that is not all reliable is taken apart."""
-        length, segment_size, address = received
+        buffer, length, segment_size, address = batch
         if not any(map(is_plain, buffer[:length:segment_size])):  # the first byte of each
-            self._take_reliable(buffer, received)
+            self._take_reliable(batch)
             return
-        for datagram in map(bytearray, datagrams(buffer, length, segment_size)):
+        for datagram in batch.datagrams():
             if not is_plain(datagram[0]):
-                self._take_reliable(datagram, Received(len(datagram), len(datagram), address))
+                self._take_reliable(Batch.of(datagram, address))
             elif not self._stopping and self._serves_plain(address[0]):
                 self._plains.begin(bytes(datagram), address, clock())
 
-    def _take_reliable(self, buffer: bytearray, received: Received) -> None:
-        length, segment_size, address = received
-        if self._answers_public or self._is_private(address[0]):
-            self._listener.handle_datagrams(buffer, length, segment_size, address, clock())
+    def _take_reliable(self, batch: Batch) -> None:
+        if self._answers_public or self._is_private(batch.address[0]):
+            self._listener.handle_datagrams(batch, clock())
 
     def _serves_plain(self, host: str) -> bool:
         if self._plain_policy == "auto":
@@ -359,23 +361,27 @@ class Server:
             return None  # there is no way to this client now, as to one who has gone
 
     def _report_ended(self) -> None:
-        while ended := self._listener.poll_ended():
+        while ended := self._listener.poll_outcome():
             self._on_served(self._served(ended))
 
     def _served(self, ended: Outcome) -> Served:
         """What there is to tell of a transfer that is over."""
         # An upload's last words linger; what happens meanwhile is no part of it.
         used = self._usage().since(ended.usage)._replace(at=ended.seconds)
-        limits = [(self._max_rate, "--max-rate"), (ended.client_rate, "the client's --limit-rate")]
+        limits = [
+            (self._max_rate, "--max-rate"),
+            (ended.traffic.client_rate, "the client's --limit-rate"),
+        ]
         rate_limit, limiter = min(filter(itemgetter(0), limits), default=(0, ""))
-        received = ended.bytes_received
-        drops = ended.receiver_drops if received is None else used.drops
-        n_bytes = min(ended.size, ended.bytes_sent) if received is None else received
+        traffic = ended.traffic
+        received = traffic.bytes_received
+        drops = traffic.receiver_drops if received is None else used.drops
+        n_bytes = min(ended.size, traffic.bytes_sent) if received is None else received
         evidence = Evidence(
             used,
             n_bytes,
-            packets=n_bytes // max(1, ended.chunk_size),
-            resent=ended.packets_resent,
+            packets=n_bytes // max(1, traffic.chunk_size),
+            resent=traffic.packets_resent,
             rate_limit=rate_limit,
             limiter=limiter,
             drops=drops,
@@ -387,12 +393,12 @@ class Server:
             peer=str(Address.of(ended.address)),
             mode="reliable",
             bytes=ended.size,
-            bytes_sent=ended.bytes_sent,
+            bytes_sent=traffic.bytes_sent,
             seconds=ended.seconds,
-            resent_packets=ended.packets_resent,
+            resent_packets=traffic.packets_resent,
             verified=ended.confirmed,
             error=ended.error,
-            bytes_received=ended.bytes_received,
+            bytes_received=received,
             cpu_seconds=used.cpu_s,
             cpu_seconds_per_gb=per_gigabyte(used.cpu_s, used.moved),
             dropped_packets=drops,

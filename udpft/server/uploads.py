@@ -26,7 +26,7 @@ from udpft.errors import (
     UdpftError,
 )
 from udpft.protocol.contract import OpenedSink
-from udpft.protocol.handshake.initiator import HandshakeResult
+from udpft.protocol.handshake.agreement import HandshakeResult
 from udpft.protocol.wire.hello import AFRESH, FORCE, Hello, Role
 from udpft.protocol.wire.listing import MalformedListing, decode_listing_untrusted, identity_of
 from udpft.server.job import Job

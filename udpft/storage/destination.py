@@ -23,7 +23,7 @@ from udpft.errors import (
     UdpftError,
 )
 from udpft.protocol.contract import OpenedSink
-from udpft.protocol.handshake.initiator import HandshakeResult, byte_ranges, whole_chunks
+from udpft.protocol.handshake.agreement import HandshakeResult, byte_ranges, whole_chunks
 from udpft.protocol.ranges import RangeSet
 from udpft.storage.journal import JOURNAL_MIN_BYTES, Label, Read
 from udpft.storage.partfile import PartFile, read_hashes

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 
 from udpft.errors import DestinationExists, LocalWriteFailed, SourceChanged
 from udpft.protocol.contract import OpenedSink
-from udpft.protocol.handshake.initiator import HandshakeResult, whole_chunks
+from udpft.protocol.handshake.agreement import HandshakeResult, whole_chunks
 from udpft.protocol.ranges import RangeSet
 from udpft.protocol.wire.hello import MAX_HAVE
 from udpft.protocol.wire.listing import Entry

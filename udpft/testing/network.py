@@ -31,13 +31,15 @@ from typing import Any
 from udpft.errors import NoSuchFile, UdpftError
 from udpft.protocol.client.download import Download
 from udpft.protocol.client.upload import Upload
-from udpft.protocol.contract import Completed, Failed, OpenedSink, Transmit, Verified
-from udpft.protocol.handshake.initiator import HandshakeResult, whole_chunks
+from udpft.protocol.contract import Batch, Completed, Failed, OpenedSink, Transmit, Verified
+from udpft.protocol.handshake.agreement import HandshakeResult, whole_chunks
+from udpft.protocol.handshake.initiator import HandshakeOptions
 from udpft.protocol.keyed.channel import ClientChannel, KeyedAcceptor
 from udpft.protocol.keyed.noise import Suite
 from udpft.protocol.params import CHUNK_SIZE, MAX_BATCH_BYTES
+from udpft.protocol.server.admitting import Entropy, Limits
 from udpft.protocol.server.listener import Listener
-from udpft.protocol.server.session import Outcome
+from udpft.protocol.server.outcome import Outcome
 from udpft.protocol.wire.data import chunk_hashes
 from udpft.protocol.wire.hello import Hello, Role
 from udpft.protocol.wire.packet import PacketType
@@ -336,10 +338,13 @@ class SimNet:
         }
         return Listener(
             open_source=self._open,
-            secret=self.random.randbytes(32),
-            draw_id=lambda: self.random.getrandbits(32),
-            random=self.random,
-            gate=KeyedAcceptor(self.key, Suite.AES_GCM, self.random.randbytes)
+            entropy=Entropy(
+                secret=self.random.randbytes(32),
+                draw_id=lambda: self.random.getrandbits(32),
+                random=self.random,
+            ),
+            limits=Limits(**{one: options.pop(one) for one in Limits._fields if one in options}),
+            acceptor=KeyedAcceptor(self.key, Suite.AES_GCM, self.random.randbytes)
             if self.key
             else None,
             **options,
@@ -407,7 +412,10 @@ class SimNet:
             open_sink=sink_of,
             receive_queue=inbox.state,
             now=self.now,
-            keyed=channel is not None,
+            options=HandshakeOptions(
+                keyed=channel is not None,
+                **{one: options.pop(one) for one in HandshakeOptions._fields if one in options},
+            ),
             **options,
         )
         client = Client(download, address or f"client-{len(self.clients)}", inbox, channel)
@@ -439,7 +447,11 @@ class SimNet:
             identity=source.identity,
         )
         upload = Upload(
-            hello, source=source, now=self.now, random=self.random, keyed=channel is not None
+            hello,
+            source=source,
+            now=self.now,
+            random=self.random,
+            options=HandshakeOptions(keyed=channel is not None),
         )
         inbox = Inbox(_RECEIVE_BUFFER)
         client = Client(upload, address or f"client-{len(self.clients)}", inbox, channel)
@@ -504,36 +516,30 @@ class SimNet:
     def _deliver(self, target: str, source: str, batch: list[bytes]) -> None:
         joined = b"".join(batch)
         self._buffer[: len(joined)] = joined
-        segment_size = max(1, len(batch[0]))
+        received = Batch(self._buffer, len(joined), max(1, len(batch[0])), source)
         if target == SERVER:
-            self.listener.handle_datagrams(
-                self._buffer, len(joined), segment_size, source, self.now
-            )
+            self.listener.handle_datagrams(received, self.now)
         elif self.clients[target].outcome is None:
             client = self.clients[target]
             try:
-                for buffer, length, size in self._opened(client, len(joined), segment_size):
-                    client.download.handle_datagrams(buffer, length, size, self.now)
+                for opened in self._opened(client, received):
+                    client.download.handle_datagrams(opened, self.now)
             except UdpftError as error:
                 client.download.abort(error)
 
-    def _opened(
-        self, client: Client, length: int, segment_size: int
-    ) -> Iterator[tuple[bytearray, int, int]]:
+    def _opened(self, client: Client, received: Batch) -> Iterator[Batch]:
         """What a client's end gets to see of a batch."""
-        channel = client.channel
-        if channel is None:
-            yield self._buffer, length, segment_size
-            return
-        for opened in channel.open_untrusted(self._buffer, length, segment_size):
-            yield channel.buffer, *opened
+        if client.channel is None:
+            yield received
+        else:
+            yield from client.channel.open_untrusted(received)
 
     # ---------------------------------------------------------------------------- what is sent
 
     def _transmit_all(self) -> None:
         while addressed := self.listener.poll_transmit(self.now):
             self._send(addressed.transmit, self.down, SERVER, addressed.address)
-        while ended := self.listener.poll_ended():
+        while ended := self.listener.poll_outcome():
             self.ended.append(ended)
         for client in self.clients.values():
             while client.outcome is None:

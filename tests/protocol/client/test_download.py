@@ -13,8 +13,9 @@ from udpft.errors import (
     TimedOut,
 )
 from udpft.protocol.client.download import Download
-from udpft.protocol.contract import Failed, OpenedSink
-from udpft.protocol.handshake.initiator import HandshakeResult
+from udpft.protocol.contract import Batch, Failed, OpenedSink
+from udpft.protocol.handshake.agreement import HandshakeResult
+from udpft.protocol.handshake.initiator import HandshakeOptions
 from udpft.protocol.params import MAX_BURST_BYTES, QUIET_S, VERSION
 from udpft.protocol.wire.accept import Accept, encode_accept
 from udpft.protocol.wire.data import BurstWriter, data_common
@@ -40,14 +41,14 @@ def download(
         open_sink=open_sink,
         receive_queue=lambda: (200_000, 0),
         now=0.0,
-        connect_timeout_s=2.0,
+        options=HandshakeOptions(connect_timeout_s=2.0),
         idle_timeout_s=10.0,
     )
 
 
 def receive(end: Download, datagrams: bytes, now: float, *, segment_size: int = 0) -> None:
     size = segment_size or len(datagrams)
-    end.handle_datagrams(bytearray(datagrams), len(datagrams), size, now)
+    end.handle_datagrams(Batch(bytearray(datagrams), len(datagrams), size), now)
 
 
 def sent(end: Download, now: float) -> list[Packet]:

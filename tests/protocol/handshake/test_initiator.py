@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from math import inf
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from udpft.errors import NoSuchFile, TimedOut, VersionMismatch
-from udpft.protocol.handshake.initiator import (
-    Initiator,
-    agreed_chunk_size,
-    probe_sizes,
-    whole_chunks,
-)
+from udpft.protocol.handshake.agreement import agreed_chunk_size, whole_chunks
+from udpft.protocol.handshake.initiator import HandshakeOptions, Initiator, probe_sizes
 from udpft.protocol.params import (
     CHUNK_ALIGNMENT,
     CHUNK_SIZE,
@@ -91,8 +88,8 @@ def test_whole_chunks_are_those_with_every_byte_in_one_range(
 # ---------------------------------------------------------------------------------- the client
 
 
-def initiator(**options: object) -> Initiator:
-    return Initiator(HELLO, now=0.0, **options)  # type: ignore[arg-type]
+def initiator(*, ping: bool = False, **options: Any) -> Initiator:
+    return Initiator(HELLO, now=0.0, options=HandshakeOptions(**options), ping=ping)
 
 
 def poll_all(client: Initiator, now: float) -> list[bytes]:
@@ -204,7 +201,7 @@ def test_an_accept_ends_it_with_all_that_was_found_out() -> None:
     client.handle(retry_for(client, 1472), 0.03)
     poll_all(client, client.next_timeout)
     client.handle(accept_for(client, chunk_size=1448), 0.07)
-    found = client.handshake
+    found = client.result
     assert found is not None
     assert (found.accept.chunk_size, found.accept.connection_id) == (1448, 99)
     assert (found.hello_size, found.cookie) == (1472, b"c" * 16)
@@ -241,13 +238,13 @@ def test_on_a_long_path_it_does_not_ask_for_less_before_an_accept_could_come() -
         poll_all(client, now)
         now = client.next_timeout
     client.handle(accept_for(client), 3.0)
-    assert client.handshake is not None
-    assert client.handshake.hello_size == 2072
+    assert client.result is not None
+    assert client.result.hello_size == 2072
 
 
 def test_a_later_request_shows_its_cookie_at_once() -> None:
     hello = HELLO._replace(cookie=b"k" * 16)
-    client = Initiator(hello, now=0.0, known_size=1472)
+    client = Initiator(hello, now=0.0, options=HandshakeOptions(known_size=1472))
     [datagram] = poll_all(client, 0.0)
     assert len(datagram) == 1472
     assert hello_in(datagram).cookie == b"k" * 16
@@ -260,7 +257,7 @@ def test_a_ping_wants_no_more_than_a_retry() -> None:
     assert client.done
     assert client.rtt_s == 0.25
     assert not poll_all(client, 0.25)
-    assert client.handshake is None
+    assert client.result is None
     assert client.error is None
 
 

@@ -9,7 +9,7 @@ from typing import Any, cast
 import pytest
 
 from udpft.errors import TimedOut, VersionMismatch
-from udpft.protocol.contract import Completed, Failed
+from udpft.protocol.contract import Batch, Completed, Failed
 from udpft.protocol.handshake.path_probe import PathProbe
 from udpft.protocol.keyed.channel import ClientChannel
 from udpft.protocol.keyed.noise import Suite
@@ -82,7 +82,7 @@ def test_another_version_ends_it() -> None:
     sounding = PathProbe(HELLO, now=0.0)
     assert sounding.poll_transmit(0.0)
     datagram = answer(version=2)
-    sounding.handle_datagrams(datagram, len(datagram), len(datagram), 0.1)
+    sounding.handle_datagrams(Batch.of(datagram), 0.1)
     ended = sounding.poll_event()
     assert isinstance(ended, Failed)
     assert isinstance(ended.error, VersionMismatch)
@@ -96,6 +96,6 @@ def test_another_version_ends_it() -> None:
 def test_what_is_no_answer_is_ignored(datagram: bytearray) -> None:
     sounding = PathProbe(HELLO, now=0.0)
     assert sounding.poll_transmit(0.0)
-    sounding.handle_datagrams(datagram, len(datagram), len(datagram), 0.1)
+    sounding.handle_datagrams(Batch.of(datagram), 0.1)
     assert sounding.poll_event() is None
     assert (sounding.largest_answered, sounding.round_trips_s) == (0, [])

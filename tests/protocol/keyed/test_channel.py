@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from udpft.protocol.contract import Transmit
+from udpft.protocol.contract import Batch, TransferIds, Transmit
 from udpft.protocol.keyed.channel import ClientChannel, KeyedAcceptor, ServerChannel
 from udpft.protocol.keyed.noise import Suite
 from udpft.protocol.keyed.notice import KeyedType, no_key_notice
@@ -55,12 +55,8 @@ def seal(channel: ClientChannel | ServerChannel, packet: bytes) -> bytes:
 
 def opened(channel: ClientChannel, datagram: bytes) -> bytes:
     """What a client sees of a datagram."""
-    buffer = bytearray(datagram)
-    pieces = [
-        bytes(channel.buffer[: piece.length])
-        for piece in channel.open_untrusted(buffer, len(buffer), max(1, len(buffer)))
-    ]
-    return b"".join(pieces)
+    opened = channel.open_untrusted(Batch.of(datagram))
+    return b"".join(bytes(piece.buffer[: piece.length]) for piece in opened)
 
 
 def let_in(gate: KeyedAcceptor, datagram: bytes) -> ServerChannel:
@@ -73,7 +69,7 @@ def begun() -> tuple[ClientChannel, KeyedAcceptor, ServerChannel]:
     """Two ends that have agreed to a transfer."""
     client, gate = ends()
     guest = let_in(gate, seal(client, HELLO))
-    guest.begin(ACCEPT, connection_id=CLIENT_ID, own_connection_id=SERVER_ID)
+    guest.begin(ACCEPT, TransferIds(CLIENT_ID, SERVER_ID, 7))
     assert opened(client, seal(guest, ACCEPT)) == ACCEPT
     return client, gate, guest
 
@@ -90,26 +86,26 @@ def test_a_hello_is_read_by_the_server_and_its_retry_by_the_client() -> None:
 
 
 def test_the_answer_and_all_that_follows() -> None:
-    client, gate, guest = begun()
+    client, _, guest = begun()
     assert len(seal(guest, ACCEPT)) == len(ACCEPT) + KEYED_ANSWER_OVERHEAD
     downward = bytes([0x84, 0, 0, 0]) + CLIENT_ID.to_bytes(4, "little") + b"down"
     upward = bytes([0x85, 0, 0, 0]) + SERVER_ID.to_bytes(4, "little") + b"up"
     assert opened(client, seal(guest, downward)) == downward
-    sealed = bytearray(seal(client, upward))
-    assert guest.open_untrusted(sealed, len(sealed), len(sealed))
-    assert gate.buffer.startswith(upward)
+    batch = guest.open_untrusted(Batch.of(seal(client, upward)))
+    assert batch
+    assert batch.buffer.startswith(upward)
 
 
 def test_accept_and_the_data_behind_it_may_come_joined() -> None:
     client, gate = ends()
     guest = let_in(gate, seal(client, HELLO))
     data = bytes([0x84, 0, 0, 0]) + CLIENT_ID.to_bytes(4, "little") + bytes(1124)
-    guest.begin(ACCEPT, connection_id=CLIENT_ID, own_connection_id=SERVER_ID)
+    guest.begin(ACCEPT, TransferIds(CLIENT_ID, SERVER_ID, 7))
     joined = bytearray(seal(guest, ACCEPT) + seal(guest, data) + seal(guest, data))
     size = len(ACCEPT) + KEYED_ANSWER_OVERHEAD
     pieces = []
-    for piece in client.open_untrusted(joined, len(joined), size):
-        pieces.append((bytes(client.buffer[: piece.length]), piece.segment_size))
+    for piece in client.open_untrusted(Batch(joined, len(joined), size)):
+        pieces.append((bytes(piece.buffer[: piece.length]), piece.segment_size))
     assert pieces == [(ACCEPT, len(ACCEPT)), (data * 2, len(data))]
 
 
@@ -176,7 +172,7 @@ def test_any_bytes_at_all_are_dropped(datagram: bytes, type_: int) -> None:
     datagram = bytes([type_]) + datagram
     assert opened(client, datagram) == b""
     assert gate.read_hello_untrusted(memoryview(datagram.ljust(1200, b"\0"))) is None
-    assert guest.open_untrusted(bytearray(datagram), len(datagram), len(datagram)) is None
+    assert guest.open_untrusted(Batch.of(datagram)) is None
 
 
 def test_an_answer_counts_once() -> None:
@@ -218,7 +214,7 @@ def test_a_server_without_a_key_is_believed_until_one_with_it_answers() -> None:
     assert opened(client, notice) == b""
     assert client.server_has_no_key
     guest = let_in(gate, sealed)
-    guest.begin(ACCEPT, connection_id=CLIENT_ID, own_connection_id=SERVER_ID)
+    guest.begin(ACCEPT, TransferIds(CLIENT_ID, SERVER_ID, 7))
     assert opened(client, seal(guest, ACCEPT)) == ACCEPT
     assert not client.server_has_no_key
     assert opened(client, notice) == b""

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from udpft.protocol.contract import Transmit
+from udpft.protocol.contract import Batch, Transmit
 from udpft.protocol.keyed import sealing
 from udpft.protocol.keyed.noise import Suite
 from udpft.protocol.keyed.notice import KeyedType
@@ -37,11 +37,11 @@ def burst(count: int, last: int = SIZE, size: int = SIZE) -> Transmit:
 
 def open_(opener: Opener, sealed: bytes, size: int = SIZE + SEAL_OVERHEAD) -> bytes:
     """What is in a batch, as the end within sees it."""
-    opened = opener.open_untrusted(bytearray(sealed), len(sealed), size)
+    opened = opener.open_untrusted(Batch(bytearray(sealed), len(sealed), size))
     if opened is None:
         return b""
     assert opened.segment_size == size - SEAL_OVERHEAD
-    return bytes(opener._bench.buffer[: opened.length])
+    return bytes(opened.buffer[: opened.length])
 
 
 @pytest.mark.parametrize("suite", list(Suite))
@@ -134,7 +134,7 @@ def test_what_is_not_authentic_moves_no_window() -> None:
 @given(batch=st.binary(max_size=400), size=st.integers(1, 200))
 def test_any_bytes_at_all_are_dropped(batch: bytes, size: int) -> None:
     _, opener = ends()
-    assert opener.open_untrusted(bytearray(batch), len(batch), size) is None
+    assert opener.open_untrusted(Batch(bytearray(batch), len(batch), size)) is None
 
 
 def test_another_key_or_connection_opens_nothing() -> None:

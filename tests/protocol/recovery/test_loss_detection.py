@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from udpft.protocol.params import BREAKER_S, MAX_PACKET_THRESHOLD, PACKET_THRESHOLD, TIME_THRESHOLD
+from udpft.protocol.recovery.delivery_rate import FlightState
 from udpft.protocol.recovery.loss_detection import CircuitBreaker, SentBurst, SentHistory, Verdicts
 
 LOSS_DELAY_S = 0.1
@@ -23,9 +24,7 @@ def burst(first: int, chunks: Sequence[int], sent_at: float, epoch: int = 0) -> 
         stop=stop,
         chunks=chunks,
         sent_at=sent_at,
-        delivered=0,
-        delivered_at=0.0,
-        first_sent_at=0.0,
+        flight=FlightState(0, 0.0, 0.0),
         epoch=epoch,
         outstanding=(1 << len(chunks)) - 1,
     )

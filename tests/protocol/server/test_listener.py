@@ -18,6 +18,7 @@ from udpft.errors import (
     UdpftError,
     UsageError,
 )
+from udpft.protocol.contract import Batch
 from udpft.protocol.params import (
     BUSY_RETRY_S,
     COOKIE_EPOCH_S,
@@ -26,6 +27,7 @@ from udpft.protocol.params import (
     MIN_CHUNK_SIZE,
 )
 from udpft.protocol.server.admission import Admission
+from udpft.protocol.server.admitting import Entropy, Limits
 from udpft.protocol.server.listener import Listener
 from udpft.protocol.wire.accept import Accept, decode_accept_untrusted
 from udpft.protocol.wire.ack import Ack, encode_ack
@@ -56,10 +58,8 @@ class Served:
         ids = ids or iter(range(1, 10**6))
         self.listener = Listener(
             open_source=self._open,
-            secret=bytes(32),
-            draw_id=lambda: next(ids),
-            random=Random(1),
-            admission=Admission(max_sessions=max_sessions),
+            entropy=Entropy(bytes(32), lambda: next(ids), Random(1)),
+            limits=Limits(Admission(max_sessions=max_sessions)),
         )
 
     def _open(self, _hello: Hello, name: str) -> MemorySource:
@@ -69,9 +69,7 @@ class Served:
         return self.source
 
     def receive(self, datagram: bytes, address: object = HOME, now: float = 0.0) -> None:
-        self.listener.handle_datagrams(
-            bytearray(datagram), len(datagram), max(1, len(datagram)), address, now
-        )
+        self.listener.handle_datagrams(Batch.of(datagram, address), now)
 
     def answers(self, now: float = 0.0) -> list[Packet]:
         """What is sent of control packets, and to whom it belongs."""
@@ -143,7 +141,7 @@ def test_a_client_that_begins_again_replaces_what_it_never_heard_of() -> None:
     assert len(net.listener) == 2, "another client's next nonce is no concern of the first"
     net.accept(HELLO._replace(nonce=8))
     assert len(net.listener) == 2
-    assert net.listener.poll_ended() is None, "nothing to log: it goes on"
+    assert net.listener.poll_outcome() is None, "nothing to log: it goes on"
     assert net.source.closed
 
 
@@ -252,13 +250,13 @@ def test_a_file_of_too_many_chunks_is_denied_and_closed() -> None:
 def test_an_ended_transfer_is_reported_once_and_its_file_closed() -> None:
     net = Served()
     net.cancel(net.accept(now=1.0), now=3.0)
-    ended = net.listener.poll_ended()
+    ended = net.listener.poll_outcome()
     assert ended is not None
     assert (ended.name, ended.address, ended.size, ended.seconds) == ("file", HOME, 10_000, 2.0)
     assert isinstance(ended.error, PartialTransfer)
-    assert ended.bytes_sent > 0
+    assert ended.traffic.bytes_sent > 0
     assert net.source.closed
-    assert net.listener.poll_ended() is None
+    assert net.listener.poll_outcome() is None
 
 
 def test_the_request_of_an_ended_transfer_draws_nothing_until_its_cookie_has_expired() -> None:
@@ -295,7 +293,7 @@ def test_every_transfer_is_ended_when_the_server_stops() -> None:
     reasons = {decode_error_untrusted(packet).reason for packet in net.answers()}
     assert reasons == {"stopping"}
     assert len(net.listener) == 0
-    assert [net.listener.poll_ended() is None for _ in range(4)] == [False, False, False, True]
+    assert [net.listener.poll_outcome() is None for _ in range(4)] == [False, False, False, True]
 
 
 # ------------------------------------------------------------------------------------- floods
@@ -330,7 +328,8 @@ def test_a_flood_of_requests_takes_every_other_turn_at_most() -> None:
 @given(st.binary(max_size=3_000), st.integers(1, 3_000))
 def test_random_bytes_draw_nothing(datagrams: bytes, segment_size: int) -> None:
     net = Served()
-    net.listener.handle_datagrams(bytearray(datagrams), len(datagrams), segment_size, HOME, 0.0)
+    batch = Batch(bytearray(datagrams), len(datagrams), segment_size, HOME)
+    net.listener.handle_datagrams(batch, 0.0)
     assert net.answers() == []
     assert len(net.listener) == 0
 

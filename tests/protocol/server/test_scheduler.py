@@ -15,7 +15,7 @@ from udpft.protocol.server.session import Session
 
 def transfer(name: str) -> Session:
     nothing = cast(Any, None)
-    return Session(name, name, (name, 1), 1, nothing, nothing, 0.0)
+    return Session(name, name, nothing, nothing, nothing, 0.0)
 
 
 def served(turns: Scheduler, asked: int, burst: Callable[[str], int]) -> list[str]:
@@ -52,7 +52,7 @@ def test_one_that_sends_little_gets_in_between_the_bursts_of_others() -> None:
     for session in (transfer("near"), transfer("also near"), far):
         turns.wake(session)
     served(turns, 10, partial(_far_or_near, [0]))
-    assert not far.ready
+    assert not far.turn.waits
     for _ in range(100):
         turns.wake(far)
         left = [0, 20_000]

@@ -8,9 +8,11 @@ from random import Random
 from xxhash import xxh3_64_digest, xxh3_128
 
 from udpft.errors import UdpftError
-from udpft.protocol.contract import Event, Failed
+from udpft.protocol.contract import Batch, Event, Failed, TransferIds
 from udpft.protocol.params import MAX_BURST_BYTES
 from udpft.protocol.ranges import RangeSet
+from udpft.protocol.transfer.chunk_queue import ChunkQueue
+from udpft.protocol.transfer.flow import SendLimits
 from udpft.protocol.transfer.sender import Sender
 from udpft.protocol.wire.ack import Ack, encode_ack
 from udpft.protocol.wire.data import BurstReader, BurstWriter
@@ -51,19 +53,17 @@ class Sending:
         self.source = source or MemorySource(content)
         self.chunk_count = len(content) // CHUNK + 1
         self.sender = Sender(
-            connection_id=THEIRS,
-            own_connection_id=OURS,
-            nonce=NONCE,
-            source=self.source,
-            size=len(content),
-            writer=BurstWriter(CHUNK, bytearray(MAX_BURST_BYTES), NONCE),
+            TransferIds(THEIRS, OURS, NONCE),
+            ChunkQueue(
+                self.source,
+                len(content),
+                BurstWriter(CHUNK, bytearray(MAX_BURST_BYTES), NONCE),
+                have,
+            ),
             now=0.0,
             random=Random(1),
             prelude=prelude,
-            have=have,
-            receive_room=200_000,
-            max_rate_bytes_per_s=max_rate_bytes_per_s,
-            idle_timeout_s=idle_timeout_s,
+            limits=SendLimits(200_000, max_rate_bytes_per_s, idle_timeout_s),
         )
         self.arrived = RangeSet()
         self.chunks: dict[int, bytes] = {}
@@ -74,15 +74,14 @@ class Sending:
         control: list[bytes] = []
         while transmit := self.sender.poll_transmit(now):
             buffer = bytearray(transmit.data)
-            batch = BurstReader(THEIRS, CHUNK, NONCE).read_untrusted(
-                buffer, len(buffer), transmit.segment_size
-            )
-            for burst in batch.bursts:
+            batch = Batch(buffer, len(buffer), transmit.segment_size)
+            contents = BurstReader(THEIRS, CHUNK, NONCE).read_untrusted(batch)
+            for burst in contents.bursts:
                 for i, slot in enumerate(burst.slots):
                     last = i == len(burst.slots) - 1
                     numbers = burst.first_packet + i, burst.first_chunk + i
                     data.append(Data(*numbers, bytes(slot), burst.ack_request and last))
-            control += [bytes(buffer[at : at + size]) for at, size in batch.strays]
+            control += [bytes(buffer[at : at + size]) for at, size in contents.strays]
         return data, control
 
     def data(self, now: float) -> list[Data]:
@@ -92,7 +91,7 @@ class Sending:
         return self.sent(now)[1]
 
     def receive(self, datagram: bytes, now: float) -> None:
-        self.sender.handle_datagrams(bytearray(datagram), len(datagram), len(datagram), now)
+        self.sender.handle_datagrams(Batch.of(datagram), now)
 
     def ack(self, packets: list[Data], now: float, *, room: int = 200_000, drops: int = 0) -> None:
         """Acknowledge these packets, and all earlier ones that were."""

@@ -10,7 +10,15 @@ from hypothesis import strategies as st
 from xxhash import xxh3_128
 
 from udpft.errors import DigestMismatch, LocalWriteFailed, PartialTransfer, TimedOut
-from udpft.protocol.contract import Completed, Event, Failed, Verified
+from udpft.protocol.contract import (
+    Batch,
+    Completed,
+    Event,
+    Failed,
+    OpenedSink,
+    TransferIds,
+    Verified,
+)
 from udpft.protocol.params import (
     ACK_EVERY_BYTES,
     DATA_HEADER_SIZE,
@@ -19,7 +27,7 @@ from udpft.protocol.params import (
     MAX_BURST_BYTES,
     READING_BYTES_PER_S,
 )
-from udpft.protocol.transfer.receiver import Receiver
+from udpft.protocol.transfer.receiver import FileLayout, Receiver
 from udpft.protocol.wire.accept import Accept, encode_accept
 from udpft.protocol.wire.ack import Ack, decode_ack_untrusted, encode_ack
 from udpft.protocol.wire.data import ACK_REQUEST, BurstWriter, chunk_hashes, data_common
@@ -43,12 +51,9 @@ class Receiving:
         self.sink = sink or MemorySink(len(content))
         self.queue = (room, 0)
         self.receiver = Receiver(
-            connection_id=THEIRS,
-            own_connection_id=OURS,
-            nonce=NONCE,
-            chunk_size=CHUNK,
-            size=len(content),
-            sink=self.sink,
+            TransferIds(THEIRS, OURS, NONCE),
+            FileLayout.of(len(content), CHUNK),
+            OpenedSink(self.sink),
             receive_queue=lambda: self.queue,
             now=0.0,
             idle_timeout_s=10.0,
@@ -78,7 +83,7 @@ class Receiving:
 
     def receive(self, datagrams: bytes, now: float, *, segment_size: int = 0) -> None:
         size = segment_size or min(len(datagrams), self._writer.packet_size)
-        self.receiver.handle_datagrams(bytearray(datagrams), len(datagrams), size, now)
+        self.receiver.handle_datagrams(Batch(bytearray(datagrams), len(datagrams), size), now)
 
     def feed(
         self, packet: int, chunks: Sequence[int], now: float, *, ack_request: bool = False
@@ -283,8 +288,8 @@ def test_data_of_another_transfer_is_dropped() -> None:
 
 def test_what_is_present_already_counts_for_the_digest_and_is_not_written() -> None:
     net = Receiving()
-    net.receiver.note_present(0, net.hashes[: 4 * 8])
-    net.receiver.note_present(6, net.hashes[6 * 8 :])
+    net.receiver.note_held(0, net.hashes[: 4 * 8])
+    net.receiver.note_held(6, net.hashes[6 * 8 :])
     net.feed(0, range(4, 6), 0.0)
     assert net.receiver.complete
     net.receive(net.fin(), 0.0)
@@ -397,7 +402,7 @@ def test_nothing_new_for_too_long_ends_it_and_tells_the_sender() -> None:
 
 def test_patience_begins_when_what_is_present_has_been_read() -> None:
     net = Receiving()
-    net.receiver.note_present(0, net.hashes[: 4 * 8])
+    net.receiver.note_held(0, net.hashes[: 4 * 8])
     net.receiver.handle_timeout(100.0)  # so long did it take to read
     assert net.events() == []
     assert net.sent(100.0) == []
@@ -409,21 +414,18 @@ def test_patience_begins_when_what_is_present_has_been_read() -> None:
 def test_a_sender_that_reads_what_is_present_may_take_its_time_and_not_for_ever() -> None:
     size = 60 * READING_BYTES_PER_S  # a minute's reading, on a slow disk
     receiver = Receiver(
-        connection_id=THEIRS,
-        own_connection_id=OURS,
-        nonce=NONCE,
-        chunk_size=16_344,
-        size=size,
-        sink=MemorySink(0),
+        TransferIds(THEIRS, OURS, NONCE),
+        FileLayout.of(size, 16_344),
+        OpenedSink(MemorySink(0)),
         receive_queue=lambda: (0, 0),
         now=0.0,
         idle_timeout_s=10.0,
     )
-    receiver.note_present(0, bytes(8 * (size // 16_344)))
+    receiver.note_held(0, bytes(8 * (size // 16_344)))
     accept = encode_accept(Accept(NONCE, THEIRS, 16_344, size, 0, 1), OURS, 0)
     assert receiver.poll_transmit(0.0) is None
     for now in range(80):
-        receiver.handle_datagrams(bytearray(accept), len(accept), len(accept), now)
+        receiver.handle_datagrams(Batch.of(accept), now)
         receiver.handle_timeout(now)
         assert receiver.ended == (now >= 59 + 10)
 
@@ -432,7 +434,7 @@ def test_a_sender_that_reads_what_is_present_may_take_its_time_and_not_for_ever(
 def test_another_session_goes_on_with_what_is_here(again: bool) -> None:
     net = Receiving()
     net.feed(0, [0, 1, 5, 6], 0.0)
-    net.receiver.change_session(connection_id=THEIRS, own_connection_id=OURS, nonce=NONCE, now=1.0)
+    net.receiver.change_session(TransferIds(THEIRS, OURS, NONCE), 1.0)
     assert net.sent(1.0) == []
     net.feed(0, [2, 3, 4], 1.1)
     net.feed(3, [0, 7, 8, 9, 10] if again else [7, 8, 9, 10], 1.1)
@@ -444,7 +446,7 @@ def test_another_session_goes_on_with_what_is_here(again: bool) -> None:
 def test_the_session_before_is_not_heard() -> None:
     net = Receiving()
     net.feed(0, [0, 1], 0.0)
-    net.receiver.change_session(connection_id=44, own_connection_id=OURS + 1, nonce=55, now=1.0)
+    net.receiver.change_session(TransferIds(44, OURS + 1, 55), 1.0)
     net.feed(2, [2, 3], 1.1)
     assert net.receiver.bytes_received == 2 * CHUNK
     assert net.receiver.heard_at == 1.0

@@ -22,7 +22,7 @@ from tests.protocol.transfer.sending import (
     type_of,
 )
 from udpft.errors import LocalReadFailed, PartialTransfer, SourceChanged, TimedOut
-from udpft.protocol.contract import Completed, Failed
+from udpft.protocol.contract import Batch, Completed, Failed
 from udpft.protocol.params import (
     BREAKER_S,
     FIN_PATIENCE_S,
@@ -266,7 +266,7 @@ def test_what_is_not_for_a_sender_is_ignored() -> None:
 def test_random_bytes_have_no_effect(datagrams: bytes, segment_size: int) -> None:
     net = Sending()
     net.data(0.0)
-    net.sender.handle_datagrams(bytearray(datagrams), len(datagrams), segment_size, RTT_S)
+    net.sender.handle_datagrams(Batch(bytearray(datagrams), len(datagrams), segment_size), RTT_S)
     assert net.events() == []
 
 

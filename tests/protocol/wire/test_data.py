@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from xxhash import xxh3_64_digest
 
+from udpft.protocol.contract import Batch
 from udpft.protocol.params import (
     CHUNK_ALIGNMENT,
     DATA_HEADER_SIZE,
@@ -24,9 +25,9 @@ from udpft.protocol.params import (
 from udpft.protocol.wire.data import (
     ACK_REQUEST,
     HASH_SIZE,
-    Batch,
     BurstReader,
     BurstWriter,
+    Contents,
     chunk_hashes,
     data_common,
     send_capacity,
@@ -81,15 +82,15 @@ def write(
 
 def read(
     datagrams: Sequence[bytes], chunk_size: int, *, reader: BurstReader | None = None
-) -> Batch:
+) -> Contents:
     """Read datagrams of one size, the last one perhaps shorter, as one batch."""
     reader = reader or BurstReader(ID, chunk_size)
     joined = b"".join(datagrams)
     buffer = bytearray(joined + bytes(100))
-    return reader.read_untrusted(buffer, len(joined), len(datagrams[0]))
+    return reader.read_untrusted(Batch(buffer, len(joined), len(datagrams[0])))
 
 
-def contents_of(batch: Batch) -> dict[tuple[int, int], bytes]:
+def contents_of(batch: Contents) -> dict[tuple[int, int], bytes]:
     """What a batch says that it holds; each hash must be its slot's."""
     contents = {}
     for burst in batch.bursts:
@@ -258,7 +259,7 @@ def test_a_damaged_header_byte_never_changes_what_a_packet_is(at: int, change: i
 @given(st.binary(max_size=3_000), st.integers(1, 3_000), st.sampled_from([64, 1176, 2048]))
 def test_random_bytes_hold_no_data(random: bytes, segment_size: int, chunk_size: int) -> None:
     buffer = bytearray(random.ljust(MAX_BATCH_BYTES, b"\0"))
-    batch = BurstReader(ID, chunk_size).read_untrusted(buffer, len(random), segment_size)
+    batch = BurstReader(ID, chunk_size).read_untrusted(Batch(buffer, len(random), segment_size))
     assert not batch.bursts
 
 
@@ -269,7 +270,7 @@ def test_a_batch_cut_otherwise_than_it_was_sent_holds_nothing_wrong(
     joined = b"".join(written.datagrams)
     buffer = bytearray(joined.ljust(MAX_BATCH_BYTES, b"\0"))
     reader = BurstReader(ID, written.chunk_size)
-    contents = contents_of(reader.read_untrusted(buffer, length, segment_size))
+    contents = contents_of(reader.read_untrusted(Batch(buffer, length, segment_size)))
     for numbers, content in contents.items():
         whole = written.contents[numbers]
         assert content == whole
@@ -279,12 +280,12 @@ def test_a_buffer_of_no_whole_number_of_words_is_read() -> None:
     written = write(64, range(3), last_length=5)
     joined = bytearray(b"".join(written.datagrams))
     assert len(joined) % 8
-    batch = BurstReader(ID, 64).read_untrusted(joined, len(joined), 88)
+    batch = BurstReader(ID, 64).read_untrusted(Batch(joined, len(joined), 88))
     assert contents_of(batch) == written.contents
 
 
 def test_nothing_at_all_is_an_empty_batch() -> None:
-    assert BurstReader(ID, 64).read_untrusted(bytearray(), 0, 1) == Batch([], [])
+    assert BurstReader(ID, 64).read_untrusted(Batch(bytearray(), 0, 1)) == Contents([], [])
 
 
 # ------------------------------------------------------------------------ what is not DATA of ours
@@ -346,5 +347,6 @@ def test_data_is_bound_to_the_nonce(nonce: int, other: int, count: int, in_order
     data, hashes = writer.seal(common, common, 5, chunks, writer.slots(count, 64))
     for reader_nonce, expected in ((nonce, hashes), (nonce ^ other, b"")):
         buffer = bytearray(data)
-        batch = BurstReader(ID, 64, reader_nonce).read_untrusted(buffer, len(buffer), 88)
+        reader = BurstReader(ID, 64, reader_nonce)
+        batch = reader.read_untrusted(Batch(buffer, len(buffer), 88))
         assert b"".join(burst.hashes for burst in batch.bursts) == expected

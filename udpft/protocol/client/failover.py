@@ -1,37 +1,32 @@
-"""A server that falls silent in mid-transfer: is it still there, or another one in its place?
+"""Failover of a download whose server falls silent: is it still there, or another in its place?
 
 Theory of operation
 -------------------
 A server that was killed and started again knows nothing of its transfers, and says nothing to their
 packets. A path that is cut looks the same. The client tells them apart by asking: a HELLO under the
-transfer's own connection ids, without a cookie. ::
+transfer's own connection ids, without a cookie. Where nothing answers it for a while, a new HELLO
+goes along, under new numbers.
 
-    LISTENING   silence, or the port is closed       →  ASKING: a question each half second
-    ASKING      anything of the transfer             →  LISTENING
-    ASKING      RETRY to a question                  →  LEAVING: there is a server, without it
-    ASKING      no answer for a while                →  GREETING: a new HELLO beside each question
-    GREETING    anything of the transfer             →  LISTENING: the new HELLO is forgotten
-    GREETING    RETRY to the new HELLO, and then no
-                answer to the question beside it     →  LEAVING
-    LEAVING     ACCEPT                               →  ``handshake``: the transfer goes on there
-    LEAVING     ERROR                                →  ``error``; BUSY: asked again, later
+A living server that has the transfer answers the question with its ACCEPT, padded as always. Where
+the path no longer carries datagrams of that size, that is as lost as DATA is, and the new HELLO
+finds what it does carry. Where the path was cut and comes back, question and HELLO arrive together,
+and so do the answers: so a RETRY to the new HELLO is not believed before the question beside it has
+had its time.
 
-A living server that has the transfer answers with its ACCEPT, padded as always. Where the path no
-longer carries datagrams of that size, that is as lost as DATA is, and the new HELLO finds what it
-does carry. Where the path was cut and comes back, question and HELLO arrive together, and so do the
-answers.
-
-LEAVING begins with an ERROR to the old session, should there be one: two never send at once.
+Leaving begins with an ERROR to the old session, should there be one: two never send at once. The
+states are in `FAILOVER_STATES`.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from enum import Enum, auto
 from math import inf
 
 from udpft.errors import ServerBusy, UdpftError
-from udpft.protocol.handshake.initiator import HandshakeResult, Initiator, probe_sizes
+from udpft.protocol.handshake.agreement import HandshakeResult
+from udpft.protocol.handshake.initiator import HandshakeOptions, Initiator, probe_sizes
 from udpft.protocol.params import (
     CLOSING_COPIES,
     DATA_HEADER_SIZE,
@@ -41,17 +36,101 @@ from udpft.protocol.params import (
     QUESTION_INTERVAL_S,
     QUIET_S,
 )
+from udpft.protocol.states import TransitionTable
 from udpft.protocol.wire.error import ErrorCode, Refusal, encode_error
 from udpft.protocol.wire.hello import NO_COOKIE, Hello, encode_hello
 from udpft.protocol.wire.packet import MalformedPacket, PacketType, decode_untrusted
 from udpft.protocol.wire.retry import decode_retry_untrusted
 
 _U32, _U64 = 0xFFFF_FFFF, 0xFFFF_FFFF_FFFF_FFFF
-_PACED_PACKETS = 4  # twice what a server sends at once at the lowest rates
+
+_PACED_PACKETS = 4
+"""Packets whose time at the rate asked for is no silence: twice what a server sends at once at the
+lowest rates."""
+
+
+class FailoverState(Enum):
+    """State of a failover."""
+
+    LISTENING = auto()
+    ASKING = auto()
+    GREETING = auto()
+    DECIDING = auto()
+    LEAVING = auto()
+    DONE = auto()
+
+
+class FailoverEvent(Enum):
+    """Event in the life of a failover."""
+
+    SILENCE = auto()
+    HEARD = auto()
+    UNANSWERED = auto()
+    RETRY_TO_QUESTION = auto()
+    RETRY_TO_HELLO = auto()
+    BUSY = auto()
+    FINISHED = auto()
+
+
+_S, _E = FailoverState, FailoverEvent
+
+FAILOVER_STATES = TransitionTable(
+    [_S.LISTENING],
+    [
+        (
+            _S.LISTENING,
+            _E.SILENCE,
+            _S.ASKING,
+            "silence, or a closed port: it is asked",
+        ),
+        (_S.ASKING, _E.HEARD, _S.LISTENING, "anything of the transfer: the server is alive"),
+        (
+            _S.ASKING,
+            _E.UNANSWERED,
+            _S.GREETING,
+            "no answer: a new HELLO beside each question",
+        ),
+        (
+            _S.ASKING,
+            _E.RETRY_TO_QUESTION,
+            _S.LEAVING,
+            "a server, without the transfer",
+        ),
+        (
+            _S.GREETING,
+            _E.HEARD,
+            _S.LISTENING,
+            "anything of the transfer: no new HELLO",
+        ),
+        (
+            _S.GREETING,
+            _E.RETRY_TO_QUESTION,
+            _S.LEAVING,
+            "a server, without the transfer",
+        ),
+        (
+            _S.GREETING,
+            _E.RETRY_TO_HELLO,
+            _S.DECIDING,
+            "a server: the question has its time",
+        ),
+        (_S.GREETING, _E.BUSY, _S.ASKING, "the server has no room: a new HELLO later"),
+        (_S.GREETING, _E.FINISHED, _S.DONE, "ACCEPT or ERROR to the new HELLO"),
+        (_S.DECIDING, _E.HEARD, _S.LISTENING, "anything of the transfer: it was the same server"),
+        (_S.DECIDING, _E.RETRY_TO_QUESTION, _S.LEAVING, "it does not know the transfer"),
+        (_S.DECIDING, _E.UNANSWERED, _S.LEAVING, "the question was not answered in its time"),
+        (_S.DECIDING, _E.BUSY, _S.DECIDING, "the server has no room: a new HELLO later"),
+        (_S.DECIDING, _E.FINISHED, _S.DONE, "ACCEPT or ERROR to the new HELLO"),
+        (_S.LEAVING, _E.RETRY_TO_QUESTION, _S.LEAVING, "a RETRY to an earlier question"),
+        (_S.LEAVING, _E.BUSY, _S.LEAVING, "the server has no room: a new HELLO later"),
+        (_S.LEAVING, _E.FINISHED, _S.DONE, "ACCEPT: the transfer goes on there; or ERROR"),
+    ],
+)
+"""Transitions of a failover; it begins in LISTENING."""
 
 
 class Failover:
-    """Looks after one transfer's server, and for the next one.
+    """Watch over one transfer's server, and search for the next one.
 
     Call `poll` until it returns None, and `handle` with every datagram while it is ``awake``. Both
     are told when the transfer was heard of last, for that sends it back to sleep.
@@ -59,8 +138,12 @@ class Failover:
     Args:
         hello: the request that the transfer began with.
         handshake: the answer to it.
-        held: asks for the byte ranges that are here by now.
+        held: asks for the byte ranges that are held by now.
         keyed: datagrams are sealed on their way out, and grow by it.
+
+    Attributes:
+        result: the answer of the server that the transfer goes on with; None until there is one.
+        error: why there will be none; None until then.
     """
 
     def __init__(
@@ -72,53 +155,62 @@ class Failover:
         keyed: bool = False,
     ) -> None:
         self._keyed = keyed
-        self._hello = self._hello_used = hello
-        self._accept = accept = handshake.accept
+        self._hello = hello
+        self._hello_used = hello  # the newest request that was begun, see `hello`
+        self._accept = handshake.accept
         self._held = held
-        patience_s = QUIET_S + 2 * handshake.rtt_s
-        if hello.max_rate_bytes_per_s:
-            packet_size = accept.chunk_size + DATA_HEADER_SIZE
-            patience_s += _PACED_PACKETS * packet_size / hello.max_rate_bytes_per_s
-        self._quiet_s = patience_s
-        self._answer_s = QUIET_S + 2 * handshake.rtt_s
+        self._answer_s = QUIET_S + 2 * handshake.rtt_s  # that a question has to be answered
+        self._quiet_s = self._answer_s + _paced_s(hello, handshake)  # silence that is no question
         self._overtaking_s = MAX_OVERTAKING_S + handshake.rtt_s
-        self._asking_since: float | None = None
-        self._ask_at = inf
-        self._asked_at = -inf
-        self._greet_at = inf
-        self._leave_at = inf
-        self._leaving = False
-        self._initiator: Initiator | None = None
-        self._queue: deque[bytes] = deque()
-        self.handshake: HandshakeResult | None = None
+        self._state = FailoverState.LISTENING
+        self._asking_since = -inf  # when it woke
+        self._ask_at = inf  # when the next question is due
+        self._asked_at = -inf  # when the last one left
+        self._greet_at = inf  # when a new handshake begins
+        self._leave_at = inf  # until when the question beside a HELLO has time
+        self._initiator: Initiator | None = None  # the new handshake
+        self._queue: deque[bytes] = deque()  # to be sent
+        self.result: HandshakeResult | None = None
         self.error: UdpftError | None = None
 
     @property
+    def state(self) -> FailoverState:
+        """The state, see `FAILOVER_STATES`."""
+        return self._state
+
+    @property
     def hello(self) -> Hello:
-        """The request used last: what ``handshake`` answers."""
+        """The request used last: what ``result`` answers."""
         return self._initiator.hello if self._initiator else self._hello_used
 
     @property
     def awake(self) -> bool:
         """Whether it asks or greets, and so wants to see what comes."""
-        return self._asking_since is not None
+        return self._state is not FailoverState.LISTENING
 
     def note_refused(self, now: float) -> None:
-        """The port is closed: do not wait for silence."""
+        """Note that the port is closed: do not wait for silence."""
         if not self.awake:
             self._ask(now)
 
+    def _follow(self, event: FailoverEvent) -> None:
+        self._state = FAILOVER_STATES.follow(self._state, event)
+
     def _ask(self, now: float) -> None:
-        self._asking_since = self._ask_at = now
+        self._follow(FailoverEvent.SILENCE)
+        self._asking_since = now
+        self._ask_at = now
         self._greet_at = now + self._answer_s
 
-    def _listen_again(self, heard_at: float) -> bool:
-        """Go back to sleep, if the transfer was heard of; return whether we sleep."""
-        if self._asking_since is None:
+    def _listens(self, heard_at: float) -> bool:
+        """Go back to sleep, if the transfer was heard of; return whether it sleeps."""
+        if self._state is FailoverState.LISTENING:
             return True
-        if heard_at < self._asking_since or self._leaving:
+        if heard_at < self._asking_since or not FAILOVER_STATES.has(
+            self._state, FailoverEvent.HEARD
+        ):
             return False
-        self._asking_since = None
+        self._follow(FailoverEvent.HEARD)
         self._leave_at = inf
         self._queue.clear()
         self._stop_greeting()
@@ -132,15 +224,15 @@ class Failover:
 
     def poll(self, now: float, heard_at: float) -> bytes | None:
         """The next datagram to send, or None."""
-        if self._listen_again(heard_at):
+        if self._listens(heard_at):
             if now < heard_at + self._quiet_s:
                 return None
             self._ask(now)
-        if now >= self._leave_at:
-            self._leave(now)
+        if self._state is FailoverState.DECIDING and now >= self._leave_at:
+            self._leave(FailoverEvent.UNANSWERED, now)
         # Before each HELLO, so that where one gets through, a living transfer has been asked.
+        undecided = self._state in (FailoverState.ASKING, FailoverState.GREETING)
         greeting_at = self._initiator.next_timeout if self._initiator else self._greet_at
-        undecided = not self._leaving and self._leave_at == inf
         if undecided and now >= min(self._ask_at, greeting_at) and now > self._asked_at:
             self._asked_at = now
             self._ask_at = now + QUESTION_INTERVAL_S
@@ -150,8 +242,10 @@ class Failover:
         if self._queue:
             return self._queue.popleft()
         if now >= self._greet_at:
+            if self._state is FailoverState.ASKING:
+                self._follow(FailoverEvent.UNANSWERED)
             self._greet(now)
-        if not self._initiator or self._leave_at < inf:
+        if not self._initiator or self._state is FailoverState.DECIDING:
             return None
         return self._initiator.poll(now)
 
@@ -167,22 +261,19 @@ class Failover:
             have=self._held(),
             have_of=self._accept.identity,
         )
-        self._initiator = Initiator(
-            hello,
-            now=now,
-            sizes=probe_sizes(chunk_size, keyed=self._keyed),
-            keyed=self._keyed,
-            connect_timeout_s=inf,
-        )
+        sizes = probe_sizes(chunk_size, keyed=self._keyed)
+        options = HandshakeOptions(keyed=self._keyed, connect_timeout_s=inf, sizes=sizes)
+        self._initiator = Initiator(hello, now=now, options=options)
 
-    def _leave(self, now: float) -> None:
+    def _leave(self, event: FailoverEvent, now: float) -> None:
         """Give the old session up, for there is a server that lets us in again."""
         self._leave_at = inf
-        if not self._leaving:
-            self._leaving = True
+        first_time = self._state is not FailoverState.LEAVING
+        self._follow(event)
+        if first_time:
             refusal = Refusal(self._accept.nonce, ErrorCode.CANCELLED, "the client begins anew")
-            farewell = encode_error(refusal, self._accept.connection_id)
-            self._queue.extend((farewell,) * CLOSING_COPIES)
+            goodbye = encode_error(refusal, self._accept.connection_id)
+            self._queue.extend((goodbye,) * CLOSING_COPIES)
             if not self._initiator:
                 self._greet(now)
 
@@ -190,24 +281,27 @@ class Failover:
 
     def handle(self, datagram: memoryview, now: float, heard_at: float) -> None:
         """Take in a datagram, after the transfer has seen it."""
-        if self._listen_again(heard_at) or self.handshake or self.error:
+        if self._listens(heard_at) or self._state is FailoverState.DONE:
             return
-        if self._is_retry_to_a_question(datagram):
-            self._leave(now)
+        if self._is_retry_to_question(datagram):
+            self._leave(FailoverEvent.RETRY_TO_QUESTION, now)
             return
         initiator = self._initiator
         if not initiator:
             return
         initiator.handle(datagram, now)
-        if initiator.hello.cookie != NO_COOKIE and not self._leaving and self._leave_at == inf:
+        if initiator.hello.cookie != NO_COOKIE and self._state is FailoverState.GREETING:
+            self._follow(FailoverEvent.RETRY_TO_HELLO)
             self._leave_at = now + self._overtaking_s
-        self.handshake = initiator.handshake
         if isinstance(initiator.error, ServerBusy):
+            self._follow(FailoverEvent.BUSY)
             self._stop_greeting(now + initiator.error.retry_after_s)
-        else:
+        elif initiator.result or initiator.error:
+            self._follow(FailoverEvent.FINISHED)
+            self.result = initiator.result
             self.error = initiator.error
 
-    def _is_retry_to_a_question(self, datagram: memoryview) -> bool:
+    def _is_retry_to_question(self, datagram: memoryview) -> bool:
         try:
             packet = decode_untrusted(datagram)
             return (
@@ -220,11 +314,20 @@ class Failover:
 
     def next_timeout(self, heard_at: float) -> float:
         """When `poll` has something to do."""
-        if self._listen_again(heard_at):
+        if self._listens(heard_at):
             return heard_at + self._quiet_s
         if self._queue:
             return -inf
-        if self._leave_at < inf:
+        if self._state is FailoverState.DECIDING:
             return self._leave_at
         greeting_at = self._initiator.next_timeout if self._initiator else inf
-        return min(self._greet_at, greeting_at, inf if self._leaving else self._ask_at)
+        asking = self._state in (FailoverState.ASKING, FailoverState.GREETING)
+        return min(self._greet_at, greeting_at, self._ask_at if asking else inf)
+
+
+def _paced_s(hello: Hello, handshake: HandshakeResult) -> float:
+    """Seconds between two bursts of a server that is paced as slowly as the request asks."""
+    if not hello.max_rate_bytes_per_s:
+        return 0.0
+    packet_size = handshake.accept.chunk_size + DATA_HEADER_SIZE
+    return _PACED_PACKETS * packet_size / hello.max_rate_bytes_per_s

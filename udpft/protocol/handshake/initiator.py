@@ -27,21 +27,19 @@ arrive, the client begins again with the next smaller size, and then with the sm
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
 from math import inf
 from typing import NamedTuple
 
-from udpft.errors import TimedOut, UdpftError, UsageError, VersionMismatch
+from udpft.errors import TimedOut, UdpftError, VersionMismatch
+from udpft.protocol.handshake.agreement import HandshakeResult, held_ranges
 from udpft.protocol.params import (
     CHUNK_ALIGNMENT,
-    CHUNK_SIZE,
     CONNECT_TIMEOUT_S,
     DATA_HEADER_SIZE,
     HELLO_INTERVAL_MAX_S,
     HELLO_INTERVALS_S,
     KEYED_HELLO_OVERHEAD,
     MAX_CHUNK_SIZE,
-    MAX_NAME_BYTES,
     MAX_RETRY_WAIT_S,
     MIN_CHUNK_SIZE,
     MIN_DATAGRAM_SIZE,
@@ -49,10 +47,9 @@ from udpft.protocol.params import (
     SEAL_OVERHEAD,
     VERSION,
 )
-from udpft.protocol.ranges import RangeSet
 from udpft.protocol.wire.accept import Accept, decode_accept_untrusted
 from udpft.protocol.wire.error import decode_error_untrusted
-from udpft.protocol.wire.hello import MAX_HAVE, NO_COOKIE, Hello, encode_hello
+from udpft.protocol.wire.hello import NO_COOKIE, Hello, encode_hello
 from udpft.protocol.wire.packet import MalformedPacket, Packet, PacketType, decode_untrusted
 from udpft.protocol.wire.retry import Retry, decode_retry_untrusted
 
@@ -74,42 +71,6 @@ def probe_sizes(chunk_size: int, *, keyed: bool = False) -> tuple[int, ...]:
     return (wanted, *(size for size in PROBE_SIZES if size < wanted))
 
 
-def agreed_chunk_size(wanted: int, hello_size: int, *, keyed: bool = False) -> int:
-    """The chunk size of a transfer: what was asked for, as far as the path carries it."""
-    headers = DATA_HEADER_SIZE + (SEAL_OVERHEAD if keyed else 0)
-    fits = (hello_size - headers) // CHUNK_ALIGNMENT * CHUNK_ALIGNMENT
-    wanted = wanted // CHUNK_ALIGNMENT * CHUNK_ALIGNMENT or CHUNK_SIZE
-    return max(MIN_CHUNK_SIZE, min(fits, wanted, MAX_CHUNK_SIZE))
-
-
-def held_ranges(hello: Hello, accept: Accept) -> tuple[tuple[int, int], ...]:
-    """The byte ranges that will not be sent: those of HELLO, where they are of ACCEPT's file."""
-    return hello.have if hello.have_of in (0, accept.identity) else ()
-
-
-def byte_ranges(chunks: RangeSet, chunk_size: int, size: int) -> tuple[tuple[int, int], ...]:
-    """The bytes in the largest runs of chunks, as many runs as a HELLO can name, in order."""
-    ranges = [(first * chunk_size, min(stop * chunk_size, size)) for first, stop in chunks]
-    ranges = [(start, stop) for start, stop in ranges if start < stop]  # no empty last chunk
-    ranges.sort(key=lambda pair: pair[0] - pair[1])
-    return tuple(sorted(ranges[:MAX_HAVE]))
-
-
-def whole_chunks(byte_ranges: Sequence[tuple[int, int]], chunk_size: int, size: int) -> RangeSet:
-    """The chunks of a file of ``size`` bytes that byte ranges hold whole.
-
-    The last chunk counts where the file's end is in a range, but never where it is empty: it is
-    then nothing that anybody could have.
-    """
-    chunks = RangeSet()
-    for start, stop in byte_ranges:
-        first = -(-start // chunk_size)
-        last = stop // chunk_size if stop < size else -(-size // chunk_size)
-        if start <= stop <= size:
-            chunks.add(first, last)
-    return chunks
-
-
 def unanswered(within_s: float, *, keyed: bool) -> TimedOut:
     """The error that a server does not answer."""
     key = "is its key this one" if keyed else "does it want a key (--key-file)"
@@ -127,47 +88,44 @@ def other_version(version: int) -> VersionMismatch:
     )
 
 
-def encode_name(name: str) -> bytes:
-    """A name as HELLO carries it. One that is no UTF-8 leaves as the bytes that it was typed as.
+class HandshakeOptions(NamedTuple):
+    """Options of a handshake: what a client knows of the path, and how patient it is.
 
-    Raises:
-        UsageError: it is too long, or no text.
-    """
-    try:
-        encoded = name.encode(errors="surrogateescape")
-    except UnicodeEncodeError:
-        raise UsageError(f"{name!r} is no file's name") from None
-    if len(encoded) > MAX_NAME_BYTES:
-        raise UsageError(f"the name has {len(encoded)} bytes; {MAX_NAME_BYTES} is the most")
-    return encoded
-
-
-class HandshakeResult(NamedTuple):
-    """What the handshake found out.
-
-    ``hello_size``: bytes of the datagram that the path carried, 0 where it was not this
-    handshake that tried; ``cookie``: what the server believes us by; ``rtt_s``: 0 where unknown;
-    ``have``: byte ranges that the server will not send, for we said that we have them.
+    ``known_size``: bytes of the datagram that an earlier handshake on this socket found to pass,
+    0 without one; the cookie in the HELLO is then its cookie. ``keyed``: datagrams grow on their
+    way out, by what a key adds. ``largest``: bytes of the largest datagram that can leave this
+    machine, as far as it knows; larger ones are tried, and not waited for. ``connect_timeout_s``:
+    seconds to wait for an answer. ``sizes``: datagram sizes to probe, largest first; all usual ones
+    where it is empty.
     """
 
-    accept: Accept
-    hello_size: int
-    cookie: bytes
-    rtt_s: float
-    have: tuple[tuple[int, int], ...] = ()
+    known_size: int = 0
+    keyed: bool = False
+    largest: float = inf
+    connect_timeout_s: float = CONNECT_TIMEOUT_S
+    sizes: tuple[int, ...] = ()
+
+
+DEFAULT_OPTIONS = HandshakeOptions()
 
 
 class Initiator:
-    """The client's side of the handshake.
+    """Client's side of the handshake.
 
     Call `poll` for datagrams to send until it returns None, `handle` with each that arrives,
-    and look at ``handshake`` and ``error``: one of them ends it. ``hello`` is the request as it
-    stands: a repeat for a smaller datagram has other numbers. With ``ping``, a RETRY is all
-    that is wanted, and ``rtt_s`` is set when it is there. ``known_size``: of the datagram that an
-    earlier handshake on this socket found to pass; the cookie in the HELLO is then its cookie.
-    ``keyed``: datagrams grow on their way out, by what a key adds. ``largest``: bytes of the
-    largest datagram that can leave this machine, as far as it knows; larger ones are tried, and
-    not waited for.
+    and look at ``result`` and ``error``: one of them ends it.
+
+    Args:
+        hello: the request.
+        now: seconds on the driver's clock.
+        options: see `HandshakeOptions`.
+        ping: a RETRY is all that is wanted; ``rtt_s`` is set when it is there.
+
+    Attributes:
+        hello: the request as it stands: a repeat for a smaller datagram has other numbers.
+        result: the server's consent, and what was found out on the way to it; None until then.
+        error: why there will be none; None until then.
+        rtt_s: the shortest round trip in seconds; None until a RETRY has come.
     """
 
     def __init__(
@@ -175,35 +133,31 @@ class Initiator:
         hello: Hello,
         *,
         now: float,
-        sizes: Sequence[int] = (),
-        connect_timeout_s: float = CONNECT_TIMEOUT_S,
+        options: HandshakeOptions = DEFAULT_OPTIONS,
         ping: bool = False,
-        known_size: int = 0,
-        keyed: bool = False,
-        largest: float = inf,
     ) -> None:
         self.hello = hello
-        self._largest = largest
-        self._sizes = tuple(sizes) or probe_sizes(hello.chunk_size, keyed=keyed)
-        self._overhead = KEYED_HELLO_OVERHEAD if keyed else 0
+        self._options = options
+        # Sizes of HELLO that are still tried, largest first
+        self._sizes = options.sizes or probe_sizes(hello.chunk_size, keyed=options.keyed)
         self._ping = ping
-        self._connect_timeout_s = connect_timeout_s
-        self._give_up_at = now + connect_timeout_s
-        self._answered = known_size  # size of the HELLO that brought the cookie, 0 without one
-        self._attempt = 0
-        self._unanswered = 0
-        self._stepped_down = 0
-        self._sent_at: dict[int, float] = {}
-        self._repeat_at = now
-        self._queue: deque[bytes] = deque()
-        self.handshake: HandshakeResult | None = None
+        self._give_up_at = now + options.connect_timeout_s
+        # Bytes of the HELLO that brought the cookie, 0 without one
+        self._answered = options.known_size
+        self._attempt = 0  # times that HELLOs were sent
+        self._unanswered = 0  # of these, since the last answer
+        self._stepped_down = 0  # how often smaller datagrams were tried
+        self._sent_at: dict[int, float] = {}  # by the attempt's number, modulo 256
+        self._repeat_at = now  # when HELLOs are sent again
+        self._queue: deque[bytes] = deque()  # to be sent
+        self.result: HandshakeResult | None = None
         self.error: UdpftError | None = None
         self.rtt_s: float | None = None
 
     @property
     def done(self) -> bool:
         """Whether there is a handshake, an answered ping or an error."""
-        return bool(self.handshake or self.error or (self._ping and self.rtt_s is not None))
+        return bool(self.result or self.error or (self._ping and self.rtt_s is not None))
 
     def poll(self, now: float) -> bytes | None:
         """The next datagram to send, or None. Some may be larger than the path carries."""
@@ -228,7 +182,8 @@ class Initiator:
         hello = self.hello._replace(attempt=self._attempt)
         self._sent_at[self._attempt & 0xFF] = now
         sizes = (self._answered,) if self._answered else self._sizes
-        self._queue.extend(encode_hello(hello, size - self._overhead) for size in sizes)
+        overhead = KEYED_HELLO_OVERHEAD if self._options.keyed else 0
+        self._queue.extend(encode_hello(hello, size - overhead) for size in sizes)
         repeats = self._unanswered if self._answered else self._attempt
         intervals = (*HELLO_INTERVALS_S, HELLO_INTERVAL_MAX_S)
         interval_s = intervals[min(repeats, len(HELLO_INTERVALS_S))]
@@ -257,7 +212,7 @@ class Initiator:
         elif packet.type is PacketType.ACCEPT:
             accept = decode_accept_untrusted(packet)
             if accept.nonce == self.hello.nonce and self._plausible(accept):
-                self.handshake = HandshakeResult(
+                self.result = HandshakeResult(
                     accept,
                     self._answered,
                     self.hello.cookie,
@@ -289,20 +244,20 @@ class Initiator:
         """A first answer, one to a larger HELLO, or a new cookie because the old one expired."""
         if not self._answered:
             self._unanswered = 0
-            self._give_up_at = now + self._connect_timeout_s
+            self._give_up_at = now + self._options.connect_timeout_s
         larger = retry.hello_size > self._answered
         if larger or retry.cookie != self.hello.cookie:
             self._answered = retry.hello_size
             self.hello = self.hello._replace(cookie=retry.cookie)
             # The network may have put a smaller one's answer first: give it a moment to mend that.
             jitter_s = min(MAX_RETRY_WAIT_S, (self.rtt_s or 0.0) / 8)
-            awaited = any(retry.hello_size < size <= self._largest for size in self._sizes)
+            awaited = any(retry.hello_size < size <= self._options.largest for size in self._sizes)
             self._repeat_at = now + jitter_s if awaited else now
 
     def handle_timeout(self, now: float) -> None:
         """Give up where no answer came in time."""
         if not self.done and now >= self._give_up_at:
-            self.error = unanswered(self._connect_timeout_s, keyed=self._overhead > 0)
+            self.error = unanswered(self._options.connect_timeout_s, keyed=self._options.keyed)
 
     @property
     def next_timeout(self) -> float:

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from statistics import median
 
 from udpft.errors import UdpftError
-from udpft.protocol.contract import Completed, Event, Failed, Transmit, datagrams
+from udpft.protocol.contract import Batch, Completed, Event, Failed, Transmit
 from udpft.protocol.handshake.initiator import other_version, unanswered
 from udpft.protocol.params import (
     CONNECT_TIMEOUT_S,
@@ -86,11 +86,9 @@ class PathProbe:
         """The middle one. Raises StatisticsError where there was no answer."""
         return median(self.round_trips_s)
 
-    def handle_datagrams(
-        self, buffer: bytearray, length: int, segment_size: int, now: float
-    ) -> None:
+    def handle_datagrams(self, batch: Batch, now: float) -> None:
         """Take in a batch; what is no answer to this sounding is ignored."""
-        for datagram in datagrams(buffer, length, segment_size):
+        for datagram in batch.datagrams():
             try:
                 packet = decode_untrusted(datagram)
                 if packet.connection_id != self._hello.connection_id:

@@ -43,10 +43,10 @@ from typing import Any, Final
 
 from cryptography.exceptions import InvalidTag
 
-from udpft.protocol.contract import Transmit
+from udpft.protocol.contract import Batch, TransferIds, Transmit
 from udpft.protocol.keyed.noise import EPHEMERAL_SIZE, TAG_SIZE, Forged, Handshake, Suite
 from udpft.protocol.keyed.notice import RE, KeyedType, decode_notice_untrusted
-from udpft.protocol.keyed.sealing import Opened, Opener, Sealer, SealingBuffers
+from udpft.protocol.keyed.sealing import Opener, Sealer, SealingBuffers
 from udpft.protocol.params import (
     KEYED_ANSWER_OVERHEAD,
     KEYED_HELLO_OVERHEAD,
@@ -136,24 +136,24 @@ class ClientChannel:
         _forget_oldest(self._hellos, MAX_HELLOS_REMEMBERED)
         return _common(KeyedType.HELLO, self._suite) + message
 
-    def open_untrusted(self, buffer: bytearray, length: int, segment_size: int) -> Iterator[Opened]:
-        """Open a batch: ``length`` bytes of datagrams of ``segment_size``, the last one shorter.
+    def open_untrusted(self, batch: Batch) -> Iterator[Batch]:
+        """Open a batch.
 
         Yields:
-            Packets at the start of our own `buffer`, to be taken in before more are asked for.
+            Packets in our own `buffer`, to be taken in before more are asked for.
         """
-        for at in range(0, length, segment_size):
-            if buffer[at] == KeyedType.SEALED:
+        for count, datagram in enumerate(batch.datagrams()):
+            if datagram[0] == KeyedType.SEALED:
                 # All that follows is too: the kernel may have joined it to the ANSWER.
-                rest = buffer[at:length] if at else buffer
-                opener = self._openers.get(connection_id_untrusted(rest))
-                if opener and (opened := opener.open_untrusted(rest, length - at, segment_size)):
+                rest = batch.after(count) if count else batch
+                opener = self._openers.get(connection_id_untrusted(rest.buffer))
+                if opener and (opened := opener.open_untrusted(rest)):
                     yield opened
                 return
             with suppress(Forged, MalformedPacket):
-                packet = self._open_handshake(bytes(buffer[at : min(at + segment_size, length)]))
+                packet = self._open_handshake(bytes(datagram))
                 self.buffer[: len(packet)] = packet
-                yield Opened(len(packet), len(packet))
+                yield Batch(self.buffer, len(packet), len(packet), batch.address)
 
     def _open_handshake(self, datagram: bytes) -> bytes:
         if datagram[0] == KeyedType.RETRY:
@@ -223,7 +223,6 @@ class KeyedAcceptor:
         self.draw_bytes = draw_bytes
         self.sealing = SealingBuffers.for_sealing()
         self.opening = SealingBuffers.for_opening()
-        self.buffer = self.opening.buffer
         self._begun = {suite: Handshake(suite, key, _PROLOGUE) for suite in Suite}
 
     def read_hello_untrusted(self, datagram: memoryview) -> ServerChannel | None:
@@ -265,13 +264,13 @@ class ServerChannel:
         message = self._handshake.write_second(answer, secret)
         return _common(KeyedType.ANSWER, self._handshake.suite) + self._re + message
 
-    def begin(self, accept: bytes, *, connection_id: int, own_connection_id: int) -> None:
+    def begin(self, accept: bytes, ids: TransferIds) -> None:
         """Agree to the transfer: ``accept`` is the answer, and what follows is sealed."""
         self._answer = self.seal_answer(accept)
         suite = self._handshake.suite
         upward, downward = self._handshake.split()
-        self._sealer = Sealer(suite, downward, connection_id, self._gate.sealing)
-        self._opener = Opener(suite, upward, own_connection_id, self._gate.opening)
+        self._sealer = Sealer(suite, downward, ids.connection_id, self._gate.sealing)
+        self._opener = Opener(suite, upward, ids.own_connection_id, self._gate.opening)
 
     def seal(self, transmit: Transmit) -> Transmit:
         """Seal what a transfer sends. ACCEPT, however often, leaves as it did the first time."""
@@ -280,10 +279,10 @@ class ServerChannel:
             return Transmit(memoryview(self._answer), len(self._answer))
         return self._sealer.seal(transmit)
 
-    def open_untrusted(self, buffer: bytearray, length: int, segment_size: int) -> Opened | None:
-        """Open a batch into the gate's buffer; None where there is nothing in it for us."""
+    def open_untrusted(self, batch: Batch) -> Batch | None:
+        """Open a batch; None where there is nothing in it for us."""
         assert self._opener
-        return self._opener.open_untrusted(buffer, length, segment_size)
+        return self._opener.open_untrusted(batch)
 
     @property
     def bytes_sealed(self) -> int:

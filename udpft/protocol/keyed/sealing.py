@@ -24,11 +24,11 @@ from __future__ import annotations
 import struct
 from array import array
 from itertools import repeat
-from typing import Final, NamedTuple
+from typing import Final
 
 from cryptography.exceptions import InvalidTag
 
-from udpft.protocol.contract import Transmit, datagrams
+from udpft.protocol.contract import Batch, Transmit
 from udpft.protocol.keyed.noise import Aead, Suite, next_key
 from udpft.protocol.keyed.notice import KeyedType
 from udpft.protocol.keyed.replay import ReplayWindow
@@ -212,14 +212,6 @@ class Sealer:
         return array("Q", range(first, first + count))
 
 
-class Opened(NamedTuple):
-    """Packets at the start of the bench's buffer: ``length`` bytes, cut every ``segment_size``,
-    the last one perhaps shorter."""
-
-    length: int
-    segment_size: int
-
-
 class Opener:
     """Opens what a `Sealer` sealed. What was changed on the way, or came before, is dropped.
 
@@ -237,19 +229,20 @@ class Opener:
         self._common = _common(connection_id)
         self._window = ReplayWindow()
 
-    def open_untrusted(self, buffer: bytearray, length: int, segment_size: int) -> Opened | None:
-        """Open a batch: ``length`` bytes of datagrams of ``segment_size``, the last one shorter.
+    def open_untrusted(self, batch: Batch) -> Batch | None:
+        """Open a batch.
 
         Returns:
-            The packets that are authentic and new, in order; None where there are none.
+            The packets that are authentic and new, in order, in the bench's buffer; None where
+            there are none.
         """
-        opened = self._open_together(buffer, length, segment_size)
-        if not opened:
-            opened = self._open_singly(buffer, length, segment_size)
-        return Opened(opened, segment_size - SEAL_OVERHEAD) if opened else None
+        opened = self._open_together(batch) or self._open_singly(batch)
+        size = batch.segment_size - SEAL_OVERHEAD
+        return Batch(self._bench.buffer, opened, size, batch.address) if opened else None
 
-    def _open_together(self, buffer: bytearray, length: int, segment_size: int) -> int:
+    def _open_together(self, batch: Batch) -> int:
         """Open a batch in order and undamaged, the usual case; 0 where it is not."""
+        buffer, length, segment_size, _ = batch
         count = -(-length // segment_size)
         last_size = length - (count - 1) * segment_size
         if segment_size % _WORD or not 1 < count <= MAX_BURST_PACKETS or last_size <= SEAL_OVERHEAD:
@@ -279,10 +272,10 @@ class Opener:
         self._keys.reach(counters[-1])
         return opened
 
-    def _open_singly(self, buffer: bytearray, length: int, segment_size: int) -> int:
+    def _open_singly(self, batch: Batch) -> int:
         """Open what is authentic and new of a batch, datagram by datagram."""
         opened = 0
-        for datagram in map(bytes, datagrams(buffer, length, segment_size)):
+        for datagram in map(bytes, batch.datagrams()):
             if len(datagram) <= SEAL_OVERHEAD or not datagram.startswith(self._common):
                 continue
             counter = int.from_bytes(datagram[_COMMON_SIZE : _HEADER.size], "little")

@@ -24,6 +24,7 @@ from udpft.protocol.params import (
     PACKET_THRESHOLD,
     TIME_THRESHOLD,
 )
+from udpft.protocol.recovery.delivery_rate import FlightState
 
 _PRUNE_AT = 512
 """Records behind the oldest live one before the lists are shortened, which costs their length."""
@@ -37,11 +38,7 @@ class SentBurst:
     stop: int
     chunks: Sequence[int]
     sent_at: float
-    # For the delivery rate (draft-ietf-ccwg-bbr, 4.1): what had been delivered, when, and when
-    # the flight began that this burst belongs to.
-    delivered: int
-    delivered_at: float
-    first_sent_at: float
+    flight: FlightState
     epoch: int
     outstanding: int
     lost: int = 0

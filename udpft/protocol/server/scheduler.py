@@ -1,4 +1,4 @@
-"""Whose turn it is to send, among the transfers of a server.
+"""Scheduler of a server's transfers: whose turn it is to send.
 
 A transfer keeps its turn for some bursts: both ends work faster with what their processors have
 just had in hand, and with 64 of them it is most of the time that goes into fetching it anew. But
@@ -10,60 +10,90 @@ And so does a transfer that begins: most files are small.
 from __future__ import annotations
 
 from collections import deque
+from typing import Generic, Protocol, TypeVar
 
 from udpft.protocol.params import MAX_SEND_BYTES
-from udpft.protocol.server.session import Session
 
 TURN_BYTES = 4 << 20
 """Bytes sent in one turn: what fills the receive buffer that our clients ask for."""
 
 BRIEF_BYTES = MAX_SEND_BYTES
-"""Whoever sends less in a turn gets in between the bursts of others: below 64 MB/s, at a burst a
-millisecond."""
+"""Bytes in a turn below which a transfer gets in between the bursts of others: below 64 MB/s, at a
+burst a millisecond."""
 
 
-class Scheduler:
-    """Transfers that may have something to send. True where there are any."""
+class Turn:
+    """Turn of one transfer.
+
+    Attributes:
+        waits: whether the transfer stands in a queue: from its waking to the end of its turn.
+        brief: whether it had little to send in its last turn, or begins.
+        sent_bytes: bytes that it has sent in this turn.
+    """
+
+    __slots__ = ("brief", "sent_bytes", "waits")
 
     def __init__(self) -> None:
-        self._long: deque[Session] = deque()
-        self._brief: deque[Session] = deque()
-        self._at_turn = self._long
+        self.waits = False
+        self.brief = True
+        self.sent_bytes = 0
+
+
+class Scheduled(Protocol):
+    """Transfer that takes turns."""
+
+    @property
+    def turn(self) -> Turn:
+        """Its turn, which the scheduler keeps."""
+        ...
+
+
+T = TypeVar("T", bound=Scheduled)
+
+
+class Scheduler(Generic[T]):
+    """Queues of transfers that may have something to send. True where there are any."""
+
+    def __init__(self) -> None:
+        self._long: deque[T] = deque()
+        self._brief: deque[T] = deque()
+        self._at_turn = self._long  # the queue whose first transfer was asked last
 
     def __bool__(self) -> bool:
         return bool(self._long or self._brief)
 
-    def wake(self, session: Session) -> None:
-        """A transfer may have something to send; it waits for its turn."""
-        if not session.ready:
-            session.ready = True
-            self._queue_of(session).append(session)
+    def wake(self, transfer: T) -> None:
+        """Queue a transfer that may have something to send."""
+        if not transfer.turn.waits:
+            transfer.turn.waits = True
+            self._queue_of(transfer).append(transfer)
 
-    def _queue_of(self, session: Session) -> deque[Session]:
-        return self._brief if session.brief else self._long
+    def _queue_of(self, transfer: T) -> deque[T]:
+        return self._brief if transfer.turn.brief else self._long
 
-    def next(self) -> Session:
+    def next(self) -> T:
         """The transfer to be asked for a burst. Tell `sent` or `has_nothing` what it answered."""
         between = self._at_turn is self._long or not self._long
         self._at_turn = self._brief if self._brief and between else self._long
         return self._at_turn[0]
 
     def sent(self, n_bytes: int) -> None:
-        """It has sent a burst: it goes on, or its turn is over and it waits for the next."""
-        session = self._at_turn[0]
-        session.turn_bytes += n_bytes
+        """Note that it has sent a burst: it goes on, or waits for its next turn."""
+        transfer = self._at_turn[0]
+        turn = transfer.turn
+        turn.sent_bytes += n_bytes
         if self._at_turn is self._brief:
             self._brief.popleft()
-            session.brief = session.turn_bytes < BRIEF_BYTES
-            self._queue_of(session).append(session)
-        elif session.turn_bytes >= TURN_BYTES:
-            session.turn_bytes = 0
+            turn.brief = turn.sent_bytes < BRIEF_BYTES
+            self._queue_of(transfer).append(transfer)
+        elif turn.sent_bytes >= TURN_BYTES:
+            turn.sent_bytes = 0
             self._long.rotate(-1)
 
     def has_nothing(self) -> None:
-        """It has nothing to send: its turn is over until it wakes."""
-        session = self._at_turn.popleft()
-        session.ready = False
-        if session.turn_bytes:
-            session.brief = session.turn_bytes < BRIEF_BYTES
-        session.turn_bytes = 0
+        """Note that it has nothing to send: its turn is over until it wakes."""
+        turn = self._at_turn.popleft().turn
+        turn.waits = False
+        if turn.sent_bytes:
+            turn.brief = turn.sent_bytes < BRIEF_BYTES
+        turn.sent_bytes = 0

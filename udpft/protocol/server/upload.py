@@ -1,14 +1,9 @@
-"""The server's end of an upload: a `Receiver` that has an ACCEPT to repeat, and a place to fill.
+"""Server's end of an upload: a receiver with an ACCEPT to repeat, and a place to fill.
 
-The client sends what it has, and the server has: roles as in a download, with the handshake the
-other way round. ACCEPT tells the client what is here already, and how fast it may be. ::
+The client sends what it has, and the server holds the rest: roles as in a download, with the
+handshake the other way round. ACCEPT tells the client what is held already, and how fast it may be.
 
-    RECEIVING   all is here, the digests agree  →  COMMITTING: the place is asked until it is done
-    RECEIVING   error, silence                  →  ENDED
-    COMMITTING  done                            →  ENDED: FIN_ACK, again for each FIN
-    COMMITTING  the disk refuses                →  ENDED
-
-A server has other transfers to look after. So what is here is read a little at a time, while the
+A server has other transfers to look after. So what is held is read a little at a time, while the
 rest comes; and a place may take its time to commit, in which each FIN draws an ACK, so that the
 client knows of life at this end.
 """
@@ -16,29 +11,40 @@ client knows of life at this end.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from enum import Enum, auto
 from math import inf
-from typing import Any, NamedTuple, Protocol
+from typing import Protocol
 
 from udpft.errors import UdpftError
-from udpft.protocol.contract import Completed, Event, Failed, OpenedSink, Transmit, Verified
-from udpft.protocol.handshake.initiator import HandshakeResult
+from udpft.protocol.contract import (
+    Batch,
+    Completed,
+    Event,
+    Failed,
+    OpenedSink,
+    Transmit,
+    Verified,
+)
+from udpft.protocol.handshake.agreement import HandshakeResult
 from udpft.protocol.params import QUIET_S
-from udpft.protocol.transfer.receiver import Receiver
-from udpft.protocol.wire.accept import Accept, encode_accept
+from udpft.protocol.server.download import Terms
+from udpft.protocol.states import TransitionTable
+from udpft.protocol.transfer.ack_schedule import ReceiveQueue
+from udpft.protocol.transfer.receiver import FileLayout, Receiver
+from udpft.protocol.wire.accept import encode_accept
 from udpft.protocol.wire.error import ErrorCode, code_of
-from udpft.protocol.wire.hello import Hello
 from udpft.protocol.wire.packet import PacketType
 
 _READ_A_TURN = 16
-"""Bursts of what is here that are read in one go: some milliseconds."""
+"""Bursts of what is held that are read in one go: some milliseconds."""
 
 _ASK_AGAIN_S = 0.002, 0.050
 """Seconds after which a place that commits is asked again: at first, and at most."""
 
 
 class Place(Protocol):
-    """Where an upload goes. ``size``, ``mtime_ns`` and ``identity`` are the client's file's."""
+    """Place that an upload goes to. ``size``, ``mtime_ns``, ``identity``: of the client's file."""
 
     size: int
     mtime_ns: int
@@ -46,7 +52,7 @@ class Place(Protocol):
 
     @property
     def have(self) -> tuple[tuple[int, int], ...]:
-        """The byte ranges of it that are here."""
+        """The byte ranges of it that are held."""
         ...
 
     def open_sink(self, handshake: HandshakeResult) -> OpenedSink:
@@ -69,37 +75,64 @@ class Place(Protocol):
         ...
 
 
-class Terms(NamedTuple):
-    """What a handshake has agreed on: ``max_rate`` is the server's own, in bytes per second."""
+class ServerUploadState(Enum):
+    """State of an upload, on the server."""
 
-    hello: Hello
-    accept: Accept
-    accept_size: int
-    max_rate: int
-    idle_timeout_s: float
+    RECEIVING = auto()
+    COMMITTING = auto()
+    CONFIRMED = auto()
+    ENDED = auto()
 
 
-def accept_upload(
-    terms: Terms, place: Any, receive_queue: Callable[[], tuple[int, int]], now: float
+class ServerUploadEvent(Enum):
+    """Event in the life of an upload, on the server."""
+
+    VERIFIED = auto()
+    COMMITTED = auto()
+    FAIL = auto()
+
+
+_S, _E = ServerUploadState, ServerUploadEvent
+
+SERVER_UPLOAD_STATES = TransitionTable(
+    [_S.RECEIVING],
+    [
+        (_S.RECEIVING, _E.VERIFIED, _S.COMMITTING, "all is held, and the digests agree"),
+        (_S.RECEIVING, _E.FAIL, _S.ENDED, "an error at either end, or silence"),
+        (
+            _S.COMMITTING,
+            _E.COMMITTED,
+            _S.CONFIRMED,
+            "FIN_ACK, again for each FIN",
+        ),
+        (_S.COMMITTING, _E.FAIL, _S.ENDED, "the disk refuses, or the server stops"),
+        (_S.CONFIRMED, _E.FAIL, _S.CONFIRMED, "the server stops: it is over already"),
+        (_S.ENDED, _E.FAIL, _S.ENDED, "a second error"),
+    ],
+)
+"""Transitions of an upload on the server; it begins in RECEIVING."""
+
+
+def begin_upload(
+    terms: Terms, place: Place, receive_queue: ReceiveQueue, now: float
 ) -> ServerUpload:
-    """The end that takes a client's file. Raises UdpftError: from the place, which is closed."""
-    hello = terms.hello
+    """Begin to take a client's file.
+
+    Raises:
+        UdpftError: from the place, which is closed.
+    """
     accept = terms.accept._replace(
         receive_room=receive_queue()[0], max_rate_bytes_per_s=terms.max_rate, have=place.have
     )
     try:
         opened = place.open_sink(HandshakeResult(accept, 0, b"", 0.0, accept.have))
         receiver = Receiver(
-            connection_id=hello.connection_id,
-            own_connection_id=accept.connection_id,
-            nonce=hello.nonce,
-            chunk_size=accept.chunk_size,
-            size=accept.size,
-            sink=opened.sink,
+            terms.ids,
+            FileLayout.of(accept.size, accept.chunk_size),
+            opened,
             receive_queue=receive_queue,
             now=now,
             idle_timeout_s=terms.idle_timeout_s,
-            note_hashes=opened.note_hashes,
             peer="client",
         )
     except UdpftError as error:
@@ -108,19 +141,24 @@ def accept_upload(
     except BaseException as error:
         place.close(error)
         raise
-    prelude = encode_accept(accept, hello.connection_id, terms.accept_size)
+    prelude = encode_accept(accept, terms.hello.connection_id, terms.accept_size)
     return ServerUpload(receiver, place, prelude, now, iter(opened.present))
 
 
 class ServerUpload:
-    """One upload, from ACCEPT to FIN_ACK; an `endpoint.Endpoint`. See `accept_upload`.
+    """One upload, from ACCEPT to FIN_ACK; a `contract.Endpoint`. See `begin_upload`.
 
     Args:
         receiver: the receiving end.
-        place: what it fills.
+        place: the place that it fills.
         prelude: ACCEPT.
         now: seconds on the driver's clock.
-        present: the hashes of what is here already, with the number of each first chunk.
+        held: the hashes of chunks that are held already, with the number of each first chunk.
+
+    Attributes:
+        prelude: see above; repeated to a client that asks again.
+        heard: whether the client has shown that it knows of the transfer.
+        bytes_sent: bytes of all packets that left.
     """
 
     def __init__(
@@ -129,19 +167,26 @@ class ServerUpload:
         place: Place,
         prelude: bytes,
         now: float,
-        present: Iterator[tuple[int, bytes]],
+        held: Iterator[tuple[int, bytes]],
     ) -> None:
         self._receiver = receiver
         self._place = place
-        self.prelude = prelude
-        self._present: Iterator[tuple[int, bytes]] | None = present
-        self._control: deque[bytes] = deque([prelude])
+        self._held: Iterator[tuple[int, bytes]] | None = held  # None once all was read
+        self._state = ServerUploadState.RECEIVING
+        self._control: deque[bytes] = deque([prelude])  # wait to be sent
         self._events: deque[Event] = deque()
         self._began = now
-        self._commits_since = self._ask_at = inf
-        self._farewell = b""
+        self._commits_since = now  # when the place was first asked to commit
+        self._ask_at = inf  # when a place that commits is asked again
+        self._fin_ack = b""  # said again for each FIN, once confirmed
+        self.prelude = prelude
         self.heard = False
         self.bytes_sent = 0
+
+    @property
+    def state(self) -> ServerUploadState:
+        """The state, see `SERVER_UPLOAD_STATES`."""
+        return self._state
 
     @property
     def packets_resent(self) -> int:
@@ -150,29 +195,30 @@ class ServerUpload:
 
     @property
     def bytes_received(self) -> int:
-        """Of chunks that were new."""
+        """Bytes of chunks that were new."""
         return self._receiver.bytes_received
+
+    def _follow(self, event: ServerUploadEvent) -> None:
+        self._state = SERVER_UPLOAD_STATES.follow(self._state, event)
 
     def is_abandoned(self, now: float) -> bool:
         """Whether its client has been silent so long that another one may take its place."""
         silent = now >= self._receiver.heard_at + QUIET_S
-        return silent and self._commits_since == inf and not self._farewell
+        return silent and self._state in (ServerUploadState.RECEIVING, ServerUploadState.ENDED)
 
     def repeat_prelude(self) -> None:
-        """The client has asked again: ACCEPT was lost. Once it was heard, this does nothing."""
+        """Queue ACCEPT again: the client has asked. Once it was heard, this does nothing."""
         if not self.heard and not self._control:
             self._control.append(self.prelude)
 
-    def handle_datagrams(
-        self, buffer: bytearray, length: int, segment_size: int, now: float
-    ) -> None:
-        """Take in a batch. When all is here and verified, it is committed."""
-        if self._farewell:
-            if length and buffer[0] == PacketType.FIN:
-                self._control.append(self._farewell)  # what we said to it was lost
+    def handle_datagrams(self, batch: Batch, now: float) -> None:
+        """Take in a batch. When all is held and verified, it is committed."""
+        if self._state is ServerUploadState.CONFIRMED:
+            if batch.length and batch.buffer[0] == PacketType.FIN:
+                self._control.append(self._fin_ack)  # the last one was lost
             return
         try:
-            self._receiver.handle_datagrams(buffer, length, segment_size, now)
+            self._receiver.handle_datagrams(batch, now)
         except UdpftError as error:
             self._fail(error)
         self.heard = self.heard or self._receiver.heard_at > self._began
@@ -182,10 +228,14 @@ class ServerUpload:
         """See whether it is time to commit, or over."""
         while event := self._receiver.poll_event():
             if isinstance(event, Verified):
-                self._commits_since = self._ask_at = now
+                self._follow(ServerUploadEvent.VERIFIED)
+                self._commits_since = now
+                self._ask_at = now
             else:
                 self._events.append(event)
-        if now >= self._ask_at:
+                if self._state is ServerUploadState.RECEIVING:
+                    self._follow(ServerUploadEvent.FAIL)
+        if self._state is ServerUploadState.COMMITTING and now >= self._ask_at:
             self._commit(now)
 
     def _commit(self, now: float) -> None:
@@ -198,14 +248,15 @@ class ServerUpload:
                 self._ask_at = now + max(first_s, min(longest_s, waited_s / 8))
                 return
         except UdpftError as error:
+            self._follow(ServerUploadEvent.FAIL)
             self._fail(error)
         else:
+            self._follow(ServerUploadEvent.COMMITTED)
             self._events.clear()  # whatever the client said meanwhile, it is done
             receiver.confirm()
             while transmit := receiver.poll_transmit(now):
-                self._farewell = bytes(transmit.data)
-                self._control.append(self._farewell)
-        self._commits_since = self._ask_at = inf
+                self._fin_ack = bytes(transmit.data)
+                self._control.append(self._fin_ack)
         self._proceed(now)
 
     def _fail(self, error: UdpftError) -> None:
@@ -213,27 +264,27 @@ class ServerUpload:
         self._receiver.abort(told, code_of(told))
 
     def _read_on(self) -> None:
-        """Hash some of what is here already."""
-        assert self._present is not None
+        """Hash some of what is held already."""
+        assert self._held is not None
         try:
             for _ in range(_READ_A_TURN):
-                run = next(self._present, None)
+                run = next(self._held, None)
                 if run is None:
-                    self._present = None
+                    self._held = None
                     self._receiver.verify_if_complete()
                     return
-                self._receiver.note_present(*run)
+                self._receiver.note_held(*run)
         except UdpftError as error:
-            self._present = None
+            self._held = None
             self._fail(error)
 
     def poll_transmit(self, now: float) -> Transmit | None:
-        """The next datagram: ACCEPT, then what the receiver has to say."""
+        """The next datagram: ACCEPT, then those of the receiver."""
         if self._control:
             datagram = self._control.popleft()
             transmit: Transmit | None = Transmit(memoryview(datagram), len(datagram))
         else:
-            if self._present:
+            if self._held:
                 self._read_on()
                 self._proceed(now)
             transmit = self._receiver.poll_transmit(now)
@@ -243,27 +294,27 @@ class ServerUpload:
 
     def poll_event(self) -> Event | None:
         """The next event: one Completed or Failed; none while it commits."""
-        if self._commits_since < inf:
+        if self._state is ServerUploadState.COMMITTING:
             return None
         return self._events.popleft() if self._events else None
 
     def handle_timeout(self, now: float) -> None:
         """Give the upload up where nothing new came for too long, or go on committing it."""
-        if self._commits_since == inf:
+        if self._state is not ServerUploadState.COMMITTING:
             self._receiver.handle_timeout(now)
         self._proceed(now)
 
     def next_timeout(self) -> float | None:
         """When something is due."""
-        if self._present:
+        if self._held:
             return self._began  # at once
-        if self._commits_since < inf:
+        if self._state is ServerUploadState.COMMITTING:
             return self._ask_at
         return self._receiver.next_timeout()
 
     def abort(self, error: UdpftError, code: ErrorCode = ErrorCode.CANCELLED) -> None:
         """End the upload from this side, and tell the client why."""
-        self._commits_since = self._ask_at = inf
+        self._follow(ServerUploadEvent.FAIL)
         self._receiver.abort(error, code)
         self._proceed(-inf)
 

@@ -1,4 +1,4 @@
-"""The file being sent, as chunks that are due: what was lost first, then what is new, in order.
+"""Queue of a file's chunks that are due to be sent: lost ones first, then new ones, in order.
 
 Each chunk is hashed when it is read for the first time, whether it is sent or the receiver holds
 it already; once all were, the digest of the file is known.
@@ -6,11 +6,10 @@ it already; once all were, the digest of the file is known.
 
 from __future__ import annotations
 
-from xxhash import xxh3_128
-
 from udpft.errors import SourceChanged
 from udpft.protocol.contract import ChunkSource
 from udpft.protocol.ranges import RangeSet
+from udpft.protocol.transfer.file_digest import FileDigest
 from udpft.protocol.wire.data import BurstWriter, chunk_hashes
 
 Chunks = range | list[int]
@@ -24,21 +23,29 @@ class ChunkQueue:
         source: the file.
         size: its size in bytes.
         writer: the send buffer; chunks are read straight into its slots.
-        have: chunks that the receiver holds already: hashed, and not sent.
+        held: chunks that the receiver holds already: hashed, and not sent.
+
+    Attributes:
+        size: bytes of the file.
+        writer: see above.
+        chunk_count: chunks of the file, the last of which may be empty.
     """
 
     def __init__(
-        self, source: ChunkSource, size: int, writer: BurstWriter, have: RangeSet | None
+        self,
+        source: ChunkSource,
+        size: int,
+        writer: BurstWriter,
+        held: RangeSet | None = None,
     ) -> None:
         self._source = source
-        self._size = size
-        self._writer = writer
-        self._have = have or RangeSet()
-        self._lost = RangeSet()
-        self._first_missing = 0
-        self._next = 0
-        self._hashed = 0
-        self._digest = xxh3_128()
+        self._held = held or RangeSet()
+        self._lost = RangeSet()  # to be sent again
+        self._first_missing = 0  # all before it have arrived
+        self._next = 0  # the first that has neither been sent nor passed over
+        self._digest = FileDigest()  # of those that were read once
+        self.size = size
+        self.writer = writer
         self.chunk_count = size // writer.chunk_size + 1
 
     @property
@@ -49,7 +56,7 @@ class ChunkQueue:
     @property
     def first_pass_over(self) -> bool:
         """Whether every chunk has been read once, which settles the digest."""
-        return self._hashed == self.chunk_count
+        return self._digest.chunks == self.chunk_count
 
     @property
     def any_lost(self) -> bool:
@@ -59,7 +66,7 @@ class ChunkQueue:
     @property
     def holds_next(self) -> bool:
         """Whether the receiver holds the next new chunk already, so that `pass_over` is due."""
-        return bool(self._have) and not self._lost and self._next in self._have
+        return bool(self._held) and not self._lost and self._next in self._held
 
     def digest(self) -> bytes:
         """XXH3-128 of the hashes of all chunks, in order.
@@ -95,8 +102,8 @@ class ChunkQueue:
         if not self._lost:
             start = self._next
             stop = min(start + limit, self.chunk_count)
-            if self._have and start < stop:
-                stop = self._have.holes(start, stop)[0][1]
+            if self._held and start < stop:
+                stop = self._held.holes(start, stop)[0][1]
             self._next = stop
             return range(start, stop)
         first = range(*self._lost.take(limit))
@@ -114,9 +121,9 @@ class ChunkQueue:
             SourceChanged: the file has become shorter.
             UdpftError: it cannot be read.
         """
-        size = self._writer.chunk_size
-        last_length = min(size, self._size - chunks[-1] * size)
-        slots = self._writer.slots(len(chunks), last_length)
+        size = self.writer.chunk_size
+        last_length = min(size, self.size - chunks[-1] * size)
+        slots = self.writer.slots(len(chunks), last_length)
         at, stop = 0, len(chunks)
         while at < stop:
             end = stop
@@ -133,10 +140,9 @@ class ChunkQueue:
 
     def note_hashes(self, chunks: Chunks, hashes: bytes) -> bool:
         """Take the hashes of chunks into the digest; False where they were read before."""
-        if chunks[0] < self._hashed:
+        if chunks[0] < self._digest.chunks:
             return False
-        self._hashed = chunks[-1] + 1
-        self._digest.update(hashes)
+        self._digest.add(chunks[0], hashes)
         return True
 
     def pass_over(self, max_bursts: int) -> None:
@@ -146,8 +152,8 @@ class ChunkQueue:
             UdpftError: see `load`.
         """
         for _ in range(max_bursts):
-            held = self._have.first_missing(self._next)
-            stop = min(held, self._next + self._writer.capacity)
+            held = self._held.first_missing(self._next)
+            stop = min(held, self._next + self.writer.capacity)
             if stop == self._next:
                 return
             chunks = range(self._next, stop)

@@ -14,7 +14,7 @@ from typing import Final
 
 from udpft.errors import Denied, UdpftError
 from udpft.protocol.contract import OpenedSink
-from udpft.protocol.handshake.initiator import HandshakeResult
+from udpft.protocol.handshake.agreement import HandshakeResult
 from udpft.protocol.params import MAX_BURST_BYTES, MAX_MEASURED_BYTES
 from udpft.protocol.wire.hello import Hello, Role
 from udpft.units import format_bytes

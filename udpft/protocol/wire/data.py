@@ -32,6 +32,7 @@ from typing import Final, NamedTuple
 
 from xxhash import xxh3_64_digest
 
+from udpft.protocol.contract import Batch
 from udpft.protocol.params import (
     DATA_HEADER_SIZE,
     MAX_BURST_PACKETS,
@@ -206,8 +207,8 @@ class Burst(NamedTuple):
     ack_request: bool
 
 
-class Batch(NamedTuple):
-    """What a batch held: DATA in bursts, and (offset, length) of each datagram that is no DATA.
+class Contents(NamedTuple):
+    """Contents of a batch: DATA in bursts, and (offset, length) of each datagram that is no DATA.
 
     Damaged DATA, and DATA of other transfers, is in neither.
     """
@@ -242,33 +243,34 @@ class BurstReader:
             for at in range(0, len(view) - self._packet_size + 1, self._packet_size)
         ]
 
-    def read_untrusted(self, buffer: bytearray, length: int, segment_size: int) -> Batch:
-        """Read a batch: ``length`` bytes of datagrams of ``segment_size``, the last one shorter.
+    def read_untrusted(self, batch: Batch) -> Contents:
+        """Read a batch.
 
         A batch that arrived in order and whole, the usual case, is one burst and costs no loop
         over its packets.
         """
+        buffer, length, segment_size, _ = batch
         if buffer is not self._buffer:
             self._look_at(buffer)
         packet_size = self._packet_size
         if segment_size != packet_size and (length > segment_size or length > packet_size):
-            return self._read_singly(buffer, length, segment_size)
+            return self._read_singly(batch)
         count, rest = divmod(length, packet_size)
         slots = self._slots[:count]
         if rest >= DATA_HEADER_SIZE:
             at = count * packet_size
             slots.append(self._view[at + DATA_HEADER_SIZE : at + rest])
             count += 1
-        batch = Batch([], [])
+        contents = Contents([], [])
         if count <= MAX_BURST_PACKETS:
             if count:
-                self._read(0, slots, batch)
+                self._read(0, slots, contents)
         else:
             for at in range(0, count, MAX_BURST_PACKETS):
-                self._read(at, slots[at : at + MAX_BURST_PACKETS], batch)
-        return batch
+                self._read(at, slots[at : at + MAX_BURST_PACKETS], contents)
+        return contents
 
-    def _read(self, at: int, slots: list[memoryview], batch: Batch) -> None:
+    def _read(self, at: int, slots: list[memoryview], contents: Contents) -> None:
         """Read the packets of some slots, which begin at the buffer's slot ``at``."""
         count = len(slots)
         end = at + count
@@ -287,12 +289,12 @@ class BurstReader:
             asked = asks != 0
         first = numbers & _WORD_MASK
         if not wrong and not foreign and numbers == _steps(count) + first * _ones(count):
-            batch.bursts.append(Burst(first & _LOW, first >> 32, slots, hashes, asked))
+            contents.bursts.append(Burst(first & _LOW, first >> 32, slots, hashes, asked))
             return
         strays = set(_lanes_in_use(foreign))
         for lane in strays:
             place = (at + lane) * self._packet_size
-            batch.strays.append((place, DATA_HEADER_SIZE + len(slots[lane])))
+            contents.strays.append((place, DATA_HEADER_SIZE + len(slots[lane])))
         none_of_ours = strays.union(_lanes_in_use(wrong))
         each = array("Q", words)
         for start, stop in _stretches(numbers, count, none_of_ours):
@@ -304,16 +306,15 @@ class BurstReader:
                 hashes[start * HASH_SIZE : stop * HASH_SIZE],
                 asked,
             )
-            batch.bursts.append(burst)
+            contents.bursts.append(burst)
 
-    def _read_singly(self, buffer: bytearray, length: int, segment_size: int) -> Batch:
+    def _read_singly(self, batch: Batch) -> Contents:
         """Read a batch cut otherwise than into packets of this transfer, datagram by datagram."""
-        batch = Batch([], [])
-        for at in range(0, length, segment_size):
-            size = min(segment_size, length - at)
-            if size > self._packet_size or buffer[at] != PacketType.DATA:
-                batch.strays.append((at, size))
+        contents = Contents([], [])
+        for number, datagram in enumerate(batch.datagrams()):
+            if len(datagram) > self._packet_size or datagram[0] != PacketType.DATA:
+                contents.strays.append((number * batch.segment_size, len(datagram)))
                 continue
             alone = BurstReader(self._connection_id, self._chunk_size, self._nonce)
-            batch.bursts.extend(alone.read_untrusted(buffer[at : at + size], size, size).bursts)
-        return batch
+            contents.bursts.extend(alone.read_untrusted(Batch.of(datagram)).bursts)
+        return contents

@@ -6,6 +6,7 @@ import struct
 from enum import IntEnum
 from typing import NamedTuple
 
+from udpft.errors import UsageError
 from udpft.protocol.params import MAX_NAME_BYTES
 from udpft.protocol.wire.packet import BODY_AT, MalformedPacket, Packet, PacketType, encode
 
@@ -83,6 +84,21 @@ class Hello(NamedTuple):
     size: int = 0
     mtime_ns: int = 0
     identity: int = 0
+
+
+def encode_name(name: str) -> bytes:
+    """A name as HELLO carries it. One that is no UTF-8 leaves as the bytes that it was typed as.
+
+    Raises:
+        UsageError: it is too long, or no text.
+    """
+    try:
+        encoded = name.encode(errors="surrogateescape")
+    except UnicodeEncodeError:
+        raise UsageError(f"{name!r} is no file's name") from None
+    if len(encoded) > MAX_NAME_BYTES:
+        raise UsageError(f"the name has {len(encoded)} bytes; {MAX_NAME_BYTES} is the most")
+    return encoded
 
 
 def encode_hello(hello: Hello, size: int, connection_id: int = 0) -> bytes:

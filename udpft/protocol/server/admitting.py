@@ -1,0 +1,193 @@
+"""Admitting of clients: from a HELLO whose address is validated to a session, or a refusal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from random import Random
+from typing import TYPE_CHECKING, NamedTuple, cast
+
+from udpft.errors import (
+    Denied,
+    NoSuchFile,
+    ServerBusy,
+    UploadRefused,
+    VersionMismatch,
+)
+from udpft.protocol.contract import OpenedSource
+from udpft.protocol.handshake.agreement import agreed_chunk_size
+from udpft.protocol.params import (
+    DATA_HEADER_SIZE,
+    IDLE_TIMEOUT_S,
+    KEYED_ANSWER_OVERHEAD,
+    MAX_BURST_BYTES,
+    MAX_CHUNKS,
+    SEAL_OVERHEAD,
+    VERSION,
+)
+from udpft.protocol.server.admission import Admission
+from udpft.protocol.server.download import Terms, begin_download
+from udpft.protocol.server.session import PeerAddress, Session
+from udpft.protocol.server.upload import Place, ServerUpload, begin_upload
+from udpft.protocol.transfer.ack_schedule import ReceiveQueue
+from udpft.protocol.transfer.sender import Sender
+from udpft.protocol.transfer.synthetic import SYNTHETIC_NAME, open_synthetic
+from udpft.protocol.wire.accept import Accept
+from udpft.protocol.wire.hello import Hello, Role
+
+if TYPE_CHECKING:
+    from udpft.protocol.keyed.channel import ServerChannel
+
+_UPLOADS = (Role.PUT, Role.PUT_LIST, Role.PUT_TREE, Role.MEASURE_PUT)
+_ROLES = (Role.GET, Role.LIST, Role.TREE, Role.MEASURE, *_UPLOADS)
+
+OpenSource = Callable[[Hello, str], OpenedSource]
+"""Opens the file that a HELLO asks for under a name, both a client's words and so untrusted; raises
+an `UdpftError` that the client is told."""
+
+OpenPlace = Callable[[Hello, str], Place]
+"""Opens the place that an upload goes to, likewise."""
+
+
+class Entropy(NamedTuple):
+    """Random numbers of a server.
+
+    ``secret``: 32 bytes, for the cookies. ``draw_id``: draws a connection id, 32 bits that nobody
+    can guess. ``random``: spreads the controllers' probes.
+    """
+
+    secret: bytes
+    draw_id: Callable[[], int]
+    random: Random
+
+
+class Limits(NamedTuple):
+    """Limits of a server.
+
+    ``admission``: how many transfers there may be; more are told to come back. Its own default
+    where it is None. ``max_rate_bytes_per_s``: of each transfer; 0 for no limit.
+    ``idle_timeout_s``: seconds without progress after which a transfer is dropped.
+    """
+
+    admission: Admission | None = None
+    max_rate_bytes_per_s: int = 0
+    idle_timeout_s: float = IDLE_TIMEOUT_S
+
+
+DEFAULT_LIMITS = Limits()
+
+
+class Request(NamedTuple):
+    """HELLO of a client whose address is validated.
+
+    ``hello_size``: bytes of its datagram. ``channel``: where there is a key, the one it came by.
+    """
+
+    hello: Hello
+    hello_size: int
+    address: PeerAddress
+    channel: ServerChannel | None = None
+
+
+class Admitting:
+    """Beginning of sessions.
+
+    Args:
+        open_source: see `OpenSource`.
+        open_place: see `OpenPlace`; None where there are no uploads.
+        entropy: for connection ids, and the controllers.
+        limits: of the server.
+        receive_queue: asks the socket, for uploads: see `Receiver`.
+        is_taken: tells whether a connection id is in use.
+        end_abandoned: ends an upload of a name whose client has gone, at a time.
+
+    Attributes:
+        admission: counts the transfers.
+        draining: whether no more are admitted, for the server stops.
+    """
+
+    def __init__(
+        self,
+        open_source: OpenSource,
+        open_place: OpenPlace | None,
+        entropy: Entropy,
+        limits: Limits,
+        *,
+        receive_queue: ReceiveQueue,
+        is_taken: Callable[[int], bool],
+        end_abandoned: Callable[[str, float], None],
+    ) -> None:
+        self._open_source = open_source
+        self._open_place = open_place
+        self._entropy = entropy
+        self._limits = limits
+        self._receive_queue = receive_queue
+        self._is_taken = is_taken
+        self._end_abandoned = end_abandoned
+        self._buffer = bytearray(MAX_BURST_BYTES)  # what senders share, by taking turns
+        self.admission = limits.admission or Admission()
+        self.draining = False
+
+    def begin(self, request: Request, now: float) -> Session:
+        """Begin a session.
+
+        Raises:
+            UdpftError: it is refused; the client is to be told why.
+        """
+        opened, name = self._open(request, now)
+        terms = self._terms(request, opened)
+        if opened.size // terms.accept.chunk_size >= MAX_CHUNKS:
+            opened.close()
+            raise Denied("the file is too large for chunks this small")
+        end: Sender | ServerUpload
+        if request.hello.role in _UPLOADS:
+            end = begin_upload(terms, cast(Place, opened), self._receive_queue, now)
+        else:
+            source = cast(OpenedSource, opened)
+            end = begin_download(terms, source, self._buffer, self._entropy.random, now)
+        channel = request.channel
+        if channel:
+            channel.begin(end.prelude, terms.ids)
+        self.admission.begin(request.address)
+        return Session(name, request.address, terms, opened, end, now, channel)
+
+    def _open(self, request: Request, now: float) -> tuple[OpenedSource | Place, str]:
+        hello = request.hello
+        if hello.version != VERSION or hello.role not in _ROLES:
+            raise VersionMismatch(f"the server speaks version {VERSION} of the protocol")
+        if self.draining:
+            raise ServerBusy("the server is stopping", hint="try again in a moment")
+        self.admission.check(request.address, now)
+        upload = hello.role in _UPLOADS
+        open_file: OpenSource | OpenPlace | None
+        open_file = self._open_place if upload else self._open_source
+        if not open_file:
+            raise UploadRefused(
+                "the server takes no uploads", hint="`udpft serve --writable` would"
+            )
+        if hello.role in (Role.MEASURE, Role.MEASURE_PUT):
+            return open_synthetic(hello), SYNTHETIC_NAME
+        try:
+            name = hello.name.decode()
+        except UnicodeDecodeError:
+            raise NoSuchFile("no such file on the server") from None
+        if upload:
+            self._end_abandoned(name, now)
+        return open_file(hello, name), name
+
+    def _terms(self, request: Request, opened: OpenedSource | Place) -> Terms:
+        """Agree on the terms: chunks as large as the path carries, and a fresh connection id."""
+        hello, keyed = request.hello, request.channel is not None
+        connection_id = self._entropy.draw_id()
+        while not connection_id or self._is_taken(connection_id):
+            connection_id = self._entropy.draw_id()
+        chunk_size = agreed_chunk_size(hello.chunk_size, request.hello_size, keyed=keyed)
+        accept = Accept(
+            hello.nonce, connection_id, chunk_size, opened.size, opened.mtime_ns, opened.identity
+        )
+        packet_size = chunk_size + DATA_HEADER_SIZE
+        accept_size = packet_size
+        max_rate = self._limits.max_rate_bytes_per_s
+        if keyed:
+            accept_size -= KEYED_ANSWER_OVERHEAD - SEAL_OVERHEAD
+            max_rate = max_rate * packet_size // (packet_size + SEAL_OVERHEAD)
+        return Terms(hello, accept, accept_size, max_rate, self._limits.idle_timeout_s)

@@ -1,0 +1,58 @@
+"""Server's end of a download: a sender, with ACCEPT as its prelude."""
+
+from __future__ import annotations
+
+from random import Random
+from typing import NamedTuple
+
+from udpft.protocol.contract import OpenedSource, TransferIds
+from udpft.protocol.handshake.agreement import held_ranges, whole_chunks
+from udpft.protocol.params import INITIAL_RECEIVE_ROOM
+from udpft.protocol.transfer.chunk_queue import ChunkQueue
+from udpft.protocol.transfer.flow import SendLimits
+from udpft.protocol.transfer.sender import Sender
+from udpft.protocol.wire.accept import Accept, encode_accept
+from udpft.protocol.wire.data import BurstWriter
+from udpft.protocol.wire.hello import Hello
+
+
+class Terms(NamedTuple):
+    """Terms that a handshake has agreed on.
+
+    ``accept_size``: bytes that ACCEPT is padded to. ``max_rate``: the server's own limit in bytes
+    per second, 0 for none. ``idle_timeout_s``: seconds without progress after which a transfer has
+    failed.
+    """
+
+    hello: Hello
+    accept: Accept
+    accept_size: int
+    max_rate: int
+    idle_timeout_s: float
+
+    @property
+    def ids(self) -> TransferIds:
+        """Numbers of the transfer's packets, as the server has them."""
+        return TransferIds(self.hello.connection_id, self.accept.connection_id, self.hello.nonce)
+
+
+def begin_download(
+    terms: Terms, source: OpenedSource, buffer: bytearray, random: Random, now: float
+) -> Sender:
+    """Begin to send a file to a client; ``buffer`` may be shared with other ends."""
+    hello, accept = terms.hello, terms.accept
+    rates = (hello.max_rate_bytes_per_s, terms.max_rate)
+    held = whole_chunks(held_ranges(hello, accept), accept.chunk_size, source.size)
+    writer = BurstWriter(accept.chunk_size, buffer, hello.nonce)
+    return Sender(
+        terms.ids,
+        ChunkQueue(source, source.size, writer, held),
+        now=now,
+        random=random,
+        prelude=encode_accept(accept, hello.connection_id, terms.accept_size),
+        limits=SendLimits(
+            hello.receive_room or INITIAL_RECEIVE_ROOM,
+            min(filter(None, rates), default=0),
+            terms.idle_timeout_s,
+        ),
+    )

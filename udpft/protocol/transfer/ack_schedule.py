@@ -1,0 +1,114 @@
+"""Acknowledgement schedule of a receiver: what has arrived, and when to say so (RFC 9000, 13.2).
+
+An acknowledgement is due at once when a packet is missing, when the sender asks, when packets come
+after a pause, and after every `ACK_EVERY_BYTES`; else after `MAX_ACK_DELAY_S`. Each of them
+repeats ranges that the last few have named, so one that is lost costs nothing.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from math import inf
+
+from udpft.protocol.params import (
+    ACK_EVERY_BYTES,
+    ACK_EVERY_ROOM,
+    ACK_REPEATS,
+    MAX_ACK_DELAY_S,
+    MAX_ACK_RANGES,
+)
+from udpft.protocol.ranges import RangeSet
+from udpft.protocol.wire.ack import Ack
+from udpft.protocol.wire.data import Burst
+
+ReceiveQueue = Callable[[], tuple[int, int]]
+"""Asks a socket: bytes that it has room for, and datagrams that it has dropped for want of it."""
+
+
+class AckSchedule:
+    """Packet numbers that have arrived, and the time of the next acknowledgement.
+
+    Args:
+        receive_queue: asks the socket.
+        packet_size: bytes of a full DATA packet.
+        now: seconds on the driver's clock.
+
+    Attributes:
+        due_at: when the next acknowledgement is due, in seconds; inf while nothing is to be said.
+        earlier_packets: packets that the sender used in earlier sessions of the same transfer.
+    """
+
+    __slots__ = (
+        "_every",
+        "_largest_at",
+        "_packets",
+        "_receive_queue",
+        "_reported",
+        "_unacknowledged",
+        "due_at",
+        "earlier_packets",
+    )
+
+    def __init__(self, receive_queue: ReceiveQueue, packet_size: int, now: float) -> None:
+        self._receive_queue = receive_queue
+        room = receive_queue()[0]
+        self._every = min(ACK_EVERY_BYTES, int(room * ACK_EVERY_ROOM)) // packet_size
+        self._packets = RangeSet()
+        # One past the largest packet number in each of the last reports, the oldest first
+        self._reported = deque([0] * ACK_REPEATS, maxlen=ACK_REPEATS)
+        self._unacknowledged = 0  # packets since the last report
+        self._largest_at = now  # when the largest packet number came
+        self.due_at = inf
+        self.earlier_packets = 0
+
+    def __bool__(self) -> bool:
+        """Whether any packet has come in this session."""
+        return bool(self._packets)
+
+    @property
+    def packets_sent(self) -> int:
+        """Packets that the sender has used, as far as their numbers tell."""
+        return self._packets.stop + self.earlier_packets
+
+    def note(self, burst: Burst, now: float) -> None:
+        """Take in the packet numbers of a burst, and see when to acknowledge them."""
+        count = len(burst.slots)
+        packets = self._packets
+        end = burst.first_packet + count
+        newest = packets.stop
+        after_a_pause = not newest or now > self._largest_at + MAX_ACK_DELAY_S
+        if end > newest:
+            self._largest_at = now
+        if burst.first_packet != newest or burst.ack_request or after_a_pause:
+            self.due_at = now  # a gap, the past, a new train: the sender should know at once
+        packets.add(burst.first_packet, end)
+        self._unacknowledged += count
+        if self._unacknowledged >= self._every:
+            self.due_at = now
+        elif self.due_at == inf:
+            self.due_at = now + MAX_ACK_DELAY_S
+
+    def report(self, first_missing: int, now: float) -> Ack:
+        """The acknowledgement: the newest ranges, those already reported often left out.
+
+        ``first_missing`` is the first chunk that has not arrived.
+        """
+        room, drops = self._receive_queue()
+        oldest = self._reported[0]
+        newest = self._packets.newest(MAX_ACK_RANGES)
+        ranges = [pair for pair in newest if pair[1] > oldest] or newest[:1]
+        self._reported.append(self._packets.stop)
+        self._packets.drop_oldest(MAX_ACK_RANGES)
+        self._unacknowledged = 0
+        self.due_at = inf
+        return Ack(now - self._largest_at, room, first_missing, drops, ranges)
+
+    def begin_again(self, now: float) -> None:
+        """Go on with another session, whose packet numbers begin anew."""
+        self.earlier_packets += self._packets.stop
+        self._packets = RangeSet()
+        self._reported.extend([0] * ACK_REPEATS)
+        self._unacknowledged = 0
+        self.due_at = inf
+        self._largest_at = now

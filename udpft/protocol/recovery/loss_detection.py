@@ -1,4 +1,4 @@
-"""What was sent and not yet heard of, and the verdict that a packet is lost (RFC 9002, 6.1).
+"""Loss detection: records of packets sent, and the verdict that one is lost (RFC 9002, 6.1).
 
 Everything is kept per burst: the packets of a burst left at one moment, so they share one record,
 in which two bit masks tell which of them are outstanding and which were declared lost. An
@@ -29,37 +29,68 @@ from udpft.protocol.recovery.delivery_rate import FlightState
 _PRUNE_AT = 512
 """Records behind the oldest live one before the lists are shortened, which costs their length."""
 
+_WIDENING = 1.125
+"""Factor by which the time threshold grows with each packet that was late and not lost: five
+of them reach `MAX_TIME_THRESHOLD` (RFC 9002, 6.1.2, leaves open how to adapt it)."""
+
 
 @dataclass(slots=True, eq=False)
 class SentBurst:
-    """Packets that left together: numbers ``[first, stop)``, carrying ``chunks`` in that order."""
+    """Record of packets that left together.
+
+    ``delivered``, ``delivered_at`` and ``first_sent_at`` are for the delivery rate
+    (draft-ietf-ccwg-bbr, 4.1). Only the two masks change; bit 0 is packet ``first``.
+    """
 
     first: int
+    """Number of the first packet."""
+
     stop: int
+    """Number after the last one's."""
+
     chunks: Sequence[int]
+    """Chunks that they carry, in the packets' order."""
+
     sent_at: float
+    """Seconds on the clock: when they left."""
+
     flight: FlightState
+    """State of the delivery then, for the delivery rate."""
+
     epoch: int
+    """The congestion controller's epoch at that time."""
+
     outstanding: int
+    """Mask of the packets neither acknowledged nor declared lost."""
+
     lost: int = 0
+    """Mask of the packets declared lost, and not acknowledged since."""
 
 
 @dataclass(slots=True)
 class Verdicts:
-    """What one acknowledgement, or the passing of time, decided about packets.
-
-    ``tally`` counts, for each epoch of the congestion controller, packets acked and lost.
-    ``newest`` is the last-sent burst with a packet newly acknowledged; ``largest_is_new`` tells
-    whether the largest packet named is among them, which makes it a round-trip sample.
-    """
+    """Fate of packets, as one acknowledgement or the passing of time has decided it."""
 
     acked: int = 0
+    """Packets newly acknowledged, those not counted that had been declared lost."""
+
     lost: int = 0
+    """Packets declared lost."""
+
     newest: SentBurst | None = None
+    """The last-sent burst with a packet newly acknowledged; None if there is none."""
+
     largest_is_new: bool = False
+    """Whether the largest packet named is newly acknowledged: then it is a round-trip sample."""
+
     lost_chunks: list[tuple[int, int]] = field(default_factory=list)
+    """Half-open runs of the chunks in packets declared lost."""
+
     late_chunks: list[tuple[int, int]] = field(default_factory=list)
+    """The same of packets declared lost before, and acknowledged now."""
+
     tally: dict[int, list[int]] = field(default_factory=dict)
+    """For each epoch of the congestion controller, packets acknowledged and lost."""
 
     def count(self, epoch: int, acked: int, lost: int) -> None:
         """Add packets to an epoch's tally."""
@@ -76,14 +107,32 @@ class SentHistory:
 
     def __init__(self) -> None:
         self._bursts: list[SentBurst] = []
+        """Records in the order of their packets; shortened when enough are of no more use."""
+
         self._firsts: list[int] = []
-        self._head = 0  # records before it are of no more use
-        self._oldest = 0  # records before it have nothing outstanding
-        self._known: set[tuple[int, int]] = set()  # ranges that the last ACK named
+        """Number of each record's first packet, to search in."""
+
+        self._head = 0
+        """Index of the first record that is of use; `forget` moves it on."""
+
+        self._oldest = 0
+        """Index before which no record has packets outstanding; moves on as they are settled."""
+
+        self._known: set[tuple[int, int]] = set()
+        """Ranges that the last ACK named."""
+
         self.packets_in_flight = 0
+        """Packets neither acknowledged nor declared lost (RFC 9002's bytes_in_flight)."""
+
         self.largest_acked = -1
+        """Largest packet number acknowledged; -1 until there is one (largest_acked_packet)."""
+
         self.packet_threshold = PACKET_THRESHOLD
+        """Packets that must overtake one to make it lost (kPacketThreshold); widened by each that
+        was late and not lost."""
+
         self.time_threshold = TIME_THRESHOLD
+        """Round trips after which an overtaken packet is lost (kTimeThreshold); widened alike."""
 
     def add(self, burst: SentBurst) -> None:
         """Record a burst as it leaves. Packet numbers only ever grow."""
@@ -134,7 +183,7 @@ class SentHistory:
     def _widen(self, late_packet: int) -> None:
         distance = self.largest_acked - late_packet + 1
         self.packet_threshold = min(MAX_PACKET_THRESHOLD, max(self.packet_threshold, distance))
-        self.time_threshold = min(MAX_TIME_THRESHOLD, self.time_threshold * 1.125)
+        self.time_threshold = min(MAX_TIME_THRESHOLD, self.time_threshold * _WIDENING)
 
     def judge(self, now: float, loss_delay_s: float, verdicts: Verdicts) -> float | None:
         """Declare lost what is overdue, into ``verdicts``; return when to look again, or None.
@@ -197,7 +246,7 @@ class SentHistory:
                 break
             head += 1
         self._head = head
-        if head > _PRUNE_AT and head * 2 > len(bursts):
+        if head > _PRUNE_AT and head > len(bursts) - head:  # most of the list
             del self._bursts[:head], self._firsts[:head]
             self._oldest = max(0, self._oldest - head)
             self._head = 0
@@ -210,28 +259,35 @@ class SentHistory:
 
 
 class CircuitBreaker:
-    """Trips where a path loses nearly everything for long: no use to us, a burden to others.
+    """Circuit breaker: trips where a path loses nearly everything for long (RFC 8084).
 
     A sender at its slowest makes some progress on any path, so that no idle timeout would ever
-    end it (RFC 8084; RFC 8085, 3.1.10).
+    end it, and such a path is of no use to it and burdened for others (RFC 8085, 3.1.10).
     """
 
-    __slots__ = ("_acked", "_began", "_lost")
+    __slots__ = ("_acked", "_began_at", "_lost")
 
     def __init__(self, now: float) -> None:
-        self._began = now
-        self._acked = self._lost = 0
+        self._began_at = now
+        """Seconds on the clock: when counting began; set anew every `BREAKER_S`."""
+
+        self._acked = 0
+        """Packets acknowledged since then."""
+
+        self._lost = 0
+        """Packets declared lost since then."""
 
     def trips(self, acked: int, lost: int, now: float) -> bool:
         """Count packets acked and lost; tell whether to stop."""
         self._acked += acked
         self._lost += lost
-        if now < self._began + BREAKER_S:
+        if now < self._began_at + BREAKER_S:
             return False
         total = self._acked + self._lost
         tripped = total >= BREAKER_MIN_PACKETS and self._lost > BREAKER_LOSS * total
-        self._began = now
-        self._acked = self._lost = 0
+        self._began_at = now
+        self._acked = 0
+        self._lost = 0
         return tripped
 
 

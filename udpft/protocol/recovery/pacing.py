@@ -10,16 +10,16 @@ from udpft.protocol.params import MAX_BURST_INTERVAL_S, MAX_LATENESS_S, PACING_S
 
 
 class Pacer:
-    """When the next burst may leave. Rates in packets per second, times in seconds."""
+    """Schedule of one sender's bursts. Rates in packets per second, times in seconds."""
 
     __slots__ = ("ready_at",)
 
     def __init__(self) -> None:
         self.ready_at = 0.0
-        """When the next burst may leave."""
+        """Seconds on the clock: when the next burst may leave. Each burst moves it on."""
 
     def late_s(self, now: float, open_since: float) -> float:
-        """For how long a burst has been due, as far as it is made good; below 0 where none is.
+        """Seconds for which a burst has been due, as far as made good; below 0 where none is.
 
         ``open_since``: since when the windows have let one through, inf where they do not.
         """

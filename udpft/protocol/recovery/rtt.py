@@ -1,14 +1,35 @@
-"""Round-trip time, estimated as in RFC 9002, section 5."""
+"""Estimator of the round-trip time (RFC 9002, 5), of its smallest value and its jitter."""
 
 from __future__ import annotations
 
 from udpft.protocol.params import GRANULARITY_S, INITIAL_RTT_S, MAX_ACK_DELAY_S
 
 _RECENT_SAMPLES = 8
+"""Samples, and as many before them, of which the smallest tells whether a queue stands now."""
+
+_SMOOTHING = 8
+"""Samples over which the round trip is smoothed: each has an eighth of the weight (RFC 9002,
+5.3)."""
+
+_VARIATION_SMOOTHING = 4
+"""The same for the deviation: a quarter (RFC 9002, 5.3)."""
+
+_FIRST_VARIATION_SHARE = 1 / 2
+"""Deviation after one sample, as a share of it (RFC 9002, 5.3)."""
+
+_PTO_VARIATIONS = 4
+"""Deviations that a probe timeout allows for (RFC 9002, 6.2.1)."""
+
+_JITTER_VARIATIONS = 2
+"""Mean deviations that jitter makes up at most: where round trips are spread evenly above the
+smallest, their mean is twice the mean deviation above it."""
 
 
 class RttEstimator:
-    """Latest, smallest and smoothed round trip, and its mean deviation; all in seconds."""
+    """Latest, smallest and smoothed round trip, and its mean deviation.
+
+    All in seconds, and all guesses until the first sample; each sample changes them.
+    """
 
     __slots__ = (
         "_minima",
@@ -20,12 +41,23 @@ class RttEstimator:
     )
 
     def __init__(self) -> None:
-        self._samples = 0
-        self._minima = (INITIAL_RTT_S, INITIAL_RTT_S)  # of the last samples, and those before
         self.latest_s = INITIAL_RTT_S
+        """The last sample, the peer's delay included (RFC 9002's latest_rtt)."""
+
         self.min_rtt_s = INITIAL_RTT_S
+        """The smallest sample, the peer's delay included (min_rtt)."""
+
         self.smoothed_rtt_s = INITIAL_RTT_S
-        self.variation_s = INITIAL_RTT_S / 2
+        """Moving mean of the samples, without the peer's delay (smoothed_rtt)."""
+
+        self.variation_s = INITIAL_RTT_S * _FIRST_VARIATION_SHARE
+        """Moving mean of their deviation from that (rttvar)."""
+
+        self._samples = 0
+        """Samples until now."""
+
+        self._minima = (INITIAL_RTT_S, INITIAL_RTT_S)
+        """Smallest of the last samples, eight at most, and of the eight before them."""
 
     def update(self, sample_s: float, ack_delay_s: float) -> None:
         """Take in one sample, of the largest packet newly acknowledged (RFC 9002, 5.3).
@@ -40,8 +72,9 @@ class RttEstimator:
             self._minima = sample_s, older
         self._samples += 1
         if self._samples == 1:
-            self.min_rtt_s = self.smoothed_rtt_s = sample_s
-            self.variation_s = sample_s / 2
+            self.min_rtt_s = sample_s
+            self.smoothed_rtt_s = sample_s
+            self.variation_s = sample_s * _FIRST_VARIATION_SHARE
             return
         if sample_s < self.min_rtt_s:
             self.min_rtt_s = sample_s
@@ -49,13 +82,14 @@ class RttEstimator:
         if adjusted < self.min_rtt_s:
             adjusted = sample_s
         deviation = abs(self.smoothed_rtt_s - adjusted)
-        self.variation_s += (deviation - self.variation_s) / 4
-        self.smoothed_rtt_s += (adjusted - self.smoothed_rtt_s) / 8
+        self.variation_s += (deviation - self.variation_s) / _VARIATION_SMOOTHING
+        self.smoothed_rtt_s += (adjusted - self.smoothed_rtt_s) / _SMOOTHING
 
     @property
     def pto_s(self) -> float:
         """Probe timeout before any back-off (RFC 9002, 6.2.1)."""
-        return self.smoothed_rtt_s + max(4 * self.variation_s, GRANULARITY_S) + MAX_ACK_DELAY_S
+        patience_s = max(_PTO_VARIATIONS * self.variation_s, GRANULARITY_S)
+        return self.smoothed_rtt_s + patience_s + MAX_ACK_DELAY_S
 
     @property
     def lateness_s(self) -> float:
@@ -65,7 +99,8 @@ class RttEstimator:
         mean deviation counts, which is the mean of what is spread evenly above the smallest; less
         what even the smallest of the last samples took too long.
         """
-        spread_s = min(self.smoothed_rtt_s - self.min_rtt_s, 2 * self.variation_s)
+        jitter_s = _JITTER_VARIATIONS * self.variation_s
+        spread_s = min(self.smoothed_rtt_s - self.min_rtt_s, jitter_s)
         return max(0.0, spread_s - (min(self._minima) - self.min_rtt_s))
 
     def loss_delay_s(self, time_threshold: float) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from math import inf, isfinite
 from random import Random
 from statistics import fmean
@@ -11,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.protocol.recovery.bottleneck import Path, settled
 from udpft.protocol.params import (
     INITIAL_WINDOW_PACKETS,
     MIN_WINDOW_PACKETS,
@@ -23,56 +23,6 @@ from udpft.protocol.recovery.congestion import (
 )
 from udpft.protocol.recovery.loss_baseline import MAX_BASELINE
 from udpft.testing.network import Client, Inbox, Shape, SimNet, random_bytes
-
-
-@dataclass
-class Path:
-    """A bottleneck with a queue that loses nothing of its own but a share at random.
-
-    One round trip at a time: the controller's window, at its pace, is sent and acknowledged in
-    a few acknowledgements.
-    """
-
-    packets_per_s: float
-    rtt_s: float
-    loss: float = 0.0
-    now: float = 0.0
-    delivered: int = 0
-    random: Random = field(default_factory=lambda: Random(3))
-
-    def round_trip(self, controller: CongestionController) -> None:
-        epoch, sent_at_delivered = controller.epoch, self.delivered
-        paced = controller.pacing_rate * self.rtt_s
-        n_sent = max(1, int(min(controller.window, paced)))
-        n_acked = n_sent
-        if self.loss:
-            n_acked = sum(self.random.random() >= self.loss for _ in range(n_sent))
-        # What is sent faster than the bottleneck waits there.
-        round_s = max(self.rtt_s, n_sent / self.packets_per_s)
-        for share in range(1, 5):
-            self.now += round_s / 4
-            acked = n_acked * share // 4 - n_acked * (share - 1) // 4
-            self.delivered += acked
-            lost = n_sent - n_acked if share == 4 else 0
-            controller.on_tally({epoch: [acked, lost]})
-            controller.on_ack(
-                self.now,
-                epoch=epoch,
-                rtt_s=round_s,
-                lateness_s=0.0,
-                delivery_rate=n_acked / round_s,
-                sent_at_delivered=sent_at_delivered,
-                delivered=self.delivered,
-                in_flight=n_sent - n_acked * share // 4,
-            )
-
-
-def settled(path: Path, *, rounds: int = 200) -> CongestionController:
-    controller = CongestionController(Random(1))
-    for _ in range(rounds):
-        path.round_trip(controller)
-    return controller
-
 
 # -------------------------------------------------------------------------- before any estimate
 

@@ -1,4 +1,4 @@
-"""How fast to send: a model of the path in the manner of BBR, with loss judged by experiment.
+"""Congestion controller: a model of the path in the manner of BBR, with loss judged by experiment.
 
 Theory of operation
 -------------------
@@ -27,12 +27,13 @@ delivered faster in any lucky moment.
 
 Slow start costs a long path most: from ten packets to a thousand it takes seven round trips. So
 the first bursts are trains of ten packets and more, which come apart at the bottleneck and so tell
-what it carries (`train`). Nearly up to that the window grows sixteenfold in a round trip; and the
-rate stays below 1.25 times that until more was delivered, lest a shallow queue overflow.
+what it carries (`packet_train`). Nearly up to that the window grows sixteenfold in a round trip;
+and the rate stays below 1.25 times that until more was delivered, lest a shallow queue overflow.
 
 Time is cut into *epochs*: a phase, or one round trip of a longer one. Packets are counted, acked
 or lost, for the epoch in which they were sent; when acknowledgements come from a later epoch the
-earlier one is closed and judged.
+earlier one is over, and is judged (`loss_judge`). Every transition from a phase to another, or to
+the next epoch of the same, is a row of `phases.PHASES`.
 
     phase         pacing gain   ends
     STARTUP       2.77 to 10    bandwidth flat for three rounds, or loss leaps up
@@ -48,14 +49,10 @@ Units: packets, seconds, packets per second. Packets of a transfer are all of on
 
 from __future__ import annotations
 
-from collections import deque
-from dataclasses import dataclass
-from enum import Enum
 from math import inf
 from random import Random
 
 from udpft.protocol.params import (
-    GRANULARITY_S,
     INITIAL_WINDOW_PACKETS,
     MAX_BURST_INTERVAL_S,
     MAX_BURST_PACKETS,
@@ -63,22 +60,11 @@ from udpft.protocol.params import (
     MIN_WINDOW_PACKETS,
 )
 from udpft.protocol.recovery.loss_baseline import LossBaseline
+from udpft.protocol.recovery.loss_judge import Epoch, LossJudge, Verdict
 from udpft.protocol.recovery.packet_train import PacketTrain
+from udpft.protocol.recovery.phases import PHASES, Phase, PhaseEvent
 
-
-class Phase(Enum):
-    """What the controller is doing; the value is the pacing gain."""
-
-    STARTUP = 2.77
-    DRAIN = 0.36
-    CRUISE = 1.0
-    PROBE_UP = 1.25
-    PROBE_DOWN = 0.75
-    EXPERIMENT = 0.5
-    PROBE_RTT = 1.0001  # a member of its own, not an alias of CRUISE
-
-
-_RAISING = {Phase.STARTUP, Phase.PROBE_UP}
+__all__ = ["MIN_BURST_PACKETS", "MIN_RATE", "CongestionController", "Phase"]
 
 MIN_RATE = 20.0
 """Packets per second that are always sent: the path is never given up by the controller."""
@@ -86,87 +72,270 @@ MIN_RATE = 20.0
 MIN_BURST_PACKETS = 2
 """Packets that leave together, at least: one by one would cost the hosts twice as much."""
 
-_HEAVY = 0.08  # beyond the baseline: the rate is cut before anything else is tried
-_HEAVY_CUTS = 3  # to 0.61 at most
-_UNMOVED = 0.8  # loss above this share of the heaviest: the cuts have not moved it
-_TRAIN_ROUNDS = 2  # the first of which often finds the receiver busy opening its file
-_LEAP = 0.2  # beyond the baseline: a rate that doubles loses a half, where it outgrows the path
-_CRUISE_MIN_PACKETS = 100
-_EXPERIMENT_MIN_PACKETS = 20
-_EXPERIMENT_MIN_LOST = 6  # expected, if nothing was cured
-_EXPERIMENT_MAX_RTTS = 8
-_CURED = 0.6  # loss below this share of what prompted the experiment: backing off cured it
-_NO_LESS = 1.5  # the share that arrives grew so much that half the rate brought as much: a queue
-_STANDING_QUEUE = 1.5  # round trips this much above the least: the queue did not drain
+# ------------------------------------------------------------------------------ window and bursts
+
+_WINDOW_GAIN = 2
+"""Bandwidth-delay products in flight: one on its way, one that makes up for ACKs which are late or
+lost (DefaultCwndGain; draft-ietf-ccwg-bbr, 5.6.1)."""
+
+_BURSTS_UNDER_WAY = 3
+"""Bursts in flight beyond that: one at the sender, one at the receiver, one between (BBR's
+offload_budget; 5.5.8). With hosts that are late they are, on a short path, most of the window."""
+
+_SHORT_PATH_RTT_S = 0.001
+"""Seconds of round trip up to which a burst may take `MAX_BURST_INTERVAL_S` at the rate; on a
+longer path it is shorter in proportion, for the queues there may be shallow."""
+
+_BURST_STEP = 2
+"""Factor by which bursts become longer where nothing is lost, and shorter where much is."""
+
 _BACK_OFF = 0.85
-_STALE_MIN_RTT_S = 10.0
-_LEAST_RTT_S = 1e-6  # a clock may tell of none
-_PROBE_BURSTS = 4
+"""Factor by which congestion cuts the bandwidth: gentler than a half, as CUBIC's 0.7 is (RFC 9438,
+4.6), for the cut may be made three times in a row."""
+
+# ------------------------------------------------------------------------------ smallest round trip
+
+_MIN_RTT_EXPIRES_S = 10.0
+"""Seconds without a new minimum after which the smallest round trip is measured anew
+(MinRTTFilterLen; draft-ietf-ccwg-bbr, 5.5.7)."""
+
+_MIN_RTT_TOLERANCE = 1.02
+"""Multiple of the smallest round trip that still confirms it: no two are equal to the last bit."""
+
+_LEAST_RTT_S = 1e-6
+"""Seconds that a round trip takes at least: a coarse clock may tell of none, and it divides."""
+
 _PROBE_RTT_S = 0.2
+"""Seconds for which PROBE_RTT holds its small window, or a round trip if that is longer
+(ProbeRTTDuration; draft-ietf-ccwg-bbr, 5.3.4)."""
+
+_PROBE_RTT_WINDOW_GAIN = 0.5
+"""Bandwidth-delay products in flight in PROBE_RTT (ProbeRTTCwndGain; 5.3.4)."""
+
+_PROBE_RTT_REACHED = 0.55
+"""Bandwidth-delay products in flight from which that window counts as reached: a burst more."""
+
+# ---------------------------------------------------------------------------------------- STARTUP
+
+_TRAIN_ROUNDS = 2
+"""Number of the last epoch whose bursts are packet trains. The first often finds the receiver busy
+opening its file."""
+
+_PLATEAU_GROWTH = 1.25
+"""Growth of the bandwidth in a round trip below which STARTUP has come to a plateau
+(draft-ietf-ccwg-bbr, 5.3.1)."""
+
+_PLATEAU_ROUNDS = 3
+"""Rounds in a row without such growth that end STARTUP (5.3.1): one may be bad luck."""
+
+# ----------------------------------------------------------------------------------------- probes
+
+_FIRST_CYCLE_RTTS = (2, 8)
+"""Round trips from STARTUP to the first probe, between these: by chance, lest flows that begin
+together probe together (draft-ietf-ccwg-bbr, 5.3.3)."""
+
+_MIN_CYCLE_RTTS = 2
+"""Round trips between two probes, at least: the last one is judged by then."""
+
+_VAIN_CYCLE_RTTS = 8
+"""Round trips between two probes after one that found nothing, at least: probes cost others."""
+
+_CYCLE_GROWTH = 2
+"""Factor by which the time between probes grows with each that found nothing."""
+
 _MAX_CYCLE_S = 3.0
+"""Seconds between two probes, at most: BBR waits 2 to 3 (5.3.3)."""
+
 _MAX_CYCLE_RTTS = 63
+"""Round trips between two probes, at most: a Reno flow grows by a packet in each, so beside it on
+a path of some 60 packets neither takes all (5.3.3, on coexistence)."""
+
+_PROBE_FOUND_GROWTH = 1.1
+"""Growth of the bandwidth in a probe that makes the next due at once: there is more to be found."""
+
+_PROBE_BURSTS = 4
+"""Bursts that a probe takes at least: on a short path one takes longer than a round trip."""
+
+_PROBE_FULL = 1.25
+"""Bandwidth-delay products in flight that end a probe: the gain has built its queue (5.3.3)."""
+
+_MAX_PROBE_RTTS = 3
+"""Round trips, as long as the latest, after which a probe ends, whatever is in flight: the window
+may allow no more."""
+
+_MAX_EXPERIMENT_RTTS = 8
+"""Round trips, as long as the latest, after which an experiment ends, conclusive or not: it costs
+half the rate."""
+
+_RAISING = (Phase.STARTUP, Phase.PROBE_UP)
+"""Phases whose packets may raise the bandwidth on a path that loses packets."""
 
 
-@dataclass(slots=True)
-class _Epoch:
-    phase: Phase
-    bandwidth: float
-    acked: int = 0
-    lost: int = 0
-    min_rtt_s: float = inf
-    prompt: _Epoch | None = None  # of an experiment: the loss that it is about
+class _FullPipe:
+    """Estimator of whether the rate has reached what the path carries (BBR's full_bw; 5.3.1)."""
 
-    @property
-    def loss(self) -> float:
-        """The share of packets lost."""
-        return self.lost / (self.acked + self.lost)
+    __slots__ = ("_bandwidth", "_flat_rounds")
 
-    @property
-    def kept(self) -> float:
-        """The share of packets that arrived."""
-        return self.acked / (self.acked + self.lost)
+    def __init__(self) -> None:
+        self._bandwidth = 0.0
+        """Packets per second after the last round in which the bandwidth grew."""
+
+        self._flat_rounds = 0
+        """Rounds since then."""
+
+    def grew(self, bandwidth: float) -> bool:
+        """Take in the bandwidth after a round of STARTUP; tell whether it grew by a quarter."""
+        if bandwidth >= _PLATEAU_GROWTH * self._bandwidth:
+            self._bandwidth = bandwidth
+            self._flat_rounds = 0
+            return True
+        self._flat_rounds += 1
+        return False
+
+    def is_reached(self) -> bool:
+        """Whether the bandwidth has come to a plateau."""
+        return self._flat_rounds >= _PLATEAU_ROUNDS
 
 
-class CongestionController:
-    """See the module's docstring. ``random`` spreads the probes of flows that share a path.
+class _ProbeCycle:
+    """Time between two probes for more bandwidth."""
 
-    What it decides, in packets and packets per second: ``pacing_rate``, infinite until there is
-    an estimate; ``burst_packets``, a millisecond's worth at most, and ``burst_limit``, what it may
-    be where the sender is late; ``window``, how many may be in flight; ``bandwidth_delay_product``,
-    how many fill the path and no queue; ``baseline``, what of the loss is believed to be the path's
-    nature.
-    """
-
-    pacing_rate: float
-    burst_packets: int
-    window: int
-    bandwidth_delay_product: float
+    __slots__ = ("_began_at", "_length_s", "_random")
 
     def __init__(self, random: Random) -> None:
         self._random = random
-        self.epoch = 0
-        self._begin()
+        """Chance, for the time to the first probe."""
 
-    def _begin(self) -> None:
-        self.phase = Phase.STARTUP
+        self._began_at = 0.0
+        """Seconds on the clock: when CRUISE last began after another phase."""
+
+        self._length_s = 0.0
+        """Seconds from there to the next probe; changes with each probe that is over."""
+
+    def begin(self, now: float) -> None:
+        """Begin to wait for the next probe."""
+        self._began_at = now
+
+    def draw_first(self, base_rtt_s: float) -> None:
+        """Draw the time to the first probe."""
+        self._length_s = self._random.uniform(*_FIRST_CYCLE_RTTS) * base_rtt_s
+
+    def hurry(self) -> None:
+        """Make the next probe due soon: the last one has found more bandwidth."""
+        self._length_s = 0.0
+
+    def lengthen(self, base_rtt_s: float) -> None:
+        """Wait longer for the next probe: the last one has found nothing."""
+        longest = min(_MAX_CYCLE_S, _MAX_CYCLE_RTTS * base_rtt_s)
+        longer = max(_CYCLE_GROWTH * self._length_s, _VAIN_CYCLE_RTTS * base_rtt_s)
+        self._length_s = min(longest, longer)
+
+    def is_over(self, now: float, base_rtt_s: float) -> bool:
+        """Whether the next probe is due."""
+        return now - self._began_at > max(self._length_s, _MIN_CYCLE_RTTS * base_rtt_s)
+
+
+class CongestionController:
+    """Pace, window and burst length of one sender. See the module's docstring.
+
+    Args:
+        random: spreads the probes of flows that share a path.
+    """
+
+    # What it decides; once an acknowledgement, for it is read with each burst.
+
+    pacing_rate: float
+    """Packets per second at which to send; infinite until there is an estimate."""
+
+    window: int
+    """Packets that may be in flight."""
+
+    burst_packets: int
+    """Packets of the next burst: a millisecond's worth at most."""
+
+    burst_limit: float
+    """Packets that a burst may have where the sender is late. Doubled by epochs without loss in
+    excess, halved by congestion."""
+
+    bandwidth_delay_product: float
+    """Packets that fill the path, and no queue."""
+
+    # The model of the path; it changes with acknowledgements.
+
+    bandwidth: float
+    """Packets per second delivered: the highest of the last two probing cycles; 0 until known.
+    Congestion cuts it."""
+
+    min_rtt_s: float
+    """Smallest round trip in seconds; infinite until known. Measured anew after ten seconds without
+    one as small."""
+
+    base_rtt_s: float
+    """Seconds of ``min_rtt_s`` and what jitter adds to it; 0 until known."""
+
+    baseline: LossBaseline
+    """Share of packets that is believed to be lost by the path's nature; the judge teaches it."""
+
+    _maxima: list[float]
+    """Packets per second: the highest delivery rate of this probing cycle, and of the last one
+    (BBR's MaxBwFilter). A cycle begins with PROBE_UP."""
+
+    _min_rtt_seen_at: float
+    """Seconds on the clock: when a round trip last was as small as the smallest; 0 if never."""
+
+    _train: PacketTrain
+    """Estimate of the bottleneck's rate, from the packet trains of STARTUP."""
+
+    _judge: LossJudge
+    """Tallies of the epochs, and judgement of their loss."""
+
+    # The phase; it changes as `PHASES` says.
+
+    phase: Phase
+    """The controller's state."""
+
+    epoch: int
+    """Number of the epoch under way; grows with each transition."""
+
+    _epoch_began_at: float
+    """Seconds on the clock: when the epoch under way began."""
+
+    _next_round_delivered: int
+    """Packets delivered from which a round trip is over (BBR's next_round_delivered; 5.5.1): so
+    many had been as it began, and the packet that left then is acknowledged."""
+
+    _full_pipe: _FullPipe
+    """Whether STARTUP has found the path's bandwidth; each of its rounds counts."""
+
+    _cycle: _ProbeCycle
+    """Time to the next probe; it begins as CRUISE does."""
+
+    _probe_rtt_done_at: float | None
+    """Seconds on the clock: when PROBE_RTT has held its window long enough; None until that window
+    is reached."""
+
+    def __init__(self, random: Random) -> None:
+        self._cycle = _ProbeCycle(random)
+        self._begin(PHASES.initial[0], 0)
+
+    def _begin(self, phase: Phase, epoch: int) -> None:
+        """Begin as if nothing were known."""
+        self.phase = phase
+        self.epoch = epoch
+        self._epoch_began_at = 0.0
         self.bandwidth = 0.0
+        self._maxima = [0.0, 0.0]
         self.min_rtt_s = inf
         self.base_rtt_s = 0.0
-        self._epochs: deque[_Epoch] = deque([_Epoch(Phase.STARTUP, 0.0)])
-        self._maxima = [0.0, 0.0]  # highest delivery rate of this probing cycle and the last
-        self.baseline = LossBaseline()
+        self._min_rtt_seen_at = 0.0
         self.burst_limit = float(MIN_BURST_PACKETS)
-        self._bursts_were_cut = False
+        self.baseline = LossBaseline()
+        self._judge = LossJudge(self.baseline, epoch)
+        self._judge.begin(phase, self.bandwidth, self.burst_limit)
         self._train = PacketTrain()
-        self._full_bandwidth = self._cycle_s = self._min_rtt_seen = 0.0
-        self._flat_rounds = self._next_round = 0
-        self._cruise_acked = self._cruise_lost = self._heavy_cuts = 0
-        self._heaviest = self._epochs[0]
-        self._heaviest_burst = self.burst_limit
-        self._prompt: _Epoch | None = None  # of an experiment that is due
-        self._phase_began = 0.0
-        self._cycle_began = 0.0
-        self._probe_rtt_until: float | None = None
+        self._full_pipe = _FullPipe()
+        self._next_round_delivered = 0
+        self._probe_rtt_done_at = None
         self._decide()
 
     # ------------------------------------------------------------------------ what it decides
@@ -176,34 +345,37 @@ class CongestionController:
         if not self.bandwidth:
             self.bandwidth_delay_product = float(INITIAL_WINDOW_PACKETS)
             self.pacing_rate = inf
-            self.burst_packets = self.window = INITIAL_WINDOW_PACKETS
+            self.burst_packets = INITIAL_WINDOW_PACKETS
+            self.window = INITIAL_WINDOW_PACKETS
             return
+        phase = self.phase
         corrected = self.bandwidth / (1 - self.baseline.loss)
-        self.bandwidth_delay_product = product = corrected * self.base_rtt_s
-        self.pacing_rate = max(MIN_RATE, self.phase.value * corrected)
+        product = corrected * self.base_rtt_s
+        self.bandwidth_delay_product = product
+        self.pacing_rate = max(MIN_RATE, phase.pacing_gain * corrected)
         burst = MIN_BURST_PACKETS
-        if self.phase is not Phase.EXPERIMENT:
+        if phase is not Phase.EXPERIMENT:
             burst = max(burst, int(min(self._longest_burst(), self.burst_limit)))
         if self.wants_train:
             burst = self._train.length
         self.burst_packets = burst
-        # Bursts under way, and hosts that are late: on a short path, most of the window.
-        window = 2 * product + 3 * burst
-        if self.phase is Phase.STARTUP:
+        window = _WINDOW_GAIN * product + _BURSTS_UNDER_WAY * burst
+        if phase is Phase.STARTUP:
             # What may leave before anything is known may leave in any round trip.
             ramp = self._train.window(self.base_rtt_s, waits=self.wants_train)
             pace = self._train.pace(ramp, self.base_rtt_s)
             highest = self._train.highest_rate(self.bandwidth)
             self.pacing_rate = max(MIN_RATE, min(highest, max(self.pacing_rate, pace)))
             window = max(window, INITIAL_WINDOW_PACKETS, ramp)
-            window = min(window, highest * self.base_rtt_s + 3 * burst)
-        elif self.phase is Phase.PROBE_RTT:
-            window = 0.5 * product
+            window = min(window, highest * self.base_rtt_s + _BURSTS_UNDER_WAY * burst)
+        elif phase is Phase.PROBE_RTT:
+            window = _PROBE_RTT_WINDOW_GAIN * product
         self.window = max(MIN_WINDOW_PACKETS, int(window))
 
     def _longest_burst(self) -> float:
         """Packets in a burst as the rate allows. Long ones spare the hosts, and overflow queues."""
-        interval_s = 0.001 * MAX_BURST_INTERVAL_S / max(self.min_rtt_s, _LEAST_RTT_S)
+        rtt_s = max(self.min_rtt_s, _LEAST_RTT_S)
+        interval_s = _SHORT_PATH_RTT_S * MAX_BURST_INTERVAL_S / rtt_s
         return self.bandwidth * min(MAX_BURST_INTERVAL_S, max(MIN_BURST_INTERVAL_S, interval_s))
 
     @property
@@ -215,18 +387,8 @@ class CongestionController:
 
     def on_tally(self, tally: dict[int, list[int]]) -> None:
         """Count packets acked and lost: ``{epoch: [acked, lost]}``, from one acknowledgement."""
-        oldest = self.epoch - len(self._epochs) + 1
-        newest_acked = -1
-        for number, (acked, lost) in tally.items():
-            if acked:
-                newest_acked = max(newest_acked, number)
-            if number >= oldest:
-                epoch = self._epochs[number - oldest]
-                epoch.acked += acked
-                epoch.lost += lost
-        while oldest < newest_acked:
-            self._close(self._epochs.popleft())
-            oldest += 1
+        for epoch in self._judge.count(tally):
+            self._learn_from(epoch)
 
     def on_ack(
         self,
@@ -252,198 +414,164 @@ class CongestionController:
             delivered: packets delivered by now.
             in_flight: packets in flight now.
         """
-        oldest = self.epoch - len(self._epochs) + 1
-        sampled = self._epochs[max(0, epoch - oldest)]
-        if epoch >= oldest and rtt_s < sampled.min_rtt_s:
-            sampled.min_rtt_s = rtt_s
-        if sampled.phase not in _RAISING and self.baseline.loss > 0:
-            delivery_rate = min(delivery_rate, self.bandwidth)
-        probe = self._epochs[-1]
-        excess = self.baseline.exceeded(probe.acked, probe.lost)
-        suspicious = excess and self.phase is Phase.PROBE_UP
-        if delivery_rate and not (suspicious and delivery_rate > self.bandwidth):
-            if delivery_rate > self._maxima[0]:
-                self._maxima[0] = delivery_rate
-            self.bandwidth = max(self._maxima)
-        stale = now - self._min_rtt_seen > _STALE_MIN_RTT_S and self._min_rtt_seen > 0
-        if rtt_s <= 1.02 * self.min_rtt_s or (stale and self.phase is Phase.PROBE_RTT):
-            self.min_rtt_s = rtt_s if stale else min(rtt_s, self.min_rtt_s)
-            self._min_rtt_seen = now
+        judge = self._judge
+        sent_in = judge.note_rtt(epoch, rtt_s)
+        suspicious = self.phase is Phase.PROBE_UP and judge.exceeds_already()
+        self._update_bandwidth(delivery_rate, sent_in, suspicious=suspicious)
+        expired = now - self._min_rtt_seen_at > _MIN_RTT_EXPIRES_S and self._min_rtt_seen_at > 0
+        self._update_min_rtt(now, rtt_s, expired=expired)
         self.base_rtt_s = max(_LEAST_RTT_S, self.min_rtt_s + lateness_s)
         if self.phase is Phase.STARTUP:
             if epoch <= _TRAIN_ROUNDS:
                 self._train.acknowledged(now - rtt_s, rtt_s, delivered)
             self._train.delivered(delivered)
-        if sent_at_delivered >= self._next_round:
-            self._next_round = delivered
+        if sent_at_delivered >= self._next_round_delivered:
+            self._next_round_delivered = delivered
             if self.phase is Phase.STARTUP:
-                self._enter(Phase.STARTUP, now)
-        if self.phase is Phase.STARTUP and (self._flat_rounds >= 3 or self._overshot()):
-            self._enter(Phase.DRAIN, now)
-        self._advance(now, rtt_s, in_flight, suspicious=suspicious, stale=stale)
+                self._enter(PhaseEvent.ROUND_ENDED, now)
+        if self.phase is Phase.STARTUP:
+            if self._full_pipe.is_reached():
+                self._enter(PhaseEvent.BANDWIDTH_PLATEAU, now)
+            elif judge.loss_leapt():
+                self._enter(PhaseEvent.LOSS_LEAPT, now)
+        event = self._event_due(now, rtt_s, in_flight, suspicious=suspicious, expired=expired)
+        if event is not None:
+            self._enter(event, now)
         self._decide()
 
     def on_persistent_congestion(self) -> None:
         """The path was dead for a while: it may have become another one. Begin again, slowly."""
-        self.epoch += 1  # packets sent before count for nothing
-        self._begin()
+        # With a new epoch: packets sent before count for nothing.
+        self._begin(PHASES.follow(self.phase, PhaseEvent.PERSISTENT_CONGESTION), self.epoch + 1)
 
-    # ------------------------------------------------------------------------------- verdicts
+    def _update_bandwidth(self, delivery_rate: float, sent_in: Phase, *, suspicious: bool) -> None:
+        """Take in a delivery rate, 0 for none (BBRUpdateMaxBw; 5.5.5).
 
-    def _overshot(self) -> bool:
-        """Whether loss has leapt up in STARTUP, as where the rate outgrew the path; not by chance.
-
-        What was lost before anything was known, as the way back may have been, tells nothing.
+        On a lossy path only probes raise the bandwidth, and those not that lose in excess.
         """
-        return any(
-            epoch.phase is Phase.STARTUP
-            and epoch.bandwidth > 0
-            and self.baseline.exceeded(epoch.acked, epoch.lost, margin=_LEAP, deviations=3)
-            for epoch in self._epochs
-        )
+        if sent_in not in _RAISING and self.baseline.loss > 0:
+            delivery_rate = min(delivery_rate, self.bandwidth)
+        if delivery_rate and not (suspicious and delivery_rate > self.bandwidth):
+            if delivery_rate > self._maxima[0]:
+                self._maxima[0] = delivery_rate
+            self.bandwidth = max(self._maxima)
 
-    def _close(self, epoch: _Epoch) -> None:
-        """Judge an epoch, a round trip after its last packet left."""
-        acked, lost = epoch.acked, epoch.lost
-        total, excess = acked + lost, self.baseline.exceeded(acked, lost)
-        if not excess and (epoch.phase is Phase.PROBE_UP or not self._bursts_were_cut):
-            self.burst_limit = 2 * min(self.burst_limit, float(MAX_BURST_PACKETS))
-        if epoch.phase is Phase.STARTUP is self.phase:
-            if self.bandwidth >= 1.25 * self._full_bandwidth:
-                self._full_bandwidth = self.bandwidth
-                self._flat_rounds = 0
-                if lost <= _HEAVY * total:
-                    self.baseline.learn(1.0, lost, total)
-            else:
-                self._flat_rounds += 1
-        elif epoch.phase is Phase.PROBE_UP:
+    def _update_min_rtt(self, now: float, rtt_s: float, *, expired: bool) -> None:
+        """Take in a round trip (BBRUpdateMinRTT; 5.5.7)."""
+        if rtt_s <= _MIN_RTT_TOLERANCE * self.min_rtt_s or (
+            expired and self.phase is Phase.PROBE_RTT
+        ):
+            self.min_rtt_s = rtt_s if expired else min(rtt_s, self.min_rtt_s)
+            self._min_rtt_seen_at = now
+
+    # ------------------------------------------------------------------ of epochs that are over
+
+    def _learn_from(self, epoch: Epoch) -> None:
+        """Learn from an epoch, a round trip after its last packet left."""
+        judge, phase = self._judge, epoch.phase
+        excess = judge.exceeds(epoch)
+        if not excess and (phase is Phase.PROBE_UP or not judge.found_congestion):
+            self.burst_limit = _BURST_STEP * min(self.burst_limit, float(MAX_BURST_PACKETS))
+        if phase is Phase.STARTUP:
+            if self.phase is Phase.STARTUP and self._full_pipe.grew(self.bandwidth):
+                judge.learn_from_startup(epoch)
+        elif phase is Phase.PROBE_UP:
             if excess:
                 self._set_bandwidth(min(self.bandwidth, epoch.bandwidth))
-            if not excess and self.bandwidth > 1.1 * epoch.bandwidth:
-                self._cycle_s = 0.0
+            if not excess and self.bandwidth > _PROBE_FOUND_GROWTH * epoch.bandwidth:
+                self._cycle.hurry()
             else:
-                longest = min(_MAX_CYCLE_S, _MAX_CYCLE_RTTS * self.base_rtt_s)
-                self._cycle_s = min(longest, max(2 * self._cycle_s, 8 * self.base_rtt_s))
-        elif epoch.phase is Phase.PROBE_DOWN:
-            if total >= _EXPERIMENT_MIN_PACKETS and not excess:
-                self.baseline.learn(0.7, lost, total)
-        elif epoch.phase is Phase.EXPERIMENT:
-            prompt = epoch.prompt
-            assert prompt is not None
-            self._cruise_acked = self._cruise_lost = 0  # of the time before it
-            if self._was_congestion(prompt, epoch):
-                self._back_off(prompt)
-            else:
-                self.baseline.learn(0.3, lost + prompt.lost, total + prompt.acked + prompt.lost)
-        elif epoch.phase is Phase.CRUISE:
-            self._cruise_acked += acked
-            self._cruise_lost += lost
-            if self._cruise_acked + self._cruise_lost >= _CRUISE_MIN_PACKETS:
-                if self.phase is Phase.CRUISE:
-                    self._judge_cruise(
-                        _Epoch(epoch.phase, self.bandwidth, self._cruise_acked, self._cruise_lost)
-                    )
-                self._cruise_acked = self._cruise_lost = 0
+                self._cycle.lengthen(self.base_rtt_s)
+        elif phase is Phase.PROBE_DOWN:
+            judge.learn_from_probe_down(epoch)
+        elif phase is Phase.EXPERIMENT:
+            congestion = judge.judge_experiment(epoch, self.base_rtt_s)
+            if congestion is not None:
+                self._back_off(congestion)
+        elif phase is Phase.CRUISE:
+            verdict, seen = judge.judge_cruise(epoch, self.phase, self.bandwidth, self.burst_limit)
+            if verdict is Verdict.CONGESTION:
+                self._back_off(seen)
+            elif verdict is Verdict.CUTS_IN_VAIN:
+                self._set_bandwidth(seen.bandwidth)
+                self.burst_limit = seen.burst_limit
 
-    def _judge_cruise(self, seen: _Epoch) -> None:
-        """Loss in excess prompts an experiment; heavy loss is answered at once."""
-        if not self.baseline.exceeded(seen.acked, seen.lost, margin=_HEAVY):
-            self._heavy_cuts = 0
-            if self.baseline.exceeded(seen.acked, seen.lost):
-                self._prompt = seen
-            return
-        if self._heavy_cuts == 0:
-            self._heaviest, self._heaviest_burst = seen, self.burst_limit
-        if self._heavy_cuts < _HEAVY_CUTS or seen.loss < _UNMOVED * self._heaviest.loss:
-            self._heavy_cuts += 1
-            self._back_off(seen)
-        else:
-            self._heavy_cuts = 0
-            self._set_bandwidth(self._heaviest.bandwidth)
-            self.burst_limit = self._heaviest_burst
-            self.baseline.learn(0.3, seen.lost, seen.acked + seen.lost)
-
-    def _back_off(self, seen: _Epoch) -> None:
+    def _back_off(self, seen: Epoch) -> None:
         """Congestion: to 0.85, or to what was delivered; and bursts half as long."""
         delivered = self.bandwidth * seen.kept / (1 - self.baseline.loss)
         self._set_bandwidth(min(_BACK_OFF * self.bandwidth, delivered))
         longest = min(self.burst_limit, self._longest_burst())
-        self.burst_limit = max(MIN_BURST_PACKETS, longest / 2)
-        self._bursts_were_cut = True
-
-    def _was_congestion(self, prompt: _Epoch, result: _Epoch) -> bool:
-        """Whether an experiment shows a queue behind the loss that prompted it.
-
-        Half the rate lost less; or brought as much as the whole; or left the queue standing.
-        """
-        total = result.acked + result.lost
-        return (
-            result.lost < _CURED * prompt.loss * total
-            or result.acked > _NO_LESS * prompt.kept * total
-            or result.min_rtt_s > _STANDING_QUEUE * self.base_rtt_s + GRANULARITY_S
-        )
+        self.burst_limit = max(MIN_BURST_PACKETS, longest / _BURST_STEP)
 
     def _set_bandwidth(self, bandwidth: float) -> None:
         self.bandwidth = bandwidth
         self._maxima = [bandwidth, 0.0]
 
-    def _conclusive(self) -> bool:
-        """Whether the experiment has seen packets enough to tell."""
-        epoch = self._epochs[-1]
-        assert epoch.prompt is not None
-        return (epoch.acked + epoch.lost) * epoch.prompt.loss >= _EXPERIMENT_MIN_LOST
-
     # --------------------------------------------------------------------------------- phases
 
-    def _enter(self, phase: Phase, now: float) -> None:
+    def _enter(self, event: PhaseEvent, now: float) -> None:
+        """Follow an event to the next phase, or to the next epoch of the same."""
+        before, phase = self.phase, PHASES.follow(self.phase, event)
         self.phase = phase
-        self._phase_began = now
+        self._epoch_began_at = now
         self.epoch += 1
-        self._epochs.append(_Epoch(phase, self.bandwidth))
+        self._judge.begin(phase, self.bandwidth, self.burst_limit)
         if phase is Phase.PROBE_UP and self._maxima[0]:
             self._maxima = [0.0, self._maxima[0]]
-
-    def _advance(
-        self, now: float, rtt_s: float, in_flight: int, *, suspicious: bool, stale: bool
-    ) -> None:
-        """Leave the phase where its time has come."""
-        phase, elapsed, base_rtt = self.phase, now - self._phase_began, self.base_rtt_s
-        # On a short path a burst takes longer than a round trip, and a probe is some of them.
-        probed = elapsed > max(base_rtt, _PROBE_BURSTS * self.burst_packets / self.pacing_rate)
-        if phase is Phase.DRAIN:
-            if in_flight <= self.bandwidth_delay_product:
-                self._cycle_began = now
-                self._cycle_s = self._random.uniform(2, 8) * base_rtt
-                self._enter(Phase.CRUISE, now)
-        elif phase is Phase.PROBE_UP:
-            full = in_flight >= 1.25 * self.bandwidth_delay_product
-            if probed and (suspicious or full or elapsed > 3 * rtt_s):
-                self._enter(Phase.PROBE_DOWN, now)
-        elif phase is Phase.PROBE_DOWN:
-            if probed:
-                self._cycle_began = now
-                self._enter(Phase.CRUISE, now)
-        elif phase is Phase.EXPERIMENT:
-            told = self._conclusive() or elapsed > _EXPERIMENT_MAX_RTTS * rtt_s
-            if elapsed > base_rtt and told:
-                self._cycle_began = now
-                self._enter(Phase.CRUISE, now)
-        elif phase is Phase.CRUISE:
-            probe = now - self._cycle_began > max(self._cycle_s, 2 * base_rtt)
-            if stale:
-                self._probe_rtt_until = None
-                self._enter(Phase.PROBE_RTT, now)
-            elif self._prompt:
-                self._enter(Phase.EXPERIMENT, now)
-                self._epochs[-1].prompt, self._prompt = self._prompt, None
-            elif probe:
-                self._enter(Phase.PROBE_UP, now)
-            elif elapsed > base_rtt:
-                self._enter(Phase.CRUISE, now)
         elif phase is Phase.PROBE_RTT:
-            if self._probe_rtt_until is None:
-                if in_flight <= max(MIN_WINDOW_PACKETS, 0.55 * self.bandwidth_delay_product):
-                    self._probe_rtt_until = now + max(_PROBE_RTT_S, base_rtt)
-            elif now > self._probe_rtt_until:
-                self._min_rtt_seen = self._cycle_began = now
-                self._enter(Phase.CRUISE, now)
+            self._probe_rtt_done_at = None
+        elif phase is Phase.CRUISE and before is not Phase.CRUISE:
+            self._cycle.begin(now)
+            if before is Phase.DRAIN:
+                self._cycle.draw_first(self.base_rtt_s)
+            elif before is Phase.PROBE_RTT:
+                self._min_rtt_seen_at = now
+
+    def _event_due(
+        self, now: float, rtt_s: float, in_flight: int, *, suspicious: bool, expired: bool
+    ) -> PhaseEvent | None:
+        """The event that ends the phase, where its time has come. STARTUP's are not among them."""
+        phase, elapsed, base_rtt_s = self.phase, now - self._epoch_began_at, self.base_rtt_s
+        ended: PhaseEvent | None = None
+        if phase is Phase.CRUISE:
+            if expired:
+                ended = PhaseEvent.MIN_RTT_EXPIRED
+            elif self._judge.prompt is not None:
+                ended = PhaseEvent.LOSS_IN_EXCESS
+            elif self._cycle.is_over(now, base_rtt_s):
+                ended = PhaseEvent.PROBE_DUE
+            elif elapsed > base_rtt_s:
+                ended = PhaseEvent.ROUND_ENDED
+        elif phase is Phase.PROBE_UP:
+            full = in_flight >= _PROBE_FULL * self.bandwidth_delay_product
+            enough = suspicious or full or elapsed > _MAX_PROBE_RTTS * rtt_s
+            if enough and elapsed > self._probe_s():
+                ended = PhaseEvent.PROBE_ENDED
+        elif phase is Phase.PROBE_DOWN:
+            if elapsed > self._probe_s():
+                ended = PhaseEvent.PROBE_ENDED
+        elif phase is Phase.DRAIN:
+            if in_flight <= self.bandwidth_delay_product:
+                ended = PhaseEvent.QUEUE_DRAINED
+        elif phase is Phase.EXPERIMENT:
+            if elapsed > base_rtt_s and (
+                self._judge.experiment_is_conclusive() or elapsed > _MAX_EXPERIMENT_RTTS * rtt_s
+            ):
+                ended = PhaseEvent.EXPERIMENT_ENDED
+        elif phase is Phase.PROBE_RTT and self._min_rtt_is_measured(now, in_flight):
+            ended = PhaseEvent.MIN_RTT_MEASURED
+        return ended
+
+    def _probe_s(self) -> float:
+        """Seconds that a probe takes at least, and what drains its queue."""
+        # On a short path a burst takes longer than a round trip, and a probe is some of them.
+        return max(self.base_rtt_s, _PROBE_BURSTS * self.burst_packets / self.pacing_rate)
+
+    def _min_rtt_is_measured(self, now: float, in_flight: int) -> bool:
+        """Whether PROBE_RTT has held its window for long enough (BBRCheckProbeRTTDone; 5.3.4)."""
+        if self._probe_rtt_done_at is not None:
+            return now > self._probe_rtt_done_at
+        reached = _PROBE_RTT_REACHED * self.bandwidth_delay_product
+        if in_flight <= max(MIN_WINDOW_PACKETS, reached):
+            self._probe_rtt_done_at = now + max(_PROBE_RTT_S, self.base_rtt_s)
+        return False

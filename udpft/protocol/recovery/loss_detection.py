@@ -38,7 +38,7 @@ of them reach `MAX_TIME_THRESHOLD` (RFC 9002, 6.1.2, leaves open how to adapt it
 class SentBurst:
     """Record of packets that left together.
 
-    ``delivered``, ``delivered_at`` and ``first_sent_at`` are for the delivery rate
+    ``flight`` is for the delivery rate
     (draft-ietf-ccwg-bbr, 4.1). Only the two masks change; bit 0 is packet ``first``.
     """
 

@@ -21,7 +21,7 @@ from udpft import aio
 from udpft.api import RunningServer
 from udpft.errors import NoSuchFile, PartialTransfer, PortClosed, UdpftError, UsageError
 from udpft.net.address import Address
-from udpft.outcome.served import Served
+from udpft.outcome.result import Served
 
 T = TypeVar("T")
 

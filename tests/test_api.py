@@ -14,9 +14,8 @@ import pytest
 import udpft
 from tests.loopback import HeldTransfer, meanwhile
 from tests.samples import LARGE, PATIENCE_S, SIZES, sample
-from udpft.api import RunningServer, connect, destination_of
-from udpft.errors import HostNotFound, PartialTransfer, ServerBusy, Stopped, UsageError
-from udpft.net.address import Address
+from udpft.api import RunningServer
+from udpft.errors import PartialTransfer, ServerBusy, Stopped
 
 
 def test_a_folder_served_and_a_file_fetched(samples: Path, tmp_path: Path) -> None:
@@ -121,61 +120,6 @@ def test_a_fetch_is_stopped_from_another_thread_and_gone_on_with(
             udpft.ping(server.address, stop=stop)
         assert udpft.get(str(LARGE), server=server.address, output=out).resumed_bytes > LARGE / 3
     assert out.read_bytes() == sample(LARGE)
-
-
-@pytest.mark.parametrize(
-    ("name", "output", "path"),
-    [
-        ("a.txt", None, "a.txt"),
-        ("dir/a.txt", None, "a.txt"),
-        ("/dir/a.txt", None, "a.txt"),
-        ("../a.txt", None, "a.txt"),
-        ("dir/a.txt", "b.txt", "b.txt"),
-        ("dir/a.txt", "folder", "folder/a.txt"),
-        ("dir/a.txt", "folder/", "folder/a.txt"),
-        ("dir/a.txt", "missing/", "missing/a.txt"),
-        ("..", "b.txt", "b.txt"),
-        ("dir/", "b.txt", "b.txt"),
-        (".hidden", None, ".hidden"),
-    ],
-)
-def test_where_a_file_goes(here: Path, name: str, output: str | None, path: str) -> None:
-    (here / "folder").mkdir()
-    assert destination_of(name, output) == Path(path)
-
-
-def test_a_folder_may_be_a_path(here: Path) -> None:
-    assert destination_of("dir/a.txt", here) == here / "a.txt"
-    assert destination_of("dir/a.txt", here / "b.txt") == here / "b.txt"
-
-
-@pytest.mark.parametrize("name", ["", "dir/", ".", "..", "dir/..", "nul\0"])
-def test_names_that_name_no_file(here: Path, name: str) -> None:
-    for output in (None, here):
-        with pytest.raises(UsageError, match="names no file"):
-            destination_of(name, output)
-
-
-@pytest.mark.parametrize("server", ["", ":9000", "host:0", "host:port", "a b", "[::1", "::1:x"])
-def test_addresses_that_make_no_sense(server: str) -> None:
-    with pytest.raises(UsageError):
-        connect(server)
-
-
-def test_the_port_is_9000_unless_given() -> None:
-    with connect("127.0.0.1") as client:
-        assert client.server == Address("127.0.0.1", 9000)
-    with connect("localhost:7") as client:
-        assert client.server == Address("localhost", 7)
-    with pytest.raises(HostNotFound):
-        connect("no.invalid")
-
-
-@pytest.mark.parametrize("chunk_size", [-1, 0, 63, 16_345, 10**9])
-def test_chunk_sizes_that_make_no_sense(chunk_size: int) -> None:
-    with pytest.raises(UsageError, match="is not to be had") as caught:
-        connect("127.0.0.1", chunk_size=chunk_size)
-    assert "auto" in caught.value.hint
 
 
 def test_a_word_that_is_no_option_is_an_error_of_the_program(samples: Path) -> None:

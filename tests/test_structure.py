@@ -155,6 +155,23 @@ def test_imports_go_downward(folder: str) -> None:
                 assert floors[unit] < floors[own], f"{where}: {own} imports {imported}"
 
 
+FACE = "udpft.client.client"
+BEHIND_THE_FACE = {name for name in NAMES if is_among(name, {"udpft.client"})} - {FACE}
+USERS = [
+    path for unit in ("api", "aio", "cli", "diagnosis") for path in modules_of(f"udpft.{unit}")
+]
+
+
+@pytest.mark.parametrize("path", USERS, ids=name_of)
+def test_a_client_is_used_by_its_face_alone(path: Path) -> None:
+    assert {imported for imported, _ in imports_of(path)} & BEHIND_THE_FACE == set()
+
+
+def test_who_is_behind_the_face_is_known() -> None:
+    assert "udpft.client.connection" in BEHIND_THE_FACE
+    assert any(imported == FACE for path in USERS for imported, _ in imports_of(path))
+
+
 def rooms() -> dict[str, list[str]]:
     """The modules of each folder without a picture of its own, in the order of the map."""
     found: dict[str, list[str]] = {}

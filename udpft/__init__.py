@@ -35,8 +35,7 @@ if TYPE_CHECKING:
     from udpft.client.client import Client
     from udpft.net.stop import Stop
     from udpft.outcome.progress import Progress
-    from udpft.outcome.result import Result
-    from udpft.outcome.served import Served
+    from udpft.outcome.result import Result, Served
     from udpft.protocol.wire.listing import Entry
 
 _ELSEWHERE = {
@@ -44,7 +43,7 @@ _ELSEWHERE = {
     "Entry": "protocol.wire.listing",
     "Progress": "outcome.progress",
     "Result": "outcome.result",
-    "Served": "outcome.served",
+    "Served": "outcome.result",
     "Stop": "net.stop",
 }
 """Public names that are not `api`'s, and where they are defined."""

@@ -33,7 +33,7 @@ from udpft.errors import Stopped
 from udpft.net.stop import Stop
 
 if TYPE_CHECKING:
-    from udpft.outcome.served import Served
+    from udpft.outcome.result import Served
 
 __all__ = ["RunningServer", "get", "list_files", "ping", "put", "serve"]
 
@@ -42,7 +42,7 @@ T = TypeVar("T")
 
 
 async def _in_thread(call: Callable[[], T], cancel: Callable[[], object]) -> T:
-    """What a function returns that blocks, run in a thread of its own.
+    """Run a blocking function in a thread of its own; return what it returns.
 
     Args:
         call: the function.

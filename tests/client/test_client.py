@@ -1,97 +1,214 @@
-"""The client against real servers on loopback: what it fetches reliably, and what it tells."""
+"""The public client: names and addresses as its user writes them, and what transfers took."""
 
 from __future__ import annotations
 
+import io
+import json
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
 
 import pytest
 
 import udpft
-from tests.samples import LARGE, SIZES, sample
-from tests.storage.conftest import names
+from tests.samples import LARGE
 from udpft.api import RunningServer, connect
-from udpft.client.client import Client
-from udpft.testing import LossyLink
+from udpft.cli.main import run
+from udpft.client.client import Client, destination_of
+from udpft.errors import DestinationExists, HostNotFound, UsageError
+from udpft.net.address import Address
+from udpft.outcome.bottleneck import Limit, Verdict
 
 
-@pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("at_client", [True, False], ids=["joining", "singly"])
-@pytest.mark.parametrize("at_server", [True, False], ids=["segmenting", "one-by-one"])
-def test_every_size_arrives_exact_with_offloads_and_without(
-    samples: Path, tmp_path: Path, size: int, at_server: bool, at_client: bool
-) -> None:
-    path = tmp_path / "out"
-    with (
-        udpft.serve(samples, port=0, offload=at_server) as server,
-        connect(server.address, offload=at_client) as client,
-    ):
-        result = client.fetch(str(size), path)
-    assert path.read_bytes() == sample(size)
-    assert (result.bytes, result.verified, result.complete) == (size, True, True)
-    assert (result.path, result.mode, result.chunk_size) == (path, "reliable", 2048)
-    assert not result.up_to_date
-    assert len(bytes.fromhex(result.digest)) == 16
-    assert names(tmp_path) == ["out"]
+def test_a_transfer_at_its_limit_says_so(server: RunningServer, tmp_path: Path) -> None:
+    result = udpft.get(
+        str(LARGE), server=server.address, output=tmp_path, limit_rate=LARGE * 4 // 3
+    )
+    assert result.seconds > 0.5
+    assert result.limited_by == Limit.RATE
+    assert result.limit.startswith("--limit-rate, ")
+    assert not result.slow  # it was over soon enough
+    assert 0 < result.cpu_seconds < result.seconds
+    assert result.cpu_seconds_per_gb is not None
+
+
+def test_what_is_here_already_was_limited_by_nothing(server: RunningServer, tmp_path: Path) -> None:
+    for _ in range(2):
+        result = udpft.get("4096", server=server.address, output=tmp_path)
+    assert result.up_to_date
+    assert result.limited_by == ""
+    assert result.cpu_seconds_per_gb is None
+
+
+def test_an_upload_is_measured_too(tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    file = tmp_path / "file"
+    file.write_bytes(bytes(2_000_000))
+    with udpft.serve(tmp_path / "there", port=0, writable=True) as server:
+        result = udpft.put(file, server=server.address, limit_rate=3_000_000)
+    assert result.limited_by == Limit.RATE
+    assert result.dropped_packets == 0
+
+
+def test_the_loops_waiting_is_counted(server: RunningServer, tmp_path: Path) -> None:
+    with connect(server.address, limit_rate=LARGE * 4 // 3) as client:
+        result = client.fetch(str(LARGE), tmp_path / "file")
+        assert 0.3 * result.seconds < client.usage().waited_s < result.seconds
+
+
+@pytest.mark.parametrize("server", ["", ":9000", "host:0", "host:port", "a b", "[::1", "::1:x"])
+def test_addresses_that_make_no_sense(server: str) -> None:
+    with pytest.raises(UsageError):
+        connect(server)
+
+
+def test_the_port_is_9000_unless_given() -> None:
+    with connect("127.0.0.1") as client:
+        assert client.server == Address("127.0.0.1", 9000)
+    with connect("localhost:7") as client:
+        assert client.server == Address("localhost", 7)
+    with pytest.raises(HostNotFound):
+        connect("no.invalid")
+
+
+@pytest.mark.parametrize("chunk_size", [-1, 0, 63, 16_345, 10**9])
+def test_chunk_sizes_that_make_no_sense(chunk_size: int) -> None:
+    with pytest.raises(UsageError, match="is not to be had") as caught:
+        connect("127.0.0.1", chunk_size=chunk_size)
+    assert "auto" in caught.value.hint
 
 
 @pytest.mark.parametrize(
-    ("asked", "agreed"), [(64, 64), (1000, 1000), (1003, 1000), ("auto", 16_344), (16_344, 16_344)]
+    ("name", "output", "path"),
+    [
+        ("a.txt", None, "a.txt"),
+        ("dir/a.txt", None, "a.txt"),
+        ("/dir/a.txt", None, "a.txt"),
+        ("../a.txt", None, "a.txt"),
+        ("dir/a.txt", "b.txt", "b.txt"),
+        ("dir/a.txt", "folder", "folder/a.txt"),
+        ("dir/a.txt", "folder/", "folder/a.txt"),
+        ("dir/a.txt", "missing/", "missing/a.txt"),
+        ("..", "b.txt", "b.txt"),
+        ("dir/", "b.txt", "b.txt"),
+        (".hidden", None, ".hidden"),
+    ],
 )
-def test_chunks_of_another_size(
-    server: RunningServer, tmp_path: Path, asked: int | Literal["auto"], agreed: int
+def test_where_a_file_goes(here: Path, name: str, output: str | None, path: str) -> None:
+    (here / "folder").mkdir()
+    assert destination_of(name, output) == Path(path)
+
+
+def test_a_folder_may_be_a_path(here: Path) -> None:
+    assert destination_of("dir/a.txt", here) == here / "a.txt"
+    assert destination_of("dir/a.txt", here / "b.txt") == here / "b.txt"
+
+
+@pytest.mark.parametrize("name", ["", "dir/", ".", "..", "dir/..", "nul\0"])
+def test_names_that_name_no_file(here: Path, name: str) -> None:
+    for output in (None, here):
+        with pytest.raises(UsageError, match="names no file"):
+            destination_of(name, output)
+
+
+# ------------------------------------------------------------------ everything, with plain strings
+
+
+@pytest.fixture
+def both(here: Path) -> Iterator[RunningServer]:
+    """A server that gives and takes, and the working directory of its client."""
+    (here / "served/tree").mkdir(parents=True)
+    (here / "served/hello.txt").write_text("hello")
+    (here / "served/tree/leaf.txt").write_text("leaf")
+    (here / "local.txt").write_text("local")
+    (here / "out").mkdir()
+    with udpft.serve("served", port=0, writable=True) as server:
+        yield server
+
+
+def test_a_client_takes_names_as_people_write_them(both: RunningServer, here: Path) -> None:
+    with udpft.Client(both.address) as client:
+        assert client.fetch("hello.txt", "out/").path == Path("out/hello.txt")
+        assert client.fetch("hello.txt").path == Path("hello.txt")
+        assert client.fetch_plain("hello.txt", here / "plain.txt").path == here / "plain.txt"
+        assert client.fetch_tree("tree", "out").files == 1
+        assert client.store("local.txt").name == "local.txt"
+        assert client.store(here / "local.txt", "sub/").name == "sub/local.txt"
+        assert client.store(io.BytesIO(b"streamed"), "stream.txt").bytes == 8
+        assert client.store_tree("out/tree", "copied").files == 1
+        assert client.is_one_file("hello.txt")
+        assert not client.is_one_file("*.txt")
+        assert [entry.path for entry in client.list_files("*.txt")] == [
+            "hello.txt",
+            "local.txt",
+            "stream.txt",
+        ]
+        assert client.ping() > 0
+    assert (here / "out/hello.txt").read_text() == (here / "plain.txt").read_text() == "hello"
+    assert (here / "out/tree/leaf.txt").read_text() == "leaf"
+    assert (here / "served/sub/local.txt").read_text() == "local"
+    assert (here / "served/stream.txt").read_text() == "streamed"
+    assert (here / "served/copied/leaf.txt").read_text() == "leaf"
+
+
+@pytest.mark.parametrize("as_name", [None, "", "folder/"])
+def test_a_stream_needs_a_name(both: RunningServer, as_name: str | None) -> None:
+    with Client(both.address) as client, pytest.raises(UsageError, match="a stream has no name"):
+        client.store(io.BytesIO(b"x"), as_name)
+
+
+def test_a_sha256_is_checked_by_the_client_too(both: RunningServer) -> None:
+    with Client(both.address) as client:
+        for fetch in (client.fetch, client.fetch_plain):
+            with pytest.raises(UsageError, match="no SHA-256"):
+                fetch("hello.txt", "out", sha256="abc")
+
+
+def test_a_client_goes_on_after_an_error(both: RunningServer, here: Path) -> None:
+    (here / "hello.txt").write_text("mine")
+    with Client(both.address) as client:
+        with pytest.raises(DestinationExists):
+            client.fetch("hello.txt")
+        assert client.fetch("hello.txt", force=True).verified
+
+
+# ---------------------------------------------------------- library and command line measure alike
+
+
+@pytest.mark.parametrize(
+    ("words", "method", "arguments"),
+    [
+        (["get", "large", "-o", "by-command"], "fetch", ["large", "by-library"]),
+        (
+            ["get", "large", "--mode", "plain", "-o", "by-command"],
+            "fetch_plain",
+            ["large", "by-library"],
+        ),
+        (["get", "-r", "tree", "-o", "by-command"], "fetch_tree", ["tree", "by-library"]),
+        (["put", "local.txt", "--as", "by-command"], "store", ["local.txt", "by-library"]),
+        (["put", "-r", "out", "--as", "by-command"], "store_tree", ["out", "by-library"]),
+    ],
+    ids=lambda value: value if isinstance(value, str) else None,
+)
+def test_library_and_command_line_measure_alike(
+    both: RunningServer,
+    here: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    words: list[str],
+    method: str,
+    arguments: list[str],
 ) -> None:
-    result = udpft.get(str(LARGE), server=server.address, output=tmp_path, chunk_size=asked)
-    assert result.chunk_size == agreed
-    assert (tmp_path / str(LARGE)).read_bytes() == sample(LARGE)
-
-
-def test_files_one_after_another_over_one_socket(client: Client, tmp_path: Path) -> None:
-    for size in SIZES:
-        client.fetch(str(size), tmp_path / str(size))
-        assert (tmp_path / str(size)).read_bytes() == sample(size)
-    assert client.ping() > 0
-
-
-def test_a_limited_rate_is_kept(server: RunningServer, tmp_path: Path) -> None:
-    limit = 25_000_000
-    result = udpft.get(str(LARGE), server=server.address, output=tmp_path, limit_rate=limit)
-    assert result.rate_bytes_per_s <= limit * 1.05
-
-
-@pytest.mark.parametrize(("loss", "name"), [(0.05, str(LARGE)), (0.25, "big")])
-def test_what_a_bad_network_loses_is_sent_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, loss: float, name: str
-) -> None:
-    monkeypatch.setattr("udpft.server.server.DRAIN_S", 0)  # the client's last word may be lost
-    files = tmp_path / "files"
-    files.mkdir()
-    content = sample(LARGE)[: LARGE if loss < 0.1 else 500_000]
-    (files / name).write_bytes(content)
-    (files / "empty").touch()
-    with (
-        udpft.serve(files, port=0) as server,
-        LossyLink(server, loss=loss, seed=7) as link,
-        connect(link.address) as client,
-    ):
-        client.fetch("empty", tmp_path / "empty")
-        result = client.fetch(name, tmp_path / "out")
-        assert link.lost > 0
-    assert (tmp_path / "out").read_bytes() == content
-    assert (tmp_path / "empty").read_bytes() == b""
-    assert result.resent_packets > 0
-
-
-def test_progress_grows_up_to_the_whole(samples: Path, tmp_path: Path) -> None:
-    told: list[tuple[int, int]] = []
-    with udpft.serve(samples, port=0, max_rate=20_000_000) as server:
-        udpft.get(
-            str(LARGE),
-            server=server.address,
-            output=tmp_path / "out",
-            progress=lambda *now: told.append(now),
-        )
-    assert told == sorted(told)
-    assert told[-1] == (LARGE, LARGE)
-    assert all(total == LARGE for _, total in told)
-    assert 0 < told[0][0] < LARGE
+    limit = Verdict(Limit.DISK, "the disk at this end", slow=False)
+    monkeypatch.setattr("udpft.outcome.result.judge", lambda _: limit)  # whatever it took
+    (here / "served/large").write_bytes(bytes(100_000))
+    (here / "out/file").write_bytes(bytes(100_000))
+    assert run([*words, "-s", both.address, "--json"]) == 0
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    done = next(line for line in lines if line["event"] == "done")
+    with udpft.connect(both.address) as client:
+        result = getattr(client, method)(*arguments)
+    assert done["cpu_seconds"] > 0
+    assert result.cpu_seconds > 0
+    assert result.limited_by == (done["limited_by"] or "")
+    assert result.limited_by == ("" if result.mode == "plain" else Limit.DISK)
+    assert (result.mode, result.bytes, result.slow) == (done["mode"], done["bytes"], done["slow"])

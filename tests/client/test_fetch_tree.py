@@ -13,7 +13,7 @@ from tests.cli.processes import run_udpft
 from tests.trees import make_tree, seen
 from udpft.api import RunningServer, connect
 from udpft.cli.main import run
-from udpft.client.fetch_tree import fetch_tree
+from udpft.client import fetch_tree
 from udpft.errors import DestinationExists, LocalWriteFailed, NoSuchFile, UsageError
 from udpft.protocol.wire.listing import Entry
 from udpft.storage.tree_files import StagedTree
@@ -97,11 +97,11 @@ def test_what_is_left_of_an_interrupted_tree_is_not_sent_again(
     with connect(server.address) as client, monkeypatch.context() as patched:
         patched.setattr(StagedTree, "writev", interrupted)
         with pytest.raises(KeyboardInterrupt) as caught:
-            fetch_tree(client, "tree", out)
+            client.fetch_tree("tree", out)
         assert any("resume" in note for note in caught.value.__notes__)
         assert not (out / "tree").exists()
     with connect(server.address) as client:
-        result = fetch_tree(client, "tree", out)
+        result = client.fetch_tree("tree", out)
     assert result.resumed_bytes >= 1_000_000
     assert seen(out / "tree") == seen(served / "tree")
 
@@ -178,9 +178,7 @@ def test_ls_prints_for_people_and_for_programs(server: RunningServer) -> None:
 def test_a_file_that_changes_between_listing_and_sending_is_listed_again(
     server: RunningServer, served: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from udpft.client import fetch_tree as tree_client
-
-    real, calls = tree_client.fetch_listing, 0
+    real, calls = fetch_tree.fetch_listing, 0
 
     def meddling(*args: object, **options: object) -> tuple[list[Entry], int]:
         nonlocal calls
@@ -190,7 +188,7 @@ def test_a_file_that_changes_between_listing_and_sending_is_listed_again(
             (served / "tree/many/007").write_text("changed meanwhile")
         return listed
 
-    monkeypatch.setattr(tree_client, "fetch_listing", meddling)
+    monkeypatch.setattr(fetch_tree, "fetch_listing", meddling)
     udpft.get("tree", server=server.address, output=tmp_path / "out", recursive=True)
     assert calls == 2
     assert seen(tmp_path / "out/tree") == seen(served / "tree")
@@ -227,7 +225,7 @@ def test_what_is_left_of_another_tree_does_no_harm(
     with connect(server.address) as client, monkeypatch.context() as patched:
         patched.setattr(StagedTree, "writev", interrupted)
         with pytest.raises(KeyboardInterrupt):
-            fetch_tree(client, "tree", out)
+            client.fetch_tree("tree", out)
     for path in (served / "tree").rglob("*"):
         if path.is_file() and not path.is_symlink():
             path.write_bytes(path.read_bytes()[:-1][::-1])  # each of them shorter

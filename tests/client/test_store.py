@@ -12,7 +12,6 @@ import pytest
 import udpft
 from tests.cli.processes import run_udpft
 from udpft.api import RunningServer, connect
-from udpft.client.store import open_local, store
 from udpft.errors import (
     Denied,
     DestinationExists,
@@ -21,7 +20,7 @@ from udpft.errors import (
     UploadRefused,
 )
 from udpft.keys import new_key_file
-from udpft.outcome.served import Served
+from udpft.outcome.result import Served
 from udpft.storage.partfile import PartFile
 
 MB = random.Random(3).randbytes(1_000_000)
@@ -150,10 +149,9 @@ def test_what_is_left_of_an_interrupted_upload_is_not_sent_again(
     with udpft.serve(stored, port=0, writable=True, on_served=told.append) as server:
         with (
             connect(server.address, limit_rate=20_000_000) as client,
-            open_local(file) as source,
             pytest.raises(KeyboardInterrupt),
         ):
-            store(client, source, "file", path=file, progress=interrupt)
+            client.store(file, progress=interrupt)
         assert not (stored / "file").exists()
     with udpft.serve(stored, port=0, writable=True, on_served=told.append) as server:
         result = udpft.put(file, server=server.address)

@@ -21,7 +21,7 @@ from udpft.api import RunningServer
 from udpft.errors import PartialTransfer, UdpftError
 from udpft.keys import new_key_file
 from udpft.net.clock import clock
-from udpft.outcome.served import Served
+from udpft.outcome.result import Served
 from udpft.storage.partfile import PartFile
 
 CONTENT = random.Random(4).randbytes(6_000_000)

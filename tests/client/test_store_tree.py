@@ -13,10 +13,9 @@ from tests.cli.processes import run_udpft
 from tests.trees import make_tree, seen
 from udpft.api import RunningServer, connect
 from udpft.client.store import send
-from udpft.client.store_tree import _source_of, store_tree
+from udpft.client.store_tree import _source_of
 from udpft.errors import Denied, DestinationExists, PartialTransfer, UploadRefused
-from udpft.outcome.served import Served
-from udpft.protocol.wire.hello import Role
+from udpft.outcome.result import Served
 from udpft.protocol.wire.listing import Entry, encode_entry, identity_of
 from udpft.storage.tree_files import StagedTree
 
@@ -125,7 +124,7 @@ def test_what_is_left_of_an_interrupted_tree_is_not_sent_again(
         connect(server.address, limit_rate=5_000_000) as client,
         pytest.raises(KeyboardInterrupt) as caught,
     ):
-        store_tree(client, str(tree), progress=interrupt)
+        client.store_tree(tree, progress=interrupt)
     assert any("resume" in note for note in caught.value.__notes__)
     assert not (stored / "tree").exists()
     with udpft.serve(stored, port=0, writable=True, on_served=told.append) as server:
@@ -150,7 +149,7 @@ def test_what_is_left_of_another_tree_does_no_harm(
 
         patched.setattr(StagedTree, "writev", fail_at_last)
         with pytest.raises(PartialTransfer, match="disk is full"):
-            store_tree(client, str(tree))
+            client.store_tree(tree)
     for path in tree.rglob("*"):
         if path.is_file():
             path.write_bytes(path.read_bytes()[:-1][::-1])  # each of them shorter
@@ -206,10 +205,10 @@ def test_a_listing_that_leads_elsewhere_is_refused(
     before = sorted(tmp_path.rglob("*"))
     with connect(server.address) as client, _source_of(listing) as source:
         with pytest.raises(Denied):
-            send(client, source, "x", Role.PUT_LIST)
+            send(client._connection, source, "x", Role.PUT_LIST)
         source.identity = identity_of(listing) ^ 1
         with pytest.raises((Denied, PartialTransfer)):
-            send(client, source, "x", Role.PUT_LIST)
+            send(client._connection, source, "x", Role.PUT_LIST)
     assert sorted(tmp_path.rglob("*")) == before
 
 

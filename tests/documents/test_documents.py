@@ -272,7 +272,7 @@ def test_the_plain_client_shown_gets_the_file(tmp_path: Path, size: int) -> None
 def test_the_reliable_client_shown_gets_the_file(tmp_path: Path, size: int) -> None:
     content = random_bytes(size)
     (tmp_path / "file").write_bytes(content)
-    served: list[udpft.api.Served] = []
+    served: list[udpft.Served] = []
     with udpft.serve(tmp_path, port=0, on_served=served.append) as server:
         get = client_of("### A client in sixty lines", "get")
         assert get(b"file", (server.host, server.port)) == content
@@ -284,7 +284,7 @@ def test_the_reliable_client_shown_gets_the_file(tmp_path: Path, size: int) -> N
 def test_the_reliable_client_shown_survives_loss(tmp_path: Path) -> None:
     content = random_bytes(30_000)
     (tmp_path / "file").write_bytes(content)
-    served: list[udpft.api.Served] = []
+    served: list[udpft.Served] = []
     with udpft.serve(tmp_path, port=0, on_served=served.append) as server:
         get = client_of("### A client in sixty lines", "get", Lossy)
         assert get(b"file", (server.host, server.port)) == content

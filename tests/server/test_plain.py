@@ -22,7 +22,7 @@ from tests.samples import LARGE, PATIENCE_S, SIZES, sample, unless_lost
 from udpft.api import RunningServer
 from udpft.errors import PartialTransfer
 from udpft.net.udp import UdpSocket
-from udpft.outcome.served import Served
+from udpft.outcome.result import Served
 from udpft.server import server as server_module
 from udpft.server.plain import MAX_PLAIN_TRANSFERS, PlainTransfers
 from udpft.server.server import Server

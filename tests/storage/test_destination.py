@@ -19,7 +19,7 @@ from udpft.errors import (
     LocalReadFailed,
     LocalWriteFailed,
 )
-from udpft.outcome.served import Served
+from udpft.outcome.result import Served
 
 
 def state(path: Path) -> tuple[int, ...]:
@@ -79,15 +79,15 @@ def test_a_symlink_to_the_same_file_is_up_to_date(client: Client, tmp_path: Path
 
 
 def test_what_is_no_file_cannot_be_replaced(client: Client, tmp_path: Path) -> None:
-    (tmp_path / "folder").mkdir()
+    (tmp_path / "1").mkdir()
     os.mkfifo(tmp_path / "fifo")
     for force in (False, True):
-        for name, why in (("folder", "it is a folder"), ("fifo", "it is no regular file")):
+        for output, why in (("", "it is a folder"), ("fifo", "it is no regular file")):
             with pytest.raises(LocalWriteFailed, match=why):
-                client.fetch("1", tmp_path / name, force=force)
+                client.fetch("1", tmp_path / output, force=force)
             with pytest.raises(LocalWriteFailed, match=why):
-                client.fetch_plain("1", tmp_path / name, force=force)
-    assert names(tmp_path) == ["fifo", "folder"]
+                client.fetch_plain("1", tmp_path / output, force=force)
+    assert names(tmp_path) == ["1", "fifo"]
 
 
 def test_a_file_that_cannot_be_read_cannot_be_compared(client: Client, here: Path) -> None:

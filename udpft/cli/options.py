@@ -8,8 +8,8 @@ from typing import Any, Literal, TypeVar
 
 import click
 
-from udpft.api import DEFAULT_SERVER
 from udpft.cli.output.console import Console
+from udpft.client.client import DEFAULT_SERVER
 from udpft.keys import readable_by_others
 from udpft.protocol.params import CONNECT_TIMEOUT_S, IDLE_TIMEOUT_S
 from udpft.units import parse_bytes

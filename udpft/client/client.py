@@ -1,75 +1,77 @@
-"""The client: one socket to one server, one file after another over it.
+"""The client: everything that can be asked of a server, over one socket.
 
-A file goes to a part file beside its destination and gets its name when it is complete and
-verified; see `storage.partfile`.
+    import udpft
+
+    with udpft.Client("files.lan") as client:
+        result = client.fetch("hello.txt", "out/")
+        print(result.path, result.rate_bytes_per_s, result.limited_by)
+
+`Client` is the face of this folder. The functions of `udpft.api` and the command line import it,
+and nothing that lies behind it: `connection`, and one module for each kind of transfer, imported
+when one is made. Every transfer is measured here, and only here.
 """
 
 from __future__ import annotations
 
 import os
-import socket
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Callable
 from pathlib import Path
-from time import sleep
 from types import TracebackType
-from typing import TYPE_CHECKING, TypeVar
+from typing import IO, TYPE_CHECKING, Literal
 
-from udpft.errors import (
-    DestinationExists,
-    DigestMismatch,
-    LocalError,
-    NoSuchFile,
-    PartialTransfer,
-    PortClosed,
-    ServerBusy,
-    TimedOut,
-    UdpftError,
-    UsageError,
-)
-from udpft.keys import client_channel
-from udpft.net import loop as driver
-from udpft.net.address import Address, resolve
-from udpft.net.clock import clock
-from udpft.net.loop import flush
-from udpft.net.sealed import SealedSocket
-from udpft.net.udp import UdpSocket
-from udpft.outcome.progress import Progress, ticker
+from udpft.client.connection import Connection
+from udpft.client.fetch import fetch
+from udpft.errors import UsageError
+from udpft.net.address import parse_server
+from udpft.outcome.bottleneck import Usage
+from udpft.outcome.progress import Progress
 from udpft.outcome.result import Result
-from udpft.protocol.client.download import Download
-from udpft.protocol.contract import Completed, Event, Failed, Verified
-from udpft.protocol.handshake.agreement import HandshakeResult
-from udpft.protocol.handshake.initiator import HandshakeOptions, Initiator, probe_sizes
-from udpft.protocol.params import CHUNK_SIZE, CONNECT_TIMEOUT_S, IDLE_TIMEOUT_S
-from udpft.protocol.wire.error import ErrorCode
-from udpft.protocol.wire.hello import NO_COOKIE, Hello, Role, encode_name
-from udpft.storage.destination import Destination, Target
-from udpft.storage.partfile import PartFile
+from udpft.protocol.params import (
+    CHUNK_SIZE,
+    CONNECT_TIMEOUT_S,
+    IDLE_TIMEOUT_S,
+    MAX_CHUNK_SIZE,
+    MIN_CHUNK_SIZE,
+)
 
 if TYPE_CHECKING:
-    from udpft.net.stop import Stop  # whoever wants to stop has imported it
-    from udpft.protocol.client.upload import Upload  # a get starts without
-    from udpft.protocol.contract import Endpoint
+    from udpft.net.stop import Stop
+    from udpft.protocol.handshake.path_probe import PathProbe
+    from udpft.protocol.wire.listing import Entry
 
-T = TypeVar("T")
-
-_ANOTHER_NAME = "--force replaces it; --output names another"
+DEFAULT_PORT = 9000
+DEFAULT_SERVER = "127.0.0.1"
 
 
 class Client:
-    """A socket to one server; see the module's docstring.
+    """A socket to one server, and everything that can be asked of it.
+
+    One thread uses it at a time, for one transfer after another: the later ones save most of the
+    handshake. It is closed by `close`, or by the end of its ``with`` block. Every method that
+    transfers returns a `Result` with what the transfer took at this end, ``cpu_seconds``, and what
+    limited it, ``limited_by``.
+
+    Attributes:
+        server: the server's address; ``str(client.server)`` is its ``HOST:PORT``.
+        connect_timeout: seconds to wait for the first answer, and for a busy server.
+        timeout: seconds without progress after which a transfer has failed.
+        stop: the `udpft.Stop` that breaks it off, or None.
 
     Args:
-        server: where it is.
-        chunk_size: bytes of a chunk to ask for; the path may carry less.
-        limit_rate: bytes per second that the server is asked not to exceed; 0 for no limit.
+        server: ``HOST`` or ``HOST:PORT``; the port is 9000 unless given.
+        chunk_size: bytes; ``"auto"`` for the largest that the path carries. By default 2048; with
+            a key, whose cost is for each packet more than for each byte, ``"auto"``.
+        limit_rate: bytes per second that a transfer does not exceed; 0 for no limit.
         connect_timeout: seconds to wait for the first answer, and for a busy server.
         timeout: seconds without progress after which a transfer has failed.
         offload: use the kernel's segmentation offloads.
-        key_file: holds the key that the server has too; see `keys` for what it may raise.
-        stop: breaks off whatever this client does, from any thread.
+        key_file: holds the key that the server has too: `udpft key new` makes one.
+        stop: ``stop.set()`` breaks off whatever the client does, from any thread: see `udpft.Stop`.
 
     Raises:
+        UsageError: the server's address or the chunk size makes no sense; there is no key in the
+            key file, or the package that keys need is missing.
+        LocalReadFailed: the key file cannot be read.
         HostNotFound: the server's name does not resolve.
         PortClosed: there is no way to its address.
         Stopped: by ``stop``; from every method too.
@@ -77,9 +79,9 @@ class Client:
 
     def __init__(
         self,
-        server: Address,
+        server: str,
         *,
-        chunk_size: int = CHUNK_SIZE,
+        chunk_size: int | Literal["auto"] | None = None,
         limit_rate: int = 0,
         connect_timeout: float = CONNECT_TIMEOUT_S,
         timeout: float = IDLE_TIMEOUT_S,
@@ -87,32 +89,30 @@ class Client:
         key_file: str | os.PathLike[str] | None = None,
         stop: Stop | None = None,
     ) -> None:
-        channel = None if key_file is None else client_channel(key_file)
-        self.keyed = channel is not None
-        self.server = server
-        self._chunk_size = chunk_size
-        self.limit_rate = limit_rate
+        if chunk_size is None:
+            chunk_size = "auto" if key_file else CHUNK_SIZE
+        if chunk_size == "auto":
+            chunk_size = MAX_CHUNK_SIZE
+        elif not MIN_CHUNK_SIZE <= chunk_size <= MAX_CHUNK_SIZE:
+            raise UsageError(
+                f"a chunk of {chunk_size} bytes is not to be had",
+                hint=f"from {MIN_CHUNK_SIZE} to {MAX_CHUNK_SIZE}, "
+                "or auto for what the path carries",
+            )
+        self.server = parse_server(server, DEFAULT_PORT)
         self.connect_timeout = connect_timeout
         self.timeout = timeout
         self.stop = stop
-        self._offload = offload
-        self._family, self._sockaddr = resolve(server, stop)
-        sock = self._connect(fragment=False)
-        self._socket = SealedSocket(sock, channel) if channel else sock
-        self._cookie = NO_COOKIE
-        self.known_size = 0
-        self.receive_queue = self._socket.receive_queue
-        self.waited_s = self.resent_share = 0.0  # in all; of the transfer at work, so far
-
-    def _connect(self, *, fragment: bool) -> UdpSocket:
-        with self.explained():
-            sock = socket.socket(self._family, socket.SOCK_DGRAM)
-            try:
-                sock.connect(self._sockaddr)
-                return UdpSocket(sock, offload=self._offload and not fragment, fragment=fragment)
-            except OSError:
-                sock.close()
-                raise
+        self._connection = Connection(
+            self.server,
+            chunk_size=chunk_size,
+            limit_rate=limit_rate,
+            connect_timeout_s=connect_timeout,
+            idle_timeout_s=timeout,
+            offload=offload,
+            key_file=key_file,
+            stop=stop,
+        )
 
     def __enter__(self) -> Client:
         return self
@@ -126,58 +126,15 @@ class Client:
         self.close()
 
     def close(self) -> None:
-        """Close the socket."""
-        self._socket.close()
+        """Close the socket. A closed client transfers nothing more."""
+        self._connection.close()
 
-    @contextmanager
-    def explained(self) -> Iterator[None]:
-        """Turn the socket's errors into words."""
-        try:
-            yield
-        except ConnectionRefusedError:
-            raise PortClosed(
-                f"nothing listens on {self.server}",
-                hint="is `udpft serve` running there, and on that port?",
-            ) from None
-        except OSError as error:
-            raise PortClosed(f"no way to {self.server}: {error.strerror or error}") from error
-
-    def no_answer(self, hint: str) -> TimedOut:
-        """The error that the server did not answer in time."""
-        return TimedOut(
-            f"no answer from {self.server} within {self.connect_timeout:g} s", hint=hint
-        )
-
-    # -------------------------------------------------------------------------------- reliable
-
-    def ping(self) -> float:
-        """Ask the server whether it is there; return the round trip in seconds.
-
-        Raises:
-            NetworkError: it is not, or does not answer.
-            VersionMismatch: it speaks another version of the protocol.
-        """
-        initiator = Initiator(
-            self.hello(""),
-            now=clock(),
-            options=HandshakeOptions(
-                keyed=self.keyed, connect_timeout_s=self.connect_timeout, sizes=probe_sizes(0)
-            ),
-            ping=True,
-        )
-        with self.explained():
-            driver.run_handshake(initiator, self._socket, self.stop)
-        if isinstance(initiator.error, TimedOut):
-            raise self.no_answer(initiator.error.hint)
-        if initiator.error:
-            raise initiator.error
-        assert initiator.rtt_s is not None
-        return initiator.rtt_s
+    # --------------------------------------------------------------------------------- downloads
 
     def fetch(
         self,
         name: str,
-        destination: Path,
+        output: str | os.PathLike[str] | None = None,
         *,
         force: bool = False,
         resume: bool = True,
@@ -188,202 +145,100 @@ class Client:
         """Fetch one file reliably. A busy server is asked again, up to the connect time-out.
 
         Args:
-            name: the file's name on the server.
-            destination: the file's name here. The file's time will be that of its arrival.
+            name: the file's name on the server, relative to the folder that it serves.
+            output: a file, or a folder for it; by default its own name in the current folder. The
+                file's time will be that of its arrival.
             force: replace a different file of that name.
             resume: go on with what an earlier fetch of that destination left, and leave what there
                 is of the file if this one fails; False begins again, and leaves nothing.
-            sha256: what the file's SHA-256 must be, in hex.
-            progress: told how far it is.
-            on_resume: told the bytes that are here already and the bytes in all, where this goes
-                on with an earlier fetch.
+            sha256: what the file's SHA-256 must be, 64 hex digits, before it gets its name.
+            progress: called with the bytes done and the bytes in all, ten times a second and at
+                the end.
+            on_resume: called once with the bytes that were held already and the bytes in all,
+                where this goes on with an earlier fetch.
 
         Returns:
-            The verified result. Where the same file is here already, nothing but its digest
-            crosses the network.
+            The verified result. Where the same file is at the destination already, nothing but its
+            digest crosses the network.
 
         Raises:
-            DestinationExists: a different file has that name, and ``force`` was not given.
+            UsageError: the name, or the SHA-256, makes no sense.
+            NoSuchFile: nothing has that name.
+            DestinationExists: a different file is there, and ``force`` was not given.
             DigestMismatch: its SHA-256 is another one.
             UdpftError: whatever else went wrong; the destination is as it was.
         """
-        began = clock()
-        with Destination(
-            destination,
-            force=force,
-            resume=resume,
-            sha256=sha256,
-            on_resume=on_resume,
-            stop=self.stop,
-        ) as target:
-            completed, download = self.request(name, target, progress=progress)
-            up_to_date = target.compares
-        assert download.handshake
-        accept = download.handshake.accept
-        if progress:
-            progress(accept.size, accept.size)
-        return Result(
-            name=name,
-            path=destination,
-            bytes=accept.size,
-            seconds=clock() - began,
-            digest=completed.digest.hex(),
-            resent_packets=download.resent_packets,
-            mode="reliable",
-            verified=True,
-            resumed_bytes=accept.size - download.bytes_received,
-            chunk_size=accept.chunk_size,
-            up_to_date=up_to_date,
+        path = _checked_destination(name, output, sha256)
+        return self._measured(
+            lambda: fetch(
+                self._connection,
+                name,
+                path,
+                force=force,
+                resume=resume,
+                sha256=sha256,
+                progress=progress,
+                on_resume=on_resume,
+            )
         )
 
-    def request(
+    def fetch_tree(
         self,
-        name: str,
-        target: Target,
+        pattern: str,
+        output: str | os.PathLike[str] | None = None,
         *,
-        role: Role = Role.GET,
-        flags: int = 0,
-        size: int = 0,
+        recursive: bool = True,
+        force: bool = False,
+        resume: bool = True,
         progress: Progress | None = None,
-    ) -> tuple[Completed, Download]:
-        """Ask for something and take it in, again where the server is busy: see `fetch`."""
+        on_resume: Progress | None = None,
+    ) -> Result:
+        """Fetch the files that a pattern names; with ``recursive``, folders and all below them.
 
-        def attempt() -> tuple[Completed, Download]:
-            hello = self.hello(name, target.have, target.have_of)
-            hello = hello._replace(role=role, flags=flags, size=size)
-            return self._run(hello, name, target, progress)
+        A folder ``a/tree`` becomes ``OUTPUT/tree``, ``a/tree/`` becomes OUTPUT itself, as with
+        rsync. Times and permissions of files and folders are kept. Files that the destination has
+        already, of the same size and time, are left alone.
 
-        return self.retried(attempt)
+        Args:
+            pattern: a file's name; a folder's; or one with wildcards, ``*``, ``?`` and ``[...]``,
+                matched between slashes.
+            output: a folder, made where it is missing; by default the current one.
+            recursive: folders too; without, they are left out.
+            force: replace different files.
+            resume: go on with what an earlier fetch left, and leave what there is if this one
+                fails.
+            progress: called with the bytes done and the bytes in all, ten times a second and at
+                the end.
+            on_resume: called with the bytes that were held already and the bytes in all.
 
-    def retried(self, attempt: Callable[[], T]) -> T:
-        """What an attempt returns; made again where the server is busy: see `fetch`."""
-        asked, pause = clock(), self.stop.sleep if self.stop else sleep
-        while True:
-            try:
-                return attempt()
-            except ServerBusy as busy:
-                from random import uniform
+        Returns:
+            The result of the whole. ``files`` says how many there are.
 
-                pause_s = uniform(0.5, 1.0) * busy.retry_after_s  # not all of us at once
-                if clock() + pause_s > asked + self.connect_timeout:
-                    raise
-            pause(pause_s)
-            self._note_wait(pause_s)
+        Raises:
+            NoSuchFile: nothing has that name.
+            UsageError: two files would have the same name, or only a folder has that name.
+            DestinationExists: a different file has a name that is needed, and no ``force``.
+            UdpftError: whatever else went wrong; the destination is as it was.
+        """
+        from udpft.client.fetch_tree import fetch_tree  # a single file does without
 
-    def hello(self, name: str, have: tuple[tuple[int, int], ...] = (), have_of: int = 0) -> Hello:
-        """A request of this client's, for a file. Raises UsageError: see `encode_name`."""
-        return Hello(
-            nonce=int.from_bytes(os.urandom(8), "little"),
-            connection_id=int.from_bytes(os.urandom(4), "little"),
-            name=encode_name(name),
-            chunk_size=self._chunk_size,
-            receive_room=self._socket.receive_queue()[0],
-            max_rate_bytes_per_s=self.limit_rate,
-            cookie=self._cookie,
-            have=have,
-            have_of=have_of,
+        return self._measured(
+            lambda: fetch_tree(
+                self._connection,
+                pattern,
+                Path(output or "."),
+                recursive=recursive,
+                force=force,
+                resume=resume,
+                progress=progress,
+                on_resume=on_resume,
+            )
         )
-
-    def _run(
-        self, hello: Hello, name: str, target: Target, progress: Progress | None
-    ) -> tuple[Completed, Download]:
-        """One transfer from its HELLO to its FIN_ACK."""
-        download = Download(
-            hello,
-            open_sink=target.open_sink,
-            receive_queue=self._socket.receive_queue,
-            now=clock(),
-            options=HandshakeOptions(
-                self.known_size,
-                self.keyed,
-                self._socket.largest_datagram(),
-                self.connect_timeout,
-            ),
-            idle_timeout_s=self.timeout,
-        )
-        outcome: list[Completed] = []
-
-        def on_event(event: Event) -> bool:
-            if isinstance(event, Failed):
-                raise self._failure(event.error, name, download, target)
-            if isinstance(event, Verified):
-                target.commit()
-                assert download.receiver
-                download.receiver.confirm()
-                return False
-            outcome.append(event)
-            return True
-
-        def measure() -> tuple[int, int] | None:
-            if download.handshake:
-                self.resent_share = download.resent_share
-                return download.bytes_held, download.handshake.accept.size
-            return None
-
-        tick = ticker(progress, measure)
-        try:
-            with self.explained():
-                while not outcome:
-                    try:
-                        self.drive(download, on_event, tick)
-                    except ConnectionRefusedError:
-                        if not download.handshake:
-                            raise
-                        # It vanished in mid-transfer, and may be back before the time-out.
-                        download.note_refused(clock())
-        except BaseException as error:
-            self.leave(download, error)
-            raise
-        self.note_handshake(download.handshake)
-        return outcome[0], download
-
-    def _failure(
-        self, error: UdpftError, name: str, download: Download, target: Target
-    ) -> UdpftError:
-        """What the end of a transfer means to the one who asked for it."""
-        if isinstance(error, NoSuchFile):
-            return NoSuchFile(f"{error}: {name!r}", hint=error.hint)
-        if isinstance(error, TimedOut) and not download.handshake:
-            return self.no_answer(error.hint)
-        if isinstance(error, DigestMismatch) and target.compares:
-            return target.is_different()
-        return error
-
-    # ------------------------------------------------------------------ for any kind of endpoint
-
-    def drive(
-        self,
-        endpoint: Endpoint,
-        on_event: Callable[[Event], bool],
-        on_turn: Callable[[float], None] | None,
-    ) -> None:
-        """Run an endpoint over this client's socket: see `net.driver.drive`."""
-        driver.drive(endpoint, self._socket, on_event, on_turn, self.stop, self._note_wait)
-
-    def _note_wait(self, seconds: float) -> None:
-        self.waited_s += seconds
-
-    def note_handshake(self, handshake: HandshakeResult | None) -> None:
-        """Keep what a handshake has found out, for the next one."""
-        if handshake and handshake.hello_size:
-            self._cookie = handshake.cookie
-            self.known_size = handshake.hello_size
-
-    def leave(self, endpoint: Download | Upload, error: BaseException) -> None:
-        """Tell the server, so that it need not find out by waiting. It hears no local names."""
-        if isinstance(error, LocalError):
-            endpoint.abort(PartialTransfer("the client's disk failed"), ErrorCode.WRITE_FAILED)
-        else:
-            endpoint.abort(PartialTransfer("the client gave up"))
-        with suppress(OSError):
-            flush(endpoint, self._socket, clock())
-
-    # ----------------------------------------------------------------------------------- plain
 
     def fetch_plain(
         self,
         name: str,
-        destination: Path,
+        output: str | os.PathLike[str] | None = None,
         *,
         force: bool = False,
         allow_partial: bool = False,
@@ -393,60 +248,291 @@ class Client:
         """Fetch one file by the plain protocol: nothing verifies it, and nothing is sent again.
 
         Args:
-            name: the file's name on the server; ``destination``: its name here.
+            name: the file's name on the server.
+            output: a file, or a folder for it; by default its own name in the current folder.
             force: replace a file of that name.
             allow_partial: keep what came, where the end did not.
-            sha256: what the file's SHA-256 must be, in hex.
-            progress: told how far it is.
+            sha256: what the file's SHA-256 must be, 64 hex digits, before it gets its name.
+            progress: called with the bytes done and -1, ten times a second; at the end with the
+                bytes done twice.
 
         Raises:
             DestinationExists: a file has that name, and ``force`` was not given.
             TimedOut: nothing at all came.
             PartialTransfer: something came, and not the end; kept with ``allow_partial``.
             DigestMismatch: its SHA-256 is another one.
-            UsageError: plain knows no rates, no other chunk size, or no such name.
+            UsageError: plain knows no rates, no other chunk size, no key, or no such name.
             UdpftError: whatever else went wrong; the destination is as it was.
         """
-        if self.limit_rate or self._chunk_size != CHUNK_SIZE or self.keyed:
-            raise UsageError(
-                "plain has neither a client's rate, nor another chunk size, nor a key",
-                hint="a server's --plain-rate limits it; or ask without --mode plain",
-            )
-        from udpft.client import fetch_plain as plain_client  # most gets start without
-        from udpft.protocol.transfer.plain import PlainReceiver
+        from udpft.client.fetch_plain import fetch_plain  # most gets start without
 
-        request, began = plain_client.plain_request(name), clock()
-        with closing(self._connect(fragment=True)) as udp, PartFile.open(destination, None) as part:
-            if not force and os.path.lexists(destination):
-                raise DestinationExists(f"{destination} exists", hint=_ANOTHER_NAME)
-            receiver = PlainReceiver(part)
-            try:
-                with self.explained():
-                    plain_client.receive_plain(
-                        udp,
-                        request,
-                        receiver,
-                        connect_timeout_s=self.connect_timeout,
-                        timeout_s=self.timeout,
-                        on_turn=ticker(progress, lambda: (receiver.bytes_received, -1)),
-                        stop=self.stop,
-                    )
-            except TimedOut as error:
-                raise self.no_answer(error.hint) from None
-            except PartialTransfer:
-                if not allow_partial:
-                    raise
-            part.commit(sha256=sha256)
-        if progress:
-            progress(receiver.bytes_received, receiver.bytes_received if receiver.done else -1)
-        return Result(
-            name=name,
-            path=destination,
-            bytes=receiver.bytes_received,
-            seconds=clock() - began,
-            digest="",
-            resent_packets=0,
-            mode="plain",
-            verified=bool(sha256),
-            complete=receiver.done,
+        path = _checked_destination(name, output, sha256)
+        return self._measured(
+            lambda: fetch_plain(
+                self._connection,
+                name,
+                path,
+                force=force,
+                allow_partial=allow_partial,
+                sha256=sha256,
+                progress=progress,
+            )
         )
+
+    # ----------------------------------------------------------------------------------- uploads
+
+    def store(
+        self,
+        path: str | os.PathLike[str] | IO[bytes],
+        as_name: str | None = None,
+        *,
+        force: bool = False,
+        progress: Progress | None = None,
+    ) -> Result:
+        """Store one file on a server that takes uploads. A busy server is asked again.
+
+        Args:
+            path: the local file; or a binary stream, which is read to its end first and needs an
+                ``as_name`` that is no folder's.
+            as_name: its name on the server, relative to the served folder; by default its own. With
+                a slash at its end, the folder there that it goes to.
+            force: replace a different file of that name.
+            progress: called with the bytes done and the bytes in all, ten times a second and at
+                the end.
+
+        Returns:
+            The result: the server has the file, verified and under its name. ``resumed_bytes`` are
+            those that it had before.
+
+        Raises:
+            LocalReadFailed: the file cannot be read, or is a folder.
+            UsageError: it has no name for the server.
+            UploadRefused: the server takes no uploads.
+            Denied: not this one.
+            DestinationExists: it has a different file of that name, and no ``force``.
+            UdpftError: whatever else went wrong; on the server, the file is as it was.
+        """
+        from udpft.client.store import open_local, spooled, store  # a get does without
+
+        def transfer() -> Result:
+            if isinstance(path, (str, os.PathLike)):
+                local, opened = Path(path), open_local(Path(path))
+            elif as_name and not as_name.endswith("/"):
+                local, opened = Path("-"), spooled(path)
+            else:
+                raise UsageError("a stream has no name", hint="as_name gives it one")
+            with opened as source:
+                name = name_on_server(local, as_name)
+                return store(self._connection, source, name, local, force=force, progress=progress)
+
+        return self._measured(transfer, receives=False)
+
+    def store_tree(
+        self,
+        path: str | os.PathLike[str],
+        as_name: str | None = None,
+        *,
+        force: bool = False,
+        progress: Progress | None = None,
+    ) -> Result:
+        """Store a folder on a server that takes uploads, with all that is below it.
+
+        ``a/tree`` becomes ``tree`` there; of ``a/tree/``, what is in it goes to the served folder
+        itself, as with rsync. Times and permissions of files and folders are kept; symlinks, and
+        what is neither a file nor a folder, are left out. Files that the server has already, of the
+        same size and time, are left alone.
+
+        Args:
+            path: the local folder.
+            as_name: its name on the server; with a slash at its end, the folder there that it goes
+                to.
+            force: replace different files.
+            progress: called with the bytes done and the bytes in all, ten times a second and at
+                the end.
+
+        Returns:
+            The result of the whole. ``files`` says how many there are.
+
+        Raises:
+            LocalReadFailed: the folder cannot be read.
+            UploadRefused: the server takes no uploads.
+            Denied: not this one.
+            DestinationExists: a different file has a name that is needed, and no ``force``.
+            UdpftError: whatever else went wrong; on the server, the files are as they were.
+        """
+        from udpft.client.store_tree import store_tree  # a single file does without
+
+        return self._measured(
+            lambda: store_tree(
+                self._connection, os.fspath(path), as_name, force=force, progress=progress
+            ),
+            receives=False,
+        )
+
+    # ----------------------------------------------------------------------------------- listings
+
+    def list_files(self, pattern: str = "", *, recursive: bool = False) -> list[Entry]:
+        """List what there is on the server, in the order of the paths.
+
+        Args:
+            pattern: a folder's name, for what is in it; a file's; or one with wildcards, ``*``,
+                ``?`` and ``[...]``, matched between slashes. By default the served folder.
+            recursive: of folders, themselves and all that is below them.
+
+        Raises:
+            NoSuchFile: nothing has that name.
+            UdpftError: whatever else went wrong.
+        """
+        from udpft.client.fetch_tree import fetch_listing  # who fetches a file does without
+
+        return fetch_listing(self._connection, pattern, recursive=recursive)[0]
+
+    def is_one_file(self, name: str) -> bool:
+        """Tell whether a name with wildcards in it is a file's all the same.
+
+        Raises:
+            NoSuchFile: it is no file's, and nothing matches it.
+            UdpftError: whatever else went wrong.
+        """
+        return [entry.path for entry in self.list_files(name)] == [name]
+
+    # ------------------------------------------------------------------------ questions, measuring
+
+    def ping(self) -> float:
+        """Ask the server whether it is there; return the round trip in seconds.
+
+        Raises:
+            NetworkError: it is not, or does not answer.
+            VersionMismatch: it speaks another version of the protocol.
+        """
+        from udpft.client.probe import ping  # who transfers does without
+
+        return ping(self._connection)
+
+    def probe_path(self) -> PathProbe:
+        """Probe the path to the server: its round trips, its loss, how large datagrams may be.
+
+        Returns:
+            The finished probe, with ``round_trips_s``, ``sent``, ``lost`` and ``largest_answered``.
+
+        Raises:
+            NetworkError: the server is not there, or does not answer.
+            VersionMismatch: it speaks another version of the protocol.
+        """
+        from udpft.client.probe import probe_path  # who transfers does without
+
+        return probe_path(self._connection)
+
+    def source_host(self) -> str:
+        """This machine's own address in what it sends to the server.
+
+        Raises:
+            PortClosed: there is no way to it.
+        """
+        from udpft.net.kernel import source_of  # who transfers does without
+
+        with self._connection.explained():
+            return source_of(self.server)
+
+    def fetch_synthetic(self, size: int) -> Result:
+        """Fetch bytes out of the server's memory into nowhere, to measure the path alone.
+
+        Args:
+            size: how many bytes.
+
+        Raises:
+            VersionMismatch: the server is too old to make bytes up.
+            UdpftError: whatever else went wrong.
+        """
+        from udpft.client.synthetic import fetch_synthetic  # for those who measure
+
+        return self._measured(lambda: fetch_synthetic(self._connection, size))
+
+    def store_synthetic(self, size: int) -> Result:
+        """Send bytes out of this memory to a server that keeps none, to measure the path alone.
+
+        Args:
+            size: how many bytes.
+
+        Raises:
+            UploadRefused: the server takes no uploads.
+            VersionMismatch: the server is too old to discard bytes.
+            UdpftError: whatever else went wrong.
+        """
+        from udpft.client.synthetic import store_synthetic  # for those who measure
+
+        return self._measured(lambda: store_synthetic(self._connection, size), receives=False)
+
+    @property
+    def keyed(self) -> bool:
+        """Whether packets are sealed with a key."""
+        return self._connection.keyed
+
+    @property
+    def limit_rate(self) -> int:
+        """Bytes per second that a transfer does not exceed; 0 for no limit."""
+        return self._connection.limit_rate
+
+    @property
+    def resent_share(self) -> float:
+        """Share of the packets that were sent again, of the transfer at work or the last one.
+
+        It is updated before each call of ``progress``, and so only where there is one.
+        """
+        return self._connection.resent_share
+
+    def usage(self) -> Usage:
+        """What this end has used so far; the difference of two is what was used in between."""
+        return Usage.now(self._connection.waited_s, drops=self._connection.receive_queue()[1])
+
+    def _measured(self, transfer: Callable[[], Result], *, receives: bool = True) -> Result:
+        """Run a transfer; return its result, completed by what it took at this end."""
+        before = self.usage()
+        result = transfer()
+        used = self.usage().since(before)
+        return result.measured(used, rate_limit=self.limit_rate, receives=receives)
+
+
+def destination_of(name: str, output: str | os.PathLike[str] | None) -> Path:
+    """The path for a fetched file: ``output``, or in it where it is a folder, or its own name.
+
+    The name is the last part of what the user asked for, and never the server's choice.
+
+    Raises:
+        UsageError: the name has no last part that could be a file's.
+    """
+    base = name.rsplit("/", 1)[-1]
+    if output is not None:
+        text = os.fspath(output)
+        if not text.endswith("/") and not os.path.isdir(text):
+            return Path(text)
+    if base in ("", ".", "..") or "\0" in name:
+        raise UsageError(f"{name!r} names no file")
+    return Path(output or "") / base
+
+
+def name_on_server(path: str | os.PathLike[str], as_name: str | None) -> str:
+    """The name for a stored file; ``as_name`` with a slash at its end is a folder's.
+
+    Raises:
+        UsageError: the path has no last part that could be a file's name.
+    """
+    last = os.path.basename(os.path.abspath(path))
+    if as_name and not as_name.endswith("/"):
+        return as_name
+    if not last:
+        raise UsageError(f"{os.fspath(path)!r} names no file", hint="--as gives it a name there")
+    return (as_name or "") + last
+
+
+def check_is_sha256(text: str) -> str:
+    """The text, if it is a SHA-256 in hex; raises UsageError."""
+    if len(text) != 64 or not set(text.lower()) <= set("0123456789abcdef"):
+        raise UsageError(f"{text!r} is no SHA-256", hint="64 hex digits, as sha256sum prints them")
+    return text
+
+
+def _checked_destination(name: str, output: str | os.PathLike[str] | None, sha256: str) -> Path:
+    if sha256:
+        check_is_sha256(sha256)
+    return destination_of(name, output)

@@ -1,27 +1,93 @@
-"""The client's side of a plain transfer: a request goes out, and what comes is written down."""
+"""Plain download of one file: a request goes out, and what comes is written down."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from udpft.errors import PartialTransfer, TimedOut, UsageError
+from udpft.client.connection import Connection
+from udpft.errors import DestinationExists, PartialTransfer, TimedOut, UsageError
 from udpft.net.clock import clock
 from udpft.net.udp import UdpSocket, wait
+from udpft.outcome.progress import Progress, ticker
+from udpft.outcome.result import Result
 from udpft.protocol.contract import Transmit
+from udpft.protocol.params import CHUNK_SIZE
 from udpft.protocol.transfer.plain import (
     NotARequest,
     PlainReceiver,
     decode_request_untrusted,
     encode_request,
 )
+from udpft.storage.partfile import PartFile
 
 if TYPE_CHECKING:
     from udpft.net.stop import Stop
 
+_ANOTHER_NAME = "--force replaces it; --output names another"
+
+
+def fetch_plain(
+    connection: Connection,
+    name: str,
+    destination: Path,
+    *,
+    force: bool,
+    allow_partial: bool,
+    sha256: str,
+    progress: Progress | None,
+) -> Result:
+    """Fetch one file by the plain protocol: see `Client.fetch_plain`."""
+    if connection.limit_rate or connection.chunk_size != CHUNK_SIZE or connection.keyed:
+        raise UsageError(
+            "plain has neither a client's rate, nor another chunk size, nor a key",
+            hint="a server's --plain-rate limits it; or ask without --mode plain",
+        )
+    request, began = plain_request(name), clock()
+    with (
+        closing(connection.open_socket(fragment=True)) as udp,
+        PartFile.open(destination, None) as part,
+    ):
+        if not force and os.path.lexists(destination):
+            raise DestinationExists(f"{destination} exists", hint=_ANOTHER_NAME)
+        receiver = PlainReceiver(part)
+        try:
+            with connection.explained():
+                receive_plain(
+                    udp,
+                    request,
+                    receiver,
+                    connect_timeout_s=connection.connect_timeout_s,
+                    timeout_s=connection.idle_timeout_s,
+                    on_turn=ticker(progress, lambda: (receiver.bytes_received, -1)),
+                    stop=connection.stop,
+                )
+        except TimedOut as error:
+            raise connection.no_answer(error.hint) from None
+        except PartialTransfer:
+            if not allow_partial:
+                raise
+        part.commit(sha256=sha256)
+    if progress:
+        progress(receiver.bytes_received, receiver.bytes_received if receiver.done else -1)
+    return Result(
+        name=name,
+        path=destination,
+        bytes=receiver.bytes_received,
+        seconds=clock() - began,
+        digest="",
+        resent_packets=0,
+        mode="plain",
+        verified=bool(sha256),
+        complete=receiver.done,
+    )
+
 
 def plain_request(name: str) -> bytes:
-    """The datagram that asks for a name.
+    """Encode the datagram that asks for a name.
 
     Raises:
         UsageError: plain cannot carry it: no UTF-8, a newline at its end, too long.

@@ -1,4 +1,4 @@
-"""Listings and trees, from the client's side.
+"""Download of listings and trees.
 
 A tree comes in two requests over one socket: its listing, then the contents of all its files as
 one transfer. Thousands of small files so cost two handshakes and one digest.
@@ -10,18 +10,13 @@ from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from udpft.client.client import Client
-from udpft.errors import (
-    DigestMismatch,
-    PartialTransfer,
-    SourceChanged,
-    UsageError,
-)
+from udpft.client.connection import Connection
+from udpft.client.fetch import request, result_of
+from udpft.client.tree_attempts import repeated
+from udpft.errors import DestinationExists, PartialTransfer, UsageError
 from udpft.net.clock import clock
 from udpft.outcome.progress import Progress
 from udpft.outcome.result import Result
-from udpft.protocol.client.download import Download
-from udpft.protocol.contract import Completed
 from udpft.protocol.wire.hello import RECURSIVE, Role
 from udpft.protocol.wire.listing import (
     MAX_LISTING_BYTES,
@@ -33,19 +28,11 @@ from udpft.protocol.wire.listing import (
 from udpft.storage.destination import InMemory
 from udpft.storage.tree_destination import Placed, TreeDestination
 
-_ATTEMPTS = 3
-"""How often a tree that changes between its listing and its end is listed again."""
-
 
 def fetch_listing(
-    client: Client, pattern: str, *, recursive: bool = False
+    connection: Connection, pattern: str, *, recursive: bool = False
 ) -> tuple[list[Entry], int]:
-    """The entries that a pattern names on the server, in order, and the listing's identity.
-
-    Args:
-        client: connected to the server.
-        pattern: a file's name; a folder's, for what is in it; or one with wildcards.
-        recursive: of folders, themselves and all that is below them.
+    """Fetch the entries that a pattern names on the server, in order, and the listing's identity.
 
     Raises:
         NoSuchFile: nothing has that name.
@@ -54,7 +41,7 @@ def fetch_listing(
     """
     target = InMemory(MAX_LISTING_BYTES)
     flags = RECURSIVE if recursive else 0
-    client.request(pattern, target, role=Role.LIST, flags=flags)
+    request(connection, pattern, target, role=Role.LIST, flags=flags)
     data = bytes(target.data)
     try:
         return decode_listing_untrusted(data), identity_of(data)
@@ -63,109 +50,76 @@ def fetch_listing(
 
 
 def fetch_tree(
-    client: Client,
+    connection: Connection,
     pattern: str,
     folder: Path,
     *,
-    recursive: bool = True,
-    force: bool = False,
-    resume: bool = True,
-    progress: Progress | None = None,
-    on_resume: Progress | None = None,
+    recursive: bool,
+    force: bool,
+    resume: bool,
+    progress: Progress | None,
+    on_resume: Progress | None,
 ) -> Result:
-    """Fetch the files that a pattern names; with ``recursive``, folders and all below them.
-
-    A folder ``a/tree`` becomes ``FOLDER/tree``, ``a/tree/`` becomes FOLDER itself, as with rsync.
-    Times and permissions of files and folders are kept. Files that are here already, of the same
-    size and time, are left alone.
-
-    Args:
-        client: connected to the server.
-        pattern: see `fetch_listing`.
-        folder: where they go; it is made where it is missing.
-        recursive: folders too; without, they are left out.
-        force: replace different files.
-        resume: go on with what an earlier fetch left, and leave what there is if this one fails.
-        progress: told how far it is.
-        on_resume: told the bytes that are here already and the bytes in all.
-
-    Raises:
-        DestinationExists: a different file has a name that is needed, and no ``force``.
-        UdpftError: as `Client.fetch`.
-    """
+    """Fetch the files that a pattern names into a folder: see `Client.fetch_tree`."""
     began = clock()
-    name, flags, trust = pattern.rstrip("/"), RECURSIVE if recursive else 0, True
-    for attempt in range(1, _ATTEMPTS + 1):
-        entries, identity = fetch_listing(client, name, recursive=recursive)
-        placed = _placed(pattern, entries, recursive=recursive)
-        try:
-            with TreeDestination(
-                folder,
-                name,
-                placed,
-                identity,
-                force=force,
-                trust=trust,
-                resume=resume,
-                on_resume=on_resume,
-                stop=client.stop,
-            ) as target:
-                if not target.is_needed:
-                    target.commit()
-                    break
-                completed, download = client.request(
-                    name, target, role=Role.TREE, flags=flags, progress=progress
+    name, flags = pattern.rstrip("/"), RECURSIVE if recursive else 0
+    targets: list[TreeDestination] = []
+
+    def list_tree() -> tuple[list[Entry], int]:
+        return fetch_listing(connection, name, recursive=recursive)
+
+    def transfer(listing: tuple[list[Entry], int], trust: bool) -> Result:
+        entries, identity = listing
+        with TreeDestination(
+            folder,
+            name,
+            _placed(pattern, entries, recursive=recursive),
+            identity,
+            force=force,
+            trust=trust,
+            resume=resume,
+            on_resume=on_resume,
+            stop=connection.stop,
+        ) as target:
+            targets.append(target)
+            if target.is_needed:
+                completed, download = request(
+                    connection, name, target, role=Role.TREE, flags=flags, progress=progress
                 )
-        except SourceChanged:
-            if attempt == _ATTEMPTS:
-                raise
-            continue
-        except DigestMismatch:
-            # A file that is here has the size and the time, and another content all the same.
-            if target.trusted and not force:
-                raise target.is_different() from None
-            if not target.trusted or attempt == _ATTEMPTS:
-                raise
-            trust = False
-            continue
-        if progress:
-            progress(target.size, target.size)
-        return _result(pattern, target, clock() - began, completed, download)
-    return _result(pattern, target, clock() - began)
+            else:
+                target.commit()
+        if target.is_needed:
+            if progress:
+                progress(target.size, target.size)
+            result = result_of(completed, download, pattern, target.folder, clock() - began)
+        else:
+            result = _nothing_needed(pattern, target, clock() - began)
+        return result._replace(up_to_date=target.is_up_to_date, files=target.file_count)
+
+    def is_different() -> DestinationExists | None:
+        return targets[-1].is_different() if targets[-1].trusted else None
+
+    return repeated(list_tree, transfer, force=force, is_different=is_different)
 
 
-def _result(
-    pattern: str,
-    target: TreeDestination,
-    seconds: float,
-    completed: Completed | None = None,
-    download: Download | None = None,
-) -> Result:
-    """What there is to tell of a tree; without ``completed``, nothing had to come."""
-    received = download.bytes_received if download else 0
+def _nothing_needed(pattern: str, target: TreeDestination, seconds: float) -> Result:
+    """Result of a tree of which nothing had to come."""
     return Result(
         name=pattern,
         path=target.folder,
         bytes=target.size,
         seconds=seconds,
-        digest=completed.digest.hex() if completed else "",
-        resent_packets=download.resent_packets if download else 0,
+        digest="",
+        resent_packets=0,
         mode="reliable",
-        verified=completed is not None,
-        resumed_bytes=target.size - received,
-        chunk_size=(download.handshake.accept.chunk_size if download and download.handshake else 0),
-        up_to_date=target.is_up_to_date,
-        files=target.file_count,
+        verified=False,
+        resumed_bytes=target.size,
+        chunk_size=0,
     )
 
 
-def is_one_file(client: Client, name: str) -> bool:
-    """Whether a name with wildcards in it is a file's all the same. Raises as `fetch_listing`."""
-    return [entry.path for entry in fetch_listing(client, name)[0]] == [name]
-
-
 def _placed(pattern: str, entries: Sequence[Entry], *, recursive: bool) -> list[Placed]:
-    """Which entry goes where below the folder.
+    """Assign each entry its place below the folder.
 
     The pattern decides, and not the server: an entry that it does not name is refused.
 

@@ -1,4 +1,7 @@
-"""Uploads, from the client's side."""
+"""Reliable upload of one file, from the disk or from a stream.
+
+`send` runs any kind of upload from any kind of source; `store` is that for a file.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from stat import S_ISDIR, S_ISREG
 from tempfile import TemporaryFile
 from typing import IO
 
-from udpft.client.client import Client
+from udpft.client.connection import Connection
 from udpft.errors import (
     DestinationExists,
     DigestMismatch,
@@ -20,14 +23,12 @@ from udpft.errors import (
     PartialTransfer,
     TimedOut,
     UdpftError,
-    UsageError,
 )
 from udpft.net.clock import clock
 from udpft.outcome.progress import Progress, ticker
 from udpft.outcome.result import Result
 from udpft.protocol.client.upload import Upload
 from udpft.protocol.contract import Completed, Event, Failed, OpenedSource
-from udpft.protocol.handshake.initiator import HandshakeOptions
 from udpft.protocol.wire.hello import FORCE, Hello, Role
 from udpft.storage.destination import say_how_to_resume
 from udpft.storage.journal import JOURNAL_MIN_BYTES
@@ -62,7 +63,7 @@ def open_local(path: Path) -> Iterator[SourceFile]:
 
 @contextmanager
 def spooled(stream: IO[bytes]) -> Iterator[SourceFile]:
-    """All that a stream has to give, as a file to be sent: its size must be known before.
+    """Copy a stream to a temporary file to be sent: its size must be known before.
 
     Raises:
         LocalReadFailed: it cannot be read, or not be kept.
@@ -78,59 +79,26 @@ def spooled(stream: IO[bytes]) -> Iterator[SourceFile]:
             yield source
 
 
-def name_there(path: str | os.PathLike[str], as_name: str | None) -> str:
-    """What a file is called on the server; ``as_name`` with a slash at its end is a folder's.
-
-    Raises:
-        UsageError: the path has no last part that could be a file's name.
-    """
-    last = os.path.basename(os.path.abspath(path))
-    if as_name and not as_name.endswith("/"):
-        return as_name
-    if not last:
-        raise UsageError(f"{os.fspath(path)!r} names no file", hint="--as gives it a name there")
-    return (as_name or "") + last
-
-
 def store(
-    client: Client,
+    connection: Connection,
     source: SourceFile,
     name: str,
-    *,
     path: Path,
-    force: bool = False,
-    progress: Progress | None = None,
+    *,
+    force: bool,
+    progress: Progress | None,
 ) -> Result:
-    """Bring one file to the server. A busy server is asked again, up to the connect time-out.
-
-    Args:
-        client: connected to the server.
-        source: the file.
-        name: its name there.
-        path: its name here, for the result.
-        force: replace a different file of that name.
-        progress: told how far it is.
-
-    Returns:
-        The result: the server has the file, verified and under its name. ``resumed_bytes`` are
-        those that it had before.
-
-    Raises:
-        UploadRefused: the server takes no uploads.
-        Denied: not this one.
-        DestinationExists: it has a different file of that name, and no ``force``.
-        UdpftError: whatever else went wrong; there, the file is as it was.
-    """
+    """Store an opened file on the server under a name: see `Client.store`."""
     began = clock()
     flags = FORCE if force else 0
-    completed, upload = send(client, source, name, Role.PUT, flags=flags, progress=progress)
+    completed, upload = send(connection, source, name, Role.PUT, flags=flags, progress=progress)
     return result_of(completed, upload, name, path, source.size, clock() - began)
 
 
 def result_of(
     completed: Completed, upload: Upload, name: str, path: Path, size: int, seconds: float
 ) -> Result:
-    """What there is to tell of an upload that has ended well."""
+    """Result of an upload that has ended well."""
     assert upload.sender
     assert upload.handshake
     accept = upload.handshake.accept
@@ -152,7 +120,7 @@ def result_of(
 
 
 def send(
-    client: Client,
+    connection: Connection,
     source: OpenedSource,
     name: str,
     role: Role,
@@ -160,46 +128,53 @@ def send(
     flags: int = 0,
     progress: Progress | None = None,
 ) -> tuple[Completed, Upload]:
-    """One transfer to the server, from its HELLO to its FIN_ACK; again where it is busy.
+    """Send something to the server; send it again while the server is busy.
+
+    Args:
+        connection: to the server.
+        source: what is sent.
+        name: of it, on the server.
+        role: what kind of thing it is.
+        flags: of that role, as HELLO has them.
+        progress: called with the bytes done and the bytes in all.
 
     Raises:
-        UdpftError: see `store`.
+        UdpftError: see `Client.store`.
     """
 
     def attempt() -> tuple[Completed, Upload]:
-        hello = client.hello(name)._replace(
+        hello = connection.hello(name)._replace(
             role=role,
             flags=flags,
             size=source.size,
             mtime_ns=source.mtime_ns,
             identity=source.identity,
         )
-        return _run(client, source, hello, progress)
+        return _run(connection, source, hello, progress)
 
-    outcome = client.retried(attempt)
+    outcome = connection.retried(attempt)
     if progress:
         progress(source.size, source.size)
     return outcome
 
 
 def _run(
-    client: Client, source: OpenedSource, hello: Hello, progress: Progress | None
+    connection: Connection, source: OpenedSource, hello: Hello, progress: Progress | None
 ) -> tuple[Completed, Upload]:
+    """Run one upload from its HELLO to its FIN_ACK."""
     upload = Upload(
         hello,
         source=source,
         now=clock(),
         random=Random(),
-        options=HandshakeOptions(
-            client.known_size, client.keyed, connect_timeout_s=client.connect_timeout
-        ),
-        idle_timeout_s=client.timeout,
+        options=connection.handshake_options(),
+        idle_timeout_s=connection.idle_timeout_s,
     )
     outcome: list[Completed] = []
 
     def on_event(event: Event) -> bool:
         if isinstance(event, Failed):
-            raise _failure(event.error, client, upload, hello)
+            raise _failure(event.error, connection, upload, hello)
         assert isinstance(event, Completed)
         if not event.confirmed:
             raise PartialTransfer("the server did not say that it has the file")
@@ -210,28 +185,26 @@ def _run(
         if not upload.sender or not upload.handshake:
             return None
         accept, sender = upload.handshake.accept, upload.sender
-        client.resent_share = sender.packets_resent / max(1, sender.packets_sent)
+        connection.resent_share = sender.packets_resent / max(1, sender.packets_sent)
         done_bytes = (sender.packets_sent - sender.packets_resent) * accept.chunk_size
         done_bytes += sum(stop - start for start, stop in accept.have)
         return min(done_bytes, source.size), source.size
 
     try:
-        with client.explained():
-            client.drive(upload, on_event, ticker(progress, measure))
+        with connection.transferring(upload):
+            connection.drive(upload, on_event, ticker(progress, measure))
     except BaseException as error:
-        client.leave(upload, error)
         resumable = hello.role != Role.MEASURE_PUT and source.size >= JOURNAL_MIN_BYTES
         if upload.sender and resumable:
             say_how_to_resume(error)
         raise
-    client.note_handshake(upload.handshake)
     return outcome[0], upload
 
 
-def _failure(error: UdpftError, client: Client, upload: Upload, hello: Hello) -> UdpftError:
-    """What the end of a transfer means to the one who asked for it."""
+def _failure(error: UdpftError, connection: Connection, upload: Upload, hello: Hello) -> UdpftError:
+    """The error for the user, of an upload that has failed."""
     if isinstance(error, TimedOut) and not upload.handshake:
-        return client.no_answer(error.hint)
+        return connection.no_answer(error.hint)
     compared = upload.handshake and upload.handshake.accept.have == ((0, hello.size),)
     of_a_file = hello.role == Role.PUT
     if isinstance(error, DigestMismatch) and compared and of_a_file and not hello.flags & FORCE:

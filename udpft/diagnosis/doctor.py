@@ -1,6 +1,7 @@
-"""What limits transfers on this machine, and on the path to a server, and the lines that mend it.
+"""Examination of what limits transfers, on this machine and on the path to a server.
 
-Facts come from `net.kernel` and from a `PathProbe`; here they are judged. Each ``judge_`` function
+What could be better comes with the lines for a shell that mend it. Facts come from `net.kernel` and
+from `Client.probe_path`; here they are judged. Each ``judge_`` function
 makes one `Finding` of some facts and touches nothing, so that a test can hand it any machine.
 """
 
@@ -12,14 +13,10 @@ from enum import StrEnum
 from typing import Any, NamedTuple
 
 from udpft.client.client import Client
-from udpft.errors import TimedOut
 from udpft.keys import readable_by_others
 from udpft.net import kernel
-from udpft.net.clock import clock
 from udpft.net.kernel import Device, Feature, Kernel
 from udpft.net.udp import RECEIVE_BUFFER_BYTES, SEND_BUFFER_BYTES
-from udpft.protocol.contract import Event, Failed
-from udpft.protocol.handshake.path_probe import PathProbe
 from udpft.protocol.params import (
     CHUNK_SIZE,
     DATA_HEADER_SIZE,
@@ -40,7 +37,7 @@ _OFFLOADS = ("tx-udp-segmentation", "rx-gro", "tx-tcp-segmentation")
 
 
 class State(StrEnum):
-    """How things stand."""
+    """Verdict on one thing."""
 
     OK = "ok"
     BETTER = "could be better"
@@ -61,7 +58,7 @@ class Finding(NamedTuple):
 
 
 def examine_machine(system: Kernel, device: str | None = None) -> Iterator[Finding]:
-    """What there is to find without a server.
+    """Examine this machine, without a server.
 
     Args:
         system: where the kernel describes itself.
@@ -190,7 +187,7 @@ def judge_clock(
 
 
 def judge_key(key_file: str | None) -> Finding:
-    """What the key does. One that cannot be read has ended the examination before."""
+    """Judge the key. One that cannot be read has ended the examination before."""
     if key_file is None:
         told = "none, which is right for networks that you trust; `udpft key` makes one"
         return Finding("key", State.OK, told)
@@ -204,48 +201,26 @@ def judge_key(key_file: str | None) -> Finding:
 
 
 def examine_path(client: Client, system: Kernel) -> Iterator[Finding]:
-    """What there is to find with a server; what its device is comes first.
+    """Examine the path to a server.
 
     Raises:
         NetworkError: it is not there, or does not answer.
         VersionMismatch: it speaks another version of the protocol.
     """
-    with client.explained():
-        source = kernel.source_of(client.server)
-    sounding = _sound(client)
+    source = client.source_host()
+    probe = client.probe_path()
     name = kernel.device_of(source)
     device = next((one for one in system.devices() if one.name == name), None)
     version = 6 if ":" in source else 4
     yield Finding("server", State.OK, f"{client.server} speaks udpft")
-    yield judge_path(sounding.largest_answered, device, version)
-    yield judge_round_trips(sounding.round_trips_s)
-    yield judge_loss(sounding.sent, sounding.lost)
+    yield judge_path(probe.largest_answered, device, version)
+    yield judge_round_trips(probe.round_trips_s)
+    yield judge_loss(probe.sent, probe.lost)
 
 
 def device_to(client: Client) -> str | None:
     """The device by which packets leave for a client's server. Raises PortClosed: there is none."""
-    with client.explained():
-        return kernel.device_of(kernel.source_of(client.server))
-
-
-def _sound(client: Client) -> PathProbe:
-    sounding = PathProbe(
-        client.hello(""),
-        now=clock(),
-        keyed=client.keyed,
-        connect_timeout_s=client.connect_timeout,
-    )
-
-    def on_event(event: Event) -> bool:
-        if isinstance(event, Failed):
-            if isinstance(event.error, TimedOut):
-                raise client.no_answer(event.error.hint)
-            raise event.error
-        return True
-
-    with client.explained():
-        client.drive(sounding, on_event, None)
-    return sounding
+    return kernel.device_of(client.source_host())
 
 
 def judge_path(largest: int, device: Device | None, ip_version: int) -> Finding:
@@ -263,7 +238,7 @@ def judge_path(largest: int, device: Device | None, ip_version: int) -> Finding:
 
 
 def judge_round_trips(round_trips_s: list[float]) -> Finding:
-    """How far away the server is: nothing that could be wrong."""
+    """Tell how far away the server is: nothing that could be wrong."""
     ordered = sorted(round_trips_s)
     least, middle, most = ordered[0], ordered[len(ordered) // 2], ordered[-1]
     told = f"{format_seconds(middle)}, from {format_seconds(least)} to {format_seconds(most)}"

@@ -22,14 +22,10 @@ from tempfile import TemporaryDirectory
 from typing import Literal, NamedTuple
 
 from udpft.client.client import Client
-from udpft.client.fetch_tree import fetch_listing
-from udpft.client.measured import measured
-from udpft.client.store import open_local, result_of, send, store
 from udpft.errors import (
     DestinationExists,
     LocalWriteFailed,
     NoSuchFile,
-    PartialTransfer,
     TimedOut,
     UploadRefused,
     UsageError,
@@ -37,12 +33,8 @@ from udpft.errors import (
 )
 from udpft.net.clock import clock
 from udpft.outcome.result import Result
-from udpft.protocol.contract import OpenedSink
-from udpft.protocol.handshake.agreement import HandshakeResult
 from udpft.protocol.params import MAX_MEASURED_BYTES
 from udpft.protocol.transfer.synthetic import PERIOD_BYTES, SyntheticSource
-from udpft.protocol.wire.hello import Role
-from udpft.storage.destination import InMemory
 from udpft.units import format_bytes
 
 REFUSED = "the server takes no uploads"
@@ -165,7 +157,7 @@ def measure(client: Client, plan: Plan) -> Generator[Row, None, None]:
 
 
 def _named(client: Client, name: str) -> _File:
-    for entry in fetch_listing(client, name)[0]:
+    for entry in client.list_files(name):
         if not entry.is_folder and entry.path == name.strip("/"):
             return _File(entry.path, entry.size)
     raise UsageError(f"{name!r} is not a single file", hint="--name takes a file's name")
@@ -173,8 +165,10 @@ def _named(client: Client, name: str) -> _File:
 
 def _check_is_free(client: Client, name: str) -> None:
     """See that nothing has a name there, before anything is measured."""
+    if name.endswith("/"):
+        raise UsageError(f"{name!r} names no file", hint="--put-as takes a file's name")
     with suppress(NoSuchFile):
-        fetch_listing(client, name)
+        client.list_files(name)
         raise _is_taken(name)
 
 
@@ -195,10 +189,10 @@ class _Course:
 
     def rows(self, wanted: _File | None) -> Iterator[Row]:
         """All of them; ``wanted`` is the file that the user has named."""
-        down = self._from_memory("down", self._memory_down)
+        down = self._from_memory("down", self._client.fetch_synthetic)
         yield down
         yield Row("memory", "down", "plain", missing=NO_MEMORY)
-        up = self._from_memory("up", self._memory_up)
+        up = self._from_memory("up", self._client.store_synthetic)
         yield up
         file = wanted or self._largest(self._bytes_a_round(down) * self._plan.rounds)
         yield self._file_down(file)
@@ -236,52 +230,30 @@ class _Course:
     def _measured(self, row: Row, run: Run, rounds: Callable[[Run], Sequence[Result]]) -> Row:
         """A row with the rounds that count, and what limited them and those that do not."""
         every: list[Result] = []
-        counted: list[Result] = []
 
         def noted(size: int) -> Result:
             every.append(run(size))
             return every[-1]
 
-        def together() -> Result:
-            counted.extend(rounds(noted))
-            return every[0]._replace(
-                bytes=sum(one.bytes for one in every),
-                resumed_bytes=sum(one.resumed_bytes for one in every),
-                resent_packets=sum(one.resent_packets for one in every),
-                dropped_packets=sum(one.dropped_packets for one in every),
-            )
-
-        total = measured(self._client, together, receives=row.direction == "down")
+        before = self._client.usage()
+        counted = rounds(noted)
+        used = self._client.usage().since(before)
+        together = every[0]._replace(
+            bytes=sum(one.bytes for one in every),
+            resumed_bytes=sum(one.resumed_bytes for one in every),
+            resent_packets=sum(one.resent_packets for one in every),
+            dropped_packets=sum(one.dropped_packets for one in every),
+        )
+        total = together.measured(
+            used, rate_limit=self._client.limit_rate, receives=row.direction == "down"
+        )
         return row._replace(results=tuple(counted), limited_by=total.limited_by, limit=total.limit)
-
-    def _memory_down(self, size: int) -> Result:
-        began = clock()
-        completed, download = self._client.request(
-            "", _Forgotten(size), role=Role.MEASURE, size=size
-        )
-        assert download.handshake
-        return Result(
-            name="",
-            path=Path(),
-            bytes=size,
-            seconds=clock() - began,
-            digest=completed.digest.hex(),
-            resent_packets=download.resent_packets,
-            mode="reliable",
-            verified=True,
-            chunk_size=download.handshake.accept.chunk_size,
-        )
-
-    def _memory_up(self, size: int) -> Result:
-        began = clock()
-        completed, upload = send(self._client, SyntheticSource(size), "", Role.MEASURE_PUT)
-        return result_of(completed, upload, "", Path(), size, clock() - began)
 
     # -------------------------------------------------------------------------------- files
 
     def _largest(self, max_bytes: int) -> _File:
         """The largest file in the served folder, up to a size."""
-        entries = fetch_listing(self._client, "")[0]
+        entries = self._client.list_files()
         files = [entry for entry in entries if not entry.is_folder and entry.size]
         if not files:
             return _File("", missing="no file in the served folder; see --name")
@@ -350,7 +322,7 @@ class _Course:
         own = self._client
         with (
             Client(
-                own.server,
+                str(own.server),
                 connect_timeout=min(own.connect_timeout, _PLAIN_PATIENCE_S),
                 timeout=min(own.timeout, _PLAIN_PATIENCE_S),
                 stop=own.stop,
@@ -378,8 +350,7 @@ class _Course:
 
         def run(_: int) -> Result:
             nonlocal ours
-            with open_local(self._path) as source:
-                result = store(self._client, source, name, path=self._path, force=ours)
+            result = self._client.store(self._path, name, force=ours)
             ours = True  # and so to be replaced
             return result
 
@@ -413,23 +384,6 @@ def timed_rounds(run: Run, seconds: float, count: int) -> list[Result]:
 
 class _Enough(Exception):
     """It has been long enough."""
-
-
-class _Forgotten(InMemory):
-    """A target that keeps nothing of what was asked for.
-
-    Args:
-        size: how much that was.
-    """
-
-    def open_sink(self, handshake: HandshakeResult) -> OpenedSink:
-        """Take it in. Raises PartialTransfer: more would come than was asked for."""
-        if handshake.accept.size != self._max_bytes:
-            raise PartialTransfer("the server would send more, or less, than was asked for")
-        return OpenedSink(self)
-
-    def writev(self, slots: Sequence[memoryview], offset: int, /) -> None:
-        """Keep nothing. It has been checked before."""
 
 
 def _write_pattern(path: Path, size: int) -> None:

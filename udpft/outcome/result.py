@@ -1,16 +1,17 @@
-"""What there is to tell of a transfer that went well."""
+"""Records of finished transfers: a client's, which went well, and a server's."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from udpft.outcome.bottleneck import per_gigabyte
+from udpft.errors import UdpftError
+from udpft.outcome.bottleneck import Evidence, Usage, judge, per_gigabyte
 from udpft.protocol.params import CHUNK_SIZE
 
 
 class Result(NamedTuple):
-    """One file, fetched or brought.
+    """Record of a client's transfer: of one file, or of a tree.
 
     ``bytes``: the file's size. ``seconds``: from the request to the file under its name.
     ``resent_packets``: packets that were needed beyond one for each chunk. ``resumed_bytes``:
@@ -20,7 +21,7 @@ class Result(NamedTuple):
     ``path`` is then their folder. ``cpu_seconds``: of this process meanwhile. ``dropped_packets``:
     by the receiver's full buffer. ``limited_by``: what limited a transfer of half a second or more,
     in a word or two, and ``limit``, in a sentence; ``slow``: whether it is worth telling: see
-    `effort`.
+    `bottleneck`.
     """
 
     name: str
@@ -51,3 +52,70 @@ class Result(NamedTuple):
     def rate_bytes_per_s(self) -> float:
         """Bytes of the file that came over the network, per second."""
         return (self.bytes - self.resumed_bytes) / self.seconds if self.seconds > 0 else 0.0
+
+    def measured(self, used: Usage, *, rate_limit: float, receives: bool) -> Result:
+        """Complete the record by what the transfer took at this end, and what limited it.
+
+        Args:
+            used: by this end meanwhile.
+            rate_limit: bytes per second that were not to be exceeded; 0 for no limit.
+            receives: whether the bytes came to this end, and so into its receive buffer.
+        """
+        drops = used.drops if receives else self.dropped_packets
+        new_bytes = self.bytes - self.resumed_bytes
+        verdict = judge(
+            Evidence(
+                used,
+                new_bytes,
+                packets=new_bytes // max(1, self.chunk_size),
+                resent=self.resent_packets,
+                rate_limit=rate_limit,
+                drops=drops,
+                receives=receives,
+            )
+        )
+        result = self._replace(cpu_seconds=used.cpu_s, dropped_packets=drops)
+        if verdict is None or not new_bytes or self.mode == "plain":
+            return result
+        return result._replace(limited_by=verdict.limit, limit=verdict.words, slow=verdict.slow)
+
+
+class Served(NamedTuple):
+    """Record of a server's transfer, whether it went well or not.
+
+    ``bytes``: the file's size; ``bytes_sent``: what left for it, headers and repeats included,
+    and less than that where the client had some of it. ``error`` is None where it ended well.
+    ``verified``: the client has said that it has the file and that the digests agree; never so
+    in plain. ``bytes_received``: of an upload, those of the file that were new; else None.
+    ``cpu_seconds``: of the whole server meanwhile, other transfers included; for each GB that it
+    moved then, ``cpu_seconds_per_gb``. ``dropped_packets``, ``limited_by``, ``limit`` and ``slow``:
+    see `Result`; by what this end knows of it.
+    """
+
+    name: str
+    peer: str
+    mode: Literal["reliable", "plain"]
+    bytes: int
+    bytes_sent: int
+    seconds: float
+    resent_packets: int
+    verified: bool
+    error: UdpftError | None
+    bytes_received: int | None = None
+    cpu_seconds: float = 0.0
+    cpu_seconds_per_gb: float | None = None
+    dropped_packets: int = 0
+    limited_by: str = ""
+    limit: str = ""
+    slow: bool = False
+
+    @property
+    def new_bytes(self) -> int:
+        """Bytes of the file that crossed the network."""
+        sent = self.bytes_sent if self.bytes_received is None else self.bytes_received
+        return min(self.bytes, sent)
+
+    @property
+    def rate_bytes_per_s(self) -> float:
+        """Bytes of the file, as far as they were sent, per second."""
+        return self.new_bytes / self.seconds if self.seconds > 0 else 0.0

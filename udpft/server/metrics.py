@@ -12,7 +12,7 @@ from typing import Self
 
 from udpft.errors import UsageError
 from udpft.net.address import Address
-from udpft.outcome.served import Served
+from udpft.outcome.result import Served
 
 try:
     from prometheus_client import (

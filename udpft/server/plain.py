@@ -17,7 +17,7 @@ from typing import Any
 from udpft.errors import PartialTransfer, UdpftError
 from udpft.net.address import Address
 from udpft.net.udp import UdpSocket
-from udpft.outcome.served import Served
+from udpft.outcome.result import Served
 from udpft.protocol.contract import Batch, OpenedSource, Transmit
 from udpft.protocol.transfer.plain import NotARequest, PlainSender, decode_request_untrusted
 

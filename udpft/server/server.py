@@ -29,7 +29,7 @@ from udpft.net.address import Address, resolve
 from udpft.net.clock import clock
 from udpft.net.udp import UdpSocket, wait
 from udpft.outcome.bottleneck import Evidence, Usage, judge, per_gigabyte
-from udpft.outcome.served import Served
+from udpft.outcome.result import Served
 from udpft.protocol.contract import Batch, Transmit
 from udpft.protocol.params import (
     IDLE_TIMEOUT_S,

@@ -15,7 +15,7 @@ from threading import Thread
 from types import TracebackType
 from typing import Any, NamedTuple, Protocol, Self
 
-from udpft.api import DEFAULT_PORT
+from udpft.client.client import DEFAULT_PORT
 from udpft.net.address import Address, parse_server, resolve
 from udpft.net.clock import clock
 from udpft.net.stop import Stop

@@ -9,7 +9,6 @@ from typing import Any
 
 import click
 
-from udpft import api
 from udpft.cli.help_screen import Command
 from udpft.cli.options import (
     QUANTITY,
@@ -23,6 +22,7 @@ from udpft.cli.options import (
 )
 from udpft.cli.output.console import Console, escape, print_json, print_line
 from udpft.cli.output.exit_status import verdict
+from udpft.client.client import Client
 from udpft.diagnosis.speed import ROUNDS, TIME_S, Plan, Row, measure
 from udpft.units import format_bytes, format_rate, format_seconds
 
@@ -89,7 +89,7 @@ def command(
     rows: list[Row] = []
     told: list[dict[str, Any]] = []
     aloud = console.verbosity >= 0 and not as_json
-    with verdict(as_json=as_json, rows=told), api.connect(server, **options) as client:
+    with verdict(as_json=as_json, rows=told), Client(server, **options) as client:
         with closing(measure(client, plan)) as measured:
             for row in measured:
                 if aloud and not rows:

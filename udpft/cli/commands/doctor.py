@@ -9,11 +9,11 @@ from typing import Any
 
 import click
 
-from udpft import api
 from udpft.cli.help_screen import Command
 from udpft.cli.options import connect_timeout_option, json_option, key_file_option
 from udpft.cli.output.console import Console, escape, print_json, print_line
 from udpft.cli.output.exit_status import verdict
+from udpft.client.client import Client
 from udpft.diagnosis.doctor import (
     Finding,
     State,
@@ -83,7 +83,7 @@ def _examine(server: str | None, key_file: str | None, options: Any) -> Iterator
         yield from examine_machine(SYSTEM)
         yield judge_key(key_file)
         return
-    with api.connect(server, key_file=key_file, **options) as client:
+    with Client(server, key_file=key_file, **options) as client:
         yield from examine_machine(SYSTEM, device_to(client))
         yield judge_key(key_file)
         yield from examine_path(client, SYSTEM)

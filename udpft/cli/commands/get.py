@@ -1,4 +1,4 @@
-"""What ``udpft get`` does, once `cli.get` or, without click, `cli.quick` has read its words."""
+"""``udpft get`` without click, once `get_options` or `fast_path` has read its words."""
 
 from __future__ import annotations
 
@@ -9,13 +9,11 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from udpft import api
 from udpft.cli.output.console import Console, cannot_print, print_json
 from udpft.cli.output.exit_status import verdict
 from udpft.cli.output.progress import Meter, ProgressStyle
 from udpft.cli.output.tally import Tally, count_of_files, success
-from udpft.client.client import Client
-from udpft.client.measured import measured
+from udpft.client.client import DEFAULT_SERVER, Client, check_is_sha256, destination_of
 from udpft.errors import (
     DestinationExists,
     DigestMismatch,
@@ -40,7 +38,7 @@ def fetch(
     /,
     names: Sequence[str],
     *,
-    server: str = api.DEFAULT_SERVER,
+    server: str = DEFAULT_SERVER,
     output: str | None = None,
     force: bool = False,
     mode: Literal["reliable", "plain"] = "reliable",
@@ -52,7 +50,7 @@ def fetch(
     as_json: bool = False,
     **options: Any,
 ) -> None:
-    """Fetch files, and tell of them. The arguments are the command's, and the others `connect`'s.
+    """Fetch files, and tell of them. The arguments are the command's, and the others `Client`'s.
 
     Raises:
         UdpftError: nothing was fetched, for this reason.
@@ -60,12 +58,12 @@ def fetch(
     """
     # What goes to standard output leaves nothing in a folder that anybody would find again.
     resume = not no_resume and output not in _STANDARD_OUTPUT
-    books = Tally(console, as_json)
-    progress = books.progress_style(progress)
+    tally = Tally(console, as_json)
+    progress = tally.progress_style(progress)
     getter = _Getter(
-        output, mode, force, resume, recursive, allow_partial, sha256 or "", progress, books
+        output, mode, force, resume, recursive, allow_partial, sha256 or "", progress, tally
     )
-    with verdict(as_json=as_json, files=books.files):
+    with verdict(as_json=as_json, files=tally.files):
         single = [name for name in names if not getter.is_tree(name)]
         _check_output(single, output, as_json=as_json)
         if len(single) < len(names) and (output in _STANDARD_OUTPUT or mode == "plain"):
@@ -73,10 +71,10 @@ def fetch(
         if sha256 and (len(single) > 1 or len(single) < len(names)):
             raise UsageError("--sha256 is of a single file")
         if sha256:
-            api.check_is_sha256(sha256)
-        with api.connect(server, **options) as client:
-            books.go_through(names, lambda name: getter.get(client, name), _ONE_FILE_ONLY)
-        books.end()
+            check_is_sha256(sha256)
+        with Client(server, **options) as client:
+            tally.go_through(names, lambda name: getter.get(client, name), _ONE_FILE_ONLY)
+        tally.end()
 
 
 def _check_output(names: Sequence[str], output: str | None, *, as_json: bool) -> None:
@@ -95,14 +93,14 @@ def _check_output(names: Sequence[str], output: str | None, *, as_json: bool) ->
         )
     taken: dict[Path, str] = {}
     for name in names:
-        path = api.destination_of(name, output)
+        path = destination_of(name, output)
         if path in taken:
             raise UsageError(f"{taken[path]!r} and {name!r} would both become {path}")
         taken[path] = name
 
 
 class _Getter(NamedTuple):
-    """Fetches one file after the other, tells of each, and keeps the books."""
+    """Fetches one file after the other, tells of each, and keeps the tally."""
 
     output: str | None
     mode: Literal["reliable", "plain"]
@@ -112,7 +110,7 @@ class _Getter(NamedTuple):
     allow_partial: bool
     sha256: str
     progress: ProgressStyle
-    books: Tally
+    tally: Tally
 
     def is_tree(self, name: str) -> bool:
         """Whether a name may stand for more than one file."""
@@ -120,61 +118,57 @@ class _Getter(NamedTuple):
 
     def get(self, client: Client, name: str) -> UdpftError | None:
         """Fetch one file; return what went wrong, which has been told."""
-        if self.books.as_json:
+        if self.tally.as_json:
             print_json("start", name=name, server=str(client.server), mode=self.mode)
         try:
             tree = self._stands_for_several(client, name)
-            folder = nullcontext(Path(self.output or "."))
-            place = folder if tree else _destination(name, self.output)
-            with place as path, Meter(name, self.progress, lambda: client.resent_share) as meter:
-
-                def fetch() -> Result:
-                    return self._fetch(client, name, path, meter, tree=tree)
-
-                result = measured(client, fetch)
-            self.books.tell(result, self._where(result, tree=tree))
+            whole = nullcontext(self.output)
+            place = whole if tree else _placed(self.output)
+            with place as output, Meter(name, self.progress, lambda: client.resent_share) as meter:
+                result = self._fetch(client, name, output, meter, tree=tree)
+            self.tally.tell(result, self._where(result, tree=tree))
             if not result.complete:
                 raise PartialTransfer(
                     f"the end of {name!r} did not come", hint="what came was kept"
                 )
         except UdpftError as error:
-            self.books.fail(name, error)
+            self.tally.fail(name, error)
             return error
-        self.books.files.append(success(result))
+        self.tally.files.append(success(result))
         return None
 
     def _stands_for_several(self, client: Client, name: str) -> bool:
         """Whether a name is a folder's or has wildcards, and not just a file's with such signs."""
         if self.recursive or not self.is_tree(name):
             return self.recursive
-        from udpft.client.fetch_tree import is_one_file
+        return not client.is_one_file(name)
 
-        return not is_one_file(client, name)
-
-    def _fetch(self, client: Client, name: str, path: Path, meter: Meter, *, tree: bool) -> Result:
+    def _fetch(
+        self, client: Client, name: str, output: str | None, meter: Meter, *, tree: bool
+    ) -> Result:
         if self.mode == "plain":
             return client.fetch_plain(
                 name,
-                path,
+                output,
                 force=self.force,
                 allow_partial=self.allow_partial,
                 sha256=self.sha256,
                 progress=meter.update,
             )
 
+        path = Path(output or ".") if tree else destination_of(name, output)
+
         def on_resume(done_bytes: int, total_bytes: int) -> None:
             meter.begin_at(done_bytes)
-            self.books.console.say(
+            self.tally.console.say(
                 f"{path}: resumed at {format_bytes(done_bytes)} of {format_bytes(total_bytes)}"
             )
 
         options: dict[str, Any] = {"force": self.force, "resume": self.resume}
         options |= {"progress": meter.update, "on_resume": on_resume}
         if tree:
-            from udpft.client.fetch_tree import fetch_tree  # a single file does without
-
-            return fetch_tree(client, name, path, recursive=self.recursive, **options)
-        return client.fetch(name, path, sha256=self.sha256, **options)
+            return client.fetch_tree(name, output, recursive=self.recursive, **options)
+        return client.fetch(name, output, sha256=self.sha256, **options)
 
     def _where(self, result: Result, *, tree: bool) -> str:
         if tree:
@@ -184,17 +178,16 @@ class _Getter(NamedTuple):
 
 
 @contextmanager
-def _destination(name: str, output: str | None) -> Iterator[Path]:
-    """Where a file goes.
+def _placed(output: str | None) -> Iterator[str | None]:
+    """The output for a single file, as the user named it.
 
     For standard output: a temporary folder, from which it is copied out when it is verified.
 
     Raises:
         LocalWriteFailed: there is no temporary folder, or standard output takes nothing.
-        UsageError: the name names no file.
     """
     if output not in _STANDARD_OUTPUT:
-        yield api.destination_of(name, output)
+        yield output
         return
     from tempfile import TemporaryDirectory  # a tenth of a short get's time, and seldom needed
 
@@ -206,7 +199,7 @@ def _destination(name: str, output: str | None) -> Iterator[Path]:
         ) from error
     with folder:
         path = Path(folder.name, "file")
-        yield path
+        yield str(path)
         _copy_out(path)
 
 

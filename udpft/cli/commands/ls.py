@@ -8,7 +8,6 @@ from typing import Any
 
 import click
 
-from udpft import api
 from udpft.cli.help_screen import Command
 from udpft.cli.options import (
     connect_timeout_option,
@@ -19,6 +18,7 @@ from udpft.cli.options import (
 )
 from udpft.cli.output.console import Console, escape, print_json, print_line
 from udpft.cli.output.exit_status import verdict
+from udpft.client.client import Client
 from udpft.protocol.wire.listing import Entry
 from udpft.units import format_bytes
 
@@ -47,9 +47,8 @@ def command(
 
     Example: udpft ls -l 'logs/*.gz' -s files.lan
     """
-    with verdict(as_json=as_json):
-        entries = api.list_files(pattern, server=server, recursive=recursive, **options)
-        for entry in entries:
+    with verdict(as_json=as_json), Client(server, **options) as client:
+        for entry in client.list_files(pattern, recursive=recursive):
             if as_json:
                 print_json("entry", **_as_json(entry))
             else:

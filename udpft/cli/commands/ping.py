@@ -6,11 +6,11 @@ from typing import Any
 
 import click
 
-from udpft import api
 from udpft.cli.help_screen import Command
 from udpft.cli.options import connect_timeout_option, json_option, key_file_option, server_option
 from udpft.cli.output.console import Console, print_json, print_line
 from udpft.cli.output.exit_status import verdict
+from udpft.client.client import Client
 from udpft.units import format_seconds
 
 
@@ -28,7 +28,7 @@ def command(console: Console, /, server: str, count: int, as_json: bool, **optio
 
     Example: udpft ping -s files.lan
     """
-    with verdict(as_json=as_json), api.connect(server, **options) as client:
+    with verdict(as_json=as_json), Client(server, **options) as client:
         for _ in range(count):
             rtt_s = client.ping()
             if as_json:

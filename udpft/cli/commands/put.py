@@ -5,13 +5,10 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import click
 
-from udpft import api
 from udpft.cli.help_screen import Command
 from udpft.cli.options import (
     chunk_size_option,
@@ -27,10 +24,7 @@ from udpft.cli.output.console import Console, print_json
 from udpft.cli.output.exit_status import verdict
 from udpft.cli.output.progress import Meter, ProgressStyle
 from udpft.cli.output.tally import Tally, count_of_files, success
-from udpft.client.client import Client
-from udpft.client.measured import measured
-from udpft.client.store import name_there, open_local, spooled, store
-from udpft.client.store_tree import store_tree
+from udpft.client.client import Client, name_on_server
 from udpft.errors import (
     Denied,
     DestinationExists,
@@ -40,7 +34,6 @@ from udpft.errors import (
     UsageError,
 )
 from udpft.outcome.result import Result
-from udpft.storage.served_folder import SourceFile
 
 _ONE_FILE_ONLY = (Denied, DestinationExists, DigestMismatch, LocalReadFailed)
 """Errors after which the next file may do better; the others concern the server or the path."""
@@ -76,24 +69,24 @@ def command(
 
     Example: udpft put report.pdf -s files.lan
     """
-    books = Tally(console, as_json)
-    progress = books.progress_style(progress)
-    putter = _Putter(as_name, force, recursive, progress, books)
-    with verdict(as_json=as_json, files=books.files):
+    tally = Tally(console, as_json)
+    progress = tally.progress_style(progress)
+    putter = _Putter(as_name, force, recursive, progress, tally)
+    with verdict(as_json=as_json, files=tally.files):
         putter.check(files)
-        with api.connect(server, **options) as client:
-            books.go_through(files, lambda file: putter.put(client, file), _ONE_FILE_ONLY)
-        books.end()
+        with Client(server, **options) as client:
+            tally.go_through(files, lambda file: putter.put(client, file), _ONE_FILE_ONLY)
+        tally.end()
 
 
 class _Putter(NamedTuple):
-    """Brings one file after the other, tells of each, and keeps the books."""
+    """Brings one file after the other, tells of each, and keeps the tally."""
 
     as_name: str | None
     force: bool
     recursive: bool
     progress: ProgressStyle
-    books: Tally
+    tally: Tally
 
     def check(self, files: Sequence[str]) -> None:
         """See that every file has a name of its own there.
@@ -109,7 +102,7 @@ class _Putter(NamedTuple):
         taken: dict[str, str] = {}
         for file in files:
             if file != "-" and not self._is_tree(file):
-                name = name_there(file, self.as_name)
+                name = name_on_server(file, self.as_name)
                 if name in taken:
                     raise UsageError(f"{taken[name]!r} and {file!r} would both become {name!r}")
                 taken[name] = file
@@ -119,32 +112,23 @@ class _Putter(NamedTuple):
 
     def put(self, client: Client, file: str) -> UdpftError | None:
         """Bring one file or folder; return what went wrong, which has been told."""
-        if self.books.as_json:
+        if self.tally.as_json:
             print_json("start", name=file, server=str(client.server), mode="reliable")
         try:
             with Meter(file, self.progress, lambda: client.resent_share) as meter:
-                result = measured(client, lambda: self._store(client, file, meter), receives=False)
+                result = self._store(client, file, meter)
         except UdpftError as error:
-            self.books.fail(file, error)
+            self.tally.fail(file, error)
             return error
         count = f": {count_of_files(result)}" if self._is_tree(file) else ""
         where = f"{result.name} on {client.server}{count}"
-        self.books.tell(result, where)
-        self.books.files.append(success(result))
+        self.tally.tell(result, where)
+        self.tally.files.append(success(result))
         return None
 
     def _store(self, client: Client, file: str, meter: Meter) -> Result:
+        options: dict[str, Any] = {"force": self.force, "progress": meter.update}
         if self._is_tree(file):
-            return store_tree(
-                client, file, as_name=self.as_name, force=self.force, progress=meter.update
-            )
-        if file == "-":
-            opened: AbstractContextManager[SourceFile] = spooled(sys.stdin.buffer)
-            name = str(self.as_name)
-        else:
-            opened = open_local(Path(file))
-            name = name_there(file, self.as_name)
-        with opened as source:
-            return store(
-                client, source, name, path=Path(file), force=self.force, progress=meter.update
-            )
+            return client.store_tree(file, self.as_name, **options)
+        source = sys.stdin.buffer if file == "-" else file
+        return client.store(source, self.as_name, **options)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import resource
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import FrameType
@@ -16,15 +16,11 @@ from udpft.cli.help_screen import Command
 from udpft.cli.options import QUANTITY, json_option, key_file_option, timeout_option
 from udpft.cli.output.console import Console, print_json
 from udpft.cli.output.exit_status import verdict
-from udpft.cli.output.tally import rounded
-from udpft.errors import LocalWriteFailed
+from udpft.cli.output.server_log import ServerLog
 from udpft.net.address import Address, parse_server
-from udpft.net.clock import clock
-from udpft.outcome.served import Served
 from udpft.protocol.params import MAX_SESSIONS, PLAIN_RATE_BYTES_PER_S
 from udpft.server.plain import MAX_PLAIN_TRANSFERS
 from udpft.server.server import Server
-from udpft.units import format_bytes, format_rate, format_seconds
 
 if TYPE_CHECKING:
     from udpft.server.metrics import Metrics
@@ -107,19 +103,19 @@ def command(
     """
     with verdict(as_json=as_json):
         _allow_open_files(options["max_clients"], writable=options["writable"])
-        teller = _Teller(console, as_json)
+        log = ServerLog(console, as_json)
         with ExitStack() as stack:
-            server = stack.enter_context(Server(directory, on_served=teller.tell, **options))
+            server = stack.enter_context(Server(directory, on_served=log.tell, **options))
             page = stack.enter_context(_metrics(metrics, server)) if metrics else None
             stack.enter_context(_until_signal(server))
             if as_json:
                 print_json("start", host=server.host, port=server.port)
             console.log(f"serving {directory} on {Address(server.host, server.port)}")
             if page:
-                teller.also = page.count
+                log.also = page.count
                 console.log(f"metrics on http://{page.address}/metrics")
             server.run()
-            teller.tell_untold()
+            log.tell_untold()
             console.log("stopped")
 
 
@@ -170,109 +166,3 @@ def _until_signal(server: Server) -> Iterator[None]:
         yield
     finally:
         restore()
-
-
-class _Budget:
-    """How many lines may be written: some at once, and then so many a second.
-
-    Whoever can reach the server can make it write a line, and should not fill its disk.
-    """
-
-    BURST = 2_000
-    PER_S = 20.0
-
-    def __init__(self, clock: Callable[[], float]) -> None:
-        self._clock = clock
-        self._left = float(self.BURST)
-        self._counted_at = clock()
-
-    def take(self) -> bool:
-        """Whether there is one more line to write."""
-        now = self._clock()
-        self._left = min(self.BURST, self._left + (now - self._counted_at) * self.PER_S)
-        self._counted_at = now
-        if self._left < 1:
-            return False
-        self._left -= 1
-        return True
-
-
-class _Teller:
-    """Tells of each transfer that is over, in a line, unless there are too many of them."""
-
-    def __init__(self, console: Console, as_json: bool, clock: Callable[[], float] = clock) -> None:
-        self._console = console
-        self._as_json = as_json
-        self._budget = _Budget(clock)
-        self._untold = 0
-        self.also: Callable[[Served], None] = lambda _: None
-
-    def tell(self, served: Served) -> None:
-        """Write the line, or lines. A server whose output nobody takes goes on without."""
-        self.also(served)
-        if not self._budget.take():
-            self._untold += 1
-            return
-        self.tell_untold()
-        fields: dict[str, Any] = {
-            "name": served.name,
-            "peer": served.peer,
-            "mode": served.mode,
-            "bytes": served.bytes,
-            "bytes_sent": served.bytes_sent,
-            "seconds": round(served.seconds, 6),
-            "resent_packets": served.resent_packets,
-            "verified": served.verified,
-            "upload": served.bytes_received is not None,
-            "cpu_seconds": round(served.cpu_seconds, 6),
-            "cpu_seconds_per_gb": rounded(served.cpu_seconds_per_gb),
-            "dropped_packets": served.dropped_packets,
-            "limited_by": served.limited_by or None,
-            "slow": served.slow,
-        }
-        if served.error:
-            fields |= {"message": str(served.error), "exit_code": int(served.error.exit_code)}
-        self._print_json("error" if served.error else "done", fields)
-        self._console.log(self._in_words(served), **fields)
-
-    def _in_words(self, served: Served) -> str:
-        """The line of the log; with ``-v``, what it cost too."""
-        told, verbose = _in_words(served), self._console.verbosity > 0
-        if verbose and served.cpu_seconds_per_gb is not None:
-            told += f", {served.cpu_seconds_per_gb:.2f} s of processor for each GB"
-        if served.limit and (served.slow or verbose):
-            told += f"; limited by {served.limit}"
-        return told
-
-    def tell_untold(self) -> None:
-        """Say how many transfers were over and not told of."""
-        if self._untold:
-            fields = {"transfers": self._untold}
-            self._print_json("untold", fields)
-            self._console.log(f"{self._untold} more transfers, too many to tell", **fields)
-            self._untold = 0
-
-    def _print_json(self, event: str, fields: dict[str, Any]) -> None:
-        if self._as_json:
-            try:
-                print_json(event, **fields)
-            except (LocalWriteFailed, BrokenPipeError):
-                self._as_json = False
-
-
-def _in_words(served: Served) -> str:
-    direction = "" if served.bytes_received is None else "upload of "
-    what = f"{served.peer} {served.mode} {direction}{served.name!r}"
-    if served.error:
-        return f"{what}: failed: {served.error}"
-    size = format_bytes(served.bytes)
-    if served.bytes_received is not None:
-        if served.bytes_received < served.bytes:
-            size += f", {format_bytes(served.bytes_received)} of it new,"
-    elif served.bytes_sent < served.bytes:
-        size += f", {format_bytes(served.bytes_sent)} of it sent,"
-    taken = f"{size} in {format_seconds(served.seconds)}, {format_rate(served.rate_bytes_per_s)}"
-    if served.mode == "plain":
-        return f"{what}: {taken}, unverified"
-    unconfirmed = "" if served.verified else ", not confirmed: the client left without a word"
-    return f"{what}: {taken}, {served.resent_packets} packets resent{unconfirmed}"

@@ -1,0 +1,49 @@
+"""The log of a server: its words, its objects, and how little of it a flood may write."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from udpft.cli.output.console import Console
+from udpft.cli.output.server_log import ServerLog
+from udpft.errors import PartialTransfer
+from udpft.outcome.result import Served
+
+Capture = pytest.CaptureFixture[str]
+
+
+def test_a_transfer_that_fails_is_an_error_event(capsys: Capture) -> None:
+    teller = ServerLog(Console(), as_json=True)
+    error = PartialTransfer("the client\x1b closed its port")
+    served = Served("a\x1b", "[::1]:7", "plain", 10, 4, 0.5, 0, verified=False, error=error)
+    teller.tell(served)
+    out, err = capsys.readouterr()
+    line = json.loads(out)
+    assert (line["event"], line["exit_code"]) == ("error", 18)
+    assert line["message"] == str(error)
+    assert err.endswith("[::1]:7 plain 'a\\x1b': failed: the client\\x1b closed its port\n")
+
+
+def test_a_client_that_left_without_a_word_is_not_confirmed(capsys: Capture) -> None:
+    teller = ServerLog(Console(), as_json=False)
+    teller.tell(Served("a", "[::1]:7", "reliable", 10, 60, 0.5, 0, verified=False, error=None))
+    assert capsys.readouterr().err.endswith("not confirmed: the client left without a word\n")
+
+
+def test_a_flood_of_transfers_does_not_fill_the_log(capsys: Capture) -> None:
+    now = 0.0
+    teller = ServerLog(Console(), as_json=True, clock=lambda: now)
+    served = Served("a", "[::1]:7", "plain", 10, 10, 0.5, 0, verified=False, error=None)
+    for _ in range(30_000):
+        teller.tell(served)
+        now += 0.001
+    teller.tell_untold()
+    out, err = capsys.readouterr()
+    lines, events = err.splitlines(), [json.loads(line) for line in out.splitlines()]
+    for n_lines in (len(lines), len(events)):
+        assert 2_600 <= n_lines <= 3_200
+    untold = sum(event.get("transfers", 0) for event in events)
+    assert untold + sum(event["event"] == "done" for event in events) == 30_000
+    assert sum("more transfers, too many to tell" in line for line in lines) > 500

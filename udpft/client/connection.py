@@ -1,0 +1,228 @@
+"""Connection of a client: one socket to one server, with all that its transfers share.
+
+A transfer is a function of a module beside this one, and its first argument is the connection. Here
+are the socket, the HELLO that begins every transfer, the loop that runs it, the word to the server
+where it is broken off, and the words for the user where the socket fails.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from time import sleep
+from typing import TYPE_CHECKING, TypeVar
+
+from udpft.errors import LocalError, PartialTransfer, PortClosed, ServerBusy, TimedOut
+from udpft.keys import client_channel
+from udpft.net import loop
+from udpft.net.address import Address, resolve
+from udpft.net.clock import clock
+from udpft.net.sealed import SealedSocket
+from udpft.net.udp import UdpSocket
+from udpft.protocol.handshake.initiator import HandshakeOptions, Initiator
+from udpft.protocol.wire.error import ErrorCode
+from udpft.protocol.wire.hello import NO_COOKIE, Hello, encode_name
+
+if TYPE_CHECKING:
+    from udpft.net.stop import Stop  # whoever wants to stop has imported it
+    from udpft.protocol.client.download import Download
+    from udpft.protocol.client.upload import Upload  # a get starts without
+    from udpft.protocol.contract import Endpoint, Event
+
+T = TypeVar("T")
+
+
+class Connection:
+    """Socket to one server, used by one transfer after another.
+
+    Attributes:
+        server: its address.
+        chunk_size: bytes of a chunk to ask for; the path may carry less.
+        limit_rate: bytes per second that either end is not to exceed; 0 for no limit.
+        connect_timeout_s: seconds to wait for the first answer, and for a busy server.
+        idle_timeout_s: seconds without progress after which a transfer has failed.
+        stop: cancellation token; None where nobody cancels.
+        keyed: whether packets are sealed with a key.
+        known_size: bytes of the largest datagram that the path is known to carry, from the last
+            handshake; 0 before the first.
+        waited_s: seconds that all transfers together have waited for the network or a busy server.
+        resent_share: share of packets that were sent again, of the transfer at work or the last
+            one; updated ten times a second where progress is reported.
+
+    Args:
+        server: its address.
+        chunk_size: see above, as the other attributes of these names.
+        limit_rate: likewise.
+        connect_timeout_s: likewise.
+        idle_timeout_s: likewise.
+        offload: use the kernel's segmentation offloads.
+        key_file: holds the key that the server has too; see `keys` for what it may raise.
+        stop: likewise.
+
+    Raises:
+        HostNotFound: the server's name does not resolve.
+        PortClosed: there is no way to its address.
+        Stopped: by ``stop``; from every transfer too.
+    """
+
+    def __init__(
+        self,
+        server: Address,
+        *,
+        chunk_size: int,
+        limit_rate: int,
+        connect_timeout_s: float,
+        idle_timeout_s: float,
+        offload: bool,
+        key_file: str | os.PathLike[str] | None,
+        stop: Stop | None,
+    ) -> None:
+        channel = None if key_file is None else client_channel(key_file)
+        self.server = server
+        self.chunk_size = chunk_size
+        self.limit_rate = limit_rate
+        self.connect_timeout_s = connect_timeout_s
+        self.idle_timeout_s = idle_timeout_s
+        self.stop = stop
+        self.keyed = channel is not None
+        self.known_size = 0
+        self.waited_s = 0.0
+        self.resent_share = 0.0
+        self._offload = offload
+        self._family, self._sockaddr = resolve(server, stop)
+        sock = self.open_socket(fragment=False)
+        self._socket = SealedSocket(sock, channel) if channel else sock
+        self._cookie = NO_COOKIE  # from the last handshake: proves this address to the server
+
+    def open_socket(self, *, fragment: bool) -> UdpSocket:
+        """Open one more socket to the server.
+
+        Args:
+            fragment: let the network fragment datagrams, as the plain protocol needs it.
+
+        Raises:
+            PortClosed: there is no way to its address.
+        """
+        with self.explained():
+            sock = socket.socket(self._family, socket.SOCK_DGRAM)
+            try:
+                sock.connect(self._sockaddr)
+                return UdpSocket(sock, offload=self._offload and not fragment, fragment=fragment)
+            except OSError:
+                sock.close()
+                raise
+
+    def close(self) -> None:
+        """Close the socket."""
+        self._socket.close()
+
+    def receive_queue(self) -> tuple[int, int]:
+        """Payload bytes that the socket's buffer holds, and datagrams that it has dropped."""
+        return self._socket.receive_queue()
+
+    def handshake_options(self) -> HandshakeOptions:
+        """Options of the next handshake: what is known of the path, and how patient it is."""
+        return HandshakeOptions(
+            self.known_size,
+            self.keyed,
+            self._socket.largest_datagram(),
+            self.connect_timeout_s,
+        )
+
+    @contextmanager
+    def explained(self) -> Iterator[None]:
+        """Turn the socket's errors into words."""
+        try:
+            yield
+        except ConnectionRefusedError:
+            raise PortClosed(
+                f"nothing listens on {self.server}",
+                hint="is `udpft serve` running there, and on that port?",
+            ) from None
+        except OSError as error:
+            raise PortClosed(f"no way to {self.server}: {error.strerror or error}") from error
+
+    def no_answer(self, hint: str) -> TimedOut:
+        """The error that the server did not answer in time."""
+        return TimedOut(
+            f"no answer from {self.server} within {self.connect_timeout_s:g} s", hint=hint
+        )
+
+    def hello(self, name: str, have: tuple[tuple[int, int], ...] = (), have_of: int = 0) -> Hello:
+        """Request for a file, in this connection's terms. Raises UsageError: see `encode_name`."""
+        return Hello(
+            nonce=int.from_bytes(os.urandom(8), "little"),
+            connection_id=int.from_bytes(os.urandom(4), "little"),
+            name=encode_name(name),
+            chunk_size=self.chunk_size,
+            receive_room=self._socket.receive_queue()[0],
+            max_rate_bytes_per_s=self.limit_rate,
+            cookie=self._cookie,
+            have=have,
+            have_of=have_of,
+        )
+
+    def retried(self, attempt: Callable[[], T]) -> T:
+        """Make an attempt, and again while the server is busy; return what it returns.
+
+        Raises:
+            ServerBusy: it still is when the connect time-out is over.
+        """
+        asked, pause = clock(), self.stop.sleep if self.stop else sleep
+        while True:
+            try:
+                return attempt()
+            except ServerBusy as busy:
+                from random import uniform
+
+                pause_s = uniform(0.5, 1.0) * busy.retry_after_s  # not all of us at once
+                if clock() + pause_s > asked + self.connect_timeout_s:
+                    raise
+            pause(pause_s)
+            self._note_wait(pause_s)
+
+    def shake_hands(self, initiator: Initiator) -> None:
+        """Run a handshake that nothing follows to its end. Raises PortClosed, Stopped."""
+        with self.explained():
+            loop.run_handshake(initiator, self._socket, self.stop)
+
+    def drive(
+        self,
+        endpoint: Endpoint,
+        on_event: Callable[[Event], bool],
+        on_turn: Callable[[float], None] | None = None,
+    ) -> None:
+        """Run an endpoint over the socket: see `net.loop.drive`."""
+        loop.drive(endpoint, self._socket, on_event, on_turn, self.stop, self._note_wait)
+
+    def _note_wait(self, seconds: float) -> None:
+        self.waited_s += seconds
+
+    @contextmanager
+    def transferring(self, endpoint: Download | Upload) -> Iterator[None]:
+        """Frame of one transfer, from its HELLO to its end.
+
+        One that is broken off leaves with a word, so that the server need not find out by waiting.
+        From one that ends well the cookie and the datagram size are kept for the next handshake.
+        """
+        try:
+            with self.explained():
+                yield
+        except BaseException as error:
+            self._abort(endpoint, error)
+            raise
+        handshake = endpoint.handshake
+        if handshake and handshake.hello_size:
+            self._cookie = handshake.cookie
+            self.known_size = handshake.hello_size
+
+    def _abort(self, endpoint: Download | Upload, error: BaseException) -> None:
+        """Tell the server why the client leaves. It hears no local names."""
+        if isinstance(error, LocalError):
+            endpoint.abort(PartialTransfer("the client's disk failed"), ErrorCode.WRITE_FAILED)
+        else:
+            endpoint.abort(PartialTransfer("the client gave up"))
+        with suppress(OSError):
+            loop.flush(endpoint, self._socket, clock())

@@ -1,0 +1,157 @@
+"""Reliable download of one file: to a part file first, to its name when it is verified.
+
+`request` runs any kind of download into any kind of target; `fetch` is that for a file on disk.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from udpft.client.connection import Connection
+from udpft.errors import DigestMismatch, NoSuchFile, TimedOut, UdpftError
+from udpft.net.clock import clock
+from udpft.outcome.progress import Progress, ticker
+from udpft.outcome.result import Result
+from udpft.protocol.client.download import Download
+from udpft.protocol.contract import Completed, Event, Failed, Verified
+from udpft.protocol.wire.hello import Hello, Role
+from udpft.storage.destination import Destination, Target
+
+
+def fetch(
+    connection: Connection,
+    name: str,
+    destination: Path,
+    *,
+    force: bool,
+    resume: bool,
+    sha256: str,
+    progress: Progress | None,
+    on_resume: Progress | None,
+) -> Result:
+    """Fetch one file to its destination: see `Client.fetch`."""
+    began = clock()
+    with Destination(
+        destination,
+        force=force,
+        resume=resume,
+        sha256=sha256,
+        on_resume=on_resume,
+        stop=connection.stop,
+    ) as target:
+        completed, download = request(connection, name, target, progress=progress)
+        up_to_date = target.compares
+    result = result_of(completed, download, name, destination, clock() - began)
+    if progress:
+        progress(result.bytes, result.bytes)
+    return result._replace(up_to_date=up_to_date)
+
+
+def result_of(
+    completed: Completed, download: Download, name: str, path: Path, seconds: float
+) -> Result:
+    """Result of a download that has ended well."""
+    assert download.handshake
+    accept = download.handshake.accept
+    return Result(
+        name=name,
+        path=path,
+        bytes=accept.size,
+        seconds=seconds,
+        digest=completed.digest.hex(),
+        resent_packets=download.resent_packets,
+        mode="reliable",
+        verified=True,
+        resumed_bytes=accept.size - download.bytes_received,
+        chunk_size=accept.chunk_size,
+    )
+
+
+def request(
+    connection: Connection,
+    name: str,
+    target: Target,
+    *,
+    role: Role = Role.GET,
+    flags: int = 0,
+    size: int = 0,
+    progress: Progress | None = None,
+) -> tuple[Completed, Download]:
+    """Ask for something and take it in; ask again while the server is busy.
+
+    Args:
+        connection: to the server.
+        name: of what is asked for, on the server.
+        target: where it goes.
+        role: what kind of thing it is.
+        flags: of that role, as HELLO has them.
+        size: bytes to ask for, of a role that has no file.
+        progress: called with the bytes done and the bytes in all.
+
+    Raises:
+        UdpftError: see `Client.fetch`.
+    """
+
+    def attempt() -> tuple[Completed, Download]:
+        hello = connection.hello(name, target.have, target.have_of)
+        hello = hello._replace(role=role, flags=flags, size=size)
+        return _run(connection, hello, name, target, progress)
+
+    return connection.retried(attempt)
+
+
+def _run(
+    connection: Connection, hello: Hello, name: str, target: Target, progress: Progress | None
+) -> tuple[Completed, Download]:
+    """Run one download from its HELLO to its FIN_ACK."""
+    download = Download(
+        hello,
+        open_sink=target.open_sink,
+        receive_queue=connection.receive_queue,
+        now=clock(),
+        options=connection.handshake_options(),
+        idle_timeout_s=connection.idle_timeout_s,
+    )
+    outcome: list[Completed] = []
+
+    def on_event(event: Event) -> bool:
+        if isinstance(event, Failed):
+            raise _failure(event.error, connection, name, download, target)
+        if isinstance(event, Verified):
+            target.commit()
+            assert download.receiver
+            download.receiver.confirm()
+            return False
+        outcome.append(event)
+        return True
+
+    def measure() -> tuple[int, int] | None:
+        if download.handshake:
+            connection.resent_share = download.resent_share
+            return download.bytes_held, download.handshake.accept.size
+        return None
+
+    tick = ticker(progress, measure)
+    with connection.transferring(download):
+        while not outcome:
+            try:
+                connection.drive(download, on_event, tick)
+            except ConnectionRefusedError:
+                if not download.handshake:
+                    raise
+                # It vanished in mid-transfer, and may be back before the time-out.
+                download.note_refused(clock())
+    return outcome[0], download
+
+
+def _failure(
+    error: UdpftError, connection: Connection, name: str, download: Download, target: Target
+) -> UdpftError:
+    """The error for the user, of a download that has failed."""
+    if isinstance(error, NoSuchFile):
+        return NoSuchFile(f"{error}: {name!r}", hint=error.hint)
+    if isinstance(error, TimedOut) and not download.handshake:
+        return connection.no_answer(error.hint)
+    if isinstance(error, DigestMismatch) and target.compares:
+        return target.is_different()
+    return error

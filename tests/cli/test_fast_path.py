@@ -15,12 +15,13 @@ from hypothesis import strategies as st
 
 from tests.cli.processes import PATIENCE_S, environment
 from tests.samples import sample
-from udpft.api import RunningServer, connect
+from udpft.api import RunningServer
 from udpft.cli.app import cli
 from udpft.cli.commands.get import fetch
 from udpft.cli.commands.get_options import command
 from udpft.cli.fast_path import read_get
 from udpft.cli.output.console import Console
+from udpft.client.client import Client
 
 READ = ["a.txt", "b/c", "x=y", "auto", "none", "10.0.0.1:9", "-f", "--force", "-r", "--json"]
 READ += ["-s", "--server", "-o", "--output", "--chunk-size", "--progress"]
@@ -47,9 +48,9 @@ def by_click(arguments: list[str]) -> dict[str, Any]:
     return called(context.params)
 
 
-CONNECT = inspect.signature(connect).parameters
-DEFAULTS = {name: CONNECT[name].default for name in ("connect_timeout", "timeout", "limit_rate")}
-"""What `connect` is not told, where click is not asked."""
+CLIENT = inspect.signature(Client).parameters
+DEFAULTS = {name: CLIENT[name].default for name in ("connect_timeout", "timeout", "limit_rate")}
+"""What `Client` is not told, where click is not asked."""
 
 
 @given(

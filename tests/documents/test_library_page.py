@@ -85,6 +85,18 @@ def test_every_field_that_is_listed_is_there() -> None:
         assert hasattr(udpft.Result, field)
 
 
+def test_every_method_and_option_of_a_client_is_listed() -> None:
+    client = section(PAGE, "## A client")
+    listed = re.findall(r"^\| `(\w+)\(", client, re.M)
+    listed += re.findall(r"`(\w+)`", client.split("a few more methods")[1].split(".")[0])
+    methods = {name for name, _ in inspect.getmembers(udpft.Client, inspect.isfunction)}
+    assert set(listed) == {name for name in methods if not name.startswith("_")}
+    options = inspect.signature(udpft.Client).parameters.values()
+    named = re.findall(r"^\| `(\w+)` \|", client, re.M)
+    assert named == [one.name for one in options if one.kind == one.KEYWORD_ONLY]
+    assert named == list(ClientOptions.__annotations__)
+
+
 NO_OPTIONS = {
     # keywords that no option has the name of, and why
     "offload": "for tests, and for kernels that misbehave",

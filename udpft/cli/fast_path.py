@@ -2,8 +2,8 @@
 
 click takes a third of a short get's time, most of it for its import. So what people and scripts
 mostly type is read here, and everything else is left to click: other commands and options, words
-of two options in one, and whatever makes no sense, for click knows how to say so. `cli.get` is
-what an option means; the tests see that both read the same.
+of two options in one, and whatever makes no sense, for click knows how to say so.
+`commands.get_options` is what an option means; the tests see that both read the same.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _VARIABLES = (
 
 
 def read_get(arguments: Sequence[str], environ: Mapping[str, str]) -> dict[str, Any] | None:
-    """What to call `cli.getting.fetch` with; None for click to read it.
+    """Read the arguments for `commands.get.fetch`; None for click to read them.
 
     Args:
         arguments: of the ``udpft`` command.

@@ -25,7 +25,7 @@ class Command(click.Command):
         super().__init__(name, help=rest or None, **attributes)
 
     def get_help_option_names(self, _ctx: click.Context) -> list[str]:
-        """How to ask for help."""
+        """Options that ask for help."""
         return ["-h", "--help"]
 
     def make_parser(self, ctx: click.Context) -> Any:
@@ -57,7 +57,7 @@ class Command(click.Command):
 
 
 def _origins(option: click.Option, ctx: click.Context) -> str:
-    """Where an option's value comes from if not from the command line: ``[$UDPFT_PORT or 9000]``.
+    """Sources of an option's value besides the command line: ``[$UDPFT_PORT or 9000]``.
 
     An empty text where the description says all.
     """

@@ -80,7 +80,7 @@ def _explain(ending: BaseException) -> None:
 
 
 def _never_fail_to_encode() -> None:
-    """What standard output's encoding lacks, such as the µ of µs, is written as an escape."""
+    """Write what standard output's encoding lacks, such as the µ of µs, as an escape."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
 

@@ -482,7 +482,10 @@ class Client:
         return self._connection.resent_share
 
     def usage(self) -> Usage:
-        """What this end has used so far; the difference of two is what was used in between."""
+        """Time, processor time and so on that this end has used so far.
+
+        The difference of two, ``after.since(before)``, is what was used in between.
+        """
         return Usage.now(self._connection.waited_s, drops=self._connection.receive_queue()[1])
 
     def _measured(self, transfer: Callable[[], Result], *, receives: bool = True) -> Result:

@@ -1,4 +1,4 @@
-"""How fast the path to a server is: measured, out of memory and from disk to disk.
+"""Speed of the path to a server: measured out of memory and from disk to disk.
 
 Theory of operation
 -------------------
@@ -71,7 +71,7 @@ _PLAIN_PATIENCE_S = 2.0
 
 
 class Plan(NamedTuple):
-    """What to measure.
+    """Plan of the measurements.
 
     ``time_s``: seconds for the rounds of a row. ``size``: bytes of a round in place of that; 0 for
     as many as there is time for. ``name``: of the file to fetch; by default the largest one in the
@@ -179,7 +179,7 @@ def _is_taken(name: str) -> DestinationExists:
 
 
 class _Course:
-    """The measurements, one after another, in a folder for the files that come."""
+    """Course of the measurements, one after another, in a folder for the files that come."""
 
     def __init__(self, client: Client, plan: Plan, folder: Path) -> None:
         self._client = client

@@ -1,4 +1,4 @@
-"""What the time of a transfer went into at this end, and so what limited it.
+"""Bottleneck of a transfer, found from what its time went into at this end.
 
 Theory of operation
 -------------------
@@ -51,7 +51,7 @@ _LOSS = 0.01
 
 
 class Limit(StrEnum):
-    """What limits transfers."""
+    """Bottlenecks of transfers."""
 
     RATE = "rate limit"
     PROCESSOR = "processor"
@@ -85,7 +85,7 @@ class Usage(NamedTuple):
         )
 
     def since(self, before: Usage) -> Usage:
-        """What was used since another moment; ``at`` is then how long that is."""
+        """Difference to an earlier moment; ``at`` is then how long that is."""
         return Usage(
             self.at - before.at,
             self.cpu_s - before.cpu_s,
@@ -112,7 +112,7 @@ def _queued_s() -> float:
 
 
 class Evidence(NamedTuple):
-    """What one end knows of a transfer that is over.
+    """Evidence that one end has of a finished transfer.
 
     ``used``: by this end meanwhile. ``rate_limit``: bytes per second, 0 for none, and whose it is.
     ``drops``: datagrams that the receiver's full buffer has dropped, and at which end that is.
@@ -129,7 +129,7 @@ class Evidence(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """What limited a transfer, for programs and in words. ``slow``: it is worth telling unasked."""
+    """Bottleneck of a transfer, as a code and in words. ``slow``: it is worth telling unasked."""
 
     limit: Limit
     words: str
@@ -137,7 +137,7 @@ class Verdict(NamedTuple):
 
 
 def judge(evidence: Evidence) -> Verdict | None:
-    """What limited a transfer, by the evidence of one end; None where it was over too soon."""
+    """Find what limited a transfer; None where it was over too soon to tell."""
     used = evidence.used
     if used.at < TOLD_AFTER_S:
         return None

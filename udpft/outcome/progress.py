@@ -1,4 +1,4 @@
-"""How far a fetch is, told now and then to whoever wants to know."""
+"""Progress of a transfer, reported ten times a second."""
 
 from __future__ import annotations
 

@@ -108,7 +108,7 @@ def command(
 
 
 def lines_below(rows: Sequence[Row]) -> Iterator[str]:
-    """What stands below the table: which files they were, and what it all says."""
+    """Lines below the table: which files they were, and what the rows say together."""
     for row in rows:
         if row.what == "file" and row.mode == "reliable" and row.results:
             file = row.results[0]
@@ -120,7 +120,7 @@ def lines_below(rows: Sequence[Row]) -> Iterator[str]:
 
 
 def conclusion(rows: Sequence[Row]) -> str:
-    """What the rows say together, in a sentence."""
+    """Conclusion from all rows, in a sentence."""
     measured = {
         (row.what, row.direction): row for row in rows if row.results and row.mode == "reliable"
     }

@@ -265,7 +265,7 @@ def _piped(conversation: Conversation) -> Iterator[str]:
 
 
 def _typed(conversation: Conversation, console: Console) -> Iterator[str]:
-    """What is typed at a prompt, which comes again after what cannot be sent."""
+    """Read a text typed at a prompt; ask again after one that cannot be sent."""
     prompt = Prompt()
     prompt.show("> ")
     for line in _lines(conversation):

@@ -1,4 +1,4 @@
-"""What `add` and `message` share on the command line: their options, and how noise is told."""
+"""Options that `add` and `message` share, and how they report noise."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a command writes for people and for programs: lines, logs, JSON.
+"""Output of a command, for people and for programs: lines, logs, JSON.
 
 Data goes to standard output; everything else to standard error. Whatever came from a network or
 a file system is escaped before a terminal sees it.
@@ -36,7 +36,7 @@ def on_terminal() -> bool:
 
 
 class Console(NamedTuple):
-    """How much a command says, and how. ``verbosity``: -1 quiet, 0 normal, 1 ``-v``, 2 ``-vv``."""
+    """Settings of a command's output. ``verbosity``: -1 quiet, 0 normal, 1 ``-v``, 2 ``-vv``."""
 
     verbosity: int = 0
     log_format: str = "text"
@@ -70,7 +70,7 @@ class Console(NamedTuple):
         """Write an error in one line and, where there is one, its hint in another."""
         name, hint = "udpft:", "hint:"
         if self.colors(sys.stderr):
-            from click import style  # see `cli.quick`
+            from click import style  # see `cli.fast_path`
 
             name, hint = style(name, fg="red", bold=True), style(hint, bold=True)
         print_aside(f"{name} {escape(str(error))}")

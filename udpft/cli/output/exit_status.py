@@ -1,4 +1,4 @@
-"""How a command ends: its exit code, and its verdict in JSON."""
+"""End of a command: its exit code, and its verdict in JSON."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def exit_code_of(ending: BaseException) -> int:
 
 
 def notes_of(ending: BaseException) -> tuple[str, ...]:
-    """How to go on, as it was noted on the way out."""
+    """Hints on how to go on, as they were noted on the way out."""
     return tuple(getattr(ending, "__notes__", ()))
 
 

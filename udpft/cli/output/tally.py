@@ -1,4 +1,4 @@
-"""What a command has done so far, told file by file and in the end."""
+"""Tally of a command that handles many files: each is reported, and all in the end."""
 
 from __future__ import annotations
 
@@ -14,7 +14,14 @@ from udpft.units import format_bytes, format_rate, format_seconds
 
 
 class Tally:
-    """The files that were done, and the failures."""
+    """Record of what a command has done, file by file.
+
+    Attributes:
+        console: where people are told.
+        as_json: whether programs are told, too, by objects on standard output.
+        files: an object for each file that ended, well or not; grows with each.
+        failures: the errors, in their order.
+    """
 
     def __init__(self, console: Console, as_json: bool) -> None:
         self.console = console
@@ -23,7 +30,7 @@ class Tally:
         self.failures: list[UdpftError] = []
 
     def progress_style(self, asked: ProgressStyle) -> ProgressStyle:
-        """How progress is shown: as asked for, unless JSON lines or silence are."""
+        """Style of progress: as asked for, unless JSON lines or silence are."""
         if asked != "none" and self.as_json:
             return "json"
         return "none" if self.console.verbosity < 0 else asked
@@ -89,7 +96,7 @@ class Tally:
 
 
 def count_of_files(result: Result) -> str:
-    """How many there are in a tree, in words."""
+    """Number of files in a tree, in words."""
     return "1 file" if result.files == 1 else f"{result.files} files"
 
 

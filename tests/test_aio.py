@@ -19,7 +19,15 @@ from tests.samples import LARGE, PATIENCE_S, SIZES, sample
 from tests.storage.conftest import names
 from udpft import aio
 from udpft.api import RunningServer
-from udpft.errors import NoSuchFile, PartialTransfer, PortClosed, UdpftError, UsageError
+from udpft.errors import (
+    HostNotFound,
+    NoSuchFile,
+    PartialTransfer,
+    PortClosed,
+    Stopped,
+    UdpftError,
+    UsageError,
+)
 from udpft.net.address import Address
 from udpft.outcome.result import Served
 
@@ -103,6 +111,108 @@ def test_it_is_typed_and_described_as_the_functions_are() -> None:
         assert inspect.iscoroutinefunction(awaited)
         assert awaited.__doc__ == blocking.__doc__
         assert inspect.signature(awaited) == inspect.signature(blocking)
+    requests = {name for name in vars(aio.Client) if not name.startswith("_")} - {"close"}
+    assert len(requests) == 8
+    for name in requests:
+        awaited, blocking = getattr(aio.Client, name), getattr(udpft.Client, name)
+        assert inspect.iscoroutinefunction(awaited)
+        assert awaited.__doc__ == blocking.__doc__
+        assert inspect.signature(awaited) == inspect.signature(blocking)
+
+
+# -------------------------------------------------------------------------------------- a client
+
+
+def test_all_requests_of_a_client_can_be_awaited(tmp_path: Path) -> None:
+    stored = tmp_path / "stored"
+    stored.mkdir()
+    (tmp_path / "up").write_bytes(sample(4096))
+
+    async def main() -> None:
+        async with (
+            aio.serve(stored, port=0, writable=True) as server,
+            aio.connect(server.address) as client,
+        ):
+            assert str(client.server) == server.address
+            assert await client.ping() > 0
+            assert (await client.store(tmp_path / "up", "tree/leaf")).verified
+            assert await client.is_one_file("tree/leaf")
+            assert [entry.path for entry in await client.list_files()] == ["tree"]
+            results = await asyncio.gather(
+                client.fetch("tree/leaf", tmp_path / "one"),
+                client.fetch_plain("tree/leaf", tmp_path / "two"),
+                client.fetch_tree("tree", tmp_path / "three"),
+                client.store_tree(stored / "tree", "copy"),
+            )
+            assert all(result.cpu_seconds > 0 for result in results)
+
+    run(main)
+    for path in ("one", "two", "three/tree/leaf", "stored/copy/leaf"):
+        assert (tmp_path / path).read_bytes() == sample(4096)
+
+
+def test_a_cancelled_request_ends_no_other(samples: Path, tmp_path: Path) -> None:
+    async def main() -> udpft.Result:
+        halfway = Halfway()
+        async with (
+            aio.serve(samples, port=0, max_rate=SLOW) as server,
+            aio.connect(server.address) as client,
+        ):
+            first = asyncio.create_task(
+                client.fetch(str(LARGE), tmp_path / "out", progress=halfway)
+            )
+            second = asyncio.create_task(client.ping())
+            await halfway.reached.wait()
+            assert not second.done()  # it waits for its turn
+            await cancelled(first)
+            assert await second > 0
+            resumed: list[tuple[int, int]] = []
+            result = await client.fetch(
+                str(LARGE), tmp_path / "out", on_resume=lambda *now: resumed.append(now)
+            )
+            assert resumed == [(result.resumed_bytes, LARGE)]
+            return result
+
+    assert run(main).resumed_bytes > 0
+    assert (tmp_path / "out").read_bytes() == sample(LARGE)
+
+
+def test_what_a_callback_raises_ends_its_request_only(samples: Path, tmp_path: Path) -> None:
+    def fail(_done: int, _total: int) -> None:
+        raise ZeroDivisionError
+
+    async def main() -> None:
+        async with aio.serve(samples, port=0) as server, aio.connect(server.address) as client:
+            with pytest.raises(ZeroDivisionError):
+                await client.fetch("4096", tmp_path / "out", progress=fail)
+            assert await client.ping() > 0
+
+    run(main)
+
+
+def test_a_stop_of_ones_own_ends_all_requests(samples: Path) -> None:
+    async def main() -> None:
+        stop = udpft.Stop()
+        async with (
+            aio.serve(samples, port=0) as server,
+            aio.connect(server.address, stop=stop) as client,
+        ):
+            assert await client.ping() > 0
+            stop.set()
+            for _ in range(2):
+                with pytest.raises(Stopped):
+                    await client.ping()
+
+    run(main)
+
+
+def test_a_client_of_no_host() -> None:
+    async def main() -> None:
+        with pytest.raises(HostNotFound):
+            async with aio.connect("no.invalid"):
+                raise AssertionError("it was made")
+
+    run(main)
 
 
 def test_errors_pass_unchanged(server: RunningServer, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""udpft for asyncio: the functions of `udpft.api`, to be awaited.
+"""udpft for asyncio: the functions of `udpft.api`, and a client, to be awaited.
 
     async with udpft.aio.serve("/srv/files", port=0) as server:
         result = await udpft.aio.get("hello.txt", server=server.address, output="/tmp/")
@@ -26,16 +26,16 @@ from contextlib import asynccontextmanager, suppress
 from contextvars import copy_context
 from functools import partial, wraps
 from threading import Thread
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, Unpack
+from typing import Any, Concatenate, ParamSpec, TypeVar, Unpack
 
 from udpft import api
+from udpft.client.client import Client as BlockingClient
 from udpft.errors import Stopped
 from udpft.net.stop import Stop
+from udpft.outcome.progress import Progress
+from udpft.outcome.result import Served
 
-if TYPE_CHECKING:
-    from udpft.outcome.result import Served
-
-__all__ = ["RunningServer", "get", "list_files", "ping", "put", "serve"]
+__all__ = ["Client", "RunningServer", "connect", "get", "list_files", "ping", "put", "serve"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -77,35 +77,48 @@ async def _in_thread(call: Callable[[], T], cancel: Callable[[], object]) -> T:
     return ended.result()
 
 
+async def _run(call: Callable[..., T], keywords: dict[str, Any], stop: Stop) -> T:
+    """Run a blocking function that ``stop`` breaks off; return what it returns.
+
+    Its callbacks are called in the loop's thread.
+    """
+    loop = asyncio.get_running_loop()
+    failures: list[Exception] = []
+
+    def in_loop(callback: Progress) -> Progress:
+        def report(done_bytes: int, total_bytes: int) -> None:
+            if not stop.is_set():
+                try:
+                    callback(done_bytes, total_bytes)
+                except Exception as error:
+                    failures.append(error)
+                    stop.set()
+
+        def told(done_bytes: int, total_bytes: int) -> None:
+            loop.call_soon_threadsafe(report, done_bytes, total_bytes)
+
+        return told
+
+    for name in ("progress", "on_resume"):
+        if keywords.get(name):
+            keywords[name] = in_loop(keywords[name])
+    try:
+        result = await _in_thread(partial(call, **keywords), stop.set)
+    except Stopped:
+        if not failures:
+            raise
+    if failures:
+        raise failures[0]
+    return result
+
+
 def _awaited(call: Callable[P, T]) -> Callable[P, Coroutine[Any, Any, T]]:
     """A function of `api`, to be awaited."""
 
     @wraps(call)
     async def awaited(*args: P.args, **kwargs: P.kwargs) -> T:
-        loop = asyncio.get_running_loop()
-        progress: Any = kwargs.get("progress")
         stop: Any = kwargs.get("stop") or Stop()
-        failures: list[Exception] = []
-
-        def report(done_bytes: int, total_bytes: int) -> None:
-            if not stop.is_set():
-                try:
-                    progress(done_bytes, total_bytes)
-                except Exception as error:
-                    failures.append(error)
-                    stop.set()
-
-        kwargs["stop"] = stop
-        if progress:
-            kwargs["progress"] = lambda *now: loop.call_soon_threadsafe(report, *now)
-        try:
-            result = await _in_thread(partial(call, *args, **kwargs), stop.set)
-        except Stopped:
-            if not failures:
-                raise
-        if failures:
-            raise failures[0]
-        return result
+        return await _run(partial(call, *args), {**kwargs, "stop": stop}, stop)
 
     return awaited
 
@@ -114,6 +127,76 @@ get = _awaited(api.get)
 put = _awaited(api.put)
 list_files = _awaited(api.list_files)
 ping = _awaited(api.ping)
+
+
+def _method(
+    call: Callable[Concatenate[BlockingClient, P], T],
+) -> Callable[Concatenate[Client, P], Coroutine[Any, Any, T]]:
+    """A method of the blocking client, to be awaited."""
+
+    @wraps(call)
+    async def awaited(self: Client, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        async with self._turn:
+            self._client.stop = stop = self._stop or Stop()
+            return await _run(partial(call, self._client, *args), dict(kwargs), stop)
+
+    return awaited
+
+
+class Client:
+    """A `udpft.Client` whose methods are awaited; `connect` makes one.
+
+    Any number of tasks may share it. Their requests are made one after another: for transfers at
+    the same time, each needs a client of its own. Cancelling a task ends its request only.
+
+    Attributes:
+        server: the server's address.
+
+    Args:
+        client: the blocking one.
+        stop: the `udpft.Stop` that it was made with. A request that is cancelled sets it, and so
+            ends all requests of the client; without one, each request has its own.
+    """
+
+    def __init__(self, client: BlockingClient, stop: Stop | None) -> None:
+        self.server = client.server
+        self._client = client
+        self._stop = stop
+        self._turn = asyncio.Lock()  # held by the request at work
+
+    fetch = _method(BlockingClient.fetch)
+    fetch_tree = _method(BlockingClient.fetch_tree)
+    fetch_plain = _method(BlockingClient.fetch_plain)
+    store = _method(BlockingClient.store)
+    store_tree = _method(BlockingClient.store_tree)
+    list_files = _method(BlockingClient.list_files)
+    is_one_file = _method(BlockingClient.is_one_file)
+    ping = _method(BlockingClient.ping)
+
+    async def close(self) -> None:
+        """Close the socket, after the request at work."""
+        async with self._turn:
+            self._client.close()
+
+
+@asynccontextmanager
+async def connect(server: str, **options: Unpack[api.ClientOptions]) -> AsyncIterator[Client]:
+    """Make a `Client` of a server for as long as the block takes.
+
+    Args:
+        server: ``HOST`` or ``HOST:PORT``.
+        options: of `udpft.Client`.
+
+    Raises:
+        UdpftError: as `udpft.Client`.
+    """
+    own_stop = options.get("stop")
+    options["stop"] = stop = own_stop or Stop()  # breaks off the resolver
+    client = Client(await _in_thread(lambda: BlockingClient(server, **options), stop.set), own_stop)
+    try:
+        yield client
+    finally:
+        await client.close()
 
 
 class RunningServer:

@@ -50,7 +50,7 @@ def in_python(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]
 
 
 def test_every_example_is_run() -> None:
-    assert len(EXAMPLES) == 9
+    assert len(EXAMPLES) == 10
     assert len(TESTS) == 3
     assert len(EXAMPLES) + len(TESTS) == PAGE.count("```python")
 

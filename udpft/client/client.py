@@ -55,7 +55,6 @@ class Client:
         server: the server's address; ``str(client.server)`` is its ``HOST:PORT``.
         connect_timeout: seconds to wait for the first answer, and for a busy server.
         timeout: seconds without progress after which a transfer has failed.
-        stop: the `udpft.Stop` that breaks it off, or None.
 
     Args:
         server: ``HOST`` or ``HOST:PORT``; the port is 9000 unless given.
@@ -102,7 +101,6 @@ class Client:
         self.server = parse_server(server, DEFAULT_PORT)
         self.connect_timeout = connect_timeout
         self.timeout = timeout
-        self.stop = stop
         self._connection = Connection(
             self.server,
             chunk_size=chunk_size,
@@ -462,6 +460,19 @@ class Client:
         from udpft.client.synthetic import store_synthetic  # for those who measure
 
         return self._measured(lambda: store_synthetic(self._connection, size), receives=False)
+
+    @property
+    def stop(self) -> Stop | None:
+        """Cancellation token of all requests, None where nobody cancels.
+
+        One that is set stays set, so between two requests it may be replaced.
+        """
+        return self._connection.stop
+
+    @stop.setter
+    def stop(self, stop: Stop | None) -> None:
+        """Replace it; not while a request is at work."""
+        self._connection.stop = stop
 
     @property
     def keyed(self) -> bool:

@@ -43,7 +43,7 @@ class Connection:
         limit_rate: bytes per second that either end is not to exceed; 0 for no limit.
         connect_timeout_s: seconds to wait for the first answer, and for a busy server.
         idle_timeout_s: seconds without progress after which a transfer has failed.
-        stop: cancellation token; None where nobody cancels.
+        stop: cancellation token; None where nobody cancels. It may be replaced between transfers.
         keyed: whether packets are sealed with a key.
         known_size: bytes of the largest datagram that the path is known to carry, from the last
             handshake; 0 before the first.

@@ -7,6 +7,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from tests.protocol.machines import MACHINES
+
 PAGE = Path(__file__).parents[2] / "docs/architecture.md"
 PACKAGE = PAGE.parents[1] / "udpft"
 
@@ -51,7 +53,21 @@ def _imported(path: Path) -> set[str]:
     return found - {_dotted(path)}
 
 
-PARTS = {"the map": map_of_modules}
+def tables_of_states() -> str:
+    """The transition table of each class that executes one."""
+    text = ""
+    for name, table in MACHINES.items():
+        begins = " or ".join(f"`{state.name}`" for state in table.initial)
+        text += f"\n**{name}** begins in {begins}.\n\n"
+        text += "| state | event | next state | meaning |\n|---|---|---|---|\n"
+        for row in table.rows:
+            meaning = row.meaning.replace("``", "`")
+            cells = f"`{row.state.name}`", f"`{row.event.name}`", f"`{row.target.name}`", meaning
+            text += f"| {' | '.join(cells)} |\n"
+    return f"{text}\n"
+
+
+PARTS = {"the map": map_of_modules, "the states": tables_of_states}
 """What is generated, by the name that stands in the page above it."""
 
 

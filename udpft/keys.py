@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import os
 import stat
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from udpft.errors import LocalReadFailed, LocalWriteFailed, UsageError
 
 if TYPE_CHECKING:
+    from pathlib import Path  # a get starts without
+
     from udpft.protocol.keyed.channel import ClientChannel, KeyedAcceptor
     from udpft.protocol.keyed.noise import Suite
 

@@ -168,8 +168,8 @@ def test_others_are_served_while_a_large_leftover_is_looked_at(
     looking, go_on = threading.Event(), threading.Event()
     real = PartFile.take_over.__func__  # type: ignore[attr-defined]
 
-    def slow(cls: type[PartFile], destination: Path) -> PartFile | None:
-        if destination.name == "file" and threading.current_thread().name == "udpft-job":
+    def slow(cls: type[PartFile], destination: str) -> PartFile | None:
+        if Path(destination).name == "file" and threading.current_thread().name == "udpft-job":
             looking.set()
             assert go_on.wait(PATIENCE_S)
         part = real(cls, destination)

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from udpft.client.tree_attempts import ATTEMPTS, repeated
 from udpft.errors import DestinationExists, DigestMismatch, SourceChanged, UdpftError
 from udpft.outcome.result import Result
 
-DONE = Result("tree", Path("tree"), 1, 1.0, "", 0, "reliable", verified=True)
+DONE = Result("tree", "tree", 1, 1.0, "", 0, "reliable", verified=True)
 
 
 class Attempts:

@@ -24,7 +24,7 @@ from udpft.errors import (
 )
 from udpft.outcome.result import Result, Served
 from udpft.protocol.params import MAX_MEASURED_BYTES
-from udpft.protocol.server import listener
+from udpft.protocol.server import admitting
 from udpft.protocol.wire.hello import Role
 
 SIZE = 300_000
@@ -182,7 +182,7 @@ def test_a_server_older_than_this(
     writer: Client, served: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     known = [role for role in Role if role not in (Role.MEASURE, Role.MEASURE_PUT)]
-    monkeypatch.setattr(listener, "_ROLES", known)
+    monkeypatch.setattr(admitting, "_ROLES", known)
     rows = list(measure(writer, plan(tmp_path, put_as="brought")))
     for direction in ("down", "up"):
         missing = row_of(rows, "memory", direction, "reliable").missing
@@ -276,7 +276,7 @@ def test_a_server_that_goes(served: Path, tmp_path: Path) -> None:
 
 
 def done(size: int, seconds: float) -> Result:
-    return Result("", Path(), size, seconds, "", 0, "reliable", verified=True)
+    return Result("", "", size, seconds, "", 0, "reliable", verified=True)
 
 
 @pytest.mark.parametrize("rate", [1e4, 1e6, 1e8, 1e10])

@@ -350,7 +350,7 @@ def test_the_bench_is_as_shown() -> None:
     [shown] = [text for text in blocks(README, "text") if "udpft bench" in text]
 
     def row(what: Any, direction: Any, mode: Any, mb: float, us: int, **more: str) -> Row:
-        result = Result("big.iso", Path(), 210_000_000, 210 / mb, "", 0, mode, verified=True)
+        result = Result("big.iso", "", 210_000_000, 210 / mb, "", 0, mode, verified=True)
         return Row(what, direction, mode, (result,), rtt_s=us / 1e6, **more)
 
     processor, disk = "the processor at this end, busy 97 %", "the disk at this end, 43 %"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.documents.test_documents import CLIENT_ID, NONCE, PROTOCOL, SERVER_ID, rows, section
-from udpft.protocol.contract import Transmit
+from udpft.protocol.contract import TransferIds, Transmit
 from udpft.protocol.keyed.channel import ClientChannel, KeyedAcceptor, ServerChannel
 from udpft.protocol.keyed.noise import Suite
 from udpft.protocol.keyed.notice import KeyedType
@@ -37,7 +37,7 @@ def values() -> list[bytes]:
     channel = gate.read_hello_untrusted(memoryview(hello))
     assert channel
     retry = channel.seal_retry(RETRY)
-    channel.begin(ACCEPT, connection_id=CLIENT_ID, own_connection_id=SERVER_ID)
+    channel.begin(ACCEPT, TransferIds(CLIENT_ID, SERVER_ID, NONCE))
     answer, fin = seal(channel, ACCEPT), seal(channel, FIN)
     return [hello[8:40], hello[-16:], retry[-16:], answer[16:48], answer[-16:], fin]
 

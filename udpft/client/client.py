@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from pathlib import Path
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, Literal
 
@@ -224,7 +223,7 @@ class Client:
             lambda: fetch_tree(
                 self._connection,
                 pattern,
-                Path(output or "."),
+                tidied(output or "."),
                 recursive=recursive,
                 force=force,
                 resume=resume,
@@ -314,9 +313,10 @@ class Client:
 
         def transfer() -> Result:
             if isinstance(path, (str, os.PathLike)):
-                local, opened = Path(path), open_local(Path(path))
+                local = tidied(path)
+                opened = open_local(local)
             elif as_name and not as_name.endswith("/"):
-                local, opened = Path("-"), spooled(path)
+                local, opened = "-", spooled(path)
             else:
                 raise UsageError("a stream has no name", hint="as_name gives it one")
             with opened as source:
@@ -507,7 +507,7 @@ class Client:
         return result.measured(used, rate_limit=self.limit_rate, receives=receives)
 
 
-def destination_of(name: str, output: str | os.PathLike[str] | None) -> Path:
+def destination_of(name: str, output: str | os.PathLike[str] | None) -> str:
     """The path for a fetched file: ``output``, or in it where it is a folder, or its own name.
 
     The name is the last part of what the user asked for, and never the server's choice.
@@ -519,10 +519,10 @@ def destination_of(name: str, output: str | os.PathLike[str] | None) -> Path:
     if output is not None:
         text = os.fspath(output)
         if not text.endswith("/") and not os.path.isdir(text):
-            return Path(text)
+            return tidied(text)
     if base in ("", ".", "..") or "\0" in name:
         raise UsageError(f"{name!r} names no file")
-    return Path(output or "") / base
+    return tidied(os.path.join(output or "", base))
 
 
 def name_on_server(path: str | os.PathLike[str], as_name: str | None) -> str:
@@ -546,7 +546,14 @@ def check_is_sha256(text: str) -> str:
     return text
 
 
-def _checked_destination(name: str, output: str | os.PathLike[str] | None, sha256: str) -> Path:
+def tidied(path: str | os.PathLike[str]) -> str:
+    """A path without ``.`` components and needless slashes, as pathlib writes it."""
+    text = os.fspath(path)
+    parts = [part for part in text.split("/") if part not in ("", ".")]
+    return "/" * text.startswith("/") + "/".join(parts) or "."
+
+
+def _checked_destination(name: str, output: str | os.PathLike[str] | None, sha256: str) -> str:
     if sha256:
         check_is_sha256(sha256)
     return destination_of(name, output)

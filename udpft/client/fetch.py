@@ -5,8 +5,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from udpft.client.connection import Connection
 from udpft.errors import DigestMismatch, NoSuchFile, TimedOut, UdpftError
 from udpft.net.clock import clock
@@ -21,7 +19,7 @@ from udpft.storage.destination import Destination, Target
 def fetch(
     connection: Connection,
     name: str,
-    destination: Path,
+    destination: str,
     *,
     force: bool,
     resume: bool,
@@ -48,14 +46,14 @@ def fetch(
 
 
 def result_of(
-    completed: Completed, download: Download, name: str, path: Path, seconds: float
+    completed: Completed, download: Download, name: str, path: str, seconds: float
 ) -> Result:
     """Result of a download that has ended well."""
     assert download.handshake
     accept = download.handshake.accept
     return Result(
         name=name,
-        path=path,
+        local_path=path,
         bytes=accept.size,
         seconds=seconds,
         digest=completed.digest.hex(),

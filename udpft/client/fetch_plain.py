@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from contextlib import closing
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from udpft.client.connection import Connection
@@ -33,7 +32,7 @@ _ANOTHER_NAME = "--force replaces it; --output names another"
 def fetch_plain(
     connection: Connection,
     name: str,
-    destination: Path,
+    destination: str,
     *,
     force: bool,
     allow_partial: bool,
@@ -75,7 +74,7 @@ def fetch_plain(
         progress(receiver.bytes_received, receiver.bytes_received if receiver.done else -1)
     return Result(
         name=name,
-        path=destination,
+        local_path=destination,
         bytes=receiver.bytes_received,
         seconds=clock() - began,
         digest="",

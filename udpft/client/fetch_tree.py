@@ -52,7 +52,7 @@ def fetch_listing(
 def fetch_tree(
     connection: Connection,
     pattern: str,
-    folder: Path,
+    folder: str,
     *,
     recursive: bool,
     force: bool,
@@ -71,7 +71,7 @@ def fetch_tree(
     def transfer(listing: tuple[list[Entry], int], trust: bool) -> Result:
         entries, identity = listing
         with TreeDestination(
-            folder,
+            Path(folder),
             name,
             _placed(pattern, entries, recursive=recursive),
             identity,
@@ -91,7 +91,7 @@ def fetch_tree(
         if target.is_needed:
             if progress:
                 progress(target.size, target.size)
-            result = result_of(completed, download, pattern, target.folder, clock() - began)
+            result = result_of(completed, download, pattern, folder, clock() - began)
         else:
             result = _nothing_needed(pattern, target, clock() - began)
         return result._replace(up_to_date=target.is_up_to_date, files=target.file_count)
@@ -106,7 +106,7 @@ def _nothing_needed(pattern: str, target: TreeDestination, seconds: float) -> Re
     """Result of a tree of which nothing had to come."""
     return Result(
         name=pattern,
-        path=target.folder,
+        local_path=str(target.folder),
         bytes=target.size,
         seconds=seconds,
         digest="",

@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from random import Random
 from shutil import copyfileobj
 from stat import S_ISDIR, S_ISREG
@@ -38,7 +37,7 @@ _FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
 
 @contextmanager
-def open_local(path: Path) -> Iterator[SourceFile]:
+def open_local(path: str) -> Iterator[SourceFile]:
     """Open a file to be sent.
 
     Raises:
@@ -83,7 +82,7 @@ def store(
     connection: Connection,
     source: SourceFile,
     name: str,
-    path: Path,
+    path: str,
     *,
     force: bool,
     progress: Progress | None,
@@ -96,7 +95,7 @@ def store(
 
 
 def result_of(
-    completed: Completed, upload: Upload, name: str, path: Path, size: int, seconds: float
+    completed: Completed, upload: Upload, name: str, path: str, size: int, seconds: float
 ) -> Result:
     """Result of an upload that has ended well."""
     assert upload.sender
@@ -105,7 +104,7 @@ def result_of(
     resumed_bytes = sum(stop - start for start, stop in accept.have)
     return Result(
         name=name,
-        path=path,
+        local_path=path,
         bytes=size,
         seconds=seconds,
         digest=completed.digest.hex(),

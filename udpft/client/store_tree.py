@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from pathlib import Path
 from stat import S_IMODE
 
 from udpft.client.connection import Connection
@@ -56,7 +55,7 @@ def store_tree(
             with closing(tree):
                 ended = send(connection, tree, name, Role.PUT_TREE, flags=flags, progress=progress)
             files = sum(not entry.is_folder for entry in entries)
-            result = result_of(*ended, name, Path(path), tree.size, clock() - began)
+            result = result_of(*ended, name, path, tree.size, clock() - began)
             return result._replace(files=files)
 
         def is_different() -> DestinationExists:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from udpft.client.connection import Connection
 from udpft.client.fetch import request
@@ -24,14 +23,14 @@ def fetch_synthetic(connection: Connection, size: int) -> Result:
     """Fetch bytes that the server makes up, and keep none: see `Client.fetch_synthetic`."""
     began = clock()
     ended = request(connection, "", _Discarded(size), role=Role.MEASURE, size=size)
-    return result_of_download(*ended, "", Path(), clock() - began)
+    return result_of_download(*ended, "", "", clock() - began)
 
 
 def store_synthetic(connection: Connection, size: int) -> Result:
     """Send made-up bytes, of which the server keeps none: see `Client.store_synthetic`."""
     began = clock()
     ended = send(connection, SyntheticSource(size), "", Role.MEASURE_PUT)
-    return result_of_upload(*ended, "", Path(), size, clock() - began)
+    return result_of_upload(*ended, "", "", size, clock() - began)
 
 
 class _Discarded(InMemory):

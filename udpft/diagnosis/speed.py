@@ -333,7 +333,7 @@ class _Course:
         self._path.unlink(missing_ok=True)
         seconds = at - began
         return Result(
-            name, self._path, done, seconds, "", 0, "plain", verified=False, complete=complete
+            name, str(self._path), done, seconds, "", 0, "plain", verified=False, complete=complete
         )
 
     def _file_up(self, up: Row) -> Row:

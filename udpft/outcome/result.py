@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from udpft.errors import UdpftError
 from udpft.outcome.bottleneck import Evidence, Usage, judge, per_gigabyte
 from udpft.protocol.params import CHUNK_SIZE
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 class Result(NamedTuple):
@@ -18,14 +20,14 @@ class Result(NamedTuple):
     those that were here already. ``verified``: the sender's digest agrees; in plain, the SHA-256
     that was asked for. ``complete``: False where plain kept what came without the end.
     ``up_to_date``: the file was here before, byte for byte. ``files``: how many, of a tree;
-    ``path`` is then their folder. ``cpu_seconds``: of this process meanwhile. ``dropped_packets``:
-    by the receiver's full buffer. ``limited_by``: what limited a transfer of half a second or more,
-    in a word or two, and ``limit``, in a sentence; ``slow``: whether it is worth telling: see
-    `bottleneck`.
+    ``path`` is then their folder; ``local_path`` is the same as text. ``cpu_seconds``: of this
+    process meanwhile. ``dropped_packets``: by the receiver's full buffer. ``limited_by``: what
+    limited a transfer of half a second or more, in a word or two, and ``limit``, in a sentence;
+    ``slow``: whether it is worth telling: see `bottleneck`.
     """
 
     name: str
-    path: Path
+    local_path: str
     bytes: int
     seconds: float
     digest: str
@@ -42,6 +44,13 @@ class Result(NamedTuple):
     limited_by: str = ""
     limit: str = ""
     slow: bool = False
+
+    @property
+    def path(self) -> Path:
+        """The file, or the tree's folder, on this machine."""
+        from pathlib import Path  # the command line does without
+
+        return Path(self.local_path)
 
     @property
     def cpu_seconds_per_gb(self) -> float | None:

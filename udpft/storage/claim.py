@@ -11,7 +11,6 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-from pathlib import Path
 from stat import S_ISDIR, S_ISLNK, S_ISREG
 from typing import Final
 
@@ -58,14 +57,14 @@ def is_part_name(name: bytes) -> bool:
     return name.startswith(b".") and name.endswith(_SUFFIX)
 
 
-def refuse_unfit(folder_fd: int, destination: Path) -> None:
+def refuse_unfit(folder_fd: int, destination: str) -> None:
     """Refuse a destination that is there and cannot be replaced by a file.
 
     Raises:
         LocalWriteFailed: it is a folder, a device, a FIFO, or a symlink to one.
         OSError: the name is too long, the folder may not be searched.
     """
-    name = destination.name
+    name = os.path.basename(destination)
     if name in ("", ".."):
         raise _is_a_folder(destination)
     try:
@@ -86,14 +85,14 @@ def refuse_unfit(folder_fd: int, destination: Path) -> None:
         )
 
 
-def claim(folder_fd: int, destination: Path) -> int:
+def claim(folder_fd: int, destination: str) -> int:
     """Create or take over the part file, and lock it; return its descriptor.
 
     Raises:
         LocalWriteFailed: another process has it, or what has its name is no regular file.
         OSError: the folder may not be written to.
     """
-    name = part_name(destination.name)
+    name = part_name(os.path.basename(destination))
     for _ in range(_CLAIM_ATTEMPTS):
         try:
             created = True
@@ -113,12 +112,12 @@ def claim(folder_fd: int, destination: Path) -> int:
     raise _is_being_written(destination)
 
 
-def claim_leftover(folder_fd: int, destination: Path) -> int:
+def claim_leftover(folder_fd: int, destination: str) -> int:
     """Take over the part file if there is one, and lock it; return its descriptor, or -1.
 
     Raises: as `claim` does.
     """
-    name = part_name(destination.name)
+    name = part_name(os.path.basename(destination))
     for _ in range(_CLAIM_ATTEMPTS):
         fd = _open_leftover(folder_fd, name, destination)
         if fd < 0:
@@ -133,7 +132,7 @@ def claim_leftover(folder_fd: int, destination: Path) -> int:
     raise _is_being_written(destination)
 
 
-def _open_leftover(folder_fd: int, name: str, destination: Path) -> int:
+def _open_leftover(folder_fd: int, name: str, destination: str) -> int:
     """Open a part file that is there already; -1 where it has just gone."""
     try:
         return os.open(name, _PART_FLAGS, dir_fd=folder_fd)
@@ -145,7 +144,7 @@ def _open_leftover(folder_fd: int, name: str, destination: Path) -> int:
         raise
 
 
-def _lock(folder_fd: int, name: str, fd: int, destination: Path, created: bool) -> bool:
+def _lock(folder_fd: int, name: str, fd: int, destination: str, created: bool) -> bool:
     """Lock the part file; False where another has to be opened."""
     status = os.fstat(fd)
     if not S_ISREG(status.st_mode):
@@ -173,19 +172,19 @@ def leads_to(folder_fd: int, name: str, fd: int) -> bool:
     return os.path.samestat(found, os.fstat(fd))
 
 
-def _is_a_folder(destination: Path) -> LocalWriteFailed:
+def _is_a_folder(destination: str) -> LocalWriteFailed:
     return LocalWriteFailed(
         f"cannot write {destination}: it is a folder", hint="name a file in it with --output"
     )
 
 
-def _in_the_way(destination: Path, name: str) -> LocalWriteFailed:
+def _in_the_way(destination: str, name: str) -> LocalWriteFailed:
     return LocalWriteFailed(
         f"cannot write {destination}: {name} beside it is no regular file", hint="remove it"
     )
 
 
-def _is_being_written(destination: Path) -> LocalWriteFailed:
+def _is_being_written(destination: str) -> LocalWriteFailed:
     return LocalWriteFailed(
         f"another get is writing {destination}", hint=f"wait for it, or {ELSEWHERE}"
     )

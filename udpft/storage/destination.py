@@ -6,7 +6,6 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
-from pathlib import Path
 from stat import S_ISLNK, S_ISREG
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self
@@ -26,7 +25,7 @@ from udpft.protocol.contract import OpenedSink
 from udpft.protocol.handshake.agreement import HandshakeResult, byte_ranges, whole_chunks
 from udpft.protocol.ranges import RangeSet
 from udpft.storage.journal import JOURNAL_MIN_BYTES, Label, Read
-from udpft.storage.partfile import PartFile, read_hashes
+from udpft.storage.partfile import PartFile, StrPath, read_hashes
 
 if TYPE_CHECKING:
     from udpft.net.stop import Stop
@@ -92,7 +91,7 @@ class Destination:
 
     def __init__(
         self,
-        path: Path,
+        path: StrPath,
         *,
         force: bool,
         resume: bool = True,
@@ -101,7 +100,7 @@ class Destination:
         follow: bool = True,
         stop: Stop | None = None,
     ) -> None:
-        self.path = path
+        self.path = os.fspath(path)
         self.have: tuple[tuple[int, int], ...] = ()
         self.have_of = 0
         self._on_resume = on_resume
@@ -111,14 +110,14 @@ class Destination:
         self._part: PartFile | None = None
         self._label: Label | None = None
         self._opened = False
-        self._existing_fd = -1 if force else _open_existing(path, follow=follow)
+        self._existing_fd = -1 if force else _open_existing(self.path, follow=follow)
         if self.compares:
             size = os.fstat(self._existing_fd).st_size
             self.have = ((0, size),) if size else ()
         elif resume:
             self._take_over()
         else:
-            _discard_leftover(path)
+            _discard_leftover(self.path)
 
     @property
     def compares(self) -> bool:
@@ -301,7 +300,7 @@ def say_how_to_resume(error: BaseException) -> None:
         error.add_note(RESUME_HINT)
 
 
-def _discard_leftover(path: Path) -> None:
+def _discard_leftover(path: str) -> None:
     """Remove what an earlier fetch left.
 
     Raises:
@@ -319,7 +318,7 @@ class _Nowhere:
         raise PartialTransfer("the server sent what it was told not to send")
 
 
-def _open_existing(path: Path, *, follow: bool = True) -> int:
+def _open_existing(path: str, *, follow: bool = True) -> int:
     """Open the file that is at a destination; -1 where nothing is there that could be compared.
 
     What is no regular file, and a folder that cannot be searched, are left to `PartFile`.

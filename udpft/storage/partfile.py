@@ -24,9 +24,8 @@ import errno
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from stat import S_ISREG
-from typing import Final, Self
+from typing import TYPE_CHECKING, Final, Self
 
 from udpft.errors import LocalReadFailed, LocalWriteFailed
 from udpft.protocol.params import MAX_BURST_BYTES
@@ -36,6 +35,9 @@ from udpft.storage.holes import Holes
 from udpft.storage.journal import Journal, Label, MalformedJournal, Read, hash_chunks
 from udpft.storage.sync import BackgroundSync
 from udpft.units import format_bytes
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 _STAT_BLOCK: Final = 512
 """The unit of st_blocks, whatever the file system's own (POSIX.1-2017, sys/stat.h)."""
@@ -48,6 +50,9 @@ _ALLOCATED_BYTES: Final = 1 << 20
 _FREE_SPACE: Final = f"free some space, or {ELSEWHERE}"
 
 
+StrPath = str | os.PathLike[str]
+
+
 class PartFile:
     """A download on its way to its name; a `udpft.protocol.contract.ChunkSink`.
 
@@ -57,7 +62,6 @@ class PartFile:
 
     Attributes:
         destination: where the file will be.
-        part_path: where it is meanwhile.
         size: bytes that it will have; None where only its end will tell.
         journal: what it knows of itself; None where it cannot be gone on with.
         resumable: whether it has a journal, and chunks in it.
@@ -67,27 +71,36 @@ class PartFile:
         "_fd",
         "_folder_fd",
         "_holes",
+        "_name",
+        "_part_name",
         "_sync",
         "destination",
         "journal",
-        "part_path",
         "resumable",
         "size",
     )
 
-    def __init__(self, folder_fd: int, fd: int, destination: Path, size: int | None) -> None:
+    def __init__(self, folder_fd: int, fd: int, destination: str, size: int | None) -> None:
         self._folder_fd = folder_fd
         self._fd = fd
         self.destination = destination
-        self.part_path = destination.with_name(part_name(destination.name))
+        self._name = os.path.basename(destination)
+        self._part_name = part_name(self._name)
         self.size = size
         self.journal: Journal | None = None
         self.resumable = False
         self._sync = BackgroundSync(fd)
         self._holes = Holes()
 
+    @property
+    def part_path(self) -> Path:
+        """Where it is until it is committed."""
+        from pathlib import Path  # a get does without
+
+        return Path(self.destination).with_name(self._part_name)
+
     @classmethod
-    def open(cls, destination: Path, size: int | None, label: Label | None = None) -> PartFile:
+    def open(cls, destination: StrPath, size: int | None, label: Label | None = None) -> PartFile:
         """Create the part file of a destination, locked, of the size in bytes, all zeros.
 
         One that is there already is emptied. With a label it has a journal.
@@ -96,15 +109,16 @@ class PartFile:
             LocalWriteFailed: there is not enough room, another process is writing it, something
                 that is no file is in the way, the folder is missing or not to be written to.
         """
+        folder = _parent_of(destination)
         try:
-            folder_fd = os.open(destination.parent, _FOLDER_FLAGS)
+            folder_fd = os.open(folder, _FOLDER_FLAGS)
         except (OSError, ValueError) as error:
-            raise _folder_failure(destination.parent, error) from error
+            raise _folder_failure(folder, error) from error
         return cls.open_in(folder_fd, destination, size, label)
 
     @classmethod
     def open_in(
-        cls, folder_fd: int, destination: Path, size: int | None, label: Label | None = None
+        cls, folder_fd: int, destination: StrPath, size: int | None, label: Label | None = None
     ) -> PartFile:
         """As `open`, in a folder already opened and whatever its path leads to by now.
 
@@ -114,6 +128,7 @@ class PartFile:
         Raises:
             LocalWriteFailed: as `open` does.
         """
+        destination = os.fspath(destination)
         with _reported(destination):
             try:
                 refuse_unfit(folder_fd, destination)
@@ -126,7 +141,7 @@ class PartFile:
         return part
 
     @classmethod
-    def take_over(cls, destination: Path) -> PartFile | None:
+    def take_over(cls, destination: StrPath) -> PartFile | None:
         """The part file that an earlier download left, locked and as it is; None without one.
 
         Raises:
@@ -134,9 +149,10 @@ class PartFile:
                 way, it may not be opened.
         """
         try:
-            folder_fd = os.open(destination.parent, _FOLDER_FLAGS)
+            folder_fd = os.open(_parent_of(destination), _FOLDER_FLAGS)
         except (OSError, ValueError):
             return None  # `open` will say why
+        destination = os.fspath(destination)
         with _reported(destination):
             try:
                 fd = claim_leftover(folder_fd, destination)
@@ -272,10 +288,10 @@ class PartFile:
                 with suppress(OSError, OverflowError):
                     os.utime(self._fd, ns=(mtime_ns, mtime_ns))
             os.fsync(self._fd)
-            folder_fd, part = self._folder_fd, self.part_path.name
+            folder_fd, part = self._folder_fd, self._part_name
             if not leads_to(folder_fd, part, self._fd):
                 raise LocalWriteFailed(f"{self.part_path} was moved or removed meanwhile")
-            os.rename(part, self.destination.name, src_dir_fd=folder_fd, dst_dir_fd=folder_fd)
+            os.rename(part, self._name, src_dir_fd=folder_fd, dst_dir_fd=folder_fd)
             _sync_folder(folder_fd)
         self._close()
 
@@ -288,8 +304,8 @@ class PartFile:
         if self._fd < 0:
             return
         with suppress(OSError):
-            if leads_to(self._folder_fd, self.part_path.name, self._fd):
-                os.unlink(self.part_path.name, dir_fd=self._folder_fd)
+            if leads_to(self._folder_fd, self._part_name, self._fd):
+                os.unlink(self._part_name, dir_fd=self._folder_fd)
         self._close()
 
     def _close(self) -> None:
@@ -311,7 +327,7 @@ class PartFile:
         When it is opened already, so that what is to be private is never public in between.
         """
         try:
-            old = os.lstat(self.destination.name, dir_fd=self._folder_fd)
+            old = os.lstat(self._name, dir_fd=self._folder_fd)
         except FileNotFoundError:
             return
         if S_ISREG(old.st_mode):
@@ -333,7 +349,7 @@ class PartFile:
         if space.f_blocks and free < size:
             raise LocalWriteFailed(
                 f"disk full: {self.destination} needs {format_bytes(size)}, "
-                f"{self.destination.parent} has {format_bytes(free)}",
+                f"{_parent_of(self.destination)} has {format_bytes(free)}",
                 hint=_FREE_SPACE,
             )
         os.ftruncate(self._fd, 0)
@@ -342,6 +358,10 @@ class PartFile:
 
             allocate(self._fd, size)
         os.ftruncate(self._fd, size)
+
+
+def _parent_of(path: StrPath) -> str:
+    return os.path.dirname(path) or "."
 
 
 def write_all(fd: int, slots: Sequence[memoryview], offset: int, length: int) -> None:
@@ -386,7 +406,7 @@ def _sync_folder(folder_fd: int) -> None:
             raise
 
 
-def _folder_failure(folder: Path, error: OSError | ValueError) -> LocalWriteFailed:
+def _folder_failure(folder: StrPath, error: OSError | ValueError) -> LocalWriteFailed:
     """What it means that the destination's folder cannot be opened."""
     if isinstance(error, FileNotFoundError):
         return LocalWriteFailed(f"there is no folder {folder}", hint="make it first, with mkdir -p")
@@ -394,7 +414,7 @@ def _folder_failure(folder: Path, error: OSError | ValueError) -> LocalWriteFail
 
 
 @contextmanager
-def _reported(destination: Path) -> Iterator[None]:
+def _reported(destination: str) -> Iterator[None]:
     """Turn errors of the system into words."""
     try:
         yield
@@ -402,7 +422,7 @@ def _reported(destination: Path) -> Iterator[None]:
         raise write_failure(destination, error) from error
 
 
-def write_failure(path: Path, error: OSError | ValueError) -> LocalWriteFailed:
+def write_failure(path: StrPath, error: OSError | ValueError) -> LocalWriteFailed:
     """An error of the system, in words."""
     if isinstance(error, ValueError):
         return LocalWriteFailed(f"cannot write {path}: {error}")

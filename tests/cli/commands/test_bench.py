@@ -111,7 +111,7 @@ def test_a_name_that_would_trick_a_terminal(here: Path, capsys: pytest.CaptureFi
 
 
 def row(what: str, rate: float, *, resent: int = 0, size: int = 1_000_000) -> Row:
-    result = Result("", Path(), size, size / rate, "", resent, "reliable", verified=True)
+    result = Result("", "", size, size / rate, "", resent, "reliable", verified=True)
     return Row(what, "down", "reliable", (result,))  # type: ignore[arg-type]
 
 

@@ -6,14 +6,13 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from udpft.cli.output.console import Console, cannot_print, print_json
 from udpft.cli.output.exit_status import verdict
 from udpft.cli.output.progress import Meter, ProgressStyle
 from udpft.cli.output.tally import Tally, count_of_files, success
-from udpft.client.client import DEFAULT_SERVER, Client, check_is_sha256, destination_of
+from udpft.client.client import DEFAULT_SERVER, Client, check_is_sha256, destination_of, tidied
 from udpft.errors import (
     DestinationExists,
     DigestMismatch,
@@ -91,7 +90,7 @@ def _check_output(names: Sequence[str], output: str | None, *, as_json: bool) ->
         raise UsageError(
             f"several files cannot all become {output!r}", hint="name a folder that is there"
         )
-    taken: dict[Path, str] = {}
+    taken: dict[str, str] = {}
     for name in names:
         path = destination_of(name, output)
         if path in taken:
@@ -156,7 +155,7 @@ class _Getter(NamedTuple):
                 progress=meter.update,
             )
 
-        path = Path(output or ".") if tree else destination_of(name, output)
+        path = tidied(output or ".") if tree else destination_of(name, output)
 
         def on_resume(done_bytes: int, total_bytes: int) -> None:
             meter.begin_at(done_bytes)
@@ -172,9 +171,9 @@ class _Getter(NamedTuple):
 
     def _where(self, result: Result, *, tree: bool) -> str:
         if tree:
-            place = "" if self.output is None else f" in {result.path}"
+            place = "" if self.output is None else f" in {result.local_path}"
             return f"{result.name}{place}: {count_of_files(result)}"
-        return "standard output" if self.output in _STANDARD_OUTPUT else str(result.path)
+        return "standard output" if self.output in _STANDARD_OUTPUT else result.local_path
 
 
 @contextmanager
@@ -198,17 +197,17 @@ def _placed(output: str | None) -> Iterator[str | None]:
             f"no temporary folder: {error.strerror}", hint="TMPDIR names a folder for it"
         ) from error
     with folder:
-        path = Path(folder.name, "file")
+        path = os.path.join(folder.name, "file")
         yield str(path)
         _copy_out(path)
 
 
-def _copy_out(path: Path) -> None:
+def _copy_out(path: str) -> None:
     if sys.stdout is None:
         raise LocalWriteFailed("standard output is closed")
     from shutil import copyfileobj
 
-    with path.open("rb") as file:
+    with open(path, "rb") as file:
         try:
             copyfileobj(file, sys.stdout.buffer, 1 << 20)
             sys.stdout.buffer.flush()

@@ -105,7 +105,7 @@ def success(result: Result) -> dict[str, Any]:
     return {
         "name": result.name,
         "ok": True,
-        "path": str(result.path),
+        "path": result.local_path,
         "bytes": result.bytes,
         "seconds": round(result.seconds, 6),
         "rate_bytes_per_s": round(result.rate_bytes_per_s),

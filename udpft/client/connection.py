@@ -15,23 +15,29 @@ from time import sleep
 from typing import TYPE_CHECKING, TypeVar
 
 from udpft.errors import LocalError, PartialTransfer, PortClosed, ServerBusy, TimedOut
-from udpft.keys import client_channel
 from udpft.net import loop
 from udpft.net.address import Address, resolve
 from udpft.net.clock import clock
-from udpft.net.sealed import SealedSocket
 from udpft.net.udp import UdpSocket
 from udpft.protocol.handshake.initiator import HandshakeOptions, Initiator
 from udpft.protocol.wire.error import ErrorCode
 from udpft.protocol.wire.hello import NO_COOKIE, Hello, encode_name
 
 if TYPE_CHECKING:
+    from udpft.net.sealed import SealedSocket
     from udpft.net.stop import Stop  # whoever wants to stop has imported it
     from udpft.protocol.client.download import Download
     from udpft.protocol.client.upload import Upload  # a get starts without
     from udpft.protocol.contract import Endpoint, Event
+    from udpft.protocol.keyed.channel import ClientChannel
 
 T = TypeVar("T")
+
+
+def _sealed(sock: UdpSocket, channel: ClientChannel) -> SealedSocket:
+    from udpft.net.sealed import SealedSocket  # most have no key
+
+    return SealedSocket(sock, channel)
 
 
 class Connection:
@@ -79,7 +85,11 @@ class Connection:
         key_file: str | os.PathLike[str] | None,
         stop: Stop | None,
     ) -> None:
-        channel = None if key_file is None else client_channel(key_file)
+        channel = None
+        if key_file is not None:
+            from udpft.keys import client_channel  # most have no key
+
+            channel = client_channel(key_file)
         self.server = server
         self.chunk_size = chunk_size
         self.limit_rate = limit_rate
@@ -93,7 +103,7 @@ class Connection:
         self._offload = offload
         self._family, self._sockaddr = resolve(server, stop)
         sock = self.open_socket(fragment=False)
-        self._socket = SealedSocket(sock, channel) if channel else sock
+        self._socket = _sealed(sock, channel) if channel else sock
         self._cookie = NO_COOKIE  # from the last handshake: proves this address to the server
 
     def open_socket(self, *, fragment: bool) -> UdpSocket:

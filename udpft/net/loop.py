@@ -6,12 +6,12 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from udpft.net.clock import clock
-from udpft.net.sealed import SealedSocket
 from udpft.net.udp import UdpSocket, wait
 from udpft.protocol.contract import Endpoint, Event, Transmit
 from udpft.protocol.handshake.initiator import Initiator
 
 if TYPE_CHECKING:
+    from udpft.net.sealed import SealedSocket
     from udpft.net.stop import Stop
 
 

@@ -103,6 +103,7 @@ def test_the_source_distribution_can_be_tested(tmp_path: Path) -> None:
         assert str(path.relative_to(ROOT)) in names
     assert names >= {"README.md", "CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "Makefile"}
     assert names >= {"contrib/udpft.service", ".ci/check", "data/hello.txt", "PKG-INFO"}
+    assert names >= {"SECURITY.md", ".github/workflows/ci.yml", ".pre-commit-config.yaml"}
     assert not [name for name in names if "__pycache__" in name or name.startswith(".venv")]
 
 
@@ -111,6 +112,44 @@ def test_versions_and_extras_agree() -> None:
     assert {"keys", "test", "testing", "bench", "fuzz"} <= set(PROJECT["optional-dependencies"])
     changes = (ROOT / "CHANGELOG.md").read_text()
     assert re.search(rf"^## \[(Unreleased|{re.escape(udpft.__version__)})\]", changes, re.M)
+
+
+# ------------------------------------------------------------------------------ where it is hosted
+
+WORKFLOW = (ROOT / ".github/workflows/ci.yml").read_text()
+HOOKS = (ROOT / ".pre-commit-config.yaml").read_text()
+
+
+def test_each_python_that_is_promised_is_tested() -> None:
+    [matrix] = re.findall(r"^ +python: \[(.*)\]$", WORKFLOW, re.M)
+    tested = re.findall(r'"([\d.]+)"', matrix)
+    known = [re.fullmatch(r"Programming .* :: (3\.\d+)", one) for one in PROJECT["classifiers"]]
+    assert tested == [one[1] for one in known if one]
+    assert PROJECT["requires-python"] == f">={tested[0]}"
+    assert "PYTHON: python${{ matrix.python }}" in WORKFLOW
+    assert "PYTHON ?= " in (ROOT / "Makefile").read_text()  # so that the environment's wins
+
+
+def test_what_a_push_runs_are_the_commands_of_the_readme() -> None:
+    run = re.findall(r"^ +- run: (.*)$", WORKFLOW, re.M)
+    shown = [line.partition("#")[0].strip() for line in section(README, "## Try it").splitlines()]
+    assert run == [line for line in shown if line in ("make demo", "make test")]
+    assert len(run) == 2
+
+
+def test_a_push_may_read_and_nothing_else() -> None:
+    [permissions] = re.findall(r"^ *permissions:\n((?: +.*\n)+)", WORKFLOW, re.M)
+    assert permissions.split() == ["contents:", "read"]
+
+
+def test_hooks_run_the_installed_tools_and_download_none() -> None:
+    entries = [line.split() for line in re.findall(r"^ +entry: (.*)$", HOOKS, re.M)]
+    assert {entry[0] for entry in entries} == {".venv/bin/ruff", ".venv/bin/mypy"}
+    assert re.findall(r"^ *- repo: (.*)$", HOOKS, re.M) == ["local"]
+    checks = (ROOT / ".ci/check").read_text()
+    for entry in entries:  # as the checks call them, but for the files, which a hook names
+        words = [word for word in entry if word != "--force-exclude"]
+        assert " ".join(words).removeprefix(".venv/bin/") in checks
 
 
 # ---------------------------------------------------------------------------------------- systemd

@@ -298,6 +298,7 @@ def test_two_transfers_share_a_path(seed: int) -> None:
     assert 2 * len(clients[0].content) / ends[1] >= 0.6 * RATE
 
 
+@pytest.mark.no_cover  # long, and other tests reach all that it does
 @pytest.mark.parametrize(
     ("delay_s", "queue_bytes", "least_jain", "most_lost"),
     [(0.020, 500_000, 0.9, 0.05), (0.020, 250_000, 0.9, 0.05), (0.000_5, 18_000, 0.5, 0.4)],

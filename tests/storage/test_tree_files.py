@@ -1,0 +1,283 @@
+"""A tree's files, read and written as one."""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from udpft.errors import DigestMismatch, SourceChanged
+from udpft.protocol.wire.listing import Entry
+from udpft.storage.served_folder import ServedRoot, SourceFile
+from udpft.storage.tree_files import MAX_OPEN_FILES, Layout, StagedTree, TreeSource
+from udpft.storage.walk import entries_of
+
+MTIME_NS = 1_234_567_890_123_456_789
+SIZES = (0, 1, 2_048, 5_000, 0, 0, 7, 4_096, 100_000, 3)
+CONTENTS = [random.Random(size).randbytes(size) for size in SIZES]
+WHOLE = b"".join(CONTENTS)
+
+
+def entry(name: str, size: int, mode: int = 0o644) -> Entry:
+    return Entry(name, False, size, MTIME_NS, mode)
+
+
+ENTRIES = [Entry("d", True, 0, 0, 0o755)]
+ENTRIES += [entry(f"d/{number}", size) for number, size in enumerate(SIZES)]
+
+
+def slots_of(data: bytes | bytearray, chunk: int) -> list[memoryview]:
+    view = memoryview(data)
+    return [view[at : at + chunk] for at in range(0, len(view), chunk)]
+
+
+# --------------------------------------------------------------------------------------- layout
+
+
+@pytest.mark.parametrize("chunk", [1, 7, 1_448, 2_048, 60_000])
+@pytest.mark.parametrize("burst", [1, 3, 40])
+def test_every_byte_of_a_tree_lies_in_one_file(chunk: int, burst: int) -> None:
+    layout = Layout(ENTRIES)
+    assert layout.size == len(WHOLE)
+    found = [bytearray() for _ in SIZES]
+    slots = slots_of(WHOLE, chunk)
+    for first in range(0, len(slots), burst):
+        for number, own, at in layout.parts(slots[first : first + burst], first * chunk):
+            assert at == len(found[number])
+            found[number] += b"".join(own)
+    assert found == CONTENTS
+
+
+def test_a_burst_within_a_file_is_not_cut() -> None:
+    slots = slots_of(bytes(20_000), 2_000)
+    large = SIZES.index(100_000)
+    start = sum(SIZES[:large])
+    [(number, own, at)] = Layout(ENTRIES).parts(slots, start + 1_000)
+    assert (number, at) == (large, 1_000)
+    assert [id(slot.obj) for slot in own] == [id(slot.obj) for slot in slots]
+    assert [len(slot) for slot in own] == [2_000] * 10
+
+
+# -------------------------------------------------------------------------------------- sending
+
+
+class Served(NamedTuple):
+    """A served folder with the tree ``d``, and its listing."""
+
+    folder: Path
+    root: ServedRoot
+    entries: list[Entry]
+
+    def source(self) -> TreeSource:
+        def open_file(one: Entry) -> SourceFile:
+            return self.root.open_at([os.fsencode(part) for part in one.path.split("/")])
+
+        return TreeSource(self.entries, 7, open_file)
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Iterator[Served]:
+    (tmp_path / "d").mkdir()
+    for number, content in enumerate(CONTENTS):
+        (tmp_path / f"d/{number}").write_bytes(content)
+    with ServedRoot(tmp_path) as root:
+        yield Served(tmp_path, root, list(entries_of(root, "d", recursive=True)))
+
+
+def read(source: TreeSource, chunk: int = 2_048) -> bytes:
+    """All of a tree, burst by burst as it is sent."""
+    found = bytearray()
+    while len(found) < source.size:
+        buffer = bytearray(min(16 * chunk, source.size - len(found)))
+        assert source.readv(slots_of(buffer, chunk), len(found)) == len(buffer)
+        found += buffer
+    return bytes(found)
+
+
+def test_a_tree_is_read_as_the_files_one_after_another(served: Served) -> None:
+    source = served.source()
+    assert (source.size, source.identity, source.mtime_ns) == (len(WHOLE), 7, 0)
+    before = len(os.listdir("/proc/self/fd"))
+    assert read(source) == WHOLE
+    assert len(os.listdir("/proc/self/fd")) == before + 1
+    assert not source.changed()
+    source.close()
+    source.close()
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_a_part_is_read_again_from_anywhere(served: Served) -> None:
+    source = served.source()
+    for offset in (100_000, 0, 2_049, len(WHOLE) - 10):
+        buffer = bytearray(min(5_000, len(WHOLE) - offset))
+        assert source.readv(slots_of(buffer, 1_000), offset) == len(buffer)
+        assert buffer == WHOLE[offset : offset + len(buffer)]
+    source.close()
+
+
+@pytest.mark.parametrize("what", ["longer", "rewritten", "gone"])
+def test_a_file_that_is_not_what_was_listed_ends_it(served: Served, what: str) -> None:
+    path = served.folder / "d/8"
+    if what == "gone":
+        path.unlink()
+    elif what == "longer":
+        path.write_bytes(bytes(100_001))
+    else:
+        replaced = served.folder / "new"
+        replaced.write_bytes(bytes(100_000))
+        replaced.rename(path)
+    source = served.source()
+    with pytest.raises(SourceChanged, match="a file of the tree changed") as caught:
+        read(source)
+    assert caught.value.hint == "try again"
+    source.close()
+
+
+def test_a_file_that_changes_while_it_is_read_is_noticed_before_the_next(served: Served) -> None:
+    source = served.source()
+    large = sum(SIZES[:8])
+    source.readv(slots_of(bytearray(4_096), 2_048), large)
+    assert not source.changed()
+    with open(served.folder / "d/8", "r+b") as file:
+        file.write(b"changed")
+    os.utime(served.folder / "d/8", ns=(1, 1))
+    assert source.changed()
+    with pytest.raises(SourceChanged):
+        source.readv(slots_of(bytearray(3), 3), large + 100_000)
+    source.close()
+
+
+# ------------------------------------------------------------------------------------ receiving
+
+
+class Staging(NamedTuple):
+    """A folder that a tree is written into, and one with the files that are there already."""
+
+    folder: Path
+    fd: int
+    elsewhere: Path
+
+    def tree(
+        self, entries: Sequence[Entry] = ENTRIES, elsewhere: frozenset[int] = frozenset()
+    ) -> StagedTree:
+        def open_elsewhere(number: int) -> int:
+            return os.open(self.elsewhere / str(number), os.O_RDONLY)
+
+        return StagedTree(self.fd, entries, elsewhere, open_elsewhere)
+
+    def content(self, number: int) -> bytes:
+        return (self.folder / str(number)).read_bytes()
+
+
+@pytest.fixture
+def staging(tmp_path: Path) -> Iterator[Staging]:
+    (tmp_path / "staging").mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    fd = os.open(tmp_path / "staging", os.O_RDONLY)
+    yield Staging(tmp_path / "staging", fd, tmp_path / "elsewhere")
+    os.close(fd)
+
+
+def write_all_of(tree: StagedTree, content: bytes, *, seed: int = 1, burst: int = 9_000) -> None:
+    """Write a tree as bursts arrive: out of order."""
+    starts = list(range(0, len(content), burst))
+    random.Random(seed).shuffle(starts)
+    for at in starts:
+        tree.writev(slots_of(content[at : at + burst], 1_000), at)
+
+
+def finish_all(tree: StagedTree) -> None:
+    for number in range(len(tree.layout.files)):
+        tree.finish(number)
+    tree.close()
+
+
+def test_bursts_in_any_order_make_the_files(staging: Staging) -> None:
+    tree = staging.tree()
+    write_all_of(tree, WHOLE)
+    finish_all(tree)
+    assert [staging.content(number) for number in range(len(SIZES))] == CONTENTS
+
+
+def test_what_was_written_can_be_read(staging: Staging) -> None:
+    tree = staging.tree()
+    write_all_of(tree, WHOLE)
+    buffer = bytearray(len(WHOLE) - 500)
+    assert tree.readv(slots_of(buffer, 1_000), 500) == len(buffer)
+    assert buffer == WHOLE[500:]
+    tree.close()
+
+
+def test_a_finished_file_has_size_time_and_permissions(staging: Staging) -> None:
+    (staging.folder / "0").write_bytes(b"left by another tree, and longer")
+    tree = staging.tree([entry("script", 3, 0o4755)])
+    tree.writev([memoryview(b"abc")], 0)
+    finish_all(tree)
+    status = (staging.folder / "0").stat()
+    assert staging.content(0) == b"abc"
+    assert status.st_mtime_ns == MTIME_NS
+    assert status.st_mode & 0o7777 == 0o755  # and never what makes a program another user's
+
+
+def test_zeros_become_a_hole(staging: Staging, tmp_path: Path) -> None:
+    size = 4 << 20
+    content = b"x" * 4_096 + bytes(size - 8_192) + b"x" * 4_096
+    tree = staging.tree([entry("sparse", size)])
+    write_all_of(tree, content, burst=1 << 16)
+    finish_all(tree)
+    assert staging.content(0) == content
+    sparse = tmp_path / "sparse"
+    with open(sparse, "wb") as file:
+        file.truncate(size)
+    if sparse.stat().st_blocks == 0:  # a disk that has holes at all
+        assert (staging.folder / "0").stat().st_blocks * 512 < size // 2
+
+
+def test_a_tree_of_many_files_keeps_few_open(staging: Staging) -> None:
+    count = 3 * MAX_OPEN_FILES
+    tree = staging.tree([entry(f"{number:03}", 10) for number in range(count)])
+    before = len(os.listdir("/proc/self/fd"))
+    content = random.Random(3).randbytes(10 * count)
+    for at in range(0, len(content), 10):
+        tree.writev([memoryview(content)[at : at + 10]], at)
+        assert len(os.listdir("/proc/self/fd")) <= before + MAX_OPEN_FILES
+    finish_all(tree)
+    assert len(os.listdir("/proc/self/fd")) == before
+    assert b"".join(staging.content(number) for number in range(count)) == content
+
+
+def test_a_file_that_lies_elsewhere_is_read_there_and_never_written(staging: Staging) -> None:
+    (staging.elsewhere / "8").write_bytes(CONTENTS[8])
+    tree = staging.tree(elsewhere=frozenset({8}))
+    write_all_of(tree, WHOLE)
+    buffer = bytearray(len(WHOLE))
+    assert tree.readv(slots_of(buffer, 5_000), 0) == len(WHOLE)
+    assert buffer == WHOLE
+    tree.close()
+    assert not (staging.folder / "8").exists()
+
+
+def test_a_file_elsewhere_that_is_another_one_is_noticed(staging: Staging) -> None:
+    (staging.elsewhere / "8").write_bytes(CONTENTS[8][:-1] + b"!")
+    tree = staging.tree(elsewhere=frozenset({8}))
+    with pytest.raises(DigestMismatch, match="a file that is here is not the one that was sent"):
+        write_all_of(tree, WHOLE)
+    tree.close()
+    with pytest.raises(FileNotFoundError):
+        staging.tree(elsewhere=frozenset({0})).finish(0)
+
+
+def test_a_symlink_in_the_staging_folder_is_not_written_through(
+    staging: Staging, tmp_path: Path
+) -> None:
+    (tmp_path / "victim").write_bytes(b"untouched")
+    (staging.folder / "3").symlink_to(tmp_path / "victim")
+    tree = staging.tree()
+    with pytest.raises(OSError, match="symbolic links"):
+        write_all_of(tree, WHOLE)
+    tree.close()
+    assert (tmp_path / "victim").read_bytes() == b"untouched"

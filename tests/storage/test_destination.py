@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from contextlib import nullcontext, suppress
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -15,11 +17,21 @@ from udpft.api import connect
 from udpft.client.client import Client
 from udpft.errors import (
     DestinationExists,
+    DigestMismatch,
     ExitCode,
     LocalReadFailed,
     LocalWriteFailed,
+    PartialTransfer,
+    SourceChanged,
+    TimedOut,
 )
 from udpft.outcome.result import Served
+from udpft.protocol.handshake.initiator import HandshakeResult
+from udpft.protocol.params import MAX_BURST_BYTES
+from udpft.protocol.wire.accept import Accept
+from udpft.protocol.wire.data import chunk_hashes
+from udpft.storage.destination import RESUME_HINT, Destination, InMemory, say_how_to_resume
+from udpft.storage.journal import JOURNAL_MIN_BYTES, Journal
 
 
 def state(path: Path) -> tuple[int, ...]:
@@ -106,3 +118,183 @@ def test_a_disk_that_fails_while_comparing(
     monkeypatch.setattr(os, "preadv", failing_below("preadv", tmp_path))
     with pytest.raises(LocalReadFailed, match="cannot read the file that is here: Input/output"):
         client.fetch(str(LARGE), tmp_path / "out")
+
+
+# --------------------------------------------------------- what an earlier fetch left, by itself
+
+CHUNK = 2048
+CONTENT = sample(JOURNAL_MIN_BYTES + 5)
+COME = MAX_BURST_BYTES // CHUNK * CHUNK
+assert COME < JOURNAL_MIN_BYTES
+IDENTITY = 77
+
+
+def agreed(
+    have: tuple[tuple[int, int], ...] = (),
+    *,
+    size: int = len(CONTENT),
+    identity: int = IDENTITY,
+    chunk_size: int = CHUNK,
+) -> HandshakeResult:
+    return HandshakeResult(Accept(1, 2, chunk_size, size, 0, identity), 0, b"", 0.0, have)
+
+
+def receive(
+    place: Destination, handshake: HandshakeResult, start: int = 0, stop: int = len(CONTENT)
+) -> list[int]:
+    """Take a file in, chunk by chunk; return the chunks that were here."""
+    opened = place.open_sink(handshake)
+    held = [first + n for first, hashes in opened.present for n in range(len(hashes) // 8)]
+    chunk_size = handshake.accept.chunk_size
+    for at in range(start, stop, chunk_size):
+        if at // chunk_size not in held:
+            slots = [memoryview(CONTENT)[at : at + chunk_size]]
+            opened.sink.writev(slots, at)
+            if opened.note_hashes:
+                opened.note_hashes(at // chunk_size, chunk_hashes(slots))
+    return held
+
+
+def break_off(path: Path, error: BaseException, **options: bool) -> None:
+    with suppress(type(error)), Destination(path, force=False, **options) as place:
+        receive(place, agreed(), stop=COME)
+        raise error
+
+
+def test_what_an_earlier_fetch_left_is_gone_on_with(tmp_path: Path) -> None:
+    error = TimedOut("silent")
+    break_off(tmp_path / "out", error)
+    assert error.hint == RESUME_HINT
+    told: list[tuple[int, int]] = []
+    with Destination(
+        tmp_path / "out", force=False, on_resume=lambda *counts: told.append(counts)
+    ) as place:
+        assert (place.have, place.have_of) == (((0, COME),), IDENTITY)
+        assert receive(place, agreed(place.have)) == list(range(COME // CHUNK))
+        place.commit()
+    assert told == [(COME, len(CONTENT))]
+    assert (tmp_path / "out").read_bytes() == CONTENT
+    assert names(tmp_path) == ["out"]
+
+
+def test_chunks_of_another_size_are_hashed_anew_and_noted(tmp_path: Path) -> None:
+    break_off(tmp_path / "out", TimedOut("silent"))
+    with suppress(TimedOut), Destination(tmp_path / "out", force=False) as place:
+        held = receive(place, agreed(place.have, chunk_size=1024), stop=0)
+        assert held == list(range(COME // 1024))
+        raise TimedOut("silent again")
+    with Destination(tmp_path / "out", force=False) as place:
+        assert place.have == ((0, COME),)
+        receive(place, agreed(place.have, chunk_size=1024))
+        place.commit()
+    assert (tmp_path / "out").read_bytes() == CONTENT
+
+
+def test_another_file_begins_anew_in_what_was_left(tmp_path: Path) -> None:
+    break_off(tmp_path / "out", TimedOut("silent"))
+    with Destination(tmp_path / "out", force=False) as place:
+        assert receive(place, agreed(identity=IDENTITY + 1)) == []
+        place.commit()
+    assert (tmp_path / "out").read_bytes() == CONTENT
+
+
+def test_a_server_that_takes_what_is_left_for_another_file_is_not_believed(tmp_path: Path) -> None:
+    break_off(tmp_path / "out", TimedOut("silent"))
+    with (
+        Destination(tmp_path / "out", force=False) as place,
+        pytest.raises(SourceChanged, match="a part of another file"),
+    ):
+        place.open_sink(agreed(place.have, identity=IDENTITY + 1))
+
+
+def test_what_is_worthless_is_not_kept(tmp_path: Path) -> None:
+    for error in (DigestMismatch("wrong"), SourceChanged("it changed")):
+        break_off(tmp_path / "out", error)
+        assert names(tmp_path) == []
+        assert error.hint == ""
+
+
+def test_an_interrupt_says_how_to_go_on(tmp_path: Path) -> None:
+    error = KeyboardInterrupt()
+    break_off(tmp_path / "out", error)
+    assert error.__notes__ == [RESUME_HINT]
+    hinted = LocalWriteFailed("full", hint="free some space")
+    say_how_to_resume(hinted)
+    assert hinted.hint == f"free some space; {RESUME_HINT}"
+
+
+def test_without_resume_what_was_left_goes_at_once(tmp_path: Path) -> None:
+    break_off(tmp_path / "out", TimedOut("silent"))
+    assert names(tmp_path) == [".out.udpft-part"]
+    with Destination(tmp_path / "out", force=False, resume=False) as place:
+        assert place.have == ()
+        assert names(tmp_path) == []
+    break_off(tmp_path / "out", TimedOut("silent"), resume=False)
+    assert names(tmp_path) == []
+
+
+def test_a_check_that_is_interrupted_keeps_what_was_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    break_off(tmp_path / "out", TimedOut("silent"))
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Journal, "check", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        Destination(tmp_path / "out", force=False)
+    monkeypatch.undo()
+    with Destination(tmp_path / "out", force=False) as place:
+        assert place.have == ((0, COME),)
+
+
+def test_a_leftover_of_a_file_that_came_otherwise_is_removed(tmp_path: Path) -> None:
+    path = tmp_path / "out"
+    break_off(path, TimedOut("silent"))
+    path.write_bytes(CONTENT)
+    with Destination(path, force=False) as place:
+        assert place.compares
+        assert place.have == ((0, len(CONTENT)),)
+        opened = place.open_sink(agreed(place.have))
+        held = b"".join(hashes for _, hashes in opened.present)
+        assert held == chunk_hashes(
+            memoryview(CONTENT)[at : at + CHUNK] for at in range(0, len(CONTENT), CHUNK)
+        )
+        with pytest.raises(PartialTransfer, match="what it was told not to send"):
+            opened.sink.writev([memoryview(b"x")], 0)
+        place.commit()
+    assert names(tmp_path) == ["out"]
+
+
+def test_a_file_that_is_there_must_be_the_expected_one_too(tmp_path: Path) -> None:
+    (tmp_path / "out").write_bytes(CONTENT)
+    for expected, right in ((sha256(CONTENT).hexdigest().upper(), True), ("0" * 64, False)):
+        with Destination(tmp_path / "out", force=False, sha256=expected) as place:
+            place.open_sink(agreed(place.have))
+            with nullcontext() if right else pytest.raises(DigestMismatch):
+                place.commit()
+
+
+def test_a_symlink_may_be_looked_through_or_not(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(CONTENT)
+    (tmp_path / "link").symlink_to("file")
+    with Destination(tmp_path / "link", force=False) as place:
+        assert place.compares
+    with pytest.raises(DestinationExists, match=r"link is a symlink$"):
+        Destination(tmp_path / "link", force=False, follow=False)
+
+
+# ------------------------------------------------------------------------------------- in memory
+
+
+def test_what_is_kept_in_memory_has_a_limit() -> None:
+    target = InMemory(len(CONTENT))
+    opened = target.open_sink(agreed())
+    for at in reversed(range(0, len(CONTENT), 10_000)):
+        opened.sink.writev([memoryview(CONTENT)[at : at + 10_000]], at)
+    target.commit()
+    target.close()
+    assert target.data == CONTENT
+    with pytest.raises(PartialTransfer, match="the listing is too long"):
+        InMemory(len(CONTENT) - 1).open_sink(agreed())

@@ -15,7 +15,7 @@ import pytest
 from tests.storage.conftest import content, make_device, make_socket, unprivileged
 from udpft.errors import ExitCode, LocalReadFailed, NoSuchFile, ServerBusy
 from udpft.storage import served_folder as root_module
-from udpft.storage.served_folder import NEAREST_MAX_ENTRIES, ServedRoot
+from udpft.storage.served_folder import MAX_DEPTH, NEAREST_MAX_ENTRIES, ServedRoot
 
 SECRET = b"the secret outside"
 
@@ -357,6 +357,69 @@ def test_the_folder_of_a_name_opens_confined(root: ServedRoot, served: Path) -> 
     for name in ("../new", "link_folder/new", "link_out_folder/new", ".git/new", "hello.txt/new"):
         with pytest.raises(NoSuchFile):
             root.open_parent(name)
+
+
+@pytest.mark.usefixtures("confined")
+def test_the_way_to_a_new_name_is_made(root: ServedRoot, served: Path) -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    for name in ("new/way/file", "new/way/file", "sub/new/file", "top"):
+        fd, last = root.make_parent(name)
+        folder = (served / name).parent
+        assert os.path.samestat(os.fstat(fd), folder.stat())
+        assert last == (served / name).name
+        os.close(fd)
+    assert not (served / "new/way/file").exists()
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+@pytest.mark.usefixtures("confined")
+@pytest.mark.parametrize(
+    "name",
+    [
+        "../new/file",
+        "/new/file",
+        ".new/file",
+        "hello.txt/file",
+        "link_folder/file",
+        "link_out_folder/new/file",
+        "n" * 256,
+        "n" * 256 + "/file",
+        "d/" * (MAX_DEPTH + 1) + "file",
+        ".file.udpft-part",
+    ],
+    ids=lambda name: name[:20],
+)
+def test_no_way_is_made_to_a_name_that_would_not_be_served(
+    root: ServedRoot, served: Path, name: str
+) -> None:
+    before = len(os.listdir("/proc/self/fd")), sorted(served.parent.rglob("*"))
+    with pytest.raises(NoSuchFile):
+        root.make_parent(name)
+    assert (len(os.listdir("/proc/self/fd")), sorted(served.parent.rglob("*"))) == before
+
+
+@pytest.mark.usefixtures("confined")
+def test_a_folder_that_cannot_be_made_is_an_error_of_the_disk(served: Path) -> None:
+    served.chmod(0o755)
+    with ServedRoot(served) as root, unprivileged(), pytest.raises(PermissionError):
+        root.make_parent("new/file")
+
+
+@pytest.mark.usefixtures("confined")
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("sub", True),
+        ("sub/", True),
+        ("sub/deep", True),
+        ("hello.txt", False),
+        ("missing", False),
+        ("link_folder", False),
+        ("link_out_folder", False),
+    ],
+)
+def test_a_folder_is_told_from_a_file(root: ServedRoot, name: str, expected: bool) -> None:
+    assert root.is_folder(name) is expected
 
 
 # -------------------------------------------------------------------------------------------- hints

@@ -12,8 +12,10 @@ import pytest
 
 import udpft
 from tests.cli.processes import run_udpft
+from tests.faults import failing_below
 from udpft.api import RunningServer
-from udpft.errors import DigestMismatch, UsageError
+from udpft.errors import DigestMismatch, LocalReadFailed, UsageError
+from udpft.storage.sha256 import check_sha256
 
 CONTENT = os.urandom(2_500_000)
 RIGHT = sha256(CONTENT).hexdigest()
@@ -74,3 +76,25 @@ def test_the_command_exits_with_32(server: RunningServer, tmp_path: Path) -> Non
     assert RIGHT in done.stderr
     assert not (tmp_path / "mine").exists()
     assert run_udpft(*common, "--sha256", RIGHT).returncode == 0
+
+
+@pytest.mark.parametrize("size", [0, 1, (1 << 20) - 1, 1 << 20, 2_400_000])
+def test_only_the_bytes_of_the_file_count(tmp_path: Path, size: int) -> None:
+    path = tmp_path / "part"
+    path.write_bytes(CONTENT)  # with a journal behind it, a part file is longer than its data
+    with path.open("rb") as file:
+        check_sha256(file.fileno(), size, sha256(CONTENT[:size]).hexdigest().upper())
+        with pytest.raises(DigestMismatch, match=sha256(CONTENT[:size]).hexdigest()):
+            check_sha256(file.fileno(), size, WRONG)
+
+
+def test_a_disk_that_fails_is_no_wrong_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "part").write_bytes(CONTENT)
+    monkeypatch.setattr(os, "pread", failing_below("pread", tmp_path))
+    with (
+        (tmp_path / "part").open("rb") as file,
+        pytest.raises(LocalReadFailed, match="Input/output error"),
+    ):
+        check_sha256(file.fileno(), 10, RIGHT)

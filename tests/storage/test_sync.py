@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import errno
 import os
+import threading
 from pathlib import Path
 
 import pytest
 
-from udpft.storage.sync import SYNC_INTERVAL_S, BackgroundSync
+from udpft.storage.sync import SYNC_INTERVAL_S, BackgroundSync, sync_file_system
 
 
 class Clock:
@@ -51,3 +52,35 @@ def test_an_error_is_told_to_whoever_comes_next(
         clock.now = 2 * SYNC_INTERVAL_S
         with pytest.raises(OSError, match="broken"):
             sync.poll()
+
+
+def test_a_slow_sync_is_not_joined_by_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[int] = []
+    go_on = threading.Event()
+
+    def slow(fd: int) -> None:
+        begun.append(fd)
+        go_on.wait(30)
+
+    monkeypatch.setattr(os, "fdatasync", slow)
+    clock = Clock()
+    with (tmp_path / "file").open("wb") as file:
+        sync = BackgroundSync(file.fileno(), clock)
+        for clock.now in (SYNC_INTERVAL_S, 2 * SYNC_INTERVAL_S, 3 * SYNC_INTERVAL_S):
+            sync.poll()
+        go_on.set()
+        sync.finish()
+        assert len(begun) == 1
+        sync.poll()
+        sync.finish()
+        assert len(begun) == 2
+
+
+def test_a_file_system_is_synced_by_any_of_its_folders(tmp_path: Path) -> None:
+    fd = os.open(tmp_path, os.O_RDONLY)
+    sync_file_system(fd)
+    os.close(fd)
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        sync_file_system(fd)

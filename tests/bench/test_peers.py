@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 
 from bench import __main__ as command
-from bench import runner
+from bench.contestant import Contestant
 from bench.peers import Peer, Place, all_peers
 from bench.peers.udpft import Udpft
+from bench.plan import planned_s, rounds_of, takers
 from bench.result import Sample, Scenario
-from bench.runner import Contestant, modes_of, prove
+from bench.runner import modes_of, prove
 from bench.scenarios import FULL, QUICK
 from bench.where.hosts import Host, Joined, Unavailable
 from bench.where.loopback import Loopback, loopback
@@ -179,15 +180,15 @@ class TestPlan:
         self, table: list[Scenario], rounds: int, seconds_each: float, minutes: float
     ) -> None:
         run = replace(runs.run(), rounds=rounds, seconds_each=seconds_each)
-        plan = [(scenario, runner.takers(PEERS, scenario)) for scenario in table]
-        assert 0.5 * minutes < runner.planned_s(plan, run) / 60 < 0.95 * minutes
+        plan = [(scenario, takers(PEERS, scenario)) for scenario in table]
+        assert 0.5 * minutes < planned_s(plan, run) / 60 < 0.95 * minutes
 
     def test_the_slow_take_part_in_fewer_rounds_and_nobody_in_less_than_three(self) -> None:
         run = replace(runs.run(), rounds=9, seconds_each=3.0)
         lan = Scenario("lan", "lan", 32 << 20)
-        rounds = {p.label: runner.rounds_of(run, lan, p) for p in runner.takers(PEERS, lan)}
+        rounds = {p.label: rounds_of(run, lan, p) for p in takers(PEERS, lan)}
         assert rounds["udpft"] == rounds["udpft again"] == rounds["nginx + curl"] == 9
         assert rounds["aioquic"] == 3
         assert rounds["uftp"] == 5
         once = replace(run, rounds=1)
-        assert {runner.rounds_of(once, lan, peer) for peer in PEERS} == {1}
+        assert {rounds_of(once, lan, peer) for peer in PEERS} == {1}

@@ -11,6 +11,7 @@ import pytest
 
 from bench import __main__ as command
 from bench import result, runner
+from bench.contestant import Contestant
 from bench.peers import all_peers
 from bench.result import Run
 from bench.scenarios import QUICK
@@ -40,16 +41,16 @@ def test_a_run_leaves_its_report(tmp_path: Path, capsys: pytest.CaptureFixture[s
 def test_an_interrupted_run_reports_what_was_measured(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fetch = runner.Contestant.fetch
+    fetch = Contestant.fetch
 
-    def until_the_fourth(contestant: runner.Contestant, *args: int, warm_up: bool) -> result.Sample:
+    def until_the_fourth(one: Contestant, *args: int, warm_up: bool) -> result.Sample:
         fetched.append(1)
         if len(fetched) == 4:
             raise KeyboardInterrupt
-        return fetch(contestant, *args, warm_up=warm_up)
+        return fetch(one, *args, warm_up=warm_up)
 
     fetched: list[int] = []
-    monkeypatch.setattr(runner.Contestant, "fetch", until_the_fourth)
+    monkeypatch.setattr(Contestant, "fetch", until_the_fourth)
     assert command.main([*RUN, *TWO, *SMALL, "--output", str(tmp_path)]) == 130
     run = result.read(tmp_path)
     assert run.interrupted
@@ -104,17 +105,17 @@ def test_what_ran_while_the_machine_stood_still_is_run_once_more(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """What was seen then is kept, without a figure, and is nobody's failure."""
-    fetch = runner.Contestant.fetch
+    fetch = Contestant.fetch
 
-    def stalled_first(contestant: runner.Contestant, *args: int, warm_up: bool) -> result.Sample:
-        sample = fetch(contestant, *args, warm_up=warm_up)
+    def stalled_first(one: Contestant, *args: int, warm_up: bool) -> result.Sample:
+        sample = fetch(one, *args, warm_up=warm_up)
         if warm_up or stalls:
             return sample
         stalls.append(1)
         return replace(sample, error="the machine stood still for 40 s")
 
     stalls: list[int] = []
-    monkeypatch.setattr(runner.Contestant, "fetch", stalled_first)
+    monkeypatch.setattr(Contestant, "fetch", stalled_first)
     with planned(["size-1KiB"], "udpft") as (run, _):
         counted = [s for s in run.samples if not s.warm_up]
     assert [bool(s.error) for s in counted] == [True, False]

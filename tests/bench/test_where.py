@@ -10,9 +10,10 @@ from collections.abc import Iterator
 import pytest
 
 from bench import traced
+from bench.contestant import Contestant
 from bench.peers.udpft import Udpft
 from bench.result import Scenario
-from bench.runner import Contestant, prove
+from bench.runner import prove
 from bench.where import hosts
 from bench.where.hosts import HostFailed, tcp_controller
 from bench.where.netns import Netns, netns

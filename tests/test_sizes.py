@@ -97,7 +97,7 @@ def definitions() -> list[Found]:
 
 
 def attributes_of(node: ast.ClassDef) -> set[str]:
-    """What an object of a class has of its own, leaving aside what its bases have."""
+    """Attributes of an object that its class gives it, leaving aside those of the bases."""
     found: set[str] = set()
     for child in node.body:
         if isinstance(child, ast.AnnAssign) and isinstance(child.target, ast.Name):
@@ -130,7 +130,7 @@ def is_command(node: Function) -> bool:
 
 
 def arguments_of(found: Found) -> int:
-    """How many parameters whoever calls a function has to know."""
+    """Number of parameters that whoever calls a function has to know."""
     assert not isinstance(found.node, ast.ClassDef)
     args = found.node.args
     positional = [one.arg for one in [*args.posonlyargs, *args.args]]
@@ -152,7 +152,7 @@ def lines_of(node: Definition) -> int:
 
 
 def too_large(unit: str, sizes: dict[str, int], limit: Callable[[str], int] | int) -> list[str]:
-    """What passes its limit, as a line for each."""
+    """A line for each thing that passes its limit."""
     allowed = limit if callable(limit) else lambda _: limit
     found = [f"{what} has {size} {unit}" for what, size in sizes.items() if size > allowed(what)]
     return [line for line in found if line not in PENDING]

@@ -1,4 +1,4 @@
-"""What is at a file's destination already: the same, another one, what is no file."""
+"""Destinations: the same file is there, another one, no file, or a part of one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a pattern names beneath a served folder, and what it never does."""
+"""Patterns: the files and folders that they name beneath a served folder, and never do."""
 
 from __future__ import annotations
 

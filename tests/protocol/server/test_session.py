@@ -1,4 +1,4 @@
-"""What a server tells of a transfer that is over."""
+"""Records of finished transfers: bytes, time, errors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What may be in a packet of each kind, for property tests of the wire."""
+"""Strategies for the contents of each kind of packet, for property tests of the wire."""
 
 from __future__ import annotations
 

@@ -184,7 +184,7 @@ def test_what_is_no_retry_to_a_question_changes_nothing(what: str) -> None:
     hear(end, datagram, QUIET_S + 0.01)
     assert is_question(question)
     assert sent(end, QUIET_S + 0.02) == []
-    assert (end.handshake, end.error) == (None, None)
+    assert (end.result, end.error) == (None, None)
 
 
 def test_the_new_servers_accept_is_the_handshake() -> None:
@@ -194,8 +194,8 @@ def test_the_new_servers_accept_is_the_handshake() -> None:
     assert again.cookie == COOKIE
     accept = ACCEPT._replace(nonce=again.nonce, connection_id=7_777)
     hear(end, encode_accept(accept, again.connection_id, 2096), now + 0.01)
-    assert end.handshake is not None
-    assert end.handshake.accept.connection_id == 7_777
+    assert end.result is not None
+    assert end.result.accept.connection_id == 7_777
     assert end.hello.nonce == again.nonce
 
 

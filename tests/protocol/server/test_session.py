@@ -20,10 +20,10 @@ def test_a_fetch_is_told_with_its_bytes_and_its_time(key: bytes | None) -> None:
     net.run_until_quiet()
     [told] = net.ended
     assert (told.name, told.address, told.size) == ("file", client.address, len(CONTENT))
-    assert (told.error, told.confirmed, told.bytes_received) == (None, True, None)
-    assert (told.chunk_size, told.client_rate) == (client.chunk_size, 1_000_000)
-    assert told.packets_resent == told.receiver_drops == 0
-    assert len(CONTENT) < told.bytes_sent <= net.down.sent_bytes
+    assert (told.error, told.confirmed, told.traffic.bytes_received) == (None, True, None)
+    assert (told.traffic.chunk_size, told.traffic.client_rate) == (client.chunk_size, 1_000_000)
+    assert told.traffic.packets_resent == told.traffic.receiver_drops == 0
+    assert len(CONTENT) < told.traffic.bytes_sent <= net.down.sent_bytes
     assert 0.3 <= told.seconds <= client.ended_at + 1
 
 
@@ -33,10 +33,14 @@ def test_an_upload_is_told_with_what_was_new() -> None:
     net.run()
     net.run_until_quiet()
     [told] = net.ended
-    assert (told.name, told.size, told.bytes_received) == ("file", len(CONTENT), len(CONTENT))
-    assert (told.error, told.confirmed, told.chunk_size) == (None, True, CHUNK_SIZE)
+    assert (told.name, told.size, told.traffic.bytes_received) == (
+        "file",
+        len(CONTENT),
+        len(CONTENT),
+    )
+    assert (told.error, told.confirmed, told.traffic.chunk_size) == (None, True, CHUNK_SIZE)
     [accept] = net.down.packets(PacketType.ACCEPT)
-    assert len(accept) < told.bytes_sent <= net.down.sent_bytes
+    assert len(accept) < told.traffic.bytes_sent <= net.down.sent_bytes
 
 
 def test_what_is_resent_is_counted() -> None:
@@ -44,7 +48,7 @@ def test_what_is_resent_is_counted() -> None:
     net.get("file")
     net.run()
     net.run_until_quiet()
-    assert net.ended[0].packets_resent >= 10
+    assert net.ended[0].traffic.packets_resent >= 10
 
 
 def test_one_that_failed_says_why() -> None:

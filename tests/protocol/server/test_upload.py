@@ -166,7 +166,7 @@ def test_what_is_held_is_hashed_a_little_at_a_time_and_not_sent() -> None:
     net.run()
     net.run_until_quiet()
     assert net.stored == {"file": CONTENT}
-    assert [ended.bytes_received for ended in net.ended] == [len(CONTENT) - held]
+    assert [ended.traffic.bytes_received for ended in net.ended] == [len(CONTENT) - held]
 
 
 def test_an_upload_that_is_all_held_is_compared_and_nothing_is_sent() -> None:

@@ -1,0 +1,47 @@
+"""The digest of a file: the same in whatever order its chunks come."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from random import Random
+
+import pytest
+from xxhash import xxh3_128_digest
+
+from udpft.protocol.transfer.file_digest import FileDigest
+from udpft.protocol.wire.data import HASH_SIZE
+
+COUNT = 200
+HASHES = Random(1).randbytes(COUNT * HASH_SIZE)
+
+
+def runs(seed: int) -> list[tuple[int, int]]:
+    """The chunks cut into runs, in an order of chance."""
+    draw = Random(seed)
+    cuts = sorted({0, COUNT, *draw.sample(range(COUNT), 40)})
+    cut = list(pairwise(cuts))
+    draw.shuffle(cut)
+    return cut
+
+
+def hashes(first: int, stop: int) -> bytes:
+    return HASHES[first * HASH_SIZE : stop * HASH_SIZE]
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_the_order_does_not_matter(seed: int) -> None:
+    digest = FileDigest()
+    for first, stop in runs(seed):
+        digest.add(first, hashes(first, stop))
+    assert digest.chunks == COUNT
+    assert digest.digest() == xxh3_128_digest(HASHES)
+
+
+def test_it_is_of_what_lies_before_the_first_hole() -> None:
+    digest = FileDigest()
+    digest.add(10, hashes(10, 20))
+    assert (digest.chunks, digest.digest()) == (0, xxh3_128_digest(b""))
+    digest.add(0, hashes(0, 5))
+    assert (digest.chunks, digest.digest()) == (5, xxh3_128_digest(hashes(0, 5)))
+    digest.add(5, hashes(5, 10))
+    assert (digest.chunks, digest.digest()) == (20, xxh3_128_digest(hashes(0, 20)))

@@ -268,13 +268,7 @@ UNTESTED_YET = {
     "udpft.cli.options",
     "udpft.cli.output.exit_status",
     "udpft.cli.output.tally",
-    "udpft.outcome.progress",
     "udpft.outcome.result",
-    "udpft.outcome.served",
-    "udpft.protocol.recovery.delivery_rate",
-    "udpft.protocol.server.admitting",
-    "udpft.protocol.server.download",
-    "udpft.protocol.transfer.flow",
     "udpft.server.sources",
     "udpft.testing.link",
 }

@@ -43,7 +43,6 @@ OPTIONS_OF_THE_COMMAND_LINE = "udpft/cli/commands/"
 PENDING = {
     "udpft/client/fetch.py: fetch has 8 arguments",
     "udpft/client/fetch_tree.py: fetch_tree has 8 arguments",
-    "udpft/protocol/recovery/congestion.py: CongestionController.on_ack has 8 arguments",
     "udpft/storage/tree_destination.py: TreeDestination has 22 attributes",
     "udpft/storage/tree_destination.py: TreeDestination.__init__ has 10 arguments",
 }

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from random import Random
 
 from udpft.protocol.recovery.congestion import CongestionController
+from udpft.protocol.recovery.delivery_rate import RateSample
 
 
 @dataclass
@@ -30,7 +31,7 @@ class Path:
 
     def acknowledgements(self, controller: CongestionController) -> Iterator[None]:
         """Play one round trip, acknowledgement by acknowledgement."""
-        epoch, sent_at_delivered = controller.epoch, self.delivered
+        epoch, prior_delivered = controller.epoch, self.delivered
         paced = controller.pacing_rate * self.rtt_s
         n_sent = max(1, int(min(controller.window, paced)))
         n_acked = n_sent
@@ -49,9 +50,7 @@ class Path:
                 epoch=epoch,
                 rtt_s=round_s,
                 lateness_s=0.0,
-                delivery_rate=n_acked / round_s,
-                sent_at_delivered=sent_at_delivered,
-                delivered=self.delivered,
+                sample=RateSample(n_acked / round_s, prior_delivered, self.delivered),
                 in_flight=n_sent - n_acked * share // 4,
             )
             yield

@@ -21,6 +21,7 @@ from udpft.protocol.recovery.congestion import (
     CongestionController,
     Phase,
 )
+from udpft.protocol.recovery.delivery_rate import RateSample
 from udpft.protocol.recovery.loss_baseline import MAX_BASELINE
 from udpft.testing.network import Client, Inbox, Shape, SimNet, random_bytes
 
@@ -123,9 +124,7 @@ def first_flight(controller: CongestionController, *, rtt_s: float, train_s: flo
             epoch=0,
             rtt_s=at,
             lateness_s=0.0,
-            delivery_rate=delivered / at,
-            sent_at_delivered=0,
-            delivered=delivered,
+            sample=RateSample(delivered / at, 0, delivered),
             in_flight=INITIAL_WINDOW_PACKETS - delivered,
         )
 
@@ -192,9 +191,7 @@ def test_it_never_stops_whatever_it_is_told(
             epoch=controller.epoch,
             rtt_s=rtt_s,
             lateness_s=rtt_s / 2,
-            delivery_rate=delivery_rate,
-            sent_at_delivered=before,
-            delivered=delivered,
+            sample=RateSample(delivery_rate, before, delivered),
             in_flight=in_flight,
         )
         if dead:

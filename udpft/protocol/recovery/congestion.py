@@ -59,6 +59,7 @@ from udpft.protocol.params import (
     MIN_BURST_INTERVAL_S,
     MIN_WINDOW_PACKETS,
 )
+from udpft.protocol.recovery.delivery_rate import RateSample
 from udpft.protocol.recovery.loss_baseline import LossBaseline
 from udpft.protocol.recovery.loss_judge import Epoch, LossJudge, Verdict
 from udpft.protocol.recovery.packet_train import PacketTrain
@@ -397,9 +398,7 @@ class CongestionController:
         epoch: int,
         rtt_s: float,
         lateness_s: float,
-        delivery_rate: float,
-        sent_at_delivered: int,
-        delivered: int,
+        sample: RateSample,
         in_flight: int,
     ) -> None:
         """Take in one acknowledgement, after its tally.
@@ -409,24 +408,22 @@ class CongestionController:
             epoch: in which the newest packet acknowledged left.
             rtt_s: round trip of the newest packet acknowledged.
             lateness_s: what jitter adds to the smallest round trip.
-            delivery_rate: packets per second, 0 where the sample is no good.
-            sent_at_delivered: packets that had been delivered when that packet left.
-            delivered: packets delivered by now.
+            sample: of the delivery.
             in_flight: packets in flight now.
         """
         judge = self._judge
         sent_in = judge.note_rtt(epoch, rtt_s)
         suspicious = self.phase is Phase.PROBE_UP and judge.exceeds_already()
-        self._update_bandwidth(delivery_rate, sent_in, suspicious=suspicious)
+        self._update_bandwidth(sample.packets_per_s, sent_in, suspicious=suspicious)
         expired = now - self._min_rtt_seen_at > _MIN_RTT_EXPIRES_S and self._min_rtt_seen_at > 0
         self._update_min_rtt(now, rtt_s, expired=expired)
         self.base_rtt_s = max(_LEAST_RTT_S, self.min_rtt_s + lateness_s)
         if self.phase is Phase.STARTUP:
             if epoch <= _TRAIN_ROUNDS:
-                self._train.acknowledged(now - rtt_s, rtt_s, delivered)
-            self._train.delivered(delivered)
-        if sent_at_delivered >= self._next_round_delivered:
-            self._next_round_delivered = delivered
+                self._train.acknowledged(now - rtt_s, rtt_s, sample.delivered)
+            self._train.delivered(sample.delivered)
+        if sample.prior_delivered >= self._next_round_delivered:
+            self._next_round_delivered = sample.delivered
             if self.phase is Phase.STARTUP:
                 self._enter(PhaseEvent.ROUND_ENDED, now)
         if self.phase is Phase.STARTUP:

@@ -21,6 +21,19 @@ class FlightState(NamedTuple):
     first_sent_at: float
 
 
+class RateSample(NamedTuple):
+    """Sample of the delivery, drawn by one acknowledgement.
+
+    ``packets_per_s``: the delivery rate; 0 where the sample is no good. ``prior_delivered``:
+    packets that had been delivered when the newest packet acknowledged left. ``delivered``:
+    packets delivered by now.
+    """
+
+    packets_per_s: float
+    prior_delivered: int
+    delivered: int
+
+
 class DeliveryRate:
     """Delivery of one sender's packets.
 
@@ -45,8 +58,8 @@ class DeliveryRate:
 
     def sample(
         self, acked: int, sent_at: float, flight: FlightState, min_rtt_s: float, now: float
-    ) -> float:
-        """Note packets delivered; return their rate in packets per second.
+    ) -> RateSample:
+        """Note packets delivered, and draw a sample.
 
         Args:
             acked: packets that an ACK has newly acknowledged.
@@ -54,13 +67,10 @@ class DeliveryRate:
             flight: the state then.
             min_rtt_s: the shortest round trip: a sample over less is no good.
             now: seconds.
-
-        Returns:
-            The rate; 0 where the sample is no good.
         """
         interval_s = max(sent_at - flight.first_sent_at, now - flight.delivered_at)
         delivered = self.state.delivered + acked
         self.state = FlightState(delivered, now, sent_at)
-        if interval_s < min_rtt_s or interval_s <= 0:
-            return 0.0
-        return (delivered - flight.delivered) / interval_s
+        good = interval_s >= min_rtt_s and interval_s > 0
+        rate = (delivered - flight.delivered) / interval_s if good else 0.0
+        return RateSample(rate, flight.delivered, delivered)

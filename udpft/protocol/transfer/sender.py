@@ -343,16 +343,14 @@ class Sender:
     def _inform_controller(self, now: float, newest: SentBurst, verdicts: Verdicts) -> None:
         """Give the controller its sample (draft-ietf-ccwg-bbr, 4.1)."""
         flight, min_rtt_s = newest.flight, self.rtt.min_rtt_s
-        rate = self._delivery.sample(verdicts.acked, newest.sent_at, flight, min_rtt_s, now)
+        sample = self._delivery.sample(verdicts.acked, newest.sent_at, flight, min_rtt_s, now)
         self.congestion.on_tally(verdicts.tally)
         self.congestion.on_ack(
             now,
             epoch=newest.epoch,
             rtt_s=now - newest.sent_at,
             lateness_s=self.rtt.lateness_s,
-            delivery_rate=rate,
-            sent_at_delivered=flight.delivered,
-            delivered=self._delivery.delivered,
+            sample=sample,
             in_flight=self._history.packets_in_flight,
         )
         self._flow.decide(self.congestion, min_rtt_s)

@@ -28,7 +28,7 @@ from udpft.errors import (
 from udpft.keys import fastest_suite, new_key_file, read_key_file, readable_by_others
 from udpft.protocol.keyed.noise import Suite
 from udpft.protocol.keyed.notice import KeyedType
-from udpft.server import server as server_module
+from udpft.server import access
 from udpft.testing import LossyLink, Seen
 
 
@@ -265,7 +265,7 @@ def test_a_server_without_a_key_is_told_from_one_that_is_not_there(
 def test_with_a_key_outsiders_are_served_too(
     samples: Path, tmp_path: Path, key: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(server_module, "is_private", lambda _: False)
+    monkeypatch.setattr(access, "is_private", lambda _: False)
     with udpft.serve(samples, port=0, key_file=key) as server:
         udpft.get("1", server=server.address, output=tmp_path, key_file=key)
     assert (tmp_path / "1").read_bytes() == sample(1)

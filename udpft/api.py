@@ -26,7 +26,8 @@ from udpft.outcome.result import Result, Served
 if TYPE_CHECKING:
     from udpft.net.stop import Stop
     from udpft.protocol.wire.listing import Entry
-    from udpft.server.server import PlainPolicy, Server
+    from udpft.server.access import PlainPolicy
+    from udpft.server.server import Server
 
 
 class ClientOptions(TypedDict, total=False):

@@ -23,7 +23,7 @@ from udpft.api import RunningServer
 from udpft.errors import PartialTransfer
 from udpft.net.udp import UdpSocket
 from udpft.outcome.result import Served
-from udpft.server import server as server_module
+from udpft.server import access
 from udpft.server.plain import MAX_PLAIN_TRANSFERS, PlainTransfers
 from udpft.server.server import Server
 from udpft.storage.served_folder import ServedRoot
@@ -183,7 +183,7 @@ def test_who_is_served(
     samples: Path, monkeypatch: pytest.MonkeyPatch, policy: Any, answered: list[str]
 ) -> None:
     # Public addresses are not to be had on loopback: one of it plays an outsider.
-    monkeypatch.setattr(server_module, "is_private", lambda host: host != "127.0.0.2")
+    monkeypatch.setattr(access, "is_private", lambda host: host != "127.0.0.2")
     served: list[Served] = []
     with (
         udpft.serve(samples, port=0, plain=policy, on_served=served.append) as server,
@@ -239,7 +239,7 @@ def by_hand(samples: Path) -> Iterator[tuple[PlainTransfers, list[Served]]]:
             open_source=root.open_file,
             rate_bytes_per_s=2_048_000,
             on_stray=lambda *_: None,
-            on_ended=ended.append,
+            on_served=ended.append,
         )
         yield transfers, ended
         transfers.end_all(PartialTransfer("over"), 9.0)
@@ -332,7 +332,7 @@ def test_what_came_to_a_sibling_too_early_is_handed_on(
             on_stray=lambda stray: handed_on.append(
                 (bytes(stray.buffer[: stray.length]), stray.address)
             ),
-            on_ended=lambda _: None,
+            on_served=lambda _: None,
         )
         monkeypatch.setattr(socket, "socket", Disturbed)
         transfers.begin(b"1", stranger.getsockname(), 1.0)

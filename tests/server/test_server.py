@@ -37,8 +37,8 @@ from udpft.net.udp import UdpSocket
 from udpft.outcome.result import Served
 from udpft.protocol.contract import Transmit
 from udpft.protocol.params import MAX_SESSIONS_A_HOST
-from udpft.server import server as server_module
-from udpft.server.server import Server, host_of, is_private
+from udpft.server import access
+from udpft.server.server import Server
 from udpft.server.sources import HINT_SHARE, Sources
 from udpft.storage.served_folder import ServedRoot
 
@@ -279,69 +279,10 @@ def test_a_name_unlike_all_others_gets_no_hint(tmp_path: Path) -> None:
 # ------------------------------------------------------------------------------ who may be answered
 
 
-@pytest.mark.parametrize(
-    "host",
-    [
-        "127.0.0.1",
-        "127.255.255.254",
-        "::1",
-        "10.0.0.1",
-        "172.16.0.1",
-        "172.31.255.255",
-        "192.168.1.1",
-        "169.254.7.7",
-        "fe80::1%eth0",
-        "fd12::1",
-        "100.64.0.1",
-        "100.127.255.255",
-        "::ffff:192.168.1.1",
-    ],
-)
-def test_private_addresses(host: str) -> None:
-    assert is_private(host)
-
-
-@pytest.mark.parametrize(
-    "host",
-    [
-        "8.8.8.8",
-        "172.15.255.255",
-        "172.32.0.0",
-        "192.169.0.0",
-        "100.63.255.255",
-        "100.128.0.0",
-        "192.0.2.1",
-        "198.18.0.1",
-        "203.0.113.1",
-        "0.0.0.0",
-        "2001:db8::1",
-        "2606:4700::1111",
-        "::ffff:8.8.8.8",
-        "fec0::1",
-    ],
-)
-def test_public_addresses(host: str) -> None:
-    assert not is_private(host)
-
-
-@pytest.mark.parametrize(
-    ("host", "its_own"),
-    [
-        ("8.8.8.8", "8.8.8.8"),
-        ("::ffff:8.8.8.8", "8.8.8.8"),
-        ("2606:4700::1111", "2606:4700::/64"),
-        ("2606:4700:0:0:1:2:3:4", "2606:4700::/64"),
-        ("2606:4700:0:1::1", "2606:4700:0:1::/64"),
-    ],
-)
-def test_what_counts_as_one_host(host: str, its_own: str) -> None:
-    assert host_of(host) == its_own
-
-
 def test_an_outsider_may_have_a_few_transfers_at_once(
     samples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(server_module, "is_private", lambda _: False)
+    monkeypatch.setattr(access, "is_private", lambda _: False)
     with (
         udpft.serve(samples, port=0, insecure_public=True) as server,
         connect(server.address, connect_timeout=0.3) as client,
@@ -357,7 +298,7 @@ def test_an_outsider_may_have_a_few_transfers_at_once(
 def test_outsiders_get_silence_unless_it_is_wished_otherwise(
     samples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, public: bool
 ) -> None:
-    monkeypatch.setattr(server_module, "is_private", lambda _: False)
+    monkeypatch.setattr(access, "is_private", lambda _: False)
     with udpft.serve(samples, port=0, insecure_public=public) as server:
         if public:
             udpft.get("1", server=server.address, output=tmp_path)

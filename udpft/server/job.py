@@ -1,4 +1,4 @@
-"""What takes its time, done in a thread, so that a loop with other things to do goes on."""
+"""Blocking calls, each run in a thread of its own."""
 
 from __future__ import annotations
 
@@ -11,13 +11,17 @@ T = TypeVar("T")
 
 
 class Job(Generic[T]):
-    """A call in a thread of its own.
+    """Blocking call in a thread, which begins at once.
 
     Args:
-        work: what is called, once, at once.
+        work: the call; made once.
 
     Attributes:
-        ended_at: when it was over, by the monotonic clock; None while it is at work.
+        ended_at: when it ended, by the monotonic clock; None while it is at work. The thread writes
+            it last, so that the result is there when it is not None.
+        _value: the result; unset until the call has returned.
+        _error: the exception that the call raised; None where it raised none.
+        _thread: the thread, which ends with the call.
     """
 
     def __init__(self, work: Callable[[], T]) -> None:
@@ -36,16 +40,16 @@ class Job(Generic[T]):
         self.ended_at = monotonic()
 
     def wait(self, timeout_s: float) -> bool:
-        """Wait for its end, up to a number of seconds; whether it has come."""
+        """Wait for the end, up to a number of seconds; return whether it has come."""
         if self.ended_at is None:
             self._thread.join(timeout_s)
         return self.ended_at is not None
 
     def result(self) -> T:
-        """What the call returned; waits for it.
+        """Wait for the end and return the call's result.
 
         Raises:
-            BaseException: what the call raised.
+            BaseException: the one that the call raised.
         """
         self._thread.join()
         if self._error:

@@ -1,4 +1,4 @@
-"""What a server has done so far, for Prometheus to fetch over HTTP.
+"""Metrics of a server, for Prometheus to fetch over HTTP.
 
 The HTTP server runs in a thread of its own, and does nothing until somebody asks.
 """
@@ -35,15 +35,23 @@ line."""
 
 
 class Metrics:
-    """Figures of one server, on a page of their own. Close it, or leave its ``with`` block.
+    """Metrics of one server, and their HTTP page. Close it, or leave its ``with`` block.
 
     Args:
-        address: where the page is; port 0 takes any free one.
-        transfers: asked for the transfers at work.
-        drops: asked for the datagrams that the server's receive buffer has dropped.
+        address: of the page; port 0 takes any free one.
+        transfers: returns the number of transfers at work.
+        drops: returns the number of datagrams that the server's receive buffer has dropped.
 
     Attributes:
-        address: where the page is.
+        address: of the page, with the port that was taken; never changes.
+        _transfers: finished transfers, by mode, direction and outcome. Grows with each, as all
+            counters here do.
+        _file_bytes: bytes of files that crossed the network, by mode and direction.
+        _resent: packets sent again, by mode and direction.
+        _client_drops: datagrams dropped by receive buffers of clients that fetched.
+        _seconds: histogram of the seconds from request to end, by mode and direction.
+        _server: the HTTP server; answers until `close`.
+        _thread: the thread in which it runs.
 
     Raises:
         UsageError: the address cannot be bound; the package is missing (when this is imported).
@@ -97,7 +105,7 @@ class Metrics:
         self.address = Address(str(host), int(port))
 
     def count(self, served: Served) -> None:
-        """Count a transfer that is over."""
+        """Count a finished transfer."""
         upload = served.bytes_received is not None
         kind = {"mode": served.mode, "direction": "upload" if upload else "download"}
         self._transfers.labels(outcome=_outcome(served), **kind).inc()
@@ -126,7 +134,7 @@ class Metrics:
 
 
 def _outcome(served: Served) -> str:
-    """``done``; ``unconfirmed``, where the client left without a word; or the exit code's name."""
+    """Name an outcome: ``done``, ``unconfirmed`` (the client left in silence), or the exit code."""
     if served.error:
         return served.error.exit_code.name.lower()
     return "done" if served.verified or served.mode == "plain" else "unconfirmed"

@@ -1,6 +1,6 @@
-"""The server's side of plain transfers: a socket for each, on the server's own port.
+"""Plain transfers of a server: a socket for each, on the server's own port.
 
-Such a sibling is connected to its client, so that a client that closes its port, or never asked,
+Such a *sibling* is connected to its client, so that a client that closes its port, or never asked,
 stops it after one datagram. What its client sends meanwhile comes to the sibling and is ignored;
 what it sends after the last datagram is a new request.
 """
@@ -25,24 +25,29 @@ MAX_PLAIN_TRANSFERS = 64
 """Plain transfers at once; further requests get the silence that a lost one gets."""
 
 _BATCHES_TAKEN = 16
+"""Batches read from a sibling in one go."""
 
 
 class _Sibling(UdpSocket):
-    """A socket on the server's port, connected to one client."""
+    """Socket on the server's port, connected to one client.
+
+    Attributes:
+        _sock: the socket, for `leave` to disconnect it.
+    """
 
     def __init__(self, sock: socket.socket) -> None:
         super().__init__(sock, offload=False, fragment=True)
         self._sock = sock
 
     def take_all(self) -> list[Batch]:
-        """Empty the receive queue; at most so much of it that a flood holds nobody up."""
+        """Empty the receive queue, up to `_BATCHES_TAKEN`, so that a flood holds nobody up."""
         taken: list[Batch] = []
         while len(taken) < _BATCHES_TAKEN and (received := self.receive()):
             taken.append(received.kept())
         return taken
 
     def leave(self) -> list[Batch]:
-        """Close it; what it received until now is returned, and what comes goes to the server."""
+        """Close it and return what it received; what comes later goes to the server's socket."""
         try:
             self._sock.connect(self._sock.getsockname())  # to nobody: nothing comes any more
             return self.take_all()
@@ -54,7 +59,16 @@ class _Sibling(UdpSocket):
 
 @dataclass(slots=True, eq=False)
 class _Transfer:
-    """One plain transfer."""
+    """One plain transfer.
+
+    Attributes:
+        name: the file's, as the client asked for it.
+        address: the client's, as a socket names its peer.
+        sibling: the socket that the file leaves by.
+        source: the file, open while the transfer is at work.
+        sender: paces the chunks; done when all have been sent.
+        began: when the request came, by the loop's clock.
+    """
 
     name: str
     address: Any
@@ -65,7 +79,7 @@ class _Transfer:
 
 
 class PlainTransfers:
-    """All plain transfers of one server.
+    """Set of all plain transfers of one server.
 
     Args:
         main: the server's own socket.
@@ -73,7 +87,10 @@ class PlainTransfers:
             `UdpftError` where it cannot.
         rate_bytes_per_s: of each transfer; nothing else keeps a client's buffer from overflowing.
         on_stray: called with what a sibling received and is not its own.
-        on_ended: called with each transfer that is over.
+        on_served: called with the record of each transfer that is over.
+
+    Attributes:
+        _transfers: those at work, by the client's address: one each.
     """
 
     def __init__(
@@ -83,21 +100,24 @@ class PlainTransfers:
         open_source: Callable[[str], OpenedSource],
         rate_bytes_per_s: float,
         on_stray: Callable[[Batch], None],
-        on_ended: Callable[[Served], None],
+        on_served: Callable[[Served], None],
     ) -> None:
         self._main = main
         self._open_source = open_source
         self._rate_bytes_per_s = rate_bytes_per_s
         self._on_stray = on_stray
-        self._on_ended = on_ended
+        self._on_served = on_served
         self._transfers: dict[Any, _Transfer] = {}
 
     def __len__(self) -> int:
-        """Transfers at work."""
+        """Count the transfers at work."""
         return len(self._transfers)
 
     def begin(self, datagram: bytes, address: Any, now: float) -> None:
-        """Take in a request. The protocol has no errors: what cannot be served gets silence."""
+        """Begin the transfer that a request asks for.
+
+        The protocol has no errors: a request that cannot be served gets silence.
+        """
         if address in self._transfers or len(self._transfers) >= MAX_PLAIN_TRANSFERS:
             return
         try:
@@ -162,7 +182,7 @@ class PlainTransfers:
                 self._on_stray(request)
 
     def next_timeout(self) -> float:
-        """When `transmit` has something to do."""
+        """Return the time at which `transmit` has something to do; inf without transfers."""
         return min((t.sender.next_timeout for t in self._transfers.values()), default=inf)
 
     def end_all(self, error: UdpftError, now: float) -> None:
@@ -175,7 +195,7 @@ class PlainTransfers:
         del self._transfers[transfer.address]
         requests = transfer.sibling.leave()
         transfer.source.close()
-        self._on_ended(
+        self._on_served(
             Served(
                 name=transfer.name,
                 peer=str(Address.of(transfer.address)),

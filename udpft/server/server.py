@@ -1,8 +1,8 @@
-"""The server: one process, one UDP port, one loop, any number of clients.
+"""Server: one process, one UDP port, one loop, any number of clients.
 
 The first byte of a datagram tells reliable from plain. Reliable transfers share the one socket
 and are all in `Listener`. A plain transfer has a socket of its own, bound to the same port and
-connected to its client; see `plain_server`.
+connected to its client; see `udpft.server.plain`.
 
 Whatever goes wrong with one transfer ends that transfer, and the loop goes on.
 """
@@ -10,25 +10,22 @@ Whatever goes wrong with one transfer ends that transfer, and the loop goes on.
 from __future__ import annotations
 
 import errno
-import ipaddress
 import os
 import secrets
 import socket
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from contextlib import ExitStack
 from math import inf
-from operator import itemgetter
 from pathlib import Path
 from random import Random
 from types import TracebackType
-from typing import Any, Literal
 
 from udpft.errors import PartialTransfer, UsageError
 from udpft.keys import keyed_acceptor
 from udpft.net.address import Address, resolve
 from udpft.net.clock import clock
 from udpft.net.udp import UdpSocket, wait
-from udpft.outcome.bottleneck import Evidence, Usage, judge, per_gigabyte
+from udpft.outcome.bottleneck import Usage
 from udpft.outcome.result import Served
 from udpft.protocol.contract import Batch, Transmit
 from udpft.protocol.params import (
@@ -40,73 +37,39 @@ from udpft.protocol.params import (
 from udpft.protocol.server.admission import Admission
 from udpft.protocol.server.admitting import Entropy, Limits
 from udpft.protocol.server.listener import AddressedTransmit, Listener
-from udpft.protocol.server.outcome import Outcome
 from udpft.protocol.transfer.plain import is_plain
+from udpft.server.access import Access, PlainPolicy
 from udpft.server.plain import PlainTransfers
+from udpft.server.report import report
 from udpft.server.sources import Sources
 from udpft.server.uploads import Uploads
 from udpft.storage.served_folder import ServedRoot
-
-PlainPolicy = Literal["auto", "always", "never"]
 
 DRAIN_S = 5.0
 """Seconds that transfers have to end, once the server was asked to stop."""
 
 _BYTES_A_TURN = 4 * MAX_BURST_BYTES
-"""Bytes sent before the socket is looked at again: a millisecond's work at most."""
+"""Bytes sent before the socket is read again: a millisecond's work at most."""
 
 _BYTES_A_SEND = 32_768
-"""What a send counts at least: a small one costs nearly as much time."""
+"""Bytes that a send counts at least: a small one costs nearly as much time."""
 
 _BATCHES_A_TURN = 64
 """Batches received before anything is sent: as many as the bursts that drew them, where each comes
 from another client, or their queue would overflow."""
 
-_MAX_HOSTS_REMEMBERED = 10_000
-
-_PRIVATE_NETWORKS = tuple(
-    ipaddress.ip_network(network)
-    for network in (
-        "127.0.0.0/8",  # loopback
-        "::1/128",
-        "10.0.0.0/8",  # RFC 1918
-        "172.16.0.0/12",
-        "192.168.0.0/16",
-        "169.254.0.0/16",  # link-local
-        "fe80::/10",
-        "fc00::/7",  # unique local, RFC 4193
-        "100.64.0.0/10",  # shared, RFC 6598
-    )
-)
-"""Loopback and private. `ipaddress.is_private` has documentation and benchmarking networks too."""
-
-
-def is_private(host: str) -> bool:
-    """Whether an address is of this host or of a private network."""
-    address = ipaddress.ip_address(host.partition("%")[0])
-    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
-        address = address.ipv4_mapped
-    return any(address in network for network in _PRIVATE_NETWORKS)
-
-
-def host_of(host: str) -> str:
-    """What one host may call its own: an IPv4 address, or a /64 of IPv6."""
-    address = ipaddress.ip_address(host.partition("%")[0])
-    if isinstance(address, ipaddress.IPv6Address):
-        if address.ipv4_mapped is None:
-            return str(ipaddress.ip_network((int(address) >> 64 << 64, 64)))
-        address = address.ipv4_mapped
-    return str(address)
-
 
 class Server:
-    """Serves the files below a folder; see the module's docstring.
+    """Server of the files below a folder; see the module's docstring.
+
+    Made by its owner, then `run` in one thread until `stop`, then closed. All attributes belong to
+    that thread but where a method says otherwise.
 
     Args:
         directory: the folder.
         host: the address to bind.
         port: the port to bind; 0 for any free one.
-        plain: who is served by the plain protocol: loopback and private addresses, all, nobody.
+        plain: hosts that are answered in the plain protocol: loopback and private ones, all, none.
         plain_rate: bytes per second of each plain transfer.
         max_clients: reliable transfers at once; more are told to come back.
         max_rate: bytes per second of each reliable transfer; 0 for no limit.
@@ -118,8 +81,30 @@ class Server:
         timeout: seconds without progress after which a transfer is dropped.
         on_served: called in the server's thread with each transfer that is over; must not raise.
         offload: use the kernel's segmentation offloads.
-        key_file: holds the key that clients must have: wherever they are, and no others. Plain
-            is off then.
+        key_file: holds the key that clients must have. Those that have it are answered wherever
+            they are, and no others. Plain is off then.
+
+    Attributes:
+        host: the address that is bound; never changes.
+        port: the port that is bound; never changes.
+        _root: the served folder, opened once.
+        _socket: the socket that all reliable transfers share, and that plain requests come to.
+        _access: which hosts are answered.
+        _on_served: called with the record of each transfer that is over.
+        _max_rate: bytes per second of each reliable transfer, 0 for no limit; for the records.
+        _sources: opens what clients fetch.
+        _uploads: opens places for what clients store.
+        _listener: all reliable transfers.
+        _plains: all plain transfers.
+        _unsent: the rest of a burst that found the send buffer full; None when all has left. Sent
+            before anything else.
+        _waited_s: seconds that the loop has waited in all; grows with each wait.
+        _moved: bytes of datagrams sent and received in all; grows with each.
+        _wake_receiver: readable when another thread has called `stop`; ends a wait.
+        _wake_sender: the other end of ``_wake_receiver``.
+        _stopping: whether `stop` was called; written by any thread, read by the loop.
+        _drain_until: when the loop ends though transfers are at work, by the clock; inf until
+            `stop` is called, and only ever earlier afterwards.
 
     Raises:
         LocalReadFailed: the folder or the key file cannot be read.
@@ -159,9 +144,11 @@ class Server:
         except BaseException:
             self._root.close()
             raise
-        self.host, self.port = self._socket.address[:2]
-        self._plain_policy: PlainPolicy = "never" if acceptor else plain
-        self._answers_public = insecure_public or acceptor is not None
+        self.host: str = self._socket.address[0]
+        self.port: int = self._socket.address[1]
+        self._access = Access(
+            public=insecure_public or acceptor is not None, plain="never" if acceptor else plain
+        )
         self._on_served = on_served
         self._sources = Sources(self._root, clock)
         self._max_rate = max_rate
@@ -176,7 +163,7 @@ class Server:
                 random=Random(secrets.randbits(64)),
             ),
             limits=Limits(
-                Admission(self._limited_host, max_sessions=max_clients), max_rate, timeout
+                Admission(self._access.limited_host, max_sessions=max_clients), max_rate, timeout
             ),
             acceptor=acceptor,
             open_place=self._uploads.open if writable else None,
@@ -188,9 +175,8 @@ class Server:
             open_source=self._sources.open_file,
             rate_bytes_per_s=plain_rate,
             on_stray=self._dispatch,
-            on_ended=on_served,
+            on_served=on_served,
         )
-        self._private: dict[str, bool] = {}
         self._unsent: AddressedTransmit | None = None
         self._wake_receiver, self._wake_sender = socket.socketpair()
         self._wake_receiver.setblocking(False)
@@ -210,7 +196,7 @@ class Server:
         self.close()
 
     def close(self) -> None:
-        """Give everything back at once; transfers at work are cut off."""
+        """Close all sockets and files at once; transfers at work are cut off."""
         self._plains.end_all(PartialTransfer("the server stopped"), clock())
         self._socket.close()
         self._wake_receiver.close()
@@ -236,12 +222,12 @@ class Server:
 
     @property
     def transfers(self) -> int:
-        """Those at work. From any thread."""
+        """Number of transfers at work. From any thread."""
         return len(self._listener) + len(self._plains)
 
     @property
     def drops(self) -> int:
-        """Datagrams that the receive buffer had no room for. From any thread."""
+        """Number of datagrams that the receive buffer had no room for. From any thread."""
         return self._socket.receive_queue()[1]
 
     # -------------------------------------------------------------------------------- the loop
@@ -253,7 +239,7 @@ class Server:
             if self._stopping:
                 self._listener.draining = True
             more = self._transmit(now)
-            self._report_ended()
+            self._report_outcomes()
             if self._stopping and (
                 now >= self._drain_until or not (self._listener or self._plains)
             ):
@@ -288,10 +274,10 @@ class Server:
         self._listener.abort_all(PartialTransfer("the server is stopping"))
         while addressed := self._listener.poll_transmit(now):
             self._send(addressed)
-        self._report_ended()
+        self._report_outcomes()
 
     def _receive(self) -> bool:
-        """Take in what has arrived, up to a few batches; whether there was anything."""
+        """Receive what has arrived, up to a few batches; return whether there was anything."""
         for turn in range(_BATCHES_A_TURN):
             try:
                 received = self._socket.receive()
@@ -304,7 +290,7 @@ class Server:
         return True
 
     def _dispatch(self, batch: Batch) -> None:
-        """Hand a batch to whom it is for. One that is not all reliable is taken apart."""
+        """Hand a batch to its protocol. One that is not all reliable is taken apart."""
         buffer, length, segment_size, address = batch
         if not any(map(is_plain, buffer[:length:segment_size])):  # the first byte of each
             self._take_reliable(batch)
@@ -312,32 +298,15 @@ class Server:
         for datagram in batch.datagrams():
             if not is_plain(datagram[0]):
                 self._take_reliable(Batch.of(datagram, address))
-            elif not self._stopping and self._serves_plain(address[0]):
+            elif not self._stopping and self._access.allows_plain(address[0]):
                 self._plains.begin(bytes(datagram), address, clock())
 
     def _take_reliable(self, batch: Batch) -> None:
-        if self._answers_public or self._is_private(batch.address[0]):
+        if self._access.allows_reliable(batch.address[0]):
             self._listener.handle_datagrams(batch, clock())
 
-    def _serves_plain(self, host: str) -> bool:
-        if self._plain_policy == "auto":
-            return self._is_private(host)
-        return self._plain_policy == "always"
-
-    def _is_private(self, host: str) -> bool:
-        known = self._private.get(host)
-        if known is None:
-            if len(self._private) > _MAX_HOSTS_REMEMBERED:
-                self._private.clear()
-            known = self._private[host] = is_private(host)
-        return known
-
-    def _limited_host(self, address: Any) -> Hashable | None:
-        """Whose transfers count as one host's: an IPv4 address, an IPv6 network, no private one."""
-        return None if self._is_private(address[0]) else host_of(address[0])
-
     def _transmit(self, now: float) -> bool:
-        """Send up to a turn's bursts; whether more could leave at once."""
+        """Send up to a turn's bursts; return whether more could leave at once."""
         if self._plains:
             self._plains.transmit(now)
         left = _BYTES_A_TURN
@@ -354,61 +323,19 @@ class Server:
         return True
 
     def _send(self, burst: AddressedTransmit) -> Transmit | None:
-        """Send a burst; return what of it found no room."""
+        """Send a burst; return the rest of it that found no room."""
         try:
             return self._socket.send(*burst)
         except OSError:
             return None  # there is no way to this client now, as to one who has gone
 
-    def _report_ended(self) -> None:
-        while ended := self._listener.poll_outcome():
-            self._on_served(self._served(ended))
-
-    def _served(self, ended: Outcome) -> Served:
-        """What there is to tell of a transfer that is over."""
-        # An upload's last words linger; what happens meanwhile is no part of it.
-        used = self._usage().since(ended.usage)._replace(at=ended.seconds)
-        limits = [
-            (self._max_rate, "--max-rate"),
-            (ended.traffic.client_rate, "the client's --limit-rate"),
-        ]
-        rate_limit, limiter = min(filter(itemgetter(0), limits), default=(0, ""))
-        traffic = ended.traffic
-        received = traffic.bytes_received
-        drops = traffic.receiver_drops if received is None else used.drops
-        n_bytes = min(ended.size, traffic.bytes_sent) if received is None else received
-        evidence = Evidence(
-            used,
-            n_bytes,
-            packets=n_bytes // max(1, traffic.chunk_size),
-            resent=traffic.packets_resent,
-            rate_limit=rate_limit,
-            limiter=limiter,
-            drops=drops,
-            receives=received is not None,
-        )
-        verdict = None if ended.error else judge(evidence)
-        return Served(
-            name=ended.name,
-            peer=str(Address.of(ended.address)),
-            mode="reliable",
-            bytes=ended.size,
-            bytes_sent=traffic.bytes_sent,
-            seconds=ended.seconds,
-            resent_packets=traffic.packets_resent,
-            verified=ended.confirmed,
-            error=ended.error,
-            bytes_received=received,
-            cpu_seconds=used.cpu_s,
-            cpu_seconds_per_gb=per_gigabyte(used.cpu_s, used.moved),
-            dropped_packets=drops,
-            limited_by=verdict.limit if verdict else "",
-            limit=verdict.words if verdict else "",
-            slow=verdict is not None and verdict.slow,
-        )
+    def _report_outcomes(self) -> None:
+        while outcome := self._listener.poll_outcome():
+            self._on_served(report(outcome, self._usage(), max_rate=self._max_rate))
 
 
 def _bind(host: str, port: int) -> socket.socket:
+    """Bind a UDP socket; IPv6 ones take IPv4 too. Raises UsageError."""
     where = Address(host, port)
     family, address = resolve(where)
     with ExitStack() as undo:

@@ -1,4 +1,4 @@
-"""What a server has to send: the files of its folder, listings of them, and trees."""
+"""Sources of a server's downloads: files of its folder, listings of them, and trees."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SLICE_S = 0.010
 with between turns, and its client told to come back."""
 
 LISTING_RETRY_AFTER_S = 0.2
-"""When that client is to come back."""
+"""Seconds after which that client is to come back."""
 
 MAX_IN_THE_MAKING = 8
 """Listings that are made at the same time."""
@@ -36,24 +36,41 @@ LISTING_KEPT_S = 5.0
 
 
 class Listed(NamedTuple):
-    """A listing: an anonymous file that holds it, and its identity."""
+    """Finished listing.
+
+    ``fd``: descriptor of the anonymous file that holds it. ``identity``: of the listing.
+    """
 
     fd: int
     identity: int
 
     def open(self) -> SourceFile:
-        """The listing as a file to send."""
+        """Open the listing as a file to send."""
         source = SourceFile(os.dup(self.fd), os.fstat(self.fd))
         source.identity = self.identity
         return source
 
     def entries(self) -> list[Entry]:
-        """The listing, read."""
+        """Read the listing."""
         return decode_listing_untrusted(os.pread(self.fd, os.fstat(self.fd).st_size, 0))
 
 
 class _Making:
-    """A listing in the making. It has no name, and is gone with the last who has it open."""
+    """Listing in the making, in an anonymous file that is gone with its last descriptor.
+
+    Args:
+        entries: of the listing, found while they are iterated over.
+        clock: seconds.
+
+    Attributes:
+        fd: descriptor of the file; whoever drops this object closes it.
+        done: the listing; None until it is finished or has failed.
+        finished_at: when it was finished or failed, by the clock; inf until then.
+        fetched: whether a client has fetched it. Set by the owner.
+        error: the exception that ended it; None otherwise.
+        _hash: of the blocks written so far; the listing's identity in the end.
+        _block: encoded entries that are not written yet; empty between slices.
+    """
 
     def __init__(self, entries: Iterator[Entry], clock: Callable[[], float]) -> None:
         self._entries = entries
@@ -67,7 +84,7 @@ class _Making:
         self.error: Exception | None = None
 
     def work(self) -> None:
-        """Go on for a slice of time. What goes wrong is kept for whoever asks."""
+        """Go on for a slice of time, `SLICE_S`. An error is kept in ``error``."""
         until = self._clock() + SLICE_S
         try:
             for count, entry in enumerate(self._entries):
@@ -86,11 +103,16 @@ class _Making:
 
 
 class Sources:
-    """Opens what clients ask for.
+    """Sources of one server, opened by the names that clients ask for.
 
     Args:
         root: the served folder.
         clock: seconds.
+
+    Attributes:
+        _makings: listings that are being made, or that took more than a slice and wait to be
+            fetched, by pattern and whether they are recursive. At most `MAX_IN_THE_MAKING`.
+        _next_hint_at: when a hint may be looked for again, by the clock; set after each one.
     """
 
     def __init__(self, root: ServedRoot, clock: Callable[[], float]) -> None:
@@ -100,7 +122,7 @@ class Sources:
         self._next_hint_at = -inf
 
     def open(self, hello: Hello, name: str) -> OpenedSource:
-        """Open what a HELLO asks for under a name, both from the network.
+        """Open the file, listing or tree that a HELLO asks for; its name is untrusted.
 
         Raises:
             NoSuchFile: there is none, perhaps with a hint.
@@ -142,7 +164,7 @@ class Sources:
         return any(making.finished_at == inf for making in self._makings.values())
 
     def work(self) -> None:
-        """Go on with a listing for a moment, and forget those that nobody fetched."""
+        """Go on with a listing for a slice of time, and drop those that nobody fetched."""
         for key, making in list(self._makings.items()):
             if making.finished_at == inf:
                 making.work()
@@ -151,8 +173,13 @@ class Sources:
                 os.close(self._makings.pop(key).fd)
 
     def _list(self, pattern: str, *, recursive: bool, afresh: bool) -> Listed:
-        """A listing, whose descriptor the caller closes; ``afresh``, not one that was fetched
-        already, for files may have changed. Raises as `open` does."""
+        """Make or find a listing, whose descriptor the caller closes. Raises as `open` does.
+
+        Args:
+            pattern: of the names listed.
+            recursive: whether all that is below matching folders is listed too.
+            afresh: make a new one where it was fetched already, for files may have changed.
+        """
         key = (pattern, recursive)
         making = self._makings.get(key)
         if making and making.fetched and afresh:
@@ -177,16 +204,16 @@ class Sources:
         return making.done
 
     def close(self) -> None:
-        """Forget all listings."""
+        """Drop all listings."""
         while self._makings:
             os.close(self._makings.popitem()[1].fd)
 
     # ---------------------------------------------------------------------------------- hints
 
     def hint(self, name: str) -> str:
-        """What to say to one who asked for a name that is not there; empty for nothing.
+        """Write a hint for a client that asked for a missing name; empty for none.
 
-        As often as its cost allows: see `HINT_SHARE`.
+        Looks for one as often as its cost allows: see `HINT_SHARE`.
         """
         began = self._clock()
         if began < self._next_hint_at:

@@ -1,8 +1,8 @@
-"""Where a server puts what clients bring: beneath its folder, and nowhere else.
+"""Places for uploads on a server: beneath its folder, and nowhere else.
 
-What takes its time is done in threads, for the server has other transfers to look after: to see
-what of a file is here already, and to put it in its place in the end. A client that comes before
-its place is open is told to come back.
+Two things that take their time are done in threads, for the server has other transfers to look
+after: finding out what is held of a file already, and giving it its name in the end. A client that
+comes before its place is open is told to come back.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ from udpft.storage.tree_destination import Placed, TreeDestination
 from udpft.units import format_bytes
 
 MAX_UPLOAD_LISTING_BYTES = 16 << 20
-"""Of a tree's listing: more than a hundred thousand entries."""
+"""Bytes of a tree's listing: more than a hundred thousand entries."""
 
 MAX_UPLOAD_LISTINGS_BYTES = 3 * MAX_UPLOAD_LISTING_BYTES
-"""Of all listings that are here."""
+"""Bytes of all listings that are held or being received."""
 
 PLACE_KEPT_S = 30.0
 """Seconds for which a listing waits for its tree, and an open place for its client."""
@@ -49,10 +49,10 @@ MAX_OPENING = 16
 """Places that are being opened at once."""
 
 PLACE_RETRY_AFTER_S = 0.2
-"""When a client is to come back whose place is not open yet."""
+"""Seconds after which a client is to come back whose place is not open yet."""
 
 _A_MOMENT_S = 0.005
-"""Seconds for which the server waits itself: as long as nearly all of it takes."""
+"""Seconds for which the loop waits for a thread: nearly all of them end sooner."""
 
 
 class _Target(Target, Protocol):
@@ -60,14 +60,23 @@ class _Target(Target, Protocol):
 
 
 class UploadPlace:
-    """The place of one upload; an `intake.Place`.
+    """Place of one upload; an `udpft.protocol.server.upload.Place`.
 
     Args:
         hello: the request.
-        name: what it is called.
-        target: where it goes.
-        on_closed: told the bytes that came for it.
-        folder_fd: a descriptor to be closed with it.
+        name: of the file or tree, as the client says it.
+        target: the destination of its bytes.
+        folder_fd: a descriptor to be closed with it; -1 for none.
+
+    Attributes:
+        size: bytes of the file, tree or listing; never changes.
+        mtime_ns: time of its last change on the client, in nanoseconds since the epoch.
+        identity: of the source on the client; never changes.
+        on_closed: called by `close` with the bytes that were received. Set by `Uploads`.
+        _of_a_file: whether it is a file, and no tree or listing; for messages.
+        _target: the destination; closed by the commit or by `close`.
+        _folder_fd: as ``folder_fd``; -1 once it is closed.
+        _commits: the commit, at work or ended; None until `commit` is called.
     """
 
     def __init__(self, hello: Hello, name: str, target: _Target, folder_fd: int = -1) -> None:
@@ -83,13 +92,13 @@ class UploadPlace:
 
     @property
     def have(self) -> tuple[tuple[int, int], ...]:
-        """The byte ranges of the file that are here."""
+        """Byte ranges of the file that are held already."""
         target = self._target
         return target.have if target.have_of in (0, self.identity) else ()
 
     @property
     def wanted_bytes(self) -> int:
-        """Bytes that are to come."""
+        """Number of bytes that are to come."""
         return self.size - sum(stop - start for start, stop in self.have)
 
     def open_sink(self, handshake: HandshakeResult) -> OpenedSink:
@@ -97,7 +106,7 @@ class UploadPlace:
         return self._target.open_sink(handshake)
 
     def commit(self) -> bool:
-        """Give the file its name; whether that is done. See `Destination.commit`."""
+        """Give the file its name; return whether that is done. See `Destination.commit`."""
         if self._commits is None:
             self._commits = Job(self._put_in_place)
             self._commits.wait(_A_MOMENT_S)
@@ -114,7 +123,7 @@ class UploadPlace:
             raise LocalWriteFailed("the server cannot write it") from error
 
     def close(self, error: BaseException | None = None, received_bytes: int = 0) -> None:
-        """Keep what can be gone on with, or remove it."""
+        """Keep what can be resumed, or remove it."""
         if self._commits:
             while not self._commits.wait(60):
                 pass
@@ -125,15 +134,18 @@ class UploadPlace:
         self.on_closed(received_bytes)
 
     def told(self, error: UdpftError) -> UdpftError:
-        """An error as a stranger may read it: without the server's paths."""
+        """Reword an error for a stranger: without the server's paths."""
         return _told(error, self._name, of_a_file=self._of_a_file)
 
 
 class _Listing(InMemory):
-    """A tree's listing on its way in.
+    """Target of a tree's listing.
 
     Args:
         check: called with all of it, once it is verified; keeps it, or raises.
+
+    Attributes:
+        _check: as ``check``.
     """
 
     def __init__(self, check: Callable[[bytes], None]) -> None:
@@ -141,17 +153,26 @@ class _Listing(InMemory):
         self._check = check
 
     def commit(self) -> None:
-        """See whether it can be followed. Raises Denied."""
+        """Check whether it can be followed. Raises Denied."""
         self._check(bytes(self.data))
 
 
 class Uploads:
-    """Opens places for uploads.
+    """Places for uploads of one server, opened by the names that clients ask for.
 
     Args:
         root: the served folder.
         max_bytes: of one upload; 0 for as many as the disk holds.
         quota_bytes: that uploads may bring, in all; 0 for no quota.
+
+    Attributes:
+        _promised_bytes: bytes received by closed places, and those that open ones may still
+            receive; compared with the quota.
+        _coming_bytes: sizes of the listings that are being received.
+        _listings: listings that wait for their trees, by identity, each with the monotonic time of
+            its last use. Dropped when that is `PLACE_KEPT_S` ago. Threads add to it.
+        _opening: places that are being opened, or wait for their client, by what the HELLO asks.
+            At most `MAX_OPENING`; an open one is dropped when it has waited for `PLACE_KEPT_S`.
     """
 
     def __init__(self, root: ServedRoot, *, max_bytes: int = 0, quota_bytes: int = 0) -> None:
@@ -164,14 +185,14 @@ class Uploads:
         self._opening: dict[tuple[object, ...], Job[UploadPlace]] = {}
 
     def open(self, hello: Hello, name: str) -> UploadPlace:
-        """Open the place that a HELLO asks for under a name, both from the network.
+        """Open the place that a HELLO asks for; its name is untrusted.
 
         Raises:
             Denied: it is over the quota, or no name for an upload.
             DestinationExists: a different file has that name, and no force.
             LocalWriteFailed: the disk refuses.
             ServerBusy: it is not open yet, or somebody else's.
-            SourceChanged: of a tree whose listing is not here.
+            SourceChanged: of a tree whose listing is not held.
         """
         self._forget()
         if hello.role == Role.PUT_LIST:
@@ -204,7 +225,7 @@ class Uploads:
         self._promised_bytes += received - wanted
 
     def _open(self, hello: Hello, name: str) -> UploadPlace:
-        """In a thread: open a file's or a tree's place."""
+        """Open a file's or a tree's place. Runs in a thread."""
         of_a_file = hello.role == Role.PUT
         try:
             return self._open_file(hello, name) if of_a_file else self._open_tree(hello, name)
@@ -228,10 +249,10 @@ class Uploads:
 
     def _open_listing(self, hello: Hello, name: str) -> UploadPlace:
         kept = list(self._listings.values())  # in one go, for threads add to it
-        here = self._coming_bytes + sum(len(data) for data, _ in kept)
+        held = self._coming_bytes + sum(len(data) for data, _ in kept)
         if hello.size > MAX_UPLOAD_LISTING_BYTES:
             raise Denied("the tree has too many files", hint="bring it folder by folder")
-        if here + hello.size > MAX_UPLOAD_LISTINGS_BYTES:
+        if held + hello.size > MAX_UPLOAD_LISTINGS_BYTES:
             raise ServerBusy("the server has too many listings of trees at once")
         self._coming_bytes += hello.size
         place = UploadPlace(hello, name, _Listing(partial(self._keep, hello.identity)))
@@ -242,7 +263,7 @@ class Uploads:
         self._coming_bytes -= size
 
     def _keep(self, identity: int, data: bytes) -> None:
-        """In a thread: see whether a listing may be followed here, and keep it."""
+        """Check whether a listing may be followed on this server, and keep it. Runs in a thread."""
         try:
             entries = decode_listing_untrusted(data)
         except MalformedListing as error:
@@ -285,7 +306,7 @@ class Uploads:
     # ---------------------------------------------------------------------------------- ends
 
     def _forget(self) -> None:
-        """Give up what nobody came back for."""
+        """Drop listings and places that no client came back for."""
         before = monotonic() - PLACE_KEPT_S
         for identity, (_, used_at) in list(self._listings.items()):
             if used_at < before:
@@ -295,7 +316,7 @@ class Uploads:
                 _close(self._opening.pop(key))
 
     def close(self) -> None:
-        """Give up all places that nobody has come for."""
+        """Close all places that no client has come for."""
         while self._opening:
             _close(self._opening.popitem()[1])
 
@@ -312,7 +333,7 @@ def _no_name() -> Denied:
 
 
 def _told(error: BaseException, name: str, *, of_a_file: bool) -> UdpftError:
-    """An error as a stranger may read it: without the server's paths."""
+    """Reword an error for a stranger: without the server's paths."""
     if isinstance(error, DestinationExists):
         if not of_a_file:
             return DestinationExists(f"on the server, {error}", hint="--force replaces them")

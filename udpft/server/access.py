@@ -1,0 +1,94 @@
+"""Access rules of a server: which hosts it answers, and in which protocol."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Hashable
+from typing import Any, Literal
+
+PlainPolicy = Literal["auto", "always", "never"]
+"""Hosts that are answered in the plain protocol: private ones, all, none."""
+
+_MAX_CACHED_HOSTS = 10_000
+
+_PRIVATE_NETWORKS = tuple(
+    ipaddress.ip_network(network)
+    for network in (
+        "127.0.0.0/8",  # loopback
+        "::1/128",
+        "10.0.0.0/8",  # RFC 1918
+        "172.16.0.0/12",
+        "192.168.0.0/16",
+        "169.254.0.0/16",  # link-local
+        "fe80::/10",
+        "fc00::/7",  # unique local, RFC 4193
+        "100.64.0.0/10",  # shared, RFC 6598
+    )
+)
+"""Loopback and private. `ipaddress.is_private` has documentation and benchmarking networks too."""
+
+
+def is_private(host: str) -> bool:
+    """Tell whether an address is of this host or of a private network."""
+    address = ipaddress.ip_address(host.partition("%")[0])
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
+        address = address.ipv4_mapped
+    return any(address in network for network in _PRIVATE_NETWORKS)
+
+
+def host_of(host: str) -> str:
+    """Name the host that an address belongs to: an IPv4 address, or a /64 of IPv6."""
+    address = ipaddress.ip_address(host.partition("%")[0])
+    if isinstance(address, ipaddress.IPv6Address):
+        if address.ipv4_mapped is None:
+            return str(ipaddress.ip_network((int(address) >> 64 << 64, 64)))
+        address = address.ipv4_mapped
+    return str(address)
+
+
+class Access:
+    """Access rules of one server.
+
+    Args:
+        public: answer reliable requests from addresses that are neither loopback nor private.
+        plain: the hosts that are answered in the plain protocol.
+
+    Attributes:
+        _public: as ``public``; never changes.
+        _plain: as ``plain``; never changes.
+        _private: cache of `is_private` by host, for it is asked for every batch. Emptied when it
+            has more than `_MAX_CACHED_HOSTS` entries, for its keys come from the network.
+    """
+
+    def __init__(self, *, public: bool, plain: PlainPolicy) -> None:
+        self._public = public
+        self._plain = plain
+        self._private: dict[str, bool] = {}
+
+    def allows_reliable(self, host: str) -> bool:
+        """Tell whether a host is answered in the reliable protocol."""
+        return self._public or self._is_private(host)
+
+    def allows_plain(self, host: str) -> bool:
+        """Tell whether a host is answered in the plain protocol."""
+        if self._plain == "auto":
+            return self._is_private(host)
+        return self._plain == "always"
+
+    def limited_host(self, address: Any) -> Hashable | None:
+        """Name the host whose number of transfers is limited; None for a private address.
+
+        Args:
+            address: as a socket names its peer.
+        """
+        host = address[0]
+        return None if self._is_private(host) else host_of(host)
+
+    def _is_private(self, host: str) -> bool:
+        private = self._private.get(host)
+        if private is None:
+            if len(self._private) > _MAX_CACHED_HOSTS:
+                self._private.clear()
+            private = is_private(host)
+            self._private[host] = private
+        return private

@@ -1,4 +1,4 @@
-"""Jobs: done in a thread, waited for or looked at."""
+"""Jobs: blocking calls in threads, waited for or polled."""
 
 from __future__ import annotations
 

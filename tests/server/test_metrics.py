@@ -1,4 +1,4 @@
-"""The figures of a server, fetched over HTTP as Prometheus would."""
+"""Metrics of a server, fetched over HTTP as Prometheus would."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The plain server, asked by somebody else's client of twenty lines; and what gets silence."""
+"""Plain transfers of a server, to a foreign client of twenty lines; requests that get silence."""
 
 from __future__ import annotations
 

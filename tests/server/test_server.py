@@ -1,4 +1,4 @@
-"""The server on loopback: many clients, failures that stay one transfer's own, its end."""
+"""Server on loopback: many clients, failures that stay one transfer's own, its end."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A real server and strangers: what others said, again or changed, gets nothing out of it."""
+"""Server and strangers: recorded datagrams, replayed or mutated, draw nothing out of it."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def strangers(count: int) -> Iterator[list[socket.socket]]:
 
 
 def drawn(server: RunningServer, datagrams: list[bytes]) -> list[list[bytes]]:
-    """What each datagram draws, sent from a source of its own."""
+    """Answers that each datagram draws, sent from a source of its own."""
     with strangers(len(datagrams)) as sockets:
         for sock, datagram in zip(sockets, datagrams, strict=True):
             sock.sendto(datagram, (server.host, server.port))

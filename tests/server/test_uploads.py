@@ -1,4 +1,4 @@
-"""Where a server puts uploads, without a network: what is refused, kept and given up."""
+"""Places for uploads, without a network: refused, kept and given up."""
 
 from __future__ import annotations
 

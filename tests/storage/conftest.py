@@ -1,4 +1,4 @@
-"""What the storage tests share."""
+"""Fixtures and constants of the storage tests."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 
 from udpft.errors import ExitCode, LocalWriteFailed
 from udpft.storage.partfile import PartFile
-from udpft.storage.served_folder import SourceFile
+from udpft.storage.source_file import SourceFile
 
 OLD = b"the old file"
 NEW = bytes(range(256)) * 40

@@ -1,4 +1,4 @@
-"""Part files: whose they are, what is left of them, and what else may have their name."""
+"""Claims on part files: locks, leftovers, and other files of their name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Destinations: the same file is there, another one, no file, or a part of one."""
+"""Destinations: the same file, a different one, no regular file, or a part of one."""
 
 from __future__ import annotations
 

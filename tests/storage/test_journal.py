@@ -1,4 +1,4 @@
-"""Journals: what is believed of a part file that an earlier download left, and what is not."""
+"""Journals: chunks of a leftover part file that are held, and those that are fetched again."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def left_behind(path: Path, *runs: tuple[int, int]) -> Iterator[Path]:
 
 
 def found(path: Path) -> RangeSet | None:
-    """What the next download believes, or None where there is no journal."""
+    """Chunks that the next transfer holds, or None where there is no journal."""
     part = PartFile.take_over(path)
     assert part
     checked = part.journal.check() if part.journal else None

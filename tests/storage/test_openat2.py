@@ -1,4 +1,4 @@
-"""openat2 by number: what it opens, what it refuses, and a kernel that has none of it."""
+"""System call openat2: paths opened and refused, and a kernel that lacks it."""
 
 from __future__ import annotations
 

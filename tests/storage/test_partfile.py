@@ -1,4 +1,4 @@
-"""Downloads on their way: the destination is the old file or the whole new one, at each moment."""
+"""Part files: the destination is the old file or the whole new one, at each moment."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The served folder: what it gives out, and that nothing else ever comes out of it."""
+"""Served folder: its files are opened, and nothing outside or hidden ever is."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 
 from tests.storage.conftest import content, make_device, make_socket, unprivileged
 from udpft.errors import ExitCode, LocalReadFailed, NoSuchFile, ServerBusy
-from udpft.storage import served_folder as root_module
+from udpft.storage import served_folder as module
 from udpft.storage.served_folder import MAX_DEPTH, NEAREST_MAX_ENTRIES, ServedRoot
 
 SECRET = b"the secret outside"
@@ -201,7 +201,7 @@ def confined(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
         raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
 
     if request.param == "walking":
-        monkeypatch.setattr(root_module, "openat2", missing)
+        monkeypatch.setattr(module, "openat2", missing)
 
 
 @pytest.fixture
@@ -477,13 +477,13 @@ def test_the_nearest_name_may_be_hidden_where_those_are_served(served: Path) -> 
 
 def test_a_hint_is_worth_a_bounded_look(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     looked_at: list[str] = []
-    real = root_module._most_alike
+    real = module._most_alike
 
     def counting(wanted: str, names: list[str]) -> list[str]:
         looked_at.extend(names)
         return real(wanted, names)
 
-    monkeypatch.setattr(root_module, "_most_alike", counting)
+    monkeypatch.setattr(module, "_most_alike", counting)
     for number in range(NEAREST_MAX_ENTRIES + 50):
         (tmp_path / f"file_{number:04}.txt").touch()
     with ServedRoot(tmp_path) as root:

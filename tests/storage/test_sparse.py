@@ -1,4 +1,4 @@
-"""Sparse files over loopback: what takes no room at one end takes none at the other."""
+"""Sparse files over loopback: holes at one end are holes at the other."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Syncing behind the writer's back: how often, and what becomes of its errors."""
+"""Background sync: its interval, and its errors."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ from udpft.protocol.contract import Completed, Event, Failed, OpenedSource
 from udpft.protocol.wire.hello import FORCE, Hello, Role
 from udpft.storage.destination import say_how_to_resume
 from udpft.storage.journal import JOURNAL_MIN_BYTES
-from udpft.storage.served_folder import SourceFile
+from udpft.storage.source_file import SourceFile
 
 _FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 

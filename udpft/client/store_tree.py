@@ -19,7 +19,8 @@ from udpft.outcome.progress import Progress
 from udpft.outcome.result import Result
 from udpft.protocol.wire.hello import AFRESH, FORCE, Role
 from udpft.protocol.wire.listing import Entry, encode_entry, encode_path, identity_of
-from udpft.storage.served_folder import ServedRoot, SourceFile
+from udpft.storage.served_folder import ServedRoot
+from udpft.storage.source_file import SourceFile
 from udpft.storage.tree_files import TreeSource
 from udpft.storage.walk import entries_of
 

@@ -45,7 +45,7 @@ class Metrics:
     Attributes:
         address: of the page, with the port that was taken; never changes.
         _transfers: finished transfers, by mode, direction and outcome. Grows with each, as all
-            counters here do.
+            counters of this class do.
         _file_bytes: bytes of files that crossed the network, by mode and direction.
         _resent: packets sent again, by mode and direction.
         _client_drops: datagrams dropped by receive buffers of clients that fetched.

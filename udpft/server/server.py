@@ -277,7 +277,7 @@ class Server:
         self._report_outcomes()
 
     def _receive(self) -> bool:
-        """Receive what has arrived, up to a few batches; return whether there was anything."""
+        """Receive up to a few batches that have arrived; return whether any had."""
         for turn in range(_BATCHES_A_TURN):
             try:
                 received = self._socket.receive()

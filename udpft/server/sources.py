@@ -13,13 +13,14 @@ from udpft.errors import LocalReadFailed, NoSuchFile, ServerBusy
 from udpft.protocol.contract import OpenedSource
 from udpft.protocol.wire.hello import RECURSIVE, Hello, Role
 from udpft.protocol.wire.listing import Entry, decode_listing_untrusted, encode_entry, encode_path
-from udpft.storage.served_folder import ServedRoot, SourceFile
+from udpft.storage.served_folder import ServedRoot
+from udpft.storage.source_file import SourceFile
 from udpft.storage.tree_files import TreeSource
 from udpft.storage.walk import entries_of
 
 HINT_SHARE = 0.05
 """Part of the server's time that may go into hints: to find the nearest name takes 10 ms in a
-folder of 1,000, and whoever has a cookie can ask for names that are not there."""
+folder of 1,000, and whoever has a cookie can ask for missing names."""
 
 SLICE_S = 0.010
 """Seconds for which a listing is made in one go: some thousand entries. A longer one is gone on
@@ -97,7 +98,8 @@ class _Making:
             os.write(self.fd, self._block)
             self._block.clear()
         except Exception as error:
-            self.error, self.finished_at = error, self._clock()
+            self.error = error
+            self.finished_at = self._clock()
         if self.finished_at < inf:
             self.done = Listed(self.fd, self._hash.intdigest() or 1)
 
@@ -125,7 +127,7 @@ class Sources:
         """Open the file, listing or tree that a HELLO asks for; its name is untrusted.
 
         Raises:
-            NoSuchFile: there is none, perhaps with a hint.
+            NoSuchFile: nothing has that name; perhaps with a hint.
             ServerBusy: no descriptor is left, or a listing is not made yet.
             LocalReadFailed: it cannot be read.
         """

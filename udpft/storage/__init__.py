@@ -1,1 +1,1 @@
-"""Files on disk: what a server may read, and how a download comes to its name."""
+"""Files on disk: those that are sent, and the destinations of those that are received."""

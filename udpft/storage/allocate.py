@@ -1,4 +1,4 @@
-"""Disk blocks set aside for a file before it is written."""
+"""Allocation of disk blocks: set aside before a file is written, and given back as holes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _IN_MEMORY: Final = (0x0102_1994, 0x8584_58F6)
 """File system types: tmpfs, ramfs (linux/magic.h)."""
 
 _libc = ctypes.CDLL(None, use_errno=True)
-# fallocate64 where the C library has it: there, fallocate may take 32-bit lengths.
+# fallocate64 where the C library has it: where it does, fallocate may take 32-bit lengths.
 _libc_fallocate = getattr(_libc, "fallocate64", None) or _libc.fallocate
 _libc_fallocate.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64)
 _libc_fstatfs = _libc.fstatfs
@@ -27,7 +27,7 @@ def allocate(fd: int, size: int) -> None:
 
     It tells a full disk and an exceeded quota now, not after hours. On ext4 a GiB takes 2 ms, and
     writing it afterwards is no slower; on tmpfs it takes 300 ms, for every page is cleared, and
-    would hold the whole transfer up at its start, so there a full file system shows only when it
+    would hold the whole transfer up at its start, so a full tmpfs shows only when it
     is written to. By fallocate(2) itself: posix_fallocate of glibc writes to every block where
     the file system has no better way.
 
@@ -43,7 +43,7 @@ def allocate(fd: int, size: int) -> None:
 
 
 def punch(fd: int, offset: int, length: int) -> bool:
-    """Make a hole in a file, which reads as zeros and takes no room; whether that can be done.
+    """Make a hole in a file, which reads as zeros and takes no room; return whether it was made.
 
     Raises:
         OSError: the disk refuses.
@@ -57,7 +57,7 @@ def punch(fd: int, offset: int, length: int) -> bool:
 
 
 def _is_in_memory(fd: int) -> bool:
-    """Whether the file's pages live in memory only (tmpfs, ramfs)."""
+    """Tell whether the file's pages live in memory only (tmpfs, ramfs)."""
     # struct statfs begins with the type, a long; 256 bytes hold it all on every architecture.
     # Where the call fails they stay zero, which is no file system's type.
     status = ctypes.create_string_buffer(256)

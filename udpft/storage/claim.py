@@ -1,4 +1,4 @@
-"""Whose part file it is: its name, and the lock on it.
+"""Claim on a part file: its name, and the lock that one process holds on it.
 
 A lock (flock(2)) on the part file keeps a second download of the same name out. It ends with the
 process, so a part file without a lock is a leftover of one that was killed or gave up, and is taken
@@ -18,7 +18,7 @@ from udpft.errors import LocalWriteFailed
 
 _SUFFIX: Final = b".udpft-part"
 
-_NAME_MAX: Final = 255
+NAME_MAX: Final = 255
 """Bytes in one component of a path (NAME_MAX of Linux)."""
 
 _CLAIM_ATTEMPTS: Final = 16
@@ -32,20 +32,20 @@ _PART_FLAGS: Final = (
     | os.O_CLOEXEC
 )
 
-ELSEWHERE: Final = "choose another place with --output"
+ELSEWHERE_HINT: Final = "choose another place with --output"
 
 
 def part_name(name: str) -> str:
-    """The name of the part file for a file's name: ``.NAME.udpft-part``.
+    """Name the part file for a file's name: ``.NAME.udpft-part``.
 
     Where that passes 255 bytes, the end of NAME gives way to a digest of it all.
     """
     encoded = os.fsencode(name)
-    if 1 + len(encoded) + len(_SUFFIX) > _NAME_MAX:
+    if 1 + len(encoded) + len(_SUFFIX) > NAME_MAX:
         from hashlib import blake2b  # it loads OpenSSL, and few names are so long
 
         digest = blake2b(encoded, digest_size=8).hexdigest().encode()
-        room = _NAME_MAX - 2 - len(digest) - len(_SUFFIX)
+        room = NAME_MAX - 2 - len(digest) - len(_SUFFIX)
         # No half characters: some file systems take only UTF-8.
         start = encoded[:room].decode(errors="ignore").encode()
         encoded = start + b"-" + digest
@@ -53,12 +53,12 @@ def part_name(name: str) -> str:
 
 
 def is_part_name(name: bytes) -> bool:
-    """Whether a name is one of a part file."""
+    """Tell whether a name is a part file's."""
     return name.startswith(b".") and name.endswith(_SUFFIX)
 
 
 def refuse_unfit(folder_fd: int, destination: str) -> None:
-    """Refuse a destination that is there and cannot be replaced by a file.
+    """Refuse a destination that exists and cannot be replaced by a file.
 
     Raises:
         LocalWriteFailed: it is a folder, a device, a FIFO, or a symlink to one.
@@ -113,7 +113,7 @@ def claim(folder_fd: int, destination: str) -> int:
 
 
 def claim_leftover(folder_fd: int, destination: str) -> int:
-    """Take over the part file if there is one, and lock it; return its descriptor, or -1.
+    """Take over the part file if one exists, and lock it; return its descriptor, or -1.
 
     Raises: as `claim` does.
     """
@@ -133,7 +133,7 @@ def claim_leftover(folder_fd: int, destination: str) -> int:
 
 
 def _open_leftover(folder_fd: int, name: str, destination: str) -> int:
-    """Open a part file that is there already; -1 where it has just gone."""
+    """Open a part file that exists; return -1 where it has just gone."""
     try:
         return os.open(name, _PART_FLAGS, dir_fd=folder_fd)
     except FileNotFoundError:
@@ -145,7 +145,7 @@ def _open_leftover(folder_fd: int, name: str, destination: str) -> int:
 
 
 def _lock(folder_fd: int, name: str, fd: int, destination: str, created: bool) -> bool:
-    """Lock the part file; False where another has to be opened."""
+    """Lock the part file; return False where another has to be opened."""
     status = os.fstat(fd)
     if not S_ISREG(status.st_mode):
         raise _in_the_way(destination, name)
@@ -164,7 +164,7 @@ def _lock(folder_fd: int, name: str, fd: int, destination: str, created: bool) -
 
 
 def leads_to(folder_fd: int, name: str, fd: int) -> bool:
-    """Whether a name in a folder leads to the open file."""
+    """Tell whether a name in a folder leads to the open file."""
     try:
         found = os.lstat(name, dir_fd=folder_fd)
     except FileNotFoundError:
@@ -186,5 +186,5 @@ def _in_the_way(destination: str, name: str) -> LocalWriteFailed:
 
 def _is_being_written(destination: str) -> LocalWriteFailed:
     return LocalWriteFailed(
-        f"another get is writing {destination}", hint=f"wait for it, or {ELSEWHERE}"
+        f"another get is writing {destination}", hint=f"wait for it, or {ELSEWHERE_HINT}"
     )

@@ -1,4 +1,4 @@
-"""Where a fetched file goes: a part file, or nowhere because the same file is there already."""
+"""Destination of a received file: a part file, or an existing file that is compared."""
 
 from __future__ import annotations
 
@@ -33,58 +33,66 @@ if TYPE_CHECKING:
 RESUME_HINT = "run the same command again to resume"
 
 WORTHLESS = (DigestMismatch, SourceChanged)
-"""Errors that tell that what is here is of no file that the server has."""
+"""Errors that tell that the bytes held are of no file that the sender has."""
 
 
 class Target(Protocol):
-    """Where something goes that is asked for. See `Destination` for what its parts mean."""
+    """Target of a transfer: a file, a tree or a listing. See `Destination` for its attributes."""
 
     have: tuple[tuple[int, int], ...]
     have_of: int
 
     @property
     def compares(self) -> bool:
-        """Whether this only finds out if what is here is what the server has."""
+        """Whether the transfer only compares what is held with what the server has."""
         ...
 
     def open_sink(self, handshake: HandshakeResult) -> OpenedSink:
-        """Open it, now that it is known what will come."""
+        """Open the sink, now that size and chunks are agreed on."""
         ...
 
     def commit(self) -> None:
-        """Put it in its place: it is complete and verified."""
+        """Put the bytes, complete and verified, in their place."""
         ...
 
     def is_different(self) -> DestinationExists:
-        """The error that what is here is something else."""
+        """Make the error that what is held is something else."""
         ...
 
 
 class Destination:
-    """The place of one reliable fetch; a context manager.
+    """Destination of one reliable transfer of a file; a context manager.
 
-    Where a file of that name is here already and may not be replaced, the server is told that we
-    have it all. Its digest then shows whether that is so, and nothing else crosses the network.
+    Where a file of that name exists and may not be replaced, the sender is told that all of it is
+    held. Its digest then shows whether that is so, and nothing else crosses the network.
 
-    Otherwise, what an earlier fetch left is locked and checked, before the server is asked: that
-    may take its time, and a server would have to wait. On leaving with an error, what there is of
-    the file is kept for the next fetch, unless the error says that it is worthless; and the error
-    says how to go on.
+    Otherwise, the part file that an earlier transfer left is locked and checked before the sender
+    is asked: that may take its time, and a server would have to wait. On leaving with an error,
+    what is held of the file is kept for the next transfer, unless the error says that it is
+    worthless; and the error says how to resume.
 
     Args:
-        path: the file's name here.
+        path: of the file at the destination.
         force: replace a different file of that name.
-        resume: go on with what an earlier fetch left, and leave what there is to the next one.
-        sha256: what the file's SHA-256 must be, in hex, before it gets its name.
-        on_resume: told the bytes that are here and the bytes in all, where it goes on.
+        resume: resume what an earlier transfer left, and leave what is held to the next one.
+        sha256: expected SHA-256 of the file, in hex, compared before it gets its name.
+        on_resume: called with the bytes held and the bytes in all, where the transfer resumes.
         follow: look through a symlink of that name; else it is a different file.
-        stop: breaks off the reading of what is here, from another thread.
+        stop: breaks off the reading of what is held, from another thread.
 
     Attributes:
-        have: the byte ranges that are here, of the source with the identity ``have_of``.
+        path: as ``path``; never changes.
+        have: byte ranges that are held already, as HELLO tells them; set once, when this is made.
+        have_of: identity of the source that they are of; 0 for any. Set with ``have``.
+        _part: the part file; None where there is none yet, and where an existing file is compared.
+        _label: of the part file: source and chunk size. Set from a leftover, then by each
+            `open_sink`; None before the first.
+        _opened: whether `open_sink` was called, so that ``on_resume`` is called once.
+        _existing_fd: descriptor of the existing file that is compared; -1 where none is, and once
+            this is closed.
 
     Raises:
-        DestinationExists: a file is there that cannot be read, and so not compared.
+        DestinationExists: a file of that name cannot be read, and so not compared.
         LocalWriteFailed: another process is fetching it.
         Stopped: by ``stop``.
     """
@@ -121,14 +129,16 @@ class Destination:
 
     @property
     def compares(self) -> bool:
-        """Whether this fetch only finds out if the file that is here is the server's."""
+        """Whether the transfer only compares the existing file with the server's."""
         return self._existing_fd >= 0
 
     def _take_over(self) -> None:
-        """See what an earlier fetch left, and believe of it what its hashes bear out."""
-        self._part = part = PartFile.take_over(self.path)
+        """Take over what an earlier transfer left, as far as its hashes bear it out."""
+        part = PartFile.take_over(self.path)
+        self._part = part
         if part and part.journal and part.journal.label.identity:
-            self._label = label = part.journal.label
+            label = part.journal.label
+            self._label = label
             try:
                 checked = part.journal.check(guarded(part.readv, self._stop))
             except BaseException as error:  # interrupted, for it may take its time
@@ -139,33 +149,33 @@ class Destination:
             part.resumable = bool(self.have)
 
     def open_sink(self, handshake: HandshakeResult) -> OpenedSink:
-        """Open the part file; or compare, where a file of that name is here already.
+        """Open the part file; or the existing file, to compare it.
 
-        Again, where the transfer goes on in chunks of another size.
+        Called again where the transfer goes on in chunks of another size.
 
         Raises:
-            DestinationExists: it is a different one, as its size shows.
-            LocalReadFailed: what is here cannot be read.
+            DestinationExists: the existing file is a different one, as its size shows.
+            LocalReadFailed: what is held cannot be read.
             LocalWriteFailed: the part file cannot be made.
-            SourceChanged: what is here is of no file that the server has.
+            SourceChanged: what is held is of no file that the server has.
         """
         accept = handshake.accept
         chunks = whole_chunks(handshake.have, accept.chunk_size, accept.size)
         if self.compares:
             if os.fstat(self._existing_fd).st_size != accept.size:
                 raise self.is_different()
-            present = read_hashes(
+            held = read_hashes(
                 guarded(partial(os.preadv, self._existing_fd), self._stop),
                 accept.size,
                 accept.chunk_size,
                 chunks,
             )
-            return OpenedSink(_Nowhere(), present)
+            return OpenedSink(_NoSink(), held)
         old = self._label
-        self._label = label = Label(
-            accept.size, accept.mtime_ns, accept.identity, accept.chunk_size
-        )
-        first_time, self._opened = not self._opened, True
+        label = Label(accept.size, accept.mtime_ns, accept.identity, accept.chunk_size)
+        self._label = label
+        first_time = not self._opened
+        self._opened = True
         if not old or not self._part or (old.size, old.identity) != (label.size, label.identity):
             if handshake.have:
                 raise SourceChanged("the server took a part of another file for one of this")
@@ -173,24 +183,24 @@ class Destination:
             return OpenedSink(part, note_hashes=part.note_hashes)
         part = self._part
         if self._on_resume and first_time and chunks:
-            have_bytes = sum(stop - start for start, stop in handshake.have)
-            self._on_resume(have_bytes, label.size)
+            held_bytes = sum(stop - start for start, stop in handshake.have)
+            self._on_resume(held_bytes, label.size)
         if old.chunk_size == label.chunk_size:
             return OpenedSink(part, part.noted_hashes(chunks), part.note_hashes)
         part.relabel(label)
-        return OpenedSink(part, self._noting(part, chunks, label), part.note_hashes)
+        return OpenedSink(part, self._rehash(part, chunks, label), part.note_hashes)
 
-    def _noting(
+    def _rehash(
         self, part: PartFile, chunks: RangeSet, label: Label
     ) -> Iterator[tuple[int, bytes]]:
-        """The hashes of chunks that are here, read anew, and written into the journal."""
+        """Hash chunks that are held anew, and write the hashes into the journal."""
         read = guarded(part.readv, self._stop)
         for first, hashes in read_hashes(read, label.size, label.chunk_size, chunks):
             part.note_hashes(first, hashes)
             yield first, hashes
 
     def _begin(self, label: Label) -> PartFile:
-        """Make the part file one that holds nothing yet."""
+        """Begin with an empty part file."""
         journaled = self._resume and label.size >= JOURNAL_MIN_BYTES
         if self._part:
             self._part.begin(label.size, label if journaled else None)
@@ -199,10 +209,10 @@ class Destination:
         return self._part
 
     def commit(self) -> None:
-        """Give the file, which is verified, its name. Its time is that of its arrival here.
+        """Give the file, which is verified, its name. Its time is that of its arrival.
 
         Raises:
-            DigestMismatch: its SHA-256 is not the one that was expected.
+            DigestMismatch: its SHA-256 is not the expected one.
             LocalWriteFailed: see `PartFile.commit`.
         """
         if self._sha256 and self.compares:
@@ -213,10 +223,10 @@ class Destination:
             self._part.commit(sha256=self._sha256)
         elif self._resume:
             with suppress(LocalWriteFailed):
-                _discard_leftover(self.path)  # of a fetch that is not needed any more
+                _discard_leftover(self.path)  # of a transfer that is not needed any more
 
     def is_different(self) -> DestinationExists:
-        """The error that the file that is here is not the server's."""
+        """Make the error that the existing file is not the server's."""
         return DestinationExists(
             f"{self.path} exists and is a different file",
             hint="--force replaces it; --output names another",
@@ -246,10 +256,16 @@ class Destination:
 
 
 class InMemory:
-    """A target that keeps what comes in memory: a listing.
+    """Target in memory, for a listing.
 
     Args:
         max_bytes: more is refused.
+
+    Attributes:
+        data: the bytes; zeros where nothing has come yet. Made anew by `open_sink`.
+        have: empty: nothing of a listing is held already.
+        have_of: 0, as ``have`` is empty.
+        compares: False: nothing is compared.
     """
 
     have: tuple[tuple[int, int], ...] = ()
@@ -261,7 +277,7 @@ class InMemory:
         self.data = bytearray()
 
     def open_sink(self, handshake: HandshakeResult) -> OpenedSink:
-        """Make room.
+        """Allocate the memory.
 
         Raises:
             PartialTransfer: it would be more than anybody wants in memory.
@@ -277,10 +293,10 @@ class InMemory:
         self.data[offset : offset + len(joined)] = joined
 
     def commit(self) -> None:
-        """Do nothing: it is where it belongs."""
+        """Do nothing: it stays in memory."""
 
     def is_different(self) -> DestinationExists:
-        """Never asked for."""
+        """Refuse: nothing is compared."""
         raise NotImplementedError
 
     def close(self, error: BaseException | None = None) -> None:
@@ -288,12 +304,12 @@ class InMemory:
 
 
 def guarded(read: Read, stop: Stop | None) -> Read:
-    """A way to read that ``stop`` breaks off, where there is one."""
+    """Wrap a read so that ``stop``, if given, breaks it off."""
     return stop.guarded(read) if stop else read
 
 
 def say_how_to_resume(error: BaseException) -> None:
-    """Put it where it is printed: in an error's hint, or in the notes of an interrupt."""
+    """Add how to resume to an error's hint, or to the notes of an interrupt."""
     if isinstance(error, (NetworkError, LocalError, Stopped)):
         error.hint = f"{error.hint}; {RESUME_HINT}" if error.hint else RESUME_HINT
     elif not isinstance(error, UdpftError):
@@ -301,17 +317,17 @@ def say_how_to_resume(error: BaseException) -> None:
 
 
 def _discard_leftover(path: str) -> None:
-    """Remove what an earlier fetch left.
+    """Remove the part file that an earlier transfer left.
 
     Raises:
-        LocalWriteFailed: it is still at work.
+        LocalWriteFailed: that transfer is still at work.
     """
     if leftover := PartFile.take_over(path):
         leftover.discard()
 
 
-class _Nowhere:
-    """A sink for a file that is here already; only its empty last chunk may come."""
+class _NoSink:
+    """Sink for a file that is held already: only its empty last chunk may come."""
 
     def writev(self, _slots: object, _offset: int, /) -> None:
         """Refuse: nothing was asked for."""
@@ -319,9 +335,9 @@ class _Nowhere:
 
 
 def _open_existing(path: str, *, follow: bool = True) -> int:
-    """Open the file that is at a destination; -1 where nothing is there that could be compared.
+    """Open the file that a destination's path names; -1 where none could be compared.
 
-    What is no regular file, and a folder that cannot be searched, are left to `PartFile`.
+    Anything but a regular file, and a folder that cannot be searched, are left to `PartFile`.
 
     Raises:
         DestinationExists: it cannot be read; or it is a symlink that leads nowhere.

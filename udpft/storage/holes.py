@@ -1,4 +1,4 @@
-"""Zeros that take no room: a sparse file stays sparse on its way.
+"""Holes in received files: zeros that take no room, so that a sparse file stays sparse.
 
 Nothing tells a receiver where the holes of the source are, nor need it: what comes as zeros becomes
 a hole. To look at the first byte of a burst tells nearly all others apart from it.
@@ -15,26 +15,36 @@ _BLOCK: Final = 4096
 
 
 class Holes:
-    """Makes holes of zeros that would be written. Remembers the run of zeros that it is in, for
-    those that come in pieces smaller than a block."""
+    """Holes dug in files instead of writing zeros.
 
-    __slots__ = ("_file", "_off", "_start", "_stop")
+    Remembers the run of zeros that was written last, for runs that come in pieces smaller than a
+    block.
+
+    Attributes:
+        _file: number of the file that the run is in; -1 before the first.
+        _start: offset in bytes at which the run begins.
+        _stop: offset in bytes at which it ends so far; a piece that begins there continues it.
+        _unsupported: whether the file system has refused to make a hole; no other is tried then.
+    """
+
+    __slots__ = ("_file", "_start", "_stop", "_unsupported")
 
     def __init__(self) -> None:
         self._file = -1
-        self._start = self._stop = 0
-        self._off = False
+        self._start = 0
+        self._stop = 0
+        self._unsupported = False
 
     def dig(
         self, fd: int, slots: Sequence[memoryview], offset: int, length: int, file: int = 0
     ) -> bool:
-        """Make a hole of what is to be written, where it is all zeros and enough of them.
+        """Make a hole instead of a write, where that is all zeros and enough of them.
 
         Args:
             fd: the file.
-            slots: what is to be written.
-            offset: where.
-            length: of it all, in bytes.
+            slots: bytes to be written.
+            offset: of the first, in the file.
+            length: of all slots, in bytes.
             file: a number that tells the file from others: descriptors are used again.
 
         Returns:
@@ -43,11 +53,12 @@ class Holes:
         Raises:
             OSError: the disk refuses.
         """
-        if self._off or not _is_zeros(slots):
+        if self._unsupported or not _is_zeros(slots):
             return False
         stop = offset + length
         if (self._file, self._stop) != (file, offset):
-            self._file, self._start = file, offset
+            self._file = file
+            self._start = offset
         self._stop = stop
         # The block that the last piece ended in is all zeros too, as far as this run goes.
         start = max(self._start, offset // _BLOCK * _BLOCK)
@@ -56,7 +67,7 @@ class Holes:
         from udpft.storage.allocate import punch  # most files have no zeros, and do without ctypes
 
         if not punch(fd, start, stop - start):
-            self._off = True
+            self._unsupported = True
             return False
         if os.fstat(fd).st_size < stop:
             os.ftruncate(fd, stop)

@@ -1,4 +1,4 @@
-"""What a part file knows of itself: whose bytes it holds, and the hash of each chunk that is here.
+"""Journal of a part file: the source that it is a part of, and a hash of each chunk it holds.
 
 Theory of operation
 -------------------
@@ -13,7 +13,7 @@ written behind its data, and neither waits for the disk: a killed process loses 
 for the kernel has both, and a power cut loses what was not synced (`sync.BackgroundSync`).
 
 That does no harm, because nothing of it is believed. Before a part is gone on with, every chunk is
-read and hashed, and is present if that gives the table's hash. Data without its entry, an entry
+read and hashed, and is held if that gives the table's hash. Data without its entry, an entry
 without its data, a torn write, a bad sector: all of them are chunks that are fetched again. What
 is no label, or one that the file's length does not bear out, is no journal.
 """
@@ -55,15 +55,15 @@ LABEL_SIZE: Final = _LABEL.size + _CHECK.size
 
 
 Read = Callable[[Sequence[memoryview], int], int]
-"""Fills buffers with what stands from an offset on, as os.preadv does; raises OSError."""
+"""Fills buffers with the bytes from an offset on, as os.preadv does; raises OSError."""
 
 
 class MalformedJournal(Exception):
-    """The bytes are no label of this version, or do not fit the file. The part is worthless."""
+    """Malformed label: damaged, of another version, or not of its file. The part is worthless."""
 
 
 class Label(NamedTuple):
-    """What a part file is a part of.
+    """Label of a part file: the source that it is a part of.
 
     ``size``, ``mtime_ns``, ``identity``: the source's, as ACCEPT tells them. ``chunk_size``:
     bytes of the chunks whose hashes the table holds.
@@ -76,12 +76,12 @@ class Label(NamedTuple):
 
     @property
     def chunk_count(self) -> int:
-        """Chunks that hold something: all but an empty last one."""
+        """Number of chunks that hold something: all but an empty last one."""
         return -(-self.size // self.chunk_size)
 
     @property
     def table_at(self) -> int:
-        """Where the table begins: on a page of its own, so that data and table share none."""
+        """Offset of the table: on a page of its own, so that data and table share none."""
         return -(-self.size // _PAGE) * _PAGE
 
     @property
@@ -117,9 +117,14 @@ def decode_label_untrusted(data: bytes) -> Label:
 
 
 class Journal:
-    """The journal of an open part file, which it does not close.
+    """Journal of an open part file, which it does not close.
 
     Made by `begin` or `read_untrusted`. `note` is for the fast path: one write a burst.
+
+    Attributes:
+        label: the source and the chunk size; never changes.
+        _fd: descriptor of the part file.
+        _table_at: offset of the table in bytes; never changes.
     """
 
     __slots__ = ("_fd", "_table_at", "label")
@@ -140,10 +145,10 @@ class Journal:
 
     @classmethod
     def read_untrusted(cls, fd: int) -> Journal:
-        """The journal of a part file that an earlier get left.
+        """Read the journal of a part file that an earlier transfer left.
 
         Raises:
-            MalformedJournal: there is none.
+            MalformedJournal: it has none, or a damaged one.
             OSError: the file cannot be read.
         """
         length = os.fstat(fd).st_size
@@ -155,7 +160,7 @@ class Journal:
         return cls(fd, label)
 
     def note(self, first_chunk: int, hashes: bytes) -> None:
-        """Write down the hashes of chunks whose data was written. Raises OSError."""
+        """Write the hashes of chunks whose data was written. Raises OSError."""
         at = self._table_at + HASH_SIZE * first_chunk
         written = os.pwrite(self._fd, hashes, at)
         while written < len(hashes):
@@ -165,9 +170,10 @@ class Journal:
             written += step
 
     def check(self, read: Read | None = None) -> RangeSet:
-        """Read the data, and find the chunks that are what the table says.
+        """Read the data, and return the chunks whose hashes are those in the table.
 
-        What cannot be read is not there. ``read`` reads data that is not in the journal's file.
+        A chunk that cannot be read is not held. ``read`` reads data that is not in the journal's
+        file.
         """
         label, found = self.label, RangeSet()
         read = read or partial(os.preadv, self._fd)
@@ -190,7 +196,7 @@ class Journal:
         return found
 
     def hashes(self, chunks: RangeSet) -> Iterator[tuple[int, bytes]]:
-        """The table's hashes of chunks, some at a time, with the number of each first one.
+        """Iterate over the table's hashes of chunks: runs, each with the number of its first.
 
         Raises:
             OSError: the file cannot be read.
@@ -210,7 +216,7 @@ class Journal:
 def hash_chunks(
     read: Read, size: int, chunk_size: int, first: int, count: int, buffer: memoryview
 ) -> bytes:
-    """The hashes of chunks as they stand in a file.
+    """Hash chunks of a file.
 
     Args:
         read: fills buffers from an offset on, and returns the bytes read.

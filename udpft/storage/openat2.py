@@ -1,4 +1,4 @@
-"""openat2(2): open a path that the kernel itself keeps beneath a folder.
+"""System call openat2(2): opens a path that the kernel itself keeps beneath a folder.
 
 Neither Python nor glibc before 2.43 has a function for it, so it is called by number through
 ctypes. Linux 5.6 and later; where it is missing or forbidden, `udpft.storage.served_folder` walks.

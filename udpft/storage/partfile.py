@@ -1,4 +1,4 @@
-"""A file on its way in: written beside its destination, renamed over it once it is whole.
+"""Part file: a file being received, beside its destination, and renamed over it once it is whole.
 
 Theory of operation
 -------------------
@@ -6,11 +6,11 @@ The bytes go to ``.NAME.udpft-part`` in the destination's folder. `PartFile.comm
 the disk, renames the part file over the destination and syncs the folder, so that the destination
 is at every moment absent, the old file, or the new one complete; after a power cut too.
 
-A part file with a `journal.Label` can be gone on with when its process is gone. Its journal stands
+A part file with a `journal.Label` can be resumed when its process is gone. Its journal stands
 behind the data, in the same file: there is one name to lock, to look for and to remove, and data
 and journal cannot come apart. It is cut off at the end, when the data is on the disk.
 
-What stands at the destination:
+A destination that exists already:
 
 - A regular file is replaced and passes its permission bits on, but for set-user-ID and the like.
 - A symlink is replaced itself, not the file that it leads to: following it would let whoever can
@@ -30,7 +30,14 @@ from typing import TYPE_CHECKING, Final, Self
 from udpft.errors import LocalReadFailed, LocalWriteFailed
 from udpft.protocol.params import MAX_BURST_BYTES
 from udpft.protocol.ranges import RangeSet
-from udpft.storage.claim import ELSEWHERE, claim, claim_leftover, leads_to, part_name, refuse_unfit
+from udpft.storage.claim import (
+    ELSEWHERE_HINT,
+    claim,
+    claim_leftover,
+    leads_to,
+    part_name,
+    refuse_unfit,
+)
 from udpft.storage.holes import Holes
 from udpft.storage.journal import Journal, Label, MalformedJournal, Read, hash_chunks
 from udpft.storage.sync import BackgroundSync
@@ -47,24 +54,32 @@ _FOLDER_FLAGS: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _ALLOCATED_BYTES: Final = 1 << 20
 """Files of this size have their blocks set aside: a full disk shows soon enough in smaller ones."""
 
-_FREE_SPACE: Final = f"free some space, or {ELSEWHERE}"
+_FREE_SPACE: Final = f"free some space, or {ELSEWHERE_HINT}"
 
 
 StrPath = str | os.PathLike[str]
+"""Path as callers may give it. Inside they are strings: pathlib costs a tenth of a short get."""
 
 
 class PartFile:
-    """A download on its way to its name; a `udpft.protocol.contract.ChunkSink`.
+    """Part file of one transfer, open and locked; a `udpft.protocol.contract.ChunkSink`.
 
-    Made by `open`; or by `take_over`, to go on with what an earlier one left. Then `writev` as
-    often as there is something, and `note_hashes` behind it; at last `commit` (it is whole and
-    verified), `keep` (it may be gone on with later) or `discard`, as leaving the context does.
+    Made by `open`; or by `take_over`, to resume an earlier one. Then `writev` as often as something
+    comes, and `note_hashes` behind it; at last `commit` (it is whole and verified), `keep` (it may
+    be resumed later) or `discard`, as leaving the context does.
 
     Attributes:
-        destination: where the file will be.
-        size: bytes that it will have; None where only its end will tell.
-        journal: what it knows of itself; None where it cannot be gone on with.
-        resumable: whether it has a journal, and chunks in it.
+        destination: path of the file once it is committed; never changes.
+        size: bytes that it will have; None where only its end will tell. Set by `begin`.
+        journal: its journal; None where it cannot be resumed, and once the commit has synced it.
+        resumable: whether it has a journal, and chunks in it. Set by `take_over`, by the owner when
+            it has checked the chunks, and by each `note_hashes`.
+        _fd: descriptor of the part file, which has the lock; -1 once it is closed.
+        _folder_fd: descriptor of the folder that both files are in; -1 once it is closed.
+        _name: last component of the destination; never changes.
+        _part_name: name of the part file in the same folder; never changes.
+        _sync: syncs the data while more is written.
+        _holes: makes holes where zeros are written.
     """
 
     __slots__ = (
@@ -94,7 +109,7 @@ class PartFile:
 
     @property
     def part_path(self) -> Path:
-        """Where it is until it is committed."""
+        """Path of the part file, until it is committed."""
         from pathlib import Path  # a get does without
 
         return Path(self.destination).with_name(self._part_name)
@@ -103,10 +118,10 @@ class PartFile:
     def open(cls, destination: StrPath, size: int | None, label: Label | None = None) -> PartFile:
         """Create the part file of a destination, locked, of the size in bytes, all zeros.
 
-        One that is there already is emptied. With a label it has a journal.
+        One that exists already is emptied. With a label it has a journal.
 
         Raises:
-            LocalWriteFailed: there is not enough room, another process is writing it, something
+            LocalWriteFailed: the disk has not enough room, another process is writing it, something
                 that is no file is in the way, the folder is missing or not to be written to.
         """
         folder = _parent_of(destination)
@@ -120,7 +135,7 @@ class PartFile:
     def open_in(
         cls, folder_fd: int, destination: StrPath, size: int | None, label: Label | None = None
     ) -> PartFile:
-        """As `open`, in a folder already opened and whatever its path leads to by now.
+        """Do as `open` does, in a folder already opened and whatever its path leads to by now.
 
         Only the name of ``destination`` is used; the rest of it is for messages. Takes
         ``folder_fd`` over, and closes it where it fails too.
@@ -142,7 +157,7 @@ class PartFile:
 
     @classmethod
     def take_over(cls, destination: StrPath) -> PartFile | None:
-        """The part file that an earlier download left, locked and as it is; None without one.
+        """Lock and open the part file that an earlier transfer left; return None without one.
 
         Raises:
             LocalWriteFailed: another process is writing it, something that is no file is in the
@@ -176,14 +191,16 @@ class PartFile:
             LocalWriteFailed: as `open` does. It is then closed; a leftover that could not be
                 replaced is kept, and all else removed.
         """
-        self.size, self.journal, self.resumable = size, None, False
+        self.size = size
+        self.journal = None
+        self.resumable = False
         with _reported(self.destination):
             try:
                 refuse_unfit(self._folder_fd, self.destination)
                 self._take_permissions(at_least=0o600)
                 self._make_room(label.total_bytes if label else size or 0)
             except BaseException:
-                # A leftover that is still as it was may yet be gone on with, once there is room.
+                # A leftover that is still as it was may yet be resumed, once there is room.
                 if os.fstat(self._fd).st_size:
                     self.keep()
                 self.discard()
@@ -195,20 +212,21 @@ class PartFile:
                 raise
 
     def relabel(self, label: Label) -> None:
-        """Keep the data and begin the journal anew, if there is one, for chunks of another size.
+        """Keep the data and begin the journal, if it has one, anew for chunks of another size.
 
         Raises:
             LocalWriteFailed: the disk refuses.
         """
         if self.journal:
             with _reported(self.destination):
-                self.journal, self.resumable = None, False
+                self.journal = None
+                self.resumable = False
                 os.ftruncate(self._fd, label.table_at)
                 os.ftruncate(self._fd, label.total_bytes)
                 self.journal = Journal.begin(self._fd, label)
 
     def note_hashes(self, first_chunk: int, hashes: bytes) -> None:
-        """Write into the journal, where there is one, that chunks were written.
+        """Note the hashes of written chunks in the journal, if it has one.
 
         Raises:
             LocalWriteFailed: the journal or an earlier chunk cannot be written.
@@ -222,7 +240,7 @@ class PartFile:
             self.resumable = True
 
     def noted_hashes(self, chunks: RangeSet) -> Iterator[tuple[int, bytes]]:
-        """The journal's hashes of chunks, with the number of each first one.
+        """Iterate over the journal's hashes of chunks: runs, each with the number of its first.
 
         Raises:
             LocalReadFailed: it cannot be read.
@@ -255,7 +273,7 @@ class PartFile:
             raise write_failure(self.destination, error) from error
 
     def commit(self, mtime_ns: int | None = None, sha256: str = "") -> None:
-        """Put the file in its place, on the disk. It must be whole and verified.
+        """Sync the file and rename it to its destination. It must be whole and verified.
 
         Where this fails the destination is as it was, unless only the last step failed: syncing
         the folder, after which a power cut may bring the old file back.
@@ -280,7 +298,8 @@ class PartFile:
             if self.journal:
                 # It takes its time, and whoever is killed meanwhile should not lose everything.
                 os.fdatasync(self._fd)
-                self.journal, self.resumable = None, False
+                self.journal = None
+                self.resumable = False
             if self.size is not None and os.fstat(self._fd).st_size != self.size:
                 os.ftruncate(self._fd, self.size)
             if mtime_ns is not None:
@@ -296,7 +315,7 @@ class PartFile:
         self._close()
 
     def keep(self) -> None:
-        """Leave the part file where it is, unlocked, to be gone on with later."""
+        """Unlock the part file and leave it, to be resumed later."""
         self._close()
 
     def discard(self) -> None:
@@ -322,9 +341,9 @@ class PartFile:
         self.discard()
 
     def _take_permissions(self, at_least: int = 0) -> None:
-        """Take the permission bits of the file to be replaced, if there is one.
+        """Copy the permission bits of the file to be replaced, if one exists.
 
-        When it is opened already, so that what is to be private is never public in between.
+        Done when the part file is opened already, so that a private file is never public meanwhile.
         """
         try:
             old = os.lstat(self._name, dir_fd=self._folder_fd)
@@ -336,15 +355,15 @@ class PartFile:
                 os.fchmod(self._fd, old.st_mode & 0o777 | at_least)
 
     def _make_room(self, size: int) -> None:
-        """See that so many bytes fit, then give the file that size.
+        """Check that so many bytes fit, then give the file that size.
 
         Raises:
             LocalWriteFailed: it does not fit.
             OSError: the file system refuses, for the quota for instance.
         """
         space = os.fstatvfs(self._fd)
-        held = os.fstat(self._fd).st_blocks * _STAT_BLOCK
-        free = space.f_bavail * space.f_frsize + held
+        occupied = os.fstat(self._fd).st_blocks * _STAT_BLOCK
+        free = space.f_bavail * space.f_frsize + occupied
         # A file system that counts no blocks does not know its room.
         if space.f_blocks and free < size:
             raise LocalWriteFailed(
@@ -361,6 +380,7 @@ class PartFile:
 
 
 def _parent_of(path: StrPath) -> str:
+    """Return the path of the folder that a path is in."""
     return os.path.dirname(path) or "."
 
 
@@ -381,7 +401,7 @@ def write_all(fd: int, slots: Sequence[memoryview], offset: int, length: int) ->
 def read_hashes(
     read: Read, size: int, chunk_size: int, chunks: RangeSet
 ) -> Iterator[tuple[int, bytes]]:
-    """The hashes of chunks of a local file, some at a time, with the number of each first one.
+    """Hash chunks of a local file: iterate over runs, each with the number of its first.
 
     Raises:
         LocalReadFailed: it cannot be read, or has become shorter.
@@ -407,7 +427,7 @@ def _sync_folder(folder_fd: int) -> None:
 
 
 def _folder_failure(folder: StrPath, error: OSError | ValueError) -> LocalWriteFailed:
-    """What it means that the destination's folder cannot be opened."""
+    """Reword an error of opening the destination's folder."""
     if isinstance(error, FileNotFoundError):
         return LocalWriteFailed(f"there is no folder {folder}", hint="make it first, with mkdir -p")
     return write_failure(folder, error)
@@ -415,7 +435,7 @@ def _folder_failure(folder: StrPath, error: OSError | ValueError) -> LocalWriteF
 
 @contextmanager
 def _reported(destination: str) -> Iterator[None]:
-    """Turn errors of the system into words."""
+    """Context that turns errors of the system into `LocalWriteFailed`."""
     try:
         yield
     except (OSError, ValueError) as error:
@@ -423,7 +443,7 @@ def _reported(destination: str) -> Iterator[None]:
 
 
 def write_failure(path: StrPath, error: OSError | ValueError) -> LocalWriteFailed:
-    """An error of the system, in words."""
+    """Reword an error of the system for its user, with a hint."""
     if isinstance(error, ValueError):
         return LocalWriteFailed(f"cannot write {path}: {error}")
     reason, hint = error.strerror, ""
@@ -431,7 +451,7 @@ def write_failure(path: StrPath, error: OSError | ValueError) -> LocalWriteFaile
         reason = "disk full" if error.errno == errno.ENOSPC else "disk quota exceeded"
         hint = _FREE_SPACE
     elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR):
-        hint = ELSEWHERE
+        hint = ELSEWHERE_HINT
     return LocalWriteFailed(f"cannot write {path}: {reason}", hint=hint)
 
 

@@ -1,14 +1,14 @@
-"""The served folder: files beneath it can be opened, and nothing else can.
+"""Served folder: files beneath it can be opened, and nothing else can.
 
 Names come from the network. A name is components joined by single slashes, relative to the
 folder, in UTF-8; there is one name for each file, so ``./a`` and ``b//a`` are none. The kernel
-keeps the way of a name beneath the folder (openat2(2)), so that a symlink swapped in at the worst
-moment leads nowhere either. Where that call is missing, the way is walked component by component,
+keeps the path of a name beneath the folder (openat2(2)), so that a symlink swapped in at the worst
+moment leads nowhere either. Where that call is missing, the path is walked component by component,
 each opened relative to the one before and never through a symlink, which confines as well and
 costs a few calls more.
 
-Whatever is wrong with a name, the answer is the same as for a file that is not there, so that the
-answers draw no map of what lies outside or is hidden.
+Whatever is wrong with a name, the answer is the same as for a missing file, so that the answers
+draw no map of what lies outside or is hidden.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from difflib import SequenceMatcher
-from hashlib import blake2b
 from heapq import nlargest
 from itertools import islice
 from pathlib import Path
@@ -26,24 +25,20 @@ from stat import S_ISREG
 from typing import Final, Self
 
 from udpft.errors import LocalReadFailed, NoSuchFile, ServerBusy
-from udpft.storage.claim import is_part_name
+from udpft.protocol.wire.listing import MAX_PATH_BYTES
+from udpft.storage.claim import NAME_MAX, is_part_name
 from udpft.storage.openat2 import openat2
-
-MAX_PATH_BYTES: Final = 4_095
-"""The longest name looked at: PATH_MAX of Linux without its terminator."""
+from udpft.storage.source_file import SourceFile
 
 MAX_DEPTH: Final = 100
 """Folders within folders that are walked, each of which keeps a descriptor meanwhile, or that are
 made for an upload."""
 
-_NAME_MAX: Final = 255
-"""Bytes in one component of a path (NAME_MAX of Linux)."""
-
 NEAREST_MAX_ENTRIES: Final = 1_000
 """Folder entries looked at for a hint: 10 ms of work, 50 ms where the names are made for it."""
 
 NEAREST_MAX_LENGTH: Final = 100
-"""Characters of names compared for a hint. A comparison's cost grows with the cube: 2 ms here."""
+"""Characters of names compared for a hint: 2 ms of work, which grows with the cube of them."""
 
 NEAREST_MAX_COMPARED: Final = 8
 """Names compared in full for a hint, of those that a cheap upper bound finds most alike."""
@@ -64,110 +59,19 @@ _STEP_FLAGS: Final = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NO_OPENAT2: Final = (errno.ENOSYS, errno.EPERM)
 _EXHAUSTED: Final = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 
-_INT64_MAX: Final = 2**63 - 1
-
-
-class SourceFile:
-    """A regular file opened for sending; a `udpft.protocol.contract.ChunkSource`.
-
-    Attributes:
-        size: bytes, when it was opened.
-        mtime_ns: time of the last change in nanoseconds since the epoch, clamped to a signed 64
-            bit integer: file systems reach further.
-        identity: 64 bits that change when the file is replaced or written to. Two writes within
-            one tick of the kernel's clock (4 ms or less; nanoseconds from Linux 6.13 on) that
-            leave the size as it is can look like one.
-    """
-
-    __slots__ = ("_fd", "_version", "identity", "mtime_ns", "size")
-
-    def __init__(self, fd: int, status: os.stat_result) -> None:
-        self._fd = fd
-        self._version = _version(status)
-        self.size = status.st_size
-        self.mtime_ns = max(-_INT64_MAX, min(status.st_mtime_ns, _INT64_MAX))
-        self.identity = identity_of(status)
-
-    def readv(self, slots: Sequence[memoryview], offset: int) -> int:
-        """Fill the slots, in order, from ``offset`` bytes on; return the bytes read.
-
-        Fewer than the slots hold means that the file ends there, or has become shorter. One slot
-        at least, 1,024 at most (IOV_MAX).
-
-        Raises:
-            LocalReadFailed: the file cannot be read.
-        """
-        try:
-            got = os.preadv(self._fd, slots, offset)
-            # Full, where the slots are all alike but the last one, as in every burst: adding
-            # their lengths up would cost a quarter of the read itself.
-            if got == len(slots[0]) * (len(slots) - 1) + len(slots[-1]):
-                return got
-            return self._read_rest(slots, offset, got)
-        except OSError as error:
-            raise LocalReadFailed(f"cannot read the file: {error.strerror}") from error
-
-    def _read_rest(self, slots: Sequence[memoryview], offset: int, got: int) -> int:
-        """Go on after a short read; the bytes read in all."""
-        wanted = min(sum(map(len, slots)), self.size - offset)
-        while got < wanted:
-            step = os.preadv(self._fd, _skip(slots, got), offset + got)
-            if not step:
-                break
-            got += step
-        return got
-
-    def changed(self) -> bool:
-        """Whether the file is no longer the one that was opened.
-
-        A change of its permissions or its name counts, for what moves st_ctime moves this.
-        """
-        try:
-            return _version(os.fstat(self._fd)) != self._version
-        except OSError:
-            return True
-
-    def close(self) -> None:
-        """Give the descriptor back. May be called twice."""
-        if self._fd >= 0:
-            fd, self._fd = self._fd, -1
-            os.close(fd)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-
-def identity_of(status: os.stat_result) -> int:
-    """A file's ``identity``, see `SourceFile`."""
-    # As text, for a time may pass 64 bits.
-    digest = blake2b(repr(_version(status)).encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "little")
-
-
-def _version(status: os.stat_result) -> tuple[int, ...]:
-    """What tells one file, and one state of it, from another: place, size, times."""
-    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
-
-
-def _skip(slots: Sequence[memoryview], count: int) -> list[memoryview]:
-    """What is left of the slots after their first ``count`` bytes."""
-    rest = []
-    for slot in slots:
-        if count < len(slot):
-            rest.append(slot[count:])
-        count = max(0, count - len(slot))
-    return rest
-
 
 class ServedRoot:
-    """A folder whose files are served. A context manager; else `close` it.
+    """Folder whose files are served. A context manager; else `close` it.
 
     Args:
         path: the folder. It is opened once: renaming it later changes nothing.
         hidden: whether names that begin with a dot are served too.
+
+    Attributes:
+        path: as ``path``; for messages.
+        hidden: as ``hidden``; never changes.
+        _fd: descriptor of the folder; -1 once it is closed.
+        _has_openat2: whether the kernel has openat2(2) and lets us call it; found out once.
 
     Raises:
         LocalReadFailed: it is no folder that can be read.
@@ -219,7 +123,7 @@ class ServedRoot:
         return self.open_folder(components[:-1]), components[-1].decode()
 
     def make_parent(self, name: str) -> tuple[int, str]:
-        """As `open_parent`, with the folders on the way made where they are missing.
+        """Open a name's folder as `open_parent` does, and make folders that are missing.
 
         Raises:
             NoSuchFile: it is no name that would be served, it is too long or too deep, or
@@ -227,7 +131,7 @@ class ServedRoot:
             OSError: a folder cannot be made.
         """
         components = _components_untrusted(name, self.hidden)
-        if len(components) > MAX_DEPTH or any(len(one) > _NAME_MAX for one in components):
+        if len(components) > MAX_DEPTH or any(len(one) > NAME_MAX for one in components):
             raise _no_such_file()
         fd = os.dup(self._fd)
         for component in components[:-1]:
@@ -243,7 +147,7 @@ class ServedRoot:
         return fd, components[-1].decode()
 
     def is_folder(self, name: str) -> bool:
-        """Whether a name from the network is a folder's, with or without a slash behind it."""
+        """Tell whether a name from the network is a folder's, with or without a slash behind it."""
         try:
             os.close(self.open_folder(_components_untrusted(name.rstrip("/"), self.hidden)))
         except (NoSuchFile, ServerBusy):
@@ -259,7 +163,7 @@ class ServedRoot:
         return self._open(components or [b"."], _FOLDER_FLAGS)
 
     def nearest(self, name: str) -> str | None:
-        """The name most like a missing one, of those that would be served; None if none is close.
+        """Find the name most like a missing one that would be served; None if none is close.
 
         Looks in the folder that the name points into, at a bounded number of entries.
         """
@@ -283,7 +187,7 @@ class ServedRoot:
         return None
 
     def _names_in(self, folder_fd: int) -> Iterator[str]:
-        """Names of the regular files in a folder that could be asked for by a name in UTF-8."""
+        """Iterate over the names of regular files in a folder that are valid UTF-8."""
         with os.scandir(folder_fd) as entries:
             for entry in islice(entries, NEAREST_MAX_ENTRIES):
                 shown = self.hidden or not entry.name.startswith(".")
@@ -301,7 +205,7 @@ class ServedRoot:
         return True
 
     def _open(self, components: Sequence[bytes], flags: int) -> int:
-        """Open what the components lead to, beneath the folder and through no symlink."""
+        """Open the path of the components, beneath the folder and through no symlink."""
         try:
             if self._has_openat2:
                 return openat2(self._fd, b"/".join(components), flags)
@@ -312,7 +216,7 @@ class ServedRoot:
             raise _no_such_file() from error
 
     def close(self) -> None:
-        """Give the folder back. May be called twice; files opened from it stay open."""
+        """Close the folder. May be called twice; files opened from it stay open."""
         if self._fd >= 0:
             fd, self._fd = self._fd, -1
             os.close(fd)
@@ -325,7 +229,7 @@ class ServedRoot:
 
 
 def _probe(root_fd: int) -> bool:
-    """Whether the kernel has openat2, and lets us call it.
+    """Find out whether the kernel has openat2, and lets us call it.
 
     Raises:
         OSError: the folder cannot be searched.
@@ -341,7 +245,7 @@ def _probe(root_fd: int) -> bool:
 
 
 def _walk(root_fd: int, components: Sequence[bytes], flags: int) -> int:
-    """Open component by component; what openat2 does, where it cannot be called.
+    """Open component by component, as openat2 does, where that cannot be called.
 
     No component is ``..`` and none is followed if it is a symlink, so each lies in the folder
     that was opened before it, whatever is moved meanwhile.
@@ -360,7 +264,7 @@ def _walk(root_fd: int, components: Sequence[bytes], flags: int) -> int:
 
 
 def _components_untrusted(name: str, hidden: bool) -> list[bytes]:
-    """Take a name from the network apart.
+    """Split a name from the network into its components.
 
     Raises:
         NoSuchFile: it is empty, absolute, too long, not in UTF-8, has a NUL, has an empty, ``.``
@@ -402,7 +306,7 @@ def _cannot_serve(path: Path, error: OSError | ValueError) -> LocalReadFailed:
 
 
 def _most_alike(wanted: str, names: Iterable[str]) -> list[str]:
-    """The names most like one, most alike first, in whatever case; a few at most.
+    """Rank the names most like a given one, in whatever case; a few at most.
 
     Costs are bounded, for the name comes from the network: a cheap upper bound on all names
     picks those that are compared in full.

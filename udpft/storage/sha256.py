@@ -1,4 +1,7 @@
-"""A file's SHA-256, for those who know it from elsewhere. It loads OpenSSL, and few want it."""
+"""Comparison of a file's SHA-256 with an expected one.
+
+A module of its own, for it loads OpenSSL, and few transfers want it.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from typing import Final
 from udpft.errors import DigestMismatch, LocalReadFailed
 
 _STEP: Final = 1 << 20
+"""Bytes read in one go."""
 
 
 def check_sha256(fd: int, size: int, expected: str) -> None:

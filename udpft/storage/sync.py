@@ -1,7 +1,8 @@
-"""A file synced to the disk while it is still written, without making the writer wait.
+"""Syncing to the disk: of a file while it is still written, and of a whole file system.
 
-What a power cut costs is then a second's worth, and not the half minute for which Linux may keep
-written pages to itself (vm.dirty_expire_centisecs); and the sync at the end has less to do.
+The writer does not wait for a sync in the background. A power cut then costs a second's worth, and
+not the half minute for which Linux may keep written pages to itself (vm.dirty_expire_centisecs);
+and the sync at the end has less to do.
 """
 
 from __future__ import annotations
@@ -34,14 +35,19 @@ def sync_file_system(fd: int) -> None:
 
 
 class BackgroundSync:
-    """Syncs one file, now and then, in a thread that lives only as long as a sync takes.
+    """Periodic sync of one file, in a thread that lives only as long as one sync takes.
 
-    The system reports an error of writing back once, to whoever syncs next; so one that is met
-    here is kept for `finish`.
+    The system reports an error of writing back once, to the next sync; so one that the thread meets
+    is kept for `poll` and `finish`.
 
     Args:
         fd: the file, which is not closed.
         clock: seconds.
+
+    Attributes:
+        _due_at: when the next sync is due, by the clock; moves on when one begins.
+        _thread: of the last sync, at work or ended; None before the first and after `finish`.
+        _error: the first error of a sync, kept for good; None until then.
     """
 
     __slots__ = ("_clock", "_due_at", "_error", "_fd", "_thread")
@@ -83,7 +89,7 @@ class BackgroundSync:
             os.close(fd)
 
     def finish(self) -> None:
-        """Wait for the sync at work, if there is one.
+        """Wait for the sync at work, if any.
 
         Raises:
             OSError: it failed, or an earlier one.

@@ -1,12 +1,12 @@
-"""Where a fetched tree goes: a hidden folder first, and file by file to their names in the end.
+"""Destination of a received tree: a staging folder, whose files are renamed one by one in the end.
 
-The files that are to come lie under their numbers in ``.NAME.udpft-part``, a folder beside their
-destinations, with a journal as a part file has. When all are here and verified they are synced,
-and each is renamed to its name, so that every name is at every moment absent, the old file, or
-the new one complete. Folders are made as they are needed, and symlinks below the destination are
-never followed.
+The staging folder ``.NAME.udpft-part`` lies beside the files' destinations. It has the files that
+are to come, named by their numbers, and a journal as a part file has. When all have come and are
+verified they are synced, and each is renamed to its name, so that every name is at every moment
+absent, the old file, or the new one complete. Folders are made as they are needed, and symlinks
+below the destination are never followed.
 
-Both ends use it: a client for what it fetches, a server for what is brought to it.
+Both ends use it: a client for trees that it fetches, a server for trees that clients store.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from udpft.protocol.handshake.agreement import HandshakeResult, whole_chunks
 from udpft.protocol.ranges import RangeSet
 from udpft.protocol.wire.hello import MAX_HAVE
 from udpft.protocol.wire.listing import Entry
-from udpft.storage.claim import ELSEWHERE, part_name
+from udpft.storage.claim import ELSEWHERE_HINT, part_name
 from udpft.storage.destination import WORTHLESS, guarded, say_how_to_resume
-from udpft.storage.folders import Folders
+from udpft.storage.folders import FOLDER_FLAGS, Folders
 from udpft.storage.journal import Journal, Label, MalformedJournal
 from udpft.storage.partfile import read_hashes, write_failure
 from udpft.storage.sync import sync_file_system
@@ -37,43 +37,61 @@ from udpft.storage.tree_files import StagedTree
 if TYPE_CHECKING:
     from udpft.net.stop import Stop
 
-_FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _JOURNAL = "journal"
+"""Name of the journal in the staging folder, whose other files are named by numbers."""
 
 
 class Placed(NamedTuple):
-    """An entry, and the components of its path below the destination; none for that itself."""
+    """Entry of a listing, and its place.
+
+    ``place``: components of its path below the destination; none for the destination itself.
+    """
 
     entry: Entry
     place: tuple[str, ...]
 
 
 class TreeDestination:
-    """The place of one tree; a context manager, and a `destination.Target`.
+    """Destination of one tree; a context manager, and a `destination.Target`.
 
     Args:
         folder: the destination; made where it is missing.
-        folder_fd: it is open already, and is taken over: ``folder`` is what messages call it.
-        name: what the part folder is called after.
-        placed: the listing's entries and where they go.
-        identity: the listing's.
+        folder_fd: descriptor of the destination where it is open already, taken over; ``folder`` is
+            then for messages only.
+        name: the staging folder is named after it.
+        placed: entries of the listing, and their places.
+        identity: of the listing.
         force: replace different files.
         trust: take a file of the same size and time for the same; else it is a different one.
-        resume: go on with what an earlier fetch left, and leave what there is to the next one.
-        on_resume: told the bytes that are here and the bytes in all, where it goes on.
-        stop: breaks off the reading of what is here, from another thread.
+        resume: resume what an earlier transfer left, and leave what is held to the next one.
+        on_resume: called with the bytes held and the bytes in all, where the transfer resumes.
+        stop: breaks off the reading of what is held, from another thread.
 
     Attributes:
-        trusted: how many files are taken for the same.
-        have: the byte ranges of the tree that are here, at most `MAX_HAVE`, the largest.
+        folder: as ``folder``; never changes.
+        have: byte ranges of the tree that are held already, at most `MAX_HAVE`, the largest; set
+            once, when this is made, as are those up to ``file_count``.
+        have_of: identity of the listing.
+        trusted: number of files that are taken for the same by size and time.
         is_needed: whether anything has to come over the network.
-        is_up_to_date: whether every file is here already.
+        is_up_to_date: whether the destination holds every file already.
         size: bytes of the tree.
-        file_count: files in it.
+        file_count: number of files in it.
+        _files: those of the entries that are files; a file's number is its index.
+        _held: numbers of the files that the destination holds already, by size and time.
+        _journal: the journal; None until `open_sink`, which begins it anew each time.
+        _resumable: whether the next transfer can resume this: once hashes are noted, if
+            ``resume``.
+        _folder_fd: descriptor of the destination; -1 once closed, as the next two.
+        _staging_fd: descriptor of the staging folder, which has the lock; -1 until it is open.
+        _journal_fd: descriptor of the journal's file; -1 until it is open.
+        _staging: name of the staging folder.
+        _folders: folders below the destination.
+        _tree: the staged files; None until the staging folder is open.
 
     Raises:
-        DestinationExists: different files are there, and no ``force``.
+        DestinationExists: different files have the names, and no ``force``.
         LocalWriteFailed: the folder cannot be made, or another process writes the same tree.
     """
 
@@ -106,42 +124,44 @@ class TreeDestination:
         if folder_fd < 0:
             with self._reported():
                 folder.mkdir(exist_ok=True)
-                folder_fd = os.open(folder, _FOLDER_FLAGS & ~os.O_NOFOLLOW)
+                folder_fd = os.open(folder, FOLDER_FLAGS & ~os.O_NOFOLLOW)
         self._folder_fd = folder_fd
         self._folders = Folders(folder_fd)
-        self._staging_fd = self._journal_fd = -1
+        self._staging_fd = -1
+        self._journal_fd = -1
         self._tree: StagedTree | None = None
         try:
-            self._here = self._look_at_what_is_there(force=force, trust=trust)
-            self.trusted = len(self._here)
+            self._held = self._find_held_files(force=force, trust=trust)
+            self.trusted = len(self._held)
             self.file_count = len(self._files)
             self._staging = part_name(name.rpartition("/")[2] or "tree")
             with self._reported():
                 self._open_staging()
-            self._tree = tree = StagedTree(
-                self._staging_fd, [one.entry for one in placed], self._here, self._open_here
+            tree = StagedTree(
+                self._staging_fd, [one.entry for one in placed], self._held, self._open_held
             )
+            self._tree = tree
             self.size = tree.layout.size
-            wanted = len(self._files) - len(self._here)
+            wanted = len(self._files) - len(self._held)
             self.is_up_to_date = bool(self._files) and not wanted
             self.is_needed = any(
-                one.entry.size for n, one in enumerate(self._files) if n not in self._here
+                one.entry.size for n, one in enumerate(self._files) if n not in self._held
             )
-            self._find_what_is_here(tree)
+            self.have = self._find_held_ranges(tree)
         except BaseException:
             self._close_all()
             raise
 
-    # ------------------------------------------------------------------------- what is there
+    # ------------------------------------------------------------------------- what is held
 
-    def _look_at_what_is_there(self, *, force: bool, trust: bool) -> set[int]:
-        """The numbers of the files that are here, the same by size and time.
+    def _find_held_files(self, *, force: bool, trust: bool) -> set[int]:
+        """Return the numbers of files that the destination holds, by size and time.
 
         Raises:
-            DestinationExists: others have a name that is needed.
-            LocalWriteFailed: a folder has it, or something else that of a folder.
+            DestinationExists: different files have names that are needed.
+            LocalWriteFailed: a folder has a file's name, or something else has a folder's.
         """
-        here: set[int] = set()
+        held: set[int] = set()
         different = []
         number = -1
         for entry, place in self._placed:
@@ -152,12 +172,12 @@ class TreeDestination:
             path = self.folder.joinpath(*place)
             if S_ISDIR(status.st_mode) != entry.is_folder:
                 what = "no folder" if entry.is_folder else "a folder"
-                raise LocalWriteFailed(f"cannot write {path}: it is {what}", hint=ELSEWHERE)
+                raise LocalWriteFailed(f"cannot write {path}: it is {what}", hint=ELSEWHERE_HINT)
             if entry.is_folder:
                 continue
             same = (status.st_size, status.st_mtime_ns) == (entry.size, entry.mtime_ns)
             if S_ISREG(status.st_mode) and same and trust:
-                here.add(number)
+                held.add(number)
             else:
                 different.append(path)
         if different and not force:
@@ -166,10 +186,10 @@ class TreeDestination:
                 f"{different[0]} exists and is a different file{more}",
                 hint="--force replaces them; --output names another folder",
             )
-        return here
+        return held
 
     def _status(self, place: Sequence[str]) -> os.stat_result | None:
-        """What is at a place; None where nothing is, or no way leads there but a symlink's."""
+        """Read the status of a place; None where it is missing, or behind a symlink."""
         try:
             return os.lstat(place[-1], dir_fd=self._folders.open(place[:-1]))
         except (FileNotFoundError, NotADirectoryError):
@@ -177,14 +197,14 @@ class TreeDestination:
         except OSError as error:
             raise write_failure(self.folder.joinpath(*place), error) from error
 
-    def _open_here(self, number: int) -> int:
+    def _open_held(self, number: int) -> int:
         place = self._files[number].place
         return os.open(place[-1], _FILE_FLAGS, dir_fd=self._folders.open(place[:-1]))
 
     def _open_staging(self) -> None:
         with suppress(FileExistsError):
             os.mkdir(self._staging, 0o700, dir_fd=self._folder_fd)
-        self._staging_fd = os.open(self._staging, _FOLDER_FLAGS, dir_fd=self._folder_fd)
+        self._staging_fd = os.open(self._staging, FOLDER_FLAGS, dir_fd=self._folder_fd)
         status = os.fstat(self._staging_fd)
         if status.st_uid != os.geteuid():
             raise LocalWriteFailed(f"{self.folder / self._staging} is somebody else's")
@@ -192,7 +212,8 @@ class TreeDestination:
             fcntl.flock(self._staging_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise LocalWriteFailed(
-                f"another transfer is writing {self.folder}", hint=f"wait for it, or {ELSEWHERE}"
+                f"another transfer is writing {self.folder}",
+                hint=f"wait for it, or {ELSEWHERE_HINT}",
             ) from error
         if not self._resume:
             self._empty_staging()
@@ -204,13 +225,13 @@ class TreeDestination:
             if name != but:
                 os.unlink(name, dir_fd=self._staging_fd)
 
-    def _find_what_is_here(self, tree: StagedTree) -> None:
-        """Set ``have``: the files that are the same, and what the journal's hashes bear out."""
-        here = RangeSet()
+    def _find_held_ranges(self, tree: StagedTree) -> tuple[tuple[int, int], ...]:
+        """Return the largest ranges held: files taken for the same, and chunks in the journal."""
+        held = RangeSet()
         starts = tree.layout.starts
-        for number in sorted(self._here):
+        for number in sorted(self._held):
             if starts[number] < starts[number + 1]:
-                here.add(starts[number], starts[number + 1])
+                held.add(starts[number], starts[number + 1])
         try:
             journal = Journal.read_untrusted(self._journal_fd)
             label = journal.label
@@ -218,17 +239,17 @@ class TreeDestination:
                 raise MalformedJournal("of another tree")
             for first, stop in journal.check(guarded(tree.readv, self._stop)):
                 end = min(stop * label.chunk_size, self.size)
-                here.add(first * label.chunk_size, end)
+                held.add(first * label.chunk_size, end)
         except (MalformedJournal, OSError):
             with self._reported():
                 self._empty_staging(but=_JOURNAL)
-        largest = sorted(here, key=lambda pair: pair[0] - pair[1])[:MAX_HAVE]
-        self.have = tuple(sorted(largest))
+        largest = sorted(held, key=lambda pair: pair[0] - pair[1])[:MAX_HAVE]
+        return tuple(sorted(largest))
 
     # ------------------------------------------------------------------------------ receiving
 
     def open_sink(self, handshake: HandshakeResult) -> OpenedSink:
-        """Begin the journal, for the chunks that were agreed on, with those that are here.
+        """Begin the journal for the chunks that were agreed on, with those that are held.
 
         Raises:
             SourceChanged: the tree is no longer the one that was listed.
@@ -245,10 +266,10 @@ class TreeDestination:
             self._journal = Journal.begin(self._journal_fd, label)
         if self._on_resume and chunks:
             self._on_resume(sum(stop - start for start, stop in handshake.have), accept.size)
-        return OpenedSink(self, self._present(chunks, accept.chunk_size), self.note_hashes)
+        return OpenedSink(self, self._rehash(chunks, accept.chunk_size), self.note_hashes)
 
-    def _present(self, chunks: RangeSet, chunk_size: int) -> Iterator[tuple[int, bytes]]:
-        """The hashes of chunks that are here, written into the journal."""
+    def _rehash(self, chunks: RangeSet, chunk_size: int) -> Iterator[tuple[int, bytes]]:
+        """Hash chunks that are held, and write the hashes into the journal."""
         assert self._tree
         read = guarded(self._tree.readv, self._stop)
         for first, hashes in read_hashes(read, self.size, chunk_size, chunks):
@@ -268,7 +289,7 @@ class TreeDestination:
             raise write_failure(self.folder, error) from error
 
     def note_hashes(self, first_chunk: int, hashes: bytes) -> None:
-        """Write into the journal that chunks were written. Raises LocalWriteFailed."""
+        """Note the hashes of written chunks in the journal. Raises LocalWriteFailed."""
         assert self._journal
         try:
             self._journal.note(first_chunk, hashes)
@@ -277,7 +298,7 @@ class TreeDestination:
         self._resumable = self._resume
 
     def is_different(self) -> DestinationExists:
-        """The error that a file of the same size and time is another one all the same."""
+        """Make the error that a file of the same size and time is a different one."""
         return DestinationExists(f"a file in {self.folder} differs", hint="--force replaces it")
 
     # ----------------------------------------------------------------------------- the places
@@ -286,12 +307,12 @@ class TreeDestination:
         """Give every file its name, time and permissions, and every folder. All is verified.
 
         Raises:
-            LocalWriteFailed: the disk refuses, or a symlink or a file stands where a folder must.
+            LocalWriteFailed: the disk refuses, or a symlink or a file has the name of a folder.
         """
         assert self._tree
         folders = self._folders
         with self._reported():
-            new = [number for number in range(len(self._files)) if number not in self._here]
+            new = [number for number in range(len(self._files)) if number not in self._held]
             for number in new:
                 self._tree.finish(number)
             self._tree.close()
@@ -315,6 +336,7 @@ class TreeDestination:
 
     @contextmanager
     def _reported(self) -> Iterator[None]:
+        """Context that turns errors of the system into `LocalWriteFailed`."""
         try:
             yield
         except OSError as error:
@@ -334,7 +356,7 @@ class TreeDestination:
         self.close(error)
 
     def close(self, error: BaseException | None = None) -> None:
-        """Keep what has come, where it can be gone on with, or remove it."""
+        """Keep what is held, where it can be resumed, or remove it."""
         if error and self._resumable and not isinstance(error, WORTHLESS):
             say_how_to_resume(error)
         elif self._staging_fd >= 0:
@@ -350,4 +372,6 @@ class TreeDestination:
         for fd in (self._journal_fd, self._staging_fd, self._folder_fd):
             if fd >= 0:
                 os.close(fd)
-        self._journal_fd = self._staging_fd = self._folder_fd = -1
+        self._journal_fd = -1
+        self._staging_fd = -1
+        self._folder_fd = -1

@@ -1,7 +1,7 @@
-"""A tree at both ends: the files of a listing, read or written as one.
+"""Contents of a tree as one sequence of bytes: its files, read or written back to back.
 
-See `udpft.protocol.wire.listing`. A burst mostly lies in one file and costs what it costs there;
-where small files meet in it, each is read or written for itself.
+See `udpft.protocol.wire.listing`. A burst mostly lies in one file, and costs what a burst of
+that file costs; where small files meet in it, each is read or written for itself.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from udpft.errors import DigestMismatch, NoSuchFile, SourceChanged
 from udpft.protocol.wire.listing import Entry, files_of, pieces, starts_of
 from udpft.storage.holes import Holes
 from udpft.storage.partfile import write_all
-from udpft.storage.served_folder import SourceFile
+from udpft.storage.source_file import SourceFile
 
 MAX_OPEN_FILES: Final = 32
 """Files that a tree being written keeps open: a batch rarely touches more, but tiny ones."""
@@ -29,7 +29,16 @@ _FLAGS: Final = os.O_NOFOLLOW | os.O_NOCTTY | os.O_CLOEXEC
 
 
 class Layout:
-    """Which file of a tree has which bytes. ``size``: bytes of them all."""
+    """Layout of a tree: the range of its bytes that each file has.
+
+    Args:
+        entries: of the listing.
+
+    Attributes:
+        files: entries of the files alone, in order; never changes, nor do the others.
+        starts: offset in the tree of each file, and of the end.
+        size: bytes of all files.
+    """
 
     def __init__(self, entries: Sequence[Entry]) -> None:
         self.files = files_of(entries)
@@ -39,7 +48,7 @@ class Layout:
     def parts(
         self, slots: Sequence[memoryview], offset: int
     ) -> Iterator[tuple[int, list[memoryview], int]]:
-        """What of slots, laid into the tree from an offset on, lies in which file.
+        """Split slots, laid into the tree from an offset on, by file.
 
         Yields:
             Of each file in turn: its number, the slots that are its, and the offset in it.
@@ -56,12 +65,20 @@ class Layout:
 
 
 class TreeSource:
-    """A tree being sent; a `udpft.protocol.contract.ChunkSource`. Opens one file at a time.
+    """Tree being sent; a `udpft.protocol.contract.ChunkSource`. Opens one file at a time.
 
     Args:
         entries: of the listing.
         identity: of the listing.
         open_file: opens the file of an entry.
+
+    Attributes:
+        size: bytes of all files; never changes.
+        identity: of the listing; never changes.
+        mtime_ns: 0: each file has its own, in the listing.
+        _layout: the range of bytes of each file.
+        _file: the file that is open; None before the first read and once closed.
+        _number: its number in the layout; -1 without one.
     """
 
     mtime_ns = 0
@@ -108,14 +125,15 @@ class TreeSource:
         return self._file
 
     def changed(self) -> bool:
-        """Whether the file that is open is no longer what it was; the others were, when left."""
+        """Tell whether the open file has changed. The others had not when they were closed."""
         return self._file is not None and self._file.changed()
 
     def close(self) -> None:
         """Close the file that is open."""
         if self._file:
             self._file.close()
-        self._file, self._number = None, -1
+        self._file = None
+        self._number = -1
 
 
 def _changed() -> SourceChanged:
@@ -123,24 +141,31 @@ def _changed() -> SourceChanged:
 
 
 class StagedTree:
-    """A tree on its way in: its files in a folder, under their numbers, as far as they are here.
+    """Tree being received: its files in a staging folder, named by their numbers.
 
     Args:
-        folder_fd: the folder, which is not closed.
+        folder_fd: the staging folder, which is not closed.
         entries: of the listing.
-        elsewhere: the numbers of files that lie somewhere else, are read there and never written.
-        open_elsewhere: opens one of them by its number; may raise OSError.
+        held: numbers of files that the destination holds already. They are read and compared at the
+            destination, never written.
+        open_held: opens one of them by its number; may raise OSError.
+
+    Attributes:
+        layout: the range of bytes of each file; never changes.
+        _open: descriptors of open files by their numbers, the one used last at the end. At most
+            `MAX_OPEN_FILES`; the one unused for longest is closed for another.
+        _holes: makes holes where zeros are written.
     """
 
     def __init__(
         self,
         folder_fd: int,
         entries: Sequence[Entry],
-        elsewhere: Container[int],
-        open_elsewhere: Callable[[int], int],
+        held: Container[int],
+        open_held: Callable[[int], int],
     ) -> None:
-        self._elsewhere = elsewhere
-        self._open_elsewhere = open_elsewhere
+        self._held = held
+        self._open_held = open_held
         self.layout = Layout(entries)
         self._folder_fd = folder_fd
         self._open: OrderedDict[int, int] = OrderedDict()
@@ -150,12 +175,12 @@ class StagedTree:
         """Write the slots one after another from ``offset`` bytes on.
 
         Raises:
-            DigestMismatch: a file that lies elsewhere is not what comes.
+            DigestMismatch: a file that is held already differs from what comes.
             OSError: the disk refuses.
         """
         for number, own, at in self.layout.parts(slots, offset):
-            if number in self._elsewhere:
-                # It is here, and came only because not everything could be named.
+            if number in self._held:
+                # It comes only because HELLO has no room to name all ranges that are held.
                 wanted = b"".join(own)
                 if os.pread(self._fd(number), len(wanted), at) != wanted:
                     raise DigestMismatch("a file that is here is not the one that was sent")
@@ -166,7 +191,7 @@ class StagedTree:
                 write_all(fd, own, at, length)
 
     def readv(self, slots: Sequence[memoryview], offset: int) -> int:
-        """Fill the slots with what is here; return the bytes read. Raises OSError."""
+        """Fill the slots with bytes that are held; return the bytes read. Raises OSError."""
         got = 0
         for number, own, at in self.layout.parts(slots, offset):
             got += os.preadv(self._fd(number), own, at)
@@ -179,8 +204,8 @@ class StagedTree:
             return fd
         if len(self._open) >= MAX_OPEN_FILES:
             os.close(self._open.popitem(last=False)[1])
-        if number in self._elsewhere:
-            fd = self._open_elsewhere(number)
+        if number in self._held:
+            fd = self._open_held(number)
         else:
             flags = os.O_RDWR | os.O_CREAT | _FLAGS
             fd = os.open(str(number), flags, 0o600, dir_fd=self._folder_fd)

@@ -1,7 +1,7 @@
-"""The files beneath a served folder that a pattern names, as a listing's entries.
+"""Walk of a served folder: files and folders that a pattern names, as entries of a listing.
 
-Folders are walked by their descriptors and never through a symlink, which is no entry itself;
-nor is what is hidden, a part file, or anything but files and folders.
+Folders are walked by their descriptors and never through a symlink, which is no entry itself; nor
+is a hidden file, a part file, or anything but files and folders.
 """
 
 from __future__ import annotations
@@ -15,24 +15,25 @@ from udpft.errors import Denied, NoSuchFile
 from udpft.protocol.params import WILDCARDS
 from udpft.protocol.wire.listing import Entry
 from udpft.storage.claim import is_part_name
-from udpft.storage.served_folder import MAX_DEPTH, ServedRoot, identity_of
+from udpft.storage.served_folder import MAX_DEPTH, ServedRoot
+from udpft.storage.source_file import file_identity
 
 
 def is_pattern(name: str) -> bool:
-    """Whether a name has wildcards in it."""
+    """Tell whether a name has wildcards in it."""
     return any(sign in name for sign in WILDCARDS)
 
 
 def entries_of(root: ServedRoot, pattern: str, *, recursive: bool) -> Iterator[Entry]:
-    """The entries that a pattern names, in a listing's order.
+    """Iterate over the entries that a pattern names, in a listing's order.
 
-    A file's name names that file. A folder's names what is in it; with ``recursive``, the folder
+    A file's name names that file. A folder's name names its entries; with ``recursive``, the folder
     and all that is below it. The empty name is the served folder. Failing that, a pattern with
-    wildcards is matched component by component; of folders that match, all that is below them
-    is there too with ``recursive``.
+    wildcards is matched component by component; with ``recursive``, folders that match come with
+    all that is below them.
 
     Raises:
-        NoSuchFile: there is no such thing.
+        NoSuchFile: nothing has such a name.
         Denied: folders are too deep.
         OSError: a folder cannot be read.
     """
@@ -58,7 +59,7 @@ def entries_of(root: ServedRoot, pattern: str, *, recursive: bool) -> Iterator[E
 
 
 def _named(root: ServedRoot, parts: list[bytes], recursive: bool) -> Iterator[Entry]:
-    """What a name without wildcards stands for; nothing where it does not exist."""
+    """Iterate over the entries of a name without wildcards; none where it does not exist."""
     if not parts:
         yield from _below(root, []) if recursive else _children(root, [])
         return
@@ -75,13 +76,13 @@ def _named(root: ServedRoot, parts: list[bytes], recursive: bool) -> Iterator[En
         else:
             yield from _children(root, parts)
             if not next(_children(root, parts), None):
-                yield entry  # empty, and there all the same
+                yield entry  # an empty folder is named all the same
 
 
 def _matching(
     root: ServedRoot, path: list[bytes], parts: Sequence[bytes]
 ) -> Iterator[tuple[list[bytes], Entry]]:
-    """Entries whose paths match, component by component."""
+    """Iterate over entries whose paths match, component by component."""
     wanted = os.fsdecode(parts[0])
     try:
         children = list(_children(root, path))
@@ -99,7 +100,7 @@ def _matching(
 
 
 def _below(root: ServedRoot, path: list[bytes]) -> Iterator[Entry]:
-    """All entries below a folder, at any depth."""
+    """Iterate over all entries below a folder, at any depth."""
     if len(path) > MAX_DEPTH:
         raise Denied(f"folders are nested more than {MAX_DEPTH} deep")
     for entry in _children(root, path):
@@ -111,7 +112,7 @@ def _below(root: ServedRoot, path: list[bytes]) -> Iterator[Entry]:
 def _children(
     root: ServedRoot, path: Sequence[bytes], only: bytes | None = None
 ) -> Iterator[Entry]:
-    """The entries in a folder, in order; or the one of a name.
+    """Iterate over the entries in a folder, in order; or over the one of a name.
 
     Raises:
         NoSuchFile, ServerBusy: see `ServedRoot.open_folder`.
@@ -133,7 +134,7 @@ def _children(
 
 
 def _entry(folder_fd: int, path: Sequence[bytes], name: bytes) -> Entry | None:
-    """An entry; None for what is gone, and for what is neither a file nor a folder."""
+    """Make an entry; None where it is gone, or neither a file nor a folder."""
     try:
         status = os.lstat(name, dir_fd=folder_fd)
     except OSError:
@@ -144,5 +145,5 @@ def _entry(folder_fd: int, path: Sequence[bytes], name: bytes) -> Entry | None:
     if S_ISDIR(status.st_mode):
         return Entry(full, True, 0, mtime_ns, mode)
     if S_ISREG(status.st_mode):
-        return Entry(full, False, status.st_size, mtime_ns, mode, identity_of(status))
+        return Entry(full, False, status.st_size, mtime_ns, mode, file_identity(status))
     return None

@@ -269,7 +269,6 @@ UNTESTED_YET = {
     "udpft.cli.output.exit_status",
     "udpft.cli.output.tally",
     "udpft.outcome.result",
-    "udpft.server.sources",
     "udpft.testing.link",
 }
 

@@ -39,7 +39,6 @@ from udpft.protocol.contract import Transmit
 from udpft.protocol.params import MAX_SESSIONS_A_HOST
 from udpft.server import access
 from udpft.server.server import Server
-from udpft.server.sources import HINT_SHARE, Sources
 from udpft.storage.served_folder import ServedRoot
 
 # ------------------------------------------------------------------------------------ many clients
@@ -238,31 +237,6 @@ def test_a_socket_that_fails_for_a_moment(
 
 
 # ------------------------------------------------------------------------------------------- hints
-
-
-class CostlyRoot(ServedRoot):
-    """A folder in which each look for the nearest name takes 10 ms, of a time of its own."""
-
-    now = 100.0
-    looks = 0
-
-    def nearest(self, name: str) -> str | None:
-        self.looks += 1
-        self.now += 0.010
-        return super().nearest(name)
-
-
-def test_hints_take_a_small_part_of_the_servers_time(tmp_path: Path) -> None:
-    (tmp_path / "hello.txt").touch()
-    with CostlyRoot(tmp_path) as root:
-        hints = Sources(root, lambda: root.now)
-        assert hints.hint("helo.txt") == "did you mean 'hello.txt'?"
-        assert hints.hint("helo.txt") == ""
-        began = root.now
-        while root.now < began + 10:
-            hints.hint("helo.txt")
-            root.now += 0.001
-    assert 40 < root.looks <= 10 * HINT_SHARE / 0.010 * 1.05
 
 
 def test_a_name_unlike_all_others_gets_no_hint(tmp_path: Path) -> None:

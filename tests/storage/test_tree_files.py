@@ -12,7 +12,8 @@ import pytest
 
 from udpft.errors import DigestMismatch, SourceChanged
 from udpft.protocol.wire.listing import Entry
-from udpft.storage.served_folder import ServedRoot, SourceFile
+from udpft.storage.served_folder import ServedRoot
+from udpft.storage.source_file import SourceFile
 from udpft.storage.tree_files import MAX_OPEN_FILES, Layout, StagedTree, TreeSource
 from udpft.storage.walk import entries_of
 

@@ -1,0 +1,172 @@
+"""Sources of a server: files, listings made in slices, trees, and the cost of hints."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from udpft.errors import NoSuchFile, ServerBusy
+from udpft.protocol.contract import OpenedSource
+from udpft.protocol.wire.hello import RECURSIVE, Hello, Role
+from udpft.protocol.wire.listing import decode_listing_untrusted, identity_of
+from udpft.server import sources as module
+from udpft.server.sources import (
+    HINT_SHARE,
+    LISTING_KEPT_S,
+    LISTING_RETRY_AFTER_S,
+    MAX_IN_THE_MAKING,
+    Sources,
+)
+from udpft.storage.served_folder import ServedRoot
+
+
+class Clock:
+    """A clock that is set by hand."""
+
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def sources(tmp_path: Path, clock: Clock) -> Iterator[Sources]:
+    for n in range(200):
+        (tmp_path / f"{n:03}").write_bytes(bytes([n]))
+    with ServedRoot(tmp_path) as root:
+        sources = Sources(root, clock)
+        yield sources
+        sources.close()
+
+
+@pytest.fixture
+def slow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A slice of time is over after 64 entries."""
+    monkeypatch.setattr(module, "SLICE_S", -1.0)
+
+
+def hello(role: Role, flags: int = RECURSIVE) -> Hello:
+    return Hello(1, 2, b"", 2048, flags, role=role)
+
+
+def content(source: OpenedSource) -> bytes:
+    buffer = bytearray(source.size)
+    assert source.readv([memoryview(buffer)], 0) == source.size
+    source.close()
+    return bytes(buffer)
+
+
+def test_a_file_is_opened(sources: Sources) -> None:
+    assert content(sources.open(hello(Role.GET), "007")) == bytes([7])
+
+
+def test_a_listing_is_a_file_with_its_own_identity(sources: Sources) -> None:
+    source = sources.open(hello(Role.LIST), "")
+    assert not sources.at_work
+    identity, data = source.identity, content(source)
+    assert identity == identity_of(data)
+    entries = decode_listing_untrusted(data)
+    assert [entry.path for entry in entries] == [f"{n:03}" for n in range(200)]
+
+
+def test_a_tree_is_all_contents_in_a_row(sources: Sources) -> None:
+    assert content(sources.open(hello(Role.TREE), "00*")) == bytes(range(10))
+
+
+@pytest.mark.usefixtures("slow")
+def test_a_long_listing_is_made_in_slices_and_its_client_told_to_come_back(
+    sources: Sources,
+) -> None:
+    with pytest.raises(ServerBusy) as caught:
+        sources.open(hello(Role.LIST), "")
+    assert caught.value.retry_after_s == LISTING_RETRY_AFTER_S
+    slices = 0
+    while sources.at_work:
+        sources.work()
+        slices += 1
+    assert slices == 3  # 64 entries were in the first one
+    data = content(sources.open(hello(Role.LIST), ""))
+    assert len(decode_listing_untrusted(data)) == 200
+
+
+@pytest.mark.usefixtures("slow")
+def test_a_listing_is_kept_for_its_tree_and_made_anew_for_another_look(
+    sources: Sources, tmp_path: Path
+) -> None:
+    with pytest.raises(ServerBusy):
+        sources.open(hello(Role.LIST), "")
+    while sources.at_work:
+        sources.work()
+    identity = sources.open(hello(Role.LIST), "").identity
+    (tmp_path / "new").touch()
+    assert sources.open(hello(Role.TREE), "").identity == identity
+    with pytest.raises(ServerBusy):
+        sources.open(hello(Role.LIST), "")
+    while sources.at_work:
+        sources.work()
+    assert sources.open(hello(Role.LIST), "").identity != identity
+
+
+@pytest.mark.usefixtures("slow")
+def test_a_listing_that_nobody_fetches_is_dropped(sources: Sources, clock: Clock) -> None:
+    with pytest.raises(ServerBusy):
+        sources.open(hello(Role.LIST), "")
+    while sources.at_work:
+        sources.work()
+    clock.now += LISTING_KEPT_S + 1
+    sources.work()
+    with pytest.raises(ServerBusy):
+        sources.open(hello(Role.LIST), "")
+    assert sources.at_work  # it begins anew
+
+
+@pytest.mark.usefixtures("slow")
+def test_only_a_few_listings_are_made_at_once(sources: Sources) -> None:
+    for n in range(MAX_IN_THE_MAKING + 1):
+        with pytest.raises(ServerBusy):
+            sources.open(hello(Role.LIST), "*" * (n + 1))
+    for _ in range(3 * MAX_IN_THE_MAKING):
+        sources.work()
+    assert not sources.at_work
+    with pytest.raises(ServerBusy):  # those are kept for their clients
+        sources.open(hello(Role.LIST), "*" * (MAX_IN_THE_MAKING + 1))
+
+
+@pytest.mark.parametrize("role", [Role.GET, Role.LIST, Role.TREE])
+def test_a_missing_name_has_a_hint(sources: Sources, tmp_path: Path, role: Role) -> None:
+    (tmp_path / "hello.txt").touch()
+    with pytest.raises(NoSuchFile) as caught:
+        sources.open(hello(role), "helo.txt")
+    assert caught.value.hint == "did you mean 'hello.txt'?"
+
+
+class CostlyRoot(ServedRoot):
+    """A folder in which each look for the nearest name takes 10 ms, of a time of its own."""
+
+    now = 100.0
+    looks = 0
+
+    def nearest(self, name: str) -> str | None:
+        self.looks += 1
+        self.now += 0.010
+        return super().nearest(name)
+
+
+def test_hints_take_a_small_part_of_the_servers_time(tmp_path: Path) -> None:
+    (tmp_path / "hello.txt").touch()
+    with CostlyRoot(tmp_path) as root:
+        hints = Sources(root, lambda: root.now)
+        assert hints.hint("helo.txt") == "did you mean 'hello.txt'?"
+        assert hints.hint("helo.txt") == ""
+        began = root.now
+        while root.now < began + 10:
+            hints.hint("helo.txt")
+            root.now += 0.001
+    assert 40 < root.looks <= 10 * HINT_SHARE / 0.010 * 1.05

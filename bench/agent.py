@@ -1,4 +1,4 @@
-"""The runner's hand on one host: ``python -m bench.agent`` in a namespace, or in a container.
+"""Agent of the runner on one host: ``python -m bench.agent`` in a namespace, or in a container.
 
 It reads one JSON object a line, ``{"do": ACTION, ...}``, does it and answers with one. Clients are
 started here and not through ``docker exec``, whose start takes longer than a small file's whole

@@ -1,4 +1,4 @@
-"""Two runs side by side: what changed beyond the noise. ``python -m bench compare OLD NEW``."""
+"""Comparison of two runs: changes beyond the noise. ``python -m bench compare OLD NEW``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What figures depend on, as far as a program can tell: recorded with every run."""
+"""Environment of a run, as far as a program can tell: figures depend on it, so it is recorded."""
 
 from __future__ import annotations
 

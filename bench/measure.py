@@ -1,4 +1,4 @@
-"""Commands run at the same time and measured: their seconds, their processor time, their memory."""
+"""Measurement of concurrent commands: their seconds, their processor time, their memory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Datagrams of our own, to prove what a path does to them: loss and round trip.
+"""Numbered datagrams of our own, which measure a path's loss and round trip.
 
 ``python -m bench.probe serve HOST PORT`` answers; ``… measure HOST PORT COUNT PER_S`` prints one
 line of JSON. Datagrams are numbered, and leave in batches that the kernel cuts up (UDP_SEGMENT), as

@@ -1,4 +1,4 @@
-"""What a benchmark run leaves behind: one frozen value, and its JSON form.
+"""Result of a benchmark run: one frozen value, and its JSON form.
 
 `Run` holds every raw sample. Reports, tables and comparisons are pure functions of it, so that any
 of them can be made again, years later, from ``run.json`` alone. The form of that file is in

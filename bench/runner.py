@@ -1,4 +1,4 @@
-"""The rounds: every mode of a scenario in each, in an order shuffled by the seed.
+"""Runner of the rounds: every mode of a scenario in each, in an order shuffled by the seed.
 
 A machine that is slow for a while is so for all of a round, and ratios are taken within rounds.
 Warm-up rounds come first, touch the memory and fill the caches, and count for nothing. Whatever

@@ -1,4 +1,4 @@
-"""What is measured: the tables of scenarios, full and quick.
+"""Scenarios to be measured: the full table and the quick one.
 
 What takes longest comes last: a run that is broken off has the rest.
 

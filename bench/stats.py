@@ -1,4 +1,4 @@
-"""Medians, ratios within rounds, and how sure one may be of them. Pure functions of samples."""
+"""Statistics of samples: medians, ratios within rounds, and their confidence. Pure functions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One reliable transfer looked at while it goes: goodput, congestion window, losses over time.
+"""Trace of one reliable transfer while it runs: goodput, congestion window, losses over time.
 
 Run as a program, it is the server: ``python -m bench.traced ROOT HOST PORT FILE`` serves as ``udpft
 serve`` does, looks at the transfer every few milliseconds, and writes what it saw when it is ended.

@@ -1,4 +1,4 @@
-"""What all tests share: property tests that replay alike, a folder of samples, a server of it."""
+"""Fixtures of all tests: property tests that replay alike, sample files, a server of them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Disks that fail: as real as they can be without one that does."""
+"""Faulty disks, as real as they can be without one that fails."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether IPv6 can be tested here: many containers have no IPv6 loopback."""
+"""Probe for IPv6: many containers have no IPv6 loopback to test on."""
 
 from __future__ import annotations
 

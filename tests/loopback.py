@@ -1,4 +1,4 @@
-"""Loopback's inhabitants: strangers, closed ports, and transfers that do not go on."""
+"""Other parties on loopback: strangers, closed ports, and transfers that stall."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A client and a server of the plain protocol in twenty lines each, as anybody might write them.
+"""Client and server of the plain protocol in twenty lines each, written from its description.
 
 They follow its one paragraph in docs/protocol.md and import nothing of udpft.
 """

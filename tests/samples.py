@@ -1,4 +1,4 @@
-"""The files that the tests on real sockets send: the sizes at which something changes."""
+"""Sample files for tests on real sockets: the sizes at which something changes."""
 
 from __future__ import annotations
 

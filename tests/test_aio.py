@@ -1,4 +1,4 @@
-"""udpft for asyncio, against real servers: what awaits, what is cancelled, and what is left."""
+"""udpft for asyncio, against real servers: awaiting, cancellation, and leftovers."""
 
 from __future__ import annotations
 

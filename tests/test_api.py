@@ -1,4 +1,4 @@
-"""udpft as a library: what a program that imports it can rely on."""
+"""udpft as a library: the promises to a program that imports it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The tree of errors: what its picture says, and what each class is."""
+"""Tree of errors: its picture in the module, compared with its classes."""
 
 from __future__ import annotations
 

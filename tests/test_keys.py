@@ -1,4 +1,4 @@
-"""Keys on real sockets: their files, who is served by them, and what is seen on the way."""
+"""Keys on real sockets: their files, the clients served, the bytes seen on the way."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is shipped: the wheel, the source distribution, the unit for systemd."""
+"""Packages that are shipped: the wheel, the source distribution, the unit for systemd."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The shape of the code: who imports whom, what says what it is, what is tested.
+"""Structure of the code: imports between floors, descriptions, tests that mirror modules.
 
 The floors are those of the pictures in docs/architecture.md, which this reads.
 """

@@ -1,4 +1,4 @@
-"""Sizes, rates and durations, as people write and read them."""
+"""Sizes, rates and durations, parsed and formatted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A tree of files to transfer, and what of one should arrive."""
+"""Sample tree of files, and the comparison of its copy."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What can go wrong, by whose fault it is.
+"""Exceptions of udpft, by whose fault they are, with their exit codes.
 
 ::
 
@@ -35,7 +35,7 @@ from enum import IntEnum
 
 
 class ExitCode(IntEnum):
-    """The documented exit codes of the ``udpft`` command."""
+    """Documented exit codes of the ``udpft`` command."""
 
     DONE = 0
     BUG = 1
@@ -59,7 +59,12 @@ class ExitCode(IntEnum):
 
 
 class UdpftError(Exception):
-    """Anything udpft refuses or fails to do. ``hint`` says what to try, where something helps."""
+    """Base of all errors of udpft, refusals and failures.
+
+    Attributes:
+        exit_code: of the command that this error ends; each class has its own.
+        hint: what to try; empty where nothing is known to help.
+    """
 
     exit_code: ExitCode = ExitCode.BUG
 
@@ -101,7 +106,7 @@ class ServerRefused(UdpftError):
 
 
 class VersionMismatch(ServerRefused):
-    """What answers there is not udpft, or speaks another version of the protocol."""
+    """The answer is not from udpft, or from another version of the protocol."""
 
     exit_code = ExitCode.VERSION
 

@@ -1,4 +1,4 @@
-"""The key that a server and its clients share: the file it is in, and what makes use of it.
+"""Shared keys: the key file of a server and its clients, and the channels made from it.
 
 A key is 32 random bytes, in a file as 64 hexadecimal digits and a newline. It is made, never
 thought up: a passphrase in its place could be guessed offline from one recorded HELLO, so there
@@ -51,7 +51,7 @@ def new_key_file(path: Path) -> None:
 
 
 def read_key_file(path: str | os.PathLike[str]) -> bytes:
-    """The key in a file. No error ever repeats what the file holds.
+    """Read the key in a file. No error ever repeats what the file holds.
 
     Raises:
         LocalReadFailed: it cannot be read.
@@ -83,7 +83,7 @@ def readable_by_others(path: str | os.PathLike[str]) -> bool:
 
 
 def client_channel(path: str | os.PathLike[str]) -> ClientChannel:
-    """The client's end of a conversation under the key in a file.
+    """Make the client's channel under the key in a file.
 
     Raises:
         LocalReadFailed: the file cannot be read.
@@ -97,7 +97,7 @@ def client_channel(path: str | os.PathLike[str]) -> ClientChannel:
 
 
 def keyed_acceptor(path: str | os.PathLike[str]) -> KeyedAcceptor:
-    """The server's end of the keyed handshake, under the key in a file.
+    """Make the server's acceptor of keyed handshakes, under the key in a file.
 
     Raises:
         LocalReadFailed: the file cannot be read.
@@ -125,7 +125,7 @@ def _need_cryptography() -> None:
 
 
 def fastest_suite() -> Suite:
-    """AES where this processor has instructions for it, else ChaCha20."""
+    """Fastest suite of this machine: AES where it has instructions for it, else ChaCha20."""
     from udpft.protocol.keyed.noise import Suite
 
     try:

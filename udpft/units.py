@@ -1,4 +1,4 @@
-"""Sizes, rates and durations, read from and written for people.
+"""Sizes, rates and durations: parsed from text that people write, and formatted for them.
 
 Sizes and rates take the suffixes K, M, G, T (powers of 1000) and Ki, Mi, Gi, Ti (powers of 1024),
 as curl, iperf3 and dd's users expect. Rates print in bytes and in bits side by side, from

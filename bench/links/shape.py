@@ -1,4 +1,4 @@
-"""What one direction of a link does to packets, in virtual time: no sockets, no clock.
+"""Shape of a link: effects of one direction on packets, in virtual time, without a socket.
 
 A packet passes three places in turn::
 

@@ -1,4 +1,4 @@
-"""Acknowledgements, and the sets of numbers behind them."""
+"""Microbenchmarks of acknowledgements, and of the range sets behind them."""
 
 from __future__ import annotations
 

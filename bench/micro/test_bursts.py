@@ -1,4 +1,4 @@
-"""DATA packets, a burst at a time: hashed and headed at one end, checked at the other."""
+"""Microbenchmarks of DATA bursts: hashed and headed at one end, checked at the other."""
 
 from __future__ import annotations
 

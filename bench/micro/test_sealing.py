@@ -1,4 +1,4 @@
-"""With a key: a burst of DATA packets, encrypted at one end and opened at the other."""
+"""Microbenchmarks of sealing: a burst of DATA encrypted at one end and opened at the other."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The sender's turn, and whole transfers on a simulated network: the engine without a kernel."""
+"""Microbenchmarks of a sender, and of whole transfers on a simulated network."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Everybody who moves a file: each module of this folder brings its ``PEERS``."""
+"""All peers, that is programs that move a file: each module here brings its ``PEERS``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a peer is: how to start its server, how to fetch a file from it, how to read what it says.
+"""Description of a peer: how its server starts, how it fetches a file, how its output is read.
 
 A peer only describes commands; the runner starts them, on whichever hosts it likes. ``python`` as
 a command's first word is the Python of that host, which finds this package. To add a peer:

@@ -1,4 +1,4 @@
-"""uftp, which sends to receivers that wait: over UDP, meant for multicast, here for one."""
+"""uftp, which sends to receivers that wait: over UDP, meant for multicast, used with one."""
 
 from __future__ import annotations
 

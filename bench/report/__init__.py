@@ -1,1 +1,1 @@
-"""A run made readable: pure functions from `bench.result.Run` to text and pictures."""
+"""Reports of a run: pure functions from `bench.result.Run` to text and pictures."""

@@ -1,4 +1,4 @@
-"""The whole run in one picture: udpft and TCP side by side, a line for each scenario.
+"""Chart of a whole run: udpft and TCP side by side, a line for each scenario.
 
 It is the report's first, and the README's. A repository's page shows it on white or on black, and
 says neither to a picture: so there are two, each with a ground of its own, and no viewer has to

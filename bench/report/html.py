@@ -1,4 +1,4 @@
-"""A run as one page that needs nothing else: no network, no fonts, no script."""
+"""Report of a run as one HTML page that loads nothing else: no network, no fonts, no script."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A run as Markdown: what goes into a pull request, and into the README."""
+"""Report of a run as Markdown, for a pull request and for the README."""
 
 from __future__ import annotations
 

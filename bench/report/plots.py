@@ -1,4 +1,4 @@
-"""The pictures of a report, as SVG that takes its colours from the page around it.
+"""Plots of a report, as SVG that takes its colours from the page around it.
 
 What is text, axis or grid is drawn in colours that nobody else uses, and those become
 ``currentColor`` and a variable of the page: the same picture is right on light and on dark. Text is

@@ -1,4 +1,4 @@
-"""A run as the documents' one: ``docs/benchmarks/``, and the README's figures."""
+"""Publication of a run in the documents: ``docs/benchmarks/``, and the README's figures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One reliable transfer over time, on a simulated path, where none could be measured.
+"""Trace of one reliable transfer on a simulated path, where none could be measured.
 
 The clock is virtual and the draws are seeded, so that the picture is the same on any machine, and
 changes only where the engine does. Both ends are the real ones; see ``tests/simnet.py``.

@@ -1,4 +1,4 @@
-"""What a run says, in sentences and in one table: figures, and never an adjective without one."""
+"""Verdict of a run, in sentences and in one table: figures, and never an adjective without one."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Where the two ends are: in containers, in network namespaces, or both on this host."""
+"""Places for the two ends: in containers, in network namespaces, or both on this host."""

@@ -1,4 +1,4 @@
-"""A small run that never took place, for tests of what is made of runs."""
+"""Fixture: a small run that never took place, for tests of reports."""
 
 from __future__ import annotations
 

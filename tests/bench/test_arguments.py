@@ -1,4 +1,4 @@
-"""The command-line words of a link."""
+"""Command-line arguments that describe a link."""
 
 from __future__ import annotations
 

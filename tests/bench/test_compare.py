@@ -1,4 +1,4 @@
-"""Two runs: what changed beyond the noise."""
+"""Comparison of two runs: changes beyond the noise."""
 
 from __future__ import annotations
 

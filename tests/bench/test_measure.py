@@ -1,4 +1,4 @@
-"""Commands, timed and charged."""
+"""Measurement of commands: their time, and the processor time charged to them."""
 
 from __future__ import annotations
 

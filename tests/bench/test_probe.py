@@ -1,4 +1,4 @@
-"""What a path does to numbered datagrams, and the numbers themselves over loopback."""
+"""Path probe: numbered datagrams over loopback, and the loss and round trip read off them."""
 
 from __future__ import annotations
 

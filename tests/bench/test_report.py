@@ -1,4 +1,4 @@
-"""What is made of a run: the verdict, Markdown, the page and its pictures."""
+"""Reports of a run: the verdict, Markdown, the HTML page and its pictures."""
 
 from __future__ import annotations
 

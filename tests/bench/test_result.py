@@ -1,4 +1,4 @@
-"""A run and its file: everything comes back, and what is no run is refused."""
+"""Results and their files: everything is read back, and other files are refused."""
 
 from __future__ import annotations
 

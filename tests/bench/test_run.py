@@ -1,4 +1,4 @@
-"""The whole command, on loopback: a second's work."""
+"""The whole ``python -m bench``, on loopback: a second's work."""
 
 from __future__ import annotations
 

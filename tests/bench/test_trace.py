@@ -1,4 +1,4 @@
-"""The transfer that a report shows over time."""
+"""Trace of the transfer that a report shows over time."""
 
 from __future__ import annotations
 

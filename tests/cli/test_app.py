@@ -1,4 +1,4 @@
-"""The command as a whole: its help, its usage errors, how exceptions leave it as exit codes."""
+"""The command as a whole: its help, its usage errors, exceptions as exit codes."""
 
 from __future__ import annotations
 

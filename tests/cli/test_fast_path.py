@@ -1,4 +1,4 @@
-"""A get that is read without click: it is read as click would, or is left to it."""
+"""Fast path of ``get``, parsed without click: as click would, or left to click."""
 
 from __future__ import annotations
 

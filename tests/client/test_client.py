@@ -1,4 +1,4 @@
-"""The public client: names and addresses as its user writes them, and what transfers took."""
+"""The public `Client`: names and addresses as its user writes them, and measured transfers."""
 
 from __future__ import annotations
 

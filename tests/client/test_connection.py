@@ -1,4 +1,4 @@
-"""A client's connection: servers that are not there, do not answer, are busy, or go away."""
+"""Connection of a client: servers that are absent, silent, busy, or that go away."""
 
 from __future__ import annotations
 

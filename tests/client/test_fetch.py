@@ -1,4 +1,4 @@
-"""The client against real servers on loopback: what it fetches reliably, and what it tells."""
+"""Reliable fetches from real servers on loopback, and their records."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The plain client, against somebody else's server of twenty lines, and against none."""
+"""Plain fetches, from a foreign server of twenty lines and from none."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Going on with a fetch that was broken off: real processes and sockets, killed and run again."""
+"""Resumed fetches: real processes and sockets, killed and run again."""
 
 from __future__ import annotations
 

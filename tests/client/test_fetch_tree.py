@@ -1,4 +1,4 @@
-"""Listings and trees over loopback: a real server, a real client, folders that are looked at."""
+"""Listings and fetched trees, over loopback: a real server, a real client, real folders."""
 
 from __future__ import annotations
 

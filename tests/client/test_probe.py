@@ -1,4 +1,4 @@
-"""Questions that transfer nothing, to a real server and to none."""
+"""Path probes of a real server, and of none."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Uploads over loopback: a real server, a real client, folders that are looked at."""
+"""Stored files, over loopback: a real server, a real client, real folders."""
 
 from __future__ import annotations
 

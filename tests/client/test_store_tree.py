@@ -1,4 +1,4 @@
-"""Trees brought to a server, over loopback: folders that are looked at."""
+"""Stored trees, over loopback: a real server, a real client, real folders."""
 
 from __future__ import annotations
 

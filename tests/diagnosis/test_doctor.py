@@ -1,4 +1,4 @@
-"""What the doctor makes of a machine and of a path."""
+"""Doctor: its findings about a machine and about a path."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How fast a path is: what is measured, what is not and why, and what is left behind."""
+"""Speed of a path: rows measured, rows left out and why, and files left behind."""
 
 from __future__ import annotations
 

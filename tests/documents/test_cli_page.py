@@ -1,4 +1,4 @@
-"""The page of all commands says what the commands say."""
+"""Page of all commands, compared with their help."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the documents say is so: bytes on the wire, a session, exit codes, imports, links."""
+"""Claims of the documents, checked: wire bytes, a session, exit codes, imports, links."""
 
 from __future__ import annotations
 

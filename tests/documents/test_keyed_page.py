@@ -32,9 +32,9 @@ def values() -> list[bytes]:
     """What the page shows, computed from its letters."""
     client = ClientChannel(KEY, Suite.AES_GCM, lambda count: b"C" * count)
     letters = {32: b"S", 12: b"N"}
-    gate = KeyedAcceptor(KEY, Suite.AES_GCM, lambda count: letters[count] * count)
+    acceptor = KeyedAcceptor(KEY, Suite.AES_GCM, lambda count: letters[count] * count)
     hello = seal(client, HELLO)
-    channel = gate.read_hello_untrusted(memoryview(hello))
+    channel = acceptor.read_hello_untrusted(memoryview(hello))
     assert channel
     retry = channel.seal_retry(RETRY)
     channel.begin(ACCEPT, TransferIds(CLIENT_ID, SERVER_ID, NONCE))

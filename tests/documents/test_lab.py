@@ -1,4 +1,4 @@
-"""docs/lab.md is what happens: every box is run as it stands, and must print what it shows.
+"""Boxes of docs/lab.md, run as they stand: each must print what it shows.
 
 Both sides are blurred before they are compared, see `BLURS`. Ports of the page become free ones.
 This is part two, on one machine; `tests/containers/test_lab.py` is part one.

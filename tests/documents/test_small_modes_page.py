@@ -1,4 +1,4 @@
-"""What the pages on the small modes show is what happens: datagrams, commands, netcat."""
+"""Pages on the small modes, checked: datagrams, commands, netcat."""
 
 from __future__ import annotations
 

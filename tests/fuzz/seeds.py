@@ -1,4 +1,4 @@
-"""What a fuzzer begins with: one whole transfer and a few odd things, as inputs of each target.
+"""Seeds of the fuzzers: one whole transfer and a few odd inputs, for each target.
 
 ``python -m tests.fuzz.seeds`` writes those that are missing into the corpus.
 """

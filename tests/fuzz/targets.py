@@ -1,4 +1,4 @@
-"""What is fuzzed: each target takes any bytes, and raises only where a promise is broken.
+"""Targets of fuzzing: each takes any bytes, and raises only where a promise is broken.
 
 Decoders may raise the one exception that they declare. Whole endpoints take a *script*: steps of
 what arrives, most of them with a check that is right, for otherwise nothing would come further than

@@ -1,4 +1,4 @@
-"""Everything that fuzzing has kept, once more, and a few hundred new inputs of each kind."""
+"""Replay of the fuzzing corpus, and of a few hundred new inputs of each kind."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Servers as people write them, and where the system finds them."""
+"""Server addresses as people write them, and their resolution."""
 
 from __future__ import annotations
 

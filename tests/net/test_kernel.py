@@ -1,4 +1,4 @@
-"""What the kernel says: this one, and one that is drawn up in a folder."""
+"""Facts from the kernel: from the real one, and from one drawn up in a folder."""
 
 from __future__ import annotations
 

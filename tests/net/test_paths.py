@@ -1,4 +1,4 @@
-"""Two hosts and the path between them: namespaces joined by a veth pair. Needs root and Linux."""
+"""Two hosts and the path between them: namespaces joined by a veth pair. Root, Linux."""
 
 from __future__ import annotations
 

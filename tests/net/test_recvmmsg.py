@@ -1,4 +1,4 @@
-"""Datagrams that the network joins nothing of, many by one system call."""
+"""Batched receiving by recvmmsg(2), of datagrams that the network does not join."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Pair(NamedTuple):
     def become_single(self) -> None:
         self.send(*[bytes(SIZE)] * MANY)
         self.receive(MANY)
-        assert self.ours._singles
+        assert self.ours._batch_receiver
 
 
 @pytest.fixture
@@ -109,7 +109,7 @@ def test_what_came_meanwhile_writes_over_nothing(pair: Pair) -> None:
 def test_few_of_them_are_received_one_by_one(pair: Pair) -> None:
     pair.send(*numbered(10))
     assert pair.receive(10) == numbered(10)
-    assert pair.ours._singles is None
+    assert pair.ours._batch_receiver is None
 
 
 def test_what_the_kernel_joins_stays_joined(pair: Pair) -> None:
@@ -119,7 +119,7 @@ def test_what_the_kernel_joins_stays_joined(pair: Pair) -> None:
     sender.send(Transmit(memoryview(bytes(SIZE)), SIZE))  # as ACCEPT is, before the first DATA
     sender.send(Transmit(memoryview(bytes(SIZE * MANY)), SIZE))
     assert pair.receive(1 + MANY) == [bytes(SIZE)] * (1 + MANY)
-    assert pair.ours._singles is None
+    assert pair.ours._batch_receiver is None
 
 
 def test_a_larger_one_ends_it_and_is_lost(pair: Pair) -> None:
@@ -134,7 +134,7 @@ def test_a_larger_one_ends_it_and_is_lost(pair: Pair) -> None:
 def test_after_a_while_the_kernel_is_asked_to_join_again(
     pair: Pair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(udp_module, "_SINGLES_CALLS", 3)
+    monkeypatch.setattr(udp_module, "_BATCH_RECEIVES", 3)
     pair.become_single()
     assert not pair.joins
     for _ in range(3):
@@ -147,9 +147,9 @@ def test_after_a_while_the_kernel_is_asked_to_join_again(
 def test_no_more_than_a_buffer_full_is_received_at_once(pair: Pair) -> None:
     buffer = bytearray(MAX_BATCH_BYTES)
     pair.send(*[b"x"] * 700)
-    singles = BatchReceiver(pair.ours.fileno(), buffer, 1)
-    assert singles.receive() == [(0, MAX_BURST_PACKETS)]
-    (rest,) = singles.receive() or ()
+    receiver = BatchReceiver(pair.ours.fileno(), buffer, 1)
+    assert receiver.receive() == [(0, MAX_BURST_PACKETS)]
+    (rest,) = receiver.receive() or ()
     assert rest[1] <= 700 - MAX_BURST_PACKETS
 
 

@@ -1,4 +1,4 @@
-"""The client's socket where there is a key."""
+"""Sealed socket of a client that has a key."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ def test_what_is_sealed_comes_out_packet_by_packet(
     stranger: socket.socket, client: SealedSocket
 ) -> None:
     datagram, address = hello_to(stranger, client)
-    gate = KeyedAcceptor(KEY, Suite.AES_GCM, Draw(2))
-    channel = gate.read_hello_untrusted(memoryview(datagram))
+    acceptor = KeyedAcceptor(KEY, Suite.AES_GCM, Draw(2))
+    channel = acceptor.read_hello_untrusted(memoryview(datagram))
     assert channel
     channel.begin(ACCEPT, TransferIds(CLIENT_ID, SERVER_ID, 7))
     packet = bytes([0x84, 0, 0, 0]) + CLIENT_ID.to_bytes(4, "little") + bytes(1000)

@@ -1,4 +1,4 @@
-"""What stops a thread that waits, and how it hears of it."""
+"""Cancellation token: each way to wait that it ends."""
 
 from __future__ import annotations
 

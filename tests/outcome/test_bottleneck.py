@@ -1,4 +1,4 @@
-"""What limited a transfer, by what one end knows of it."""
+"""Bottleneck of a transfer, as one end finds it."""
 
 from __future__ import annotations
 

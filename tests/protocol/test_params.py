@@ -1,4 +1,4 @@
-"""The constants fit each other, and each says what it is."""
+"""Constants of the protocols: they fit each other, and each is documented."""
 
 from __future__ import annotations
 

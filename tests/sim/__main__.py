@@ -1,4 +1,4 @@
-"""Play many scenarios, or one again: ``python -m tests.sim --seeds 10000``, ``--seed 7``."""
+"""Run many random scenarios, or one again: ``python -m tests.sim --seeds 10000``, ``--seed 7``."""
 
 from __future__ import annotations
 

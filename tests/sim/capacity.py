@@ -1,4 +1,4 @@
-"""How much of a path's capacity one transfer uses: a table, kept beside this file.
+"""Share of a path's capacity that one transfer uses: a table, kept beside this file.
 
 Goodput ÷ capacity, of a file that would take four seconds, from the first HELLO to the verified
 end: handshake and start-up count. The ends are the real ones, on a simulated path of 100 Mbit/s

@@ -1,4 +1,4 @@
-"""One whole evening on a bad network, drawn from a seed: who fetches what, and what goes wrong.
+"""Random scenario on a bad network, drawn from a seed: clients, files, and faults.
 
 A scenario has a server, a few clients with a file each, a link each way, and faults. What must
 hold in all of them is in `Scenario.run`: every client ends; what a client has verified is the file;

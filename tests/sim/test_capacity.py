@@ -1,4 +1,4 @@
-"""How much of a path's capacity is used: as the committed table says, or the table is to change."""
+"""Share of a path's capacity that is used: as the committed table says, or it must change."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Three hundred small evenings on bad networks, others each day. ``make sim`` plays large ones."""
+"""Three hundred small random scenarios, others each day. ``make sim`` plays large ones."""
 
 from __future__ import annotations
 

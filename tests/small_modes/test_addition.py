@@ -1,4 +1,4 @@
-"""Two names, two integers, one sum, over a network that loses one datagram in three."""
+"""Add-numbers over a network that loses one datagram in three: two names, two integers, a sum."""
 
 from __future__ import annotations
 

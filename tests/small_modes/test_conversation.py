@@ -1,4 +1,4 @@
-"""One socket, perhaps lines of input, a deadline: what happens first is returned."""
+"""Conversation loop: a socket, perhaps lines of input, a deadline; the first event returns."""
 
 from __future__ import annotations
 

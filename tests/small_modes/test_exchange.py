@@ -1,4 +1,4 @@
-"""Asking until there is an answer, and answering the same question alike."""
+"""Repeated questions, and equal answers to the same question."""
 
 from __future__ import annotations
 

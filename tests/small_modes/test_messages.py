@@ -1,4 +1,4 @@
-"""Texts with times, shown once each, whatever the network does to them."""
+"""Timed messages, shown once each, whatever the network does to them."""
 
 from __future__ import annotations
 

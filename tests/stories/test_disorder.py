@@ -1,4 +1,4 @@
-"""Datagrams come out of order, twice, or damaged."""
+"""Stories of datagrams that come out of order, twice, or damaged."""
 
 from __future__ import annotations
 

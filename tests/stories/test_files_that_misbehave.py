@@ -1,4 +1,4 @@
-"""The file at either end fails, or is not what it was."""
+"""Stories of files that fail or change at either end."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Datagrams are lost: the file arrives all the same, and little is sent twice."""
+"""Stories of loss: the file arrives all the same, and little is sent twice."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the path carries is found out in the handshake, for each direction."""
+"""Path MTU, found in the handshake for each direction."""
 
 from __future__ import annotations
 

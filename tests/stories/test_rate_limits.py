@@ -1,4 +1,4 @@
-"""A rate that somebody asked for is the rate, neither more nor much less."""
+"""Rate limits: a transfer keeps to them, neither above nor much below."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the receiver has already is not sent again."""
+"""Resumed transfers: chunks that the receiver holds already are not sent again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A receiver that reads slower than the path delivers is not flooded."""
+"""Slow receivers, which are not flooded though the path would deliver more."""
 
 from __future__ import annotations
 

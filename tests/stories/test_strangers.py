@@ -1,4 +1,4 @@
-"""Nobody who cannot read what is sent to an address gets anything done in its name."""
+"""Stories of attackers off the path, who get nothing done in another address's name."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Sockets and time: the only place that touches either."""
+"""Sockets and clocks: the only package that touches either."""

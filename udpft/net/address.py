@@ -1,4 +1,4 @@
-"""Where a server is: ``HOST``, ``HOST:PORT`` or ``[IPV6]:PORT``, as a person writes it.
+"""Server addresses as a person writes them: ``HOST``, ``HOST:PORT`` or ``[IPV6]:PORT``.
 
 `parse_server` reads the words and touches no network; `resolve` asks the system's resolver.
 """
@@ -26,7 +26,7 @@ _EXAMPLES = "write HOST or HOST:PORT, such as 192.168.1.5, server:9000 or [::1]:
 
 
 class Address(NamedTuple):
-    """A host, by name or number and without brackets, and a UDP port."""
+    """Host, by name or number and without brackets, and UDP port."""
 
     host: str
     port: int
@@ -38,7 +38,7 @@ class Address(NamedTuple):
 
     @classmethod
     def of(cls, sockaddr: Sockaddr) -> Address:
-        """The address in what `socket` returned."""
+        """Read the address that `socket` returned."""
         return cls(sockaddr[0], sockaddr[1])
 
 
@@ -67,7 +67,7 @@ def parse_server(text: str, default_port: int) -> Address:
 
 
 def resolve(address: Address, stop: Stop | None = None) -> tuple[socket.AddressFamily, Sockaddr]:
-    """Ask the system where a host is; return what `socket.socket` and ``connect`` or ``bind`` take.
+    """Resolve a host; return the family and address for `socket.socket`, ``connect`` or ``bind``.
 
     Where a name has addresses of both families, IPv4 is taken: it is what servers bind to unless
     told otherwise, and over UDP nobody says that the other family would have answered.
@@ -109,7 +109,7 @@ def _is_ipv6(host: str) -> bool:
 
 
 def _may_be_host(host: str) -> bool:
-    """Whether the resolver may be asked. Its answer is the judge; this keeps typing slips out."""
+    """Whether a text may be a host's name: keeps typing slips from the resolver, which judges."""
     return (
         0 < len(host) <= MAX_HOST_LENGTH
         and host.isprintable()

@@ -1,4 +1,4 @@
-"""The clock of all protocols."""
+"""Monotonic clock of all protocols."""
 
 from __future__ import annotations
 

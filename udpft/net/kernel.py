@@ -1,4 +1,4 @@
-"""What the kernel says of this machine's network: limits, devices, offloads, clock.
+"""Facts from the kernel about this machine's network: limits, devices, offloads, clock.
 
 Facts only; what to make of them is `udpft.diagnosis.doctor`'s. All of it can be read by anybody,
 and what cannot be read (another system, a container that hides it) is None.
@@ -38,8 +38,11 @@ _BLOCK = struct.Struct("=IIII")
 
 @dataclass(frozen=True)
 class Device:
-    """A network device. ``bridge``: it joins others; ``leads_out``: it has its other end elsewhere,
-    as a container's device has it on the host."""
+    """Network device.
+
+    ``mtu``: bytes. ``bridge``: it joins others. ``leads_out``: it has its other end elsewhere, as a
+    container's device has it on the host.
+    """
 
     name: str
     mtu: int
@@ -49,7 +52,7 @@ class Device:
 
 @dataclass(frozen=True)
 class Feature:
-    """An offload of a device: whether it is on, and whether it could be switched on."""
+    """State of a device's offload: whether it is on, and whether it could be switched on."""
 
     on: bool
     available: bool
@@ -57,17 +60,17 @@ class Feature:
 
 @dataclass(frozen=True)
 class Kernel:
-    """The kernel, as far as the two file systems tell in which it describes itself."""
+    """The kernel's description of itself, in the file systems ``proc`` and ``sys``."""
 
     proc: Path = Path("/proc")
     sys: Path = Path("/sys")
 
     def limit(self, name: str) -> int | None:
-        """A number below ``/proc/sys``, by its sysctl name."""
+        """Read a number below ``/proc/sys``, by its sysctl name."""
         return _number(_text(self.proc / "sys" / name.replace(".", "/")))
 
     def devices(self) -> list[Device]:
-        """All devices, in the order of their names."""
+        """List all devices, in the order of their names."""
         found = []
         folder = self.sys / "class/net"
         for path in sorted(folder.iterdir()) if folder.is_dir() else ():
@@ -79,7 +82,7 @@ class Kernel:
         return found
 
     def default_device(self) -> str | None:
-        """The device by which packets leave for anywhere."""
+        """Name of the default route's device."""
         for line in (_text(self.proc / "net/route") or "").splitlines()[1:]:
             fields = line.split()
             if len(fields) > 7 and fields[1] == fields[7] == "00000000":
@@ -87,7 +90,7 @@ class Kernel:
         return None
 
     def clock_sources(self) -> tuple[str | None, list[str]]:
-        """Where the monotonic clock has its time from, and from where it could have it."""
+        """Current source of the monotonic clock, and all sources that it could have."""
         folder = self.sys / "devices/system/clocksource/clocksource0"
         available = _text(folder / "available_clocksource") or ""
         return _text(folder / "current_clocksource"), available.split()
@@ -105,7 +108,7 @@ def _number(text: str | None) -> int | None:
 
 
 def source_of(server: Address) -> str:
-    """This machine's own address in what it sends to a server. Raises OSError, HostNotFound."""
+    """Source address of datagrams to a server. Raises OSError, HostNotFound."""
     family, sockaddr = resolve(server)
     with socket.socket(family, socket.SOCK_DGRAM) as sock:
         sock.connect(sockaddr)
@@ -113,7 +116,7 @@ def source_of(server: Address) -> str:
 
 
 def device_of(host: str) -> str | None:
-    """The device that has one of this machine's own addresses, as `getsockname` gives it."""
+    """Name of the device with one of this machine's own addresses, as `getsockname` gives it."""
     _, _, zone = host.partition("%")
     if zone:
         return zone
@@ -137,7 +140,7 @@ def device_of(host: str) -> str | None:
 
 
 def offloads_of(device: str) -> dict[str, Feature] | None:
-    """The offloads of a device by the names that ``ethtool -k`` gives them."""
+    """Offloads of a device, by the names that ``ethtool -k`` gives them."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         try:
             counts = _ethtool(
@@ -163,14 +166,14 @@ def offloads_of(device: str) -> dict[str, Feature] | None:
 
 
 def _ethtool(sock: socket.socket, device: str, question: bytes) -> bytes:
-    """Ask ethtool's interface one question; the answer stands where the question did."""
+    """Ask ethtool's interface one question; the kernel writes the answer over it."""
     buffer = array.array("B", question)
     fcntl.ioctl(sock, _SIOCETHTOOL, _REQUEST.pack(device.encode(), buffer.buffer_info()[0]))
     return buffer.tobytes()
 
 
 def try_offloads() -> tuple[bool, bool]:
-    """Whether the kernel cuts a burst into datagrams, and joins them again: tried on loopback."""
+    """Try on loopback whether the kernel cuts a burst into datagrams, and whether it joins them."""
     with (
         socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as receiver,
         socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender,
@@ -198,7 +201,7 @@ def _accepts(sock: socket.socket, option: int) -> bool:
 
 
 def buffers_for(receive_bytes: int, send_bytes: int) -> tuple[int, int]:
-    """The bytes of receive and send buffer that a socket gets when it asks for these."""
+    """Bytes of receive and send buffer that a socket gets when it asks for these."""
     got = []
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         for option, asked in ((socket.SO_RCVBUF, receive_bytes), (socket.SO_SNDBUF, send_bytes)):

@@ -1,4 +1,4 @@
-"""The client's loop: one endpoint, one connected socket."""
+"""Event loop of a client: one endpoint, one connected socket."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def flush(
     now: float,
     on_wait: Callable[[float], None] = lambda _: None,
 ) -> None:
-    """Send all that an endpoint has to send now; waiting for room is told as by `drive`."""
+    """Send all that an endpoint has to send now. ``on_wait`` as in `drive`: waits for room."""
     while transmit := endpoint.poll_transmit(now):
         while transmit := sock.send(transmit):
             before = clock()

@@ -1,4 +1,4 @@
-"""Many single datagrams by one system call: recvmmsg(2), Linux 2.6.33.
+"""Batched receiving of single datagrams by one system call: recvmmsg(2), Linux 2.6.33.
 
 Where the network joins nothing, a call for each datagram is most of what receiving costs. Here one
 call lays datagrams of one size back to back into a buffer, as the kernel does where it joins them.
@@ -29,18 +29,23 @@ _WORD = 4
 
 
 class BatchReceiver:
-    """Receives datagrams of one size from a connected socket.
+    """Receiver of datagrams of one size from a connected socket, a batch at a time.
 
     Args:
         fd: the socket, non-blocking; not closed.
-        buffer: where the datagrams go, each right behind the one before.
+        buffer: for the datagrams, each right behind the one before.
         size: bytes of a datagram. A larger one is cut; a shorter one leaves a gap behind it.
+
+    Attributes:
+        size: as given.
     """
 
     def __init__(self, fd: int, buffer: bytearray, size: int) -> None:
         self._fd = fd
         self.size = size
-        self._count = count = min(MAX_BURST_PACKETS, len(buffer) // size)
+        count = min(MAX_BURST_PACKETS, len(buffer) // size)
+        self._count = count
+        # Keep what the kernel's pointers lead to: the buffer, the iovecs, the messages.
         self._anchor = ctypes.c_char.from_buffer(buffer)
         base = ctypes.addressof(self._anchor)
         self._iovecs = ctypes.create_string_buffer(
@@ -53,13 +58,15 @@ class BatchReceiver:
         self._messages = (ctypes.c_char * len(messages)).from_buffer(messages)
         words = memoryview(messages).cast("I")
         stride = _MESSAGE.size // _WORD
+        # The flags and the length that the kernel writes into each message
         self._flags = words[_FLAGS_AT // _WORD :: stride]
         self._lengths = words[_LENGTH_AT // _WORD :: stride]
+        # The same where all datagrams are whole and of this size: the usual case
         self._full = memoryview(size.to_bytes(_WORD, "little") * count)
         self._no_flags = memoryview(bytes(_WORD * count))
 
     def receive(self) -> list[tuple[int, int]] | None:
-        """Receive what is there, up to a buffer full.
+        """Receive the datagrams that wait in the socket, up to a buffer full.
 
         Returns:
             The stretches without a gap, as (place in the buffer, length): datagrams of ``size``,

@@ -1,4 +1,4 @@
-"""A client's socket where there is a key: what goes out is sealed, what comes in is opened."""
+"""Sealed socket of a client that has a key: it seals on sending and opens on receiving."""
 
 from __future__ import annotations
 
@@ -20,18 +20,24 @@ _BELIEVE_AFTER_S = 1.0
 
 
 class SealedSocket:
-    """A `UdpSocket`, connected, with a channel in front of it.
+    """Connected `UdpSocket` with a keyed channel in front of it.
 
     Args:
         sock: to the server; this object closes it.
-        channel: seals and opens. What was received last is in its buffer, and in ``buffer``.
+        channel: seals and opens.
+
+    Attributes:
+        buffer: the channel's; each `receive` writes the opened packets over the last ones.
     """
 
     def __init__(self, sock: UdpSocket, channel: ClientChannel) -> None:
         self._socket = sock
         self._channel = channel
         self._opened: Iterator[Batch] = iter(())
+        """Opened packets of the batch received last; each `receive` takes one."""
         self._give_up_at = inf
+        """Seconds on the clock: when the notice that the server has no key is believed.
+        Set by the first notice; inf without one."""
         self.buffer = channel.buffer
 
     def fileno(self) -> int:
@@ -64,7 +70,7 @@ class SealedSocket:
         return None
 
     def receive(self) -> Batch | None:
-        """The next packets that were sealed by the server, or None where nothing has arrived.
+        """Receive the next packets sealed by the server; None where nothing has arrived.
 
         Raises:
             ConnectionRefusedError: nothing listens at the other end.

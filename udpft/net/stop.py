@@ -1,4 +1,4 @@
-"""A wish to stop, said in one thread and heard in another that waits for the network.
+"""Cancellation token, set in one thread and noticed in another that waits for the network.
 
 A thread cannot be interrupted from outside, but it can wait for two things at once: the client's
 loop waits for its socket and for the `Stop` that it was given, which is a descriptor too
@@ -20,45 +20,48 @@ T = TypeVar("T")
 
 
 class Stop:
-    """Ends the transfers that it was given to, from any thread; once said, it stays said.
+    """Cancellation token: ends the transfers that it was given to; once set, it stays set.
 
-    They end as an error would end them: the server is told, what has come stays to be gone on
-    with, and the thread that waits for the transfer has `udpft.errors.Stopped`.
+    It can be set from any thread. The transfers end as an error would end them: the server is told,
+    what has come stays to be gone on with, and the thread that waits for the transfer has
+    `udpft.errors.Stopped`.
     """
 
     def __init__(self) -> None:
         self._is_set = False
+        """Whether `set` was called; never goes back."""
         self._fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        """Event descriptor: readable once `set` was called. Closed with the object."""
 
     def __del__(self) -> None:
         if hasattr(self, "_fd"):
             os.close(self._fd)
 
     def set(self) -> None:
-        """Stop: from any thread, or from a signal's handler."""
+        """Cancel, from any thread or from a signal's handler."""
         self._is_set = True
         os.eventfd_write(self._fd, 1)
 
     def is_set(self) -> bool:
-        """Whether it was said."""
+        """Whether the token was set."""
         return self._is_set
 
     def fileno(self) -> int:
-        """A descriptor that can be read from when it was said, for `select`."""
+        """Descriptor that is readable once the token is set, for `select`."""
         return self._fd
 
     def check(self) -> None:
-        """Raise Stopped where it was said."""
+        """Raise Stopped if the token is set."""
         if self._is_set:
             raise Stopped("stopped before its end")
 
     def sleep(self, seconds: float) -> None:
-        """Wait. Raises Stopped as soon as it is said."""
+        """Sleep. Raises Stopped as soon as the token is set."""
         wait([self], [], seconds)
         self.check()
 
     def guarded(self, call: Callable[P, T]) -> Callable[P, T]:
-        """The same function, which raises Stopped instead of beginning where it was said."""
+        """Wrap a function: once the token is set, it raises Stopped instead of beginning."""
 
         def checking(*args: P.args, **kwargs: P.kwargs) -> T:
             self.check()
@@ -67,10 +70,12 @@ class Stop:
         return checking
 
     def outlast(self, call: Callable[[], T]) -> T:
-        """What a function returns or raises that nothing can interrupt: the resolver, say.
+        """Run an uninterruptible function, such as the resolver, in a thread; return its result.
+
+        It raises what the function raises.
 
         Raises:
-            Stopped: it was said before; the function goes on, in its thread, to no purpose.
+            Stopped: the token was set first; the function goes on in its thread, to no purpose.
         """
         from concurrent.futures import Future  # a command does without
         from threading import Thread

@@ -1,4 +1,4 @@
-"""A UDP socket that sends and receives bursts.
+"""UDP socket that sends and receives bursts, with the kernel's offloads where it has them.
 
 The kernel's segmentation offload (UDP_SEGMENT, Linux 4.18) cuts one buffer into equal datagrams,
 and its coalescing (UDP_GRO, Linux 5.0) joins them again, so that one system call carries up to
@@ -36,13 +36,20 @@ IP_PMTUDISC_DONT, IP_PMTUDISC_PROBE = 0, 3
 IP_MTU, IPV6_MTU = 14, 24
 
 RECEIVE_BUFFER_BYTES = 4 << 20
-"""What is asked of the kernel, which gives no more than net.core.rmem_max: 208 KiB by default."""
+"""Bytes asked of the kernel, which gives no more than net.core.rmem_max: 208 KiB by default."""
 
 SEND_BUFFER_BYTES = 1 << 20
+"""Bytes asked of the kernel, which gives no more than net.core.wmem_max."""
 
 _POLL_STEP_S = 0.000_05
-_MANY_SINGLES = 32  # in one batch, none of them joined: the network joins nothing
-_SINGLES_CALLS = 1_000  # before it is asked again whether it does
+"""Seconds between looks where poll's milliseconds are too coarse."""
+
+_MANY_SINGLE = 32
+"""Datagrams in one batch, none of them joined, that tell that the network joins nothing."""
+
+_BATCH_RECEIVES = 1_000
+"""Batched receives before the kernel is asked again whether it joins anything."""
+
 _RECEIVE_BYTES = 65_536
 _LAST_OFFSET = MAX_BATCH_BYTES - _RECEIVE_BYTES
 _TRUNCATED = int(socket.MSG_TRUNC)  # as an enum's member it costs microseconds
@@ -78,12 +85,15 @@ _OFFLOAD_REFUSED = {errno.EIO, errno.EINVAL, errno.EMSGSIZE, errno.ENOPROTOOPT, 
 
 
 class UdpSocket:
-    """A non-blocking UDP socket, sending and receiving bursts.
+    """Non-blocking UDP socket that sends and receives bursts.
 
     Args:
         sock: bound or connected; this object closes it.
         offload: use the kernel's segmentation and coalescing where it has them.
         fragment: let the network fragment datagrams, as the plain protocol needs.
+
+    Attributes:
+        buffer: for received batches; each `receive` writes over the last one.
     """
 
     def __init__(
@@ -92,14 +102,22 @@ class UdpSocket:
         self._socket = sock
         self.buffer = bytearray(MAX_BATCH_BYTES)
         self._view = memoryview(self.buffer)
-        self._held: deque[tuple[Batch, int]] = deque()  # with their places in the buffer
-        self._singles: BatchReceiver | None = None
-        self._singles_calls = 0
+        self._held: deque[tuple[Batch, int]] = deque()
+        """Batches received and not returned yet, with their places in the buffer."""
+        self._batch_receiver: BatchReceiver | None = None
+        """Receiver in use while the network joins nothing; None while it may."""
+        self._batch_receives = 0
+        """Calls of the batch receiver since it was last taken into use."""
         self._joined = False
-        self._control: list[tuple[int, int, bytes]] = []  # of what was received last
+        """Whether the kernel has joined what came last; small datagrams leave it as it is."""
+        self._control: list[tuple[int, int, bytes]] = []
+        """Control messages of what was received last."""
         self._can_segment = offload
-        self._refused: set[Any] = set()  # addresses on whose path segmentation was refused
+        """Whether segmentation is used; False once the kernel has none."""
+        self._refused: set[Any] = set()
+        """Addresses on whose path segmentation was refused; none is taken out."""
         self._segment_control: dict[int, list[tuple[int, int, bytes]]] = {}
+        """Control messages that ask for segmentation, by segment size in bytes, as in use."""
         sock.setblocking(False)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
@@ -110,10 +128,10 @@ class UdpSocket:
         sock.setsockopt(socket.IPPROTO_IP, IP_MTU_DISCOVER, discover)
         self._can_join = offload and self._join(True)
         self._connected = _is_connected(sock)
-        self._takes_many = self._connected and sys.platform == "linux"  # it has recvmmsg
+        self._can_batch = self._connected and sys.platform == "linux"  # it has recvmmsg
 
     def _join(self, wanted: bool) -> bool:
-        """Ask the kernel to join datagrams that it receives, or not to; whether it can."""
+        """Ask the kernel to join datagrams that it receives, or not to; return whether it can."""
         try:
             self._socket.setsockopt(socket.IPPROTO_UDP, UDP_GRO, wanted)
         except OSError:
@@ -155,8 +173,8 @@ class UdpSocket:
         """
         batch = self._take_held()
         if batch is None:
-            if self._singles:
-                return self._receive_singles(self._singles)
+            if self._batch_receiver:
+                return self._receive_batched(self._batch_receiver)
             batch = self._receive_first()
         if batch is None or self._held:
             return batch
@@ -181,51 +199,51 @@ class UdpSocket:
                 self._held.append((more, length))
                 break
             length += more.length
-        if not joined and self._takes_many and length >= _MANY_SINGLES * segment_size:
-            self._begin_singles(segment_size)
+        if not joined and self._can_batch and length >= _MANY_SINGLE * segment_size:
+            self._begin_batches(segment_size)
         return Batch(self.buffer, length, segment_size, address)
 
     def _take_held(self) -> Batch | None:
-        """A batch that was received last time and did not fit, moved to the buffer's start."""
+        """Take a batch that was received before, and move it to the buffer's start."""
         if not self._held:
             return None
         batch, at = self._held.popleft()
         self.buffer[: batch.length] = self.buffer[at : at + batch.length]
         return batch
 
-    def _begin_singles(self, size: int) -> None:
-        """Receive datagrams of a size by many at once, and not joined, until something changes."""
+    def _begin_batches(self, size: int) -> None:
+        """Receive datagrams of a size by many at once, not joined, until something changes."""
         from udpft.net.recvmmsg import BatchReceiver  # most networks join them, and need no ctypes
 
         if self._can_join:
             self._join(False)
-        if self._singles is None or self._singles.size != size:
-            self._singles = BatchReceiver(self.fileno(), self.buffer, size)
-        self._singles_calls = 0
+        if self._batch_receiver is None or self._batch_receiver.size != size:
+            self._batch_receiver = BatchReceiver(self.fileno(), self.buffer, size)
+        self._batch_receives = 0
 
-    def _receive_singles(self, singles: BatchReceiver) -> Batch | None:
-        """`receive` where datagrams come singly."""
-        self._singles_calls += 1
+    def _receive_batched(self, receiver: BatchReceiver) -> Batch | None:
+        """Receive by the batch receiver: the network joins nothing."""
+        self._batch_receives += 1
         try:
-            stretches = singles.receive()
+            stretches = receiver.receive()
         except OSError as error:
             if self._is_final(error):
                 raise
             return None
-        if not stretches or self._singles_calls >= _SINGLES_CALLS:
-            self._singles = None
+        if not stretches or self._batch_receives >= _BATCH_RECEIVES:
+            self._batch_receiver = None
             if self._can_join:
                 self._join(True)
         for at, length in stretches or ():
             self._held.append(
-                (Batch(self.buffer, length, max(1, min(length, singles.size)), None), at)
+                (Batch(self.buffer, length, max(1, min(length, receiver.size)), None), at)
             )
         if not self._held:
             return None
         return self._held.popleft()[0]  # which is at the buffer's start
 
     def _receive_first(self) -> Batch | None:
-        """Receive what one system call brings, to the buffer's start."""
+        """Receive by one system call, to the buffer's start."""
         place = self._view[:_RECEIVE_BYTES]
         try:
             return self._read(*self._socket.recvmsg_into((place,), _CONTROL_BYTES))
@@ -236,8 +254,10 @@ class UdpSocket:
 
     @staticmethod
     def _is_final(error: OSError) -> bool:
-        """Whether it ends receiving, as a closed port does. That nothing is there does not, nor
-        what may pass of the news of a datagram sent earlier."""
+        """Whether an error ends receiving, as a closed port does.
+
+        That nothing has arrived does not, nor does a transient error of a datagram sent earlier.
+        """
         if isinstance(error, BlockingIOError):
             return False
         return error.errno == errno.ECONNREFUSED or error.errno not in _TRANSIENT
@@ -245,7 +265,7 @@ class UdpSocket:
     def _read(
         self, length: int, control: list[tuple[int, int, bytes]], flags: int, address: Any
     ) -> Batch:
-        """What was received, as `recvmsg_into` returns it; the kernel says if it was joined."""
+        """Make a batch of the result of `recvmsg_into`; the kernel says if it was joined."""
         self._control = control
         if flags & _TRUNCATED:
             return Batch(self.buffer, 0, 1, address)
@@ -258,10 +278,10 @@ class UdpSocket:
         return Batch(self.buffer, length, max(1, length), address)
 
     def receive_queue(self) -> tuple[int, int]:
-        """Payload bytes that may be on their way here, and datagrams that the buffer has dropped.
+        """Payload bytes that may be on their way to the socket, and datagrams that it has dropped.
 
-        Of a connected socket it is what the buffer holds, for what waits in it is on its way too
-        to whoever has no ACK of it; of one that many send to, what it has room for now.
+        Of a connected socket these are the bytes that its buffer holds in all, for what waits in it
+        is still on its way to a sender without an ACK; of one that many send to, its free room.
         """
         try:
             info = self._socket.getsockopt(socket.SOL_SOCKET, SO_MEMINFO, _MEMINFO.size)
@@ -274,7 +294,7 @@ class UdpSocket:
         return max(0, int(room * efficiency)), drops
 
     def largest_datagram(self) -> float:
-        """Bytes of the largest datagram that can leave a connected socket; inf where none knows.
+        """Bytes of the largest datagram that can leave a connected socket; inf if unknown.
 
         By the device, or by what a router has said lately.
         """
@@ -291,7 +311,7 @@ class UdpSocket:
     def send(self, transmit: Transmit, address: Any = None) -> Transmit | None:
         """Send a burst; return what of it found no room in the send buffer, or None.
 
-        What the path refuses is dropped here, as it might have been on the wire.
+        What the path refuses is dropped, as it might have been on the wire.
 
         Raises:
             ConnectionRefusedError: on a connected socket, nothing listens at the other end.

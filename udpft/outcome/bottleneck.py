@@ -30,7 +30,7 @@ SLOW_AFTER_S: Final = 2.0
 """Seconds that a transfer takes at least, to be called slow: nobody waits for less."""
 
 SLOW_BYTES_PER_S: Final = 100e6
-"""What a slow transfer does not reach, in bytes per second."""
+"""Bytes per second that a slow transfer does not reach."""
 
 TOLD_AFTER_S: Final = 0.5
 """Seconds that a transfer takes at least, for what is measured to tell anything."""
@@ -63,10 +63,11 @@ class Limit(StrEnum):
 
 
 class Usage(NamedTuple):
-    """A moment: the clock, and what there was used until then, in seconds.
+    """Resources used up to a moment, or between two: seconds, and bytes moved.
 
-    ``cpu_s`` is of the whole process, ``busy_s`` of this thread alone. ``moved``: bytes; ``drops``:
-    datagrams that the receive buffer had no room for.
+    ``at``: the clock. ``cpu_s`` is of the whole process, ``busy_s`` of this thread alone.
+    ``queued_s``: waited for a processor. ``waited_s``: waited for the network. ``moved``: bytes;
+    ``drops``: datagrams that the receive buffer had no room for.
     """
 
     at: float
@@ -79,7 +80,7 @@ class Usage(NamedTuple):
 
     @classmethod
     def now(cls, waited_s: float, moved: int = 0, drops: int = 0) -> Usage:
-        """This moment; what its loop has waited, moved and not received, it knows itself."""
+        """Usage up to now. Waits, bytes and drops are the caller's: its loop counts them."""
         return cls(
             clock(), time.process_time(), time.thread_time(), _queued_s(), waited_s, moved, drops
         )
@@ -98,7 +99,7 @@ class Usage(NamedTuple):
 
     @property
     def held_s(self) -> float:
-        """Seconds that remain: the disk's."""
+        """Seconds held up by the disk: those that remain."""
         return max(0.0, self.at - self.busy_s - self.queued_s - self.waited_s)
 
 

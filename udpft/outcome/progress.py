@@ -7,15 +7,16 @@ from collections.abc import Callable
 from udpft.net.clock import clock
 
 Progress = Callable[[int, int], None]
-"""Called now and then with the bytes done and the bytes in all; -1 where that is not known."""
+"""Function that is called with the bytes done and the bytes in all; -1 where unknown."""
 
 PROGRESS_INTERVAL_S = 0.1
+"""Seconds between reports: often enough to look steady, and no burden."""
 
 
 def ticker(
     progress: Progress | None, measure: Callable[[], tuple[int, int] | None]
 ) -> Callable[[float], None]:
-    """A loop's ``on_turn`` that reports progress ten times a second, once there is some."""
+    """Make a loop's ``on_turn`` that reports progress ten times a second, once there is some."""
     if progress is None:
         return lambda _: None
     report_at = clock() + PROGRESS_INTERVAL_S

@@ -17,9 +17,9 @@ class Result(NamedTuple):
 
     ``bytes``: the file's size. ``seconds``: from the request to the file under its name.
     ``resent_packets``: packets that were needed beyond one for each chunk. ``resumed_bytes``:
-    those that were here already. ``verified``: the sender's digest agrees; in plain, the SHA-256
+    those that were held already. ``verified``: the sender's digest agrees; in plain, the SHA-256
     that was asked for. ``complete``: False where plain kept what came without the end.
-    ``up_to_date``: the file was here before, byte for byte. ``files``: how many, of a tree;
+    ``up_to_date``: the file was held before, byte for byte. ``files``: how many, of a tree;
     ``path`` is then their folder; ``local_path`` is the same as text. ``cpu_seconds``: of this
     process meanwhile. ``dropped_packets``: by the receiver's full buffer. ``limited_by``: what
     limited a transfer of half a second or more, in a word or two, and ``limit``, in a sentence;
@@ -54,12 +54,12 @@ class Result(NamedTuple):
 
     @property
     def cpu_seconds_per_gb(self) -> float | None:
-        """For each GB that came over the network; None where too little did to tell."""
+        """CPU seconds for each GB that crossed the network; None where too little did to tell."""
         return per_gigabyte(self.cpu_seconds, self.bytes - self.resumed_bytes)
 
     @property
     def rate_bytes_per_s(self) -> float:
-        """Bytes of the file that came over the network, per second."""
+        """Bytes of the file that crossed the network, per second."""
         return (self.bytes - self.resumed_bytes) / self.seconds if self.seconds > 0 else 0.0
 
     def measured(self, used: Usage, *, rate_limit: float, receives: bool) -> Result:

@@ -1,4 +1,4 @@
-"""What a driver and an endpoint ask of each other, and what an endpoint asks of a file.
+"""Interfaces between a driver and an endpoint, and between an endpoint and its file.
 
 An endpoint is one end of one transfer. It owns no socket and no clock. A driver calls, in this
 order, each time something happened:
@@ -49,27 +49,27 @@ class Batch(NamedTuple):
 
     @classmethod
     def of(cls, datagram: bytes | memoryview, address: Any = None) -> Batch:
-        """A batch of a single datagram."""
+        """Make a batch of a single datagram."""
         return cls(bytearray(datagram), len(datagram), max(1, len(datagram)), address)
 
     def datagrams(self) -> Iterator[memoryview]:
-        """The datagrams, as views of the buffer."""
+        """Iterate over the datagrams, as views of the buffer."""
         view, size = memoryview(self.buffer), self.segment_size
         for at in range(0, self.length, size):
             yield view[at : min(at + size, self.length)]
 
     def kept(self) -> Batch:
-        """The same in a buffer of its own, which nothing will be received into."""
+        """Copy the batch to a buffer of its own, which nothing will be received into."""
         return self._replace(buffer=self.buffer[: self.length])
 
     def after(self, count: int) -> Batch:
-        """Those behind the first ``count`` datagrams, in a buffer of their own."""
+        """Copy the datagrams behind the first ``count`` to a buffer of their own."""
         rest = self.buffer[count * self.segment_size : self.length]
         return Batch(rest, len(rest), self.segment_size, self.address)
 
 
 class TransferIds(NamedTuple):
-    """The numbers by which the packets of a transfer are told from all others.
+    """Identifiers by which the packets of a transfer are told from all others.
 
     ``connection_id``: the peer's; it stands in every packet that is sent. ``own_connection_id``:
     ours; packets with another one are not for us. ``nonce``: of the HELLO that began the transfer;
@@ -82,7 +82,7 @@ class TransferIds(NamedTuple):
 
 
 class ChunkSource(Protocol):
-    """A file being sent."""
+    """File being sent, chunk by chunk."""
 
     def readv(self, slots: Sequence[memoryview], offset: int, /) -> int:
         """Fill the slots, in order, from ``offset`` bytes on; return the bytes read.
@@ -100,7 +100,7 @@ class ChunkSource(Protocol):
 
 
 class ChunkSink(Protocol):
-    """A file being received."""
+    """File being received, chunk by chunk."""
 
     def writev(self, slots: Sequence[memoryview], offset: int, /) -> None:
         """Write the slots one after another from ``offset`` bytes on.
@@ -112,11 +112,11 @@ class ChunkSink(Protocol):
 
 
 class OpenedSource(ChunkSource, Protocol):
-    """A file to be sent, opened."""
+    """Open file to be sent, with its size, time and identity."""
 
     @property
     def size(self) -> int:
-        """Bytes."""
+        """Size of the file in bytes."""
         ...
 
     @property
@@ -126,18 +126,19 @@ class OpenedSource(ChunkSource, Protocol):
 
     @property
     def identity(self) -> int:
-        """64 bits that change when the file is replaced or written to."""
+        """Identity: 64 bits that change when the file is replaced or written to."""
         ...
 
     def close(self) -> None:
-        """Give the file back."""
+        """Close the file."""
         ...
 
 
 class OpenedSink(NamedTuple):
-    """Where a file goes, and what of it is there: (first chunk, hashes) of runs of chunks.
+    """Open destination of a file, and the chunks of it that are held already.
 
-    ``note_hashes`` is told those of the chunks that are written, by the first one's number.
+    ``present``: (first chunk, hashes) of runs of held chunks. ``note_hashes`` is called with the
+    same of chunks that were written.
     """
 
     sink: ChunkSink
@@ -146,20 +147,20 @@ class OpenedSink(NamedTuple):
 
 
 class Verified(NamedTuple):
-    """The receiver has every chunk, and the digest agrees. Commit, then call ``confirm``."""
+    """Event: every chunk has come, and the digest agrees. Commit, then call ``confirm``."""
 
     digest: bytes
 
 
 class Completed(NamedTuple):
-    """The transfer has ended well. ``confirmed`` is False where the peer left without saying so."""
+    """Event: the transfer has ended well. ``confirmed``: False where the peer left unheard."""
 
     digest: bytes
     confirmed: bool = True
 
 
 class Failed(NamedTuple):
-    """The transfer has ended with an error."""
+    """Event: the transfer has ended with an error."""
 
     error: UdpftError
 
@@ -171,7 +172,7 @@ class Endpoint(Protocol):
     """One end of one transfer; see the module's docstring for the order of calls."""
 
     def handle_datagrams(self, batch: Batch, now: float) -> None:
-        """Take in what was received together."""
+        """Take in a batch of datagrams."""
         ...
 
     def handle_timeout(self, now: float) -> None:
@@ -179,13 +180,13 @@ class Endpoint(Protocol):
         ...
 
     def poll_transmit(self, now: float) -> Transmit | None:
-        """The next burst to send, or None."""
+        """Return the next burst to send, or None."""
         ...
 
     def poll_event(self) -> Event | None:
-        """The next thing to know, or None."""
+        """Return the next event, or None."""
         ...
 
     def next_timeout(self) -> float | None:
-        """When `handle_timeout` or `poll_transmit` has something to do, on the driver's clock."""
+        """Time on the driver's clock at which `handle_timeout` or `poll_transmit` is due."""
         ...

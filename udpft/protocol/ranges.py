@@ -1,4 +1,4 @@
-"""A set of integers as sorted, disjoint, half-open ranges.
+"""Set of integers as sorted, disjoint, half-open ranges.
 
 Packet numbers received, chunks received, chunks to send again: all of them are runs with holes.
 In order everything is one range and each operation touches its end only.

@@ -51,14 +51,14 @@ def in_range(number: int) -> bool:
 
 
 class Term(NamedTuple):
-    """An integer and whose it is: all that either side ever says."""
+    """Integer and its owner's name: the content of every datagram."""
 
     number: int
     name: str
     id: str = ""
 
     def encode(self, word: str) -> bytes:
-        """The datagram: ``add`` from a client, ``plus`` from a server."""
+        """Write the datagram: ``add`` from a client, ``plus`` from a server."""
         return Lines(word, f"{self.number} {self.name}".rstrip(), {"id": self.id}).encode()
 
 
@@ -76,14 +76,14 @@ def term_untrusted(datagram: bytes, word: str) -> Term:
 
 
 class Sum(NamedTuple):
-    """What both sides print. A client that gave no name has an empty one."""
+    """Sum of two terms, as both sides print it. A client that gave no name has an empty one."""
 
     client: Term
     server: Term
 
     @property
     def total(self) -> int:
-        """What the two integers add up to."""
+        """Sum of the two integers."""
         return self.client.number + self.server.number
 
     def __str__(self) -> str:
@@ -92,14 +92,14 @@ class Sum(NamedTuple):
 
 
 class Added(NamedTuple):
-    """A sum that the server has made, and for whom."""
+    """Event: a new sum that the server has made, and the address that asked for it."""
 
     sum: Sum
     source: Any
 
 
 class Adder:
-    """The server: adds its own integer to any client's.
+    """Server of add-numbers: adds its own integer to any client's.
 
     A driver calls `handle_datagram` with what arrives; then `poll_event` until it returns None,
     printing each; then `poll_transmit` until it returns None, sending each. Once ``stopped_by``
@@ -108,6 +108,10 @@ class Adder:
     Args:
         name: the server's.
         number: the server's integer, from `LOWEST` to `HIGHEST`.
+
+    Attributes:
+        stopped_by: the term out of range that stops the server; None until it comes.
+        ignored: datagrams so far that were no request.
     """
 
     def __init__(self, name: str, number: int) -> None:
@@ -119,7 +123,7 @@ class Adder:
         self.ignored = 0
 
     def handle_datagram(self, datagram: bytes, source: Hashable) -> None:
-        """Take in what arrived from an address. What is no request is counted in ``ignored``."""
+        """Take in a datagram from an address. One that is no request is counted in ``ignored``."""
         try:
             asked = term_untrusted(datagram, "add")
         except NotUnderstood:
@@ -136,16 +140,19 @@ class Adder:
         self._outgoing.append(AddressedDatagram(answer, source))
 
     def poll_event(self) -> Added | None:
-        """The next new sum. A request that came again makes none."""
+        """Return the next new sum. A request that came again makes none."""
         return self._events.popleft() if self._events else None
 
     def poll_transmit(self) -> AddressedDatagram | None:
-        """The next answer to be sent."""
+        """Return the next answer to be sent."""
         return self._outgoing.popleft() if self._outgoing else None
 
 
 class Addition(Asking):
-    """A client's request, asked until the server's integer has come.
+    """Client of add-numbers: a request, repeated until the server's integer has come.
+
+    Attributes:
+        sum: the result; None until the answer has come.
 
     Raises:
         UsageError: an integer of more than `MAX_DIGITS` digits.

@@ -1,4 +1,4 @@
-"""The loop of the two small modes: one UDP socket, perhaps lines from standard input, a deadline.
+"""Loop of the two small modes: one UDP socket, perhaps lines from standard input, a deadline.
 
 `Conversation.wait` returns what happens first; the commands are plain loops around it. `ask` is
 the client's loop, the same for both modes.
@@ -28,20 +28,20 @@ _MAX_DATAGRAM_BYTES = 65_536
 
 
 class Datagram(NamedTuple):
-    """A datagram arrived, from this address."""
+    """Event: a datagram arrived, from this address."""
 
     data: bytes
     source: Sockaddr
 
 
 class Line(NamedTuple):
-    """A line was typed, or read from a pipe; without its newline."""
+    """Event: a line was typed, or read from a pipe; without its newline."""
 
     text: str
 
 
 class Signal(Enum):
-    """What else can happen, and what a deadline looks like."""
+    """Events without content: the ends of the input and of the peer, and the deadline."""
 
     END_OF_INPUT = "standard input has ended"
     PORT_CLOSED = "nothing listens on the other side"
@@ -49,11 +49,11 @@ class Signal(Enum):
 
 
 class Conversation:
-    """A UDP socket and, where it is asked for, standard input.
+    """Conversation over a UDP socket and, where it is asked for, standard input.
 
     Args:
         sock: bound, for a server, or connected, for a client; closed with the conversation.
-        input_fd: where lines come from; None for nowhere.
+        input_fd: the descriptor that lines are read from; None for none.
     """
 
     def __init__(self, sock: socket.socket, input_fd: int | None = None) -> None:
@@ -61,8 +61,11 @@ class Conversation:
         self._sock = sock
         self._input_fd = input_fd
         self._typed = b""
+        """Bytes of input that were read and not returned as lines yet."""
         self._input_ended = input_fd is None
+        """Whether the input has ended, or there is none."""
         self._refused = False
+        """Whether a `send` has met a closed port that `wait` has not told yet."""
 
     @classmethod
     def listen(cls, address: Address, input_fd: int | None = None) -> Self:
@@ -103,7 +106,7 @@ class Conversation:
 
     @property
     def address(self) -> Address:
-        """This end's own address; the port is the real one where any was asked for."""
+        """Local address; the port is the real one where any was asked for."""
         return Address.of(self._sock.getsockname())
 
     def __enter__(self) -> Self:
@@ -170,7 +173,7 @@ class Conversation:
         self._input_ended = not more
 
     def _next_line(self) -> Line | Signal | None:
-        """The next line that was read already; at the end, what follows the last newline too."""
+        """Take the next line already read; at the end, what follows the last newline too."""
         line, newline, rest = self._typed.partition(b"\n")
         if newline or len(line) >= MAX_LINE_BYTES or (line and self._input_ended):
             self._typed = rest
@@ -192,7 +195,7 @@ def ask(
         conversation: connected to the server.
         asking: the question; holds the answer afterwards.
         server: for the messages of the errors.
-        hint: what to try where nobody is there.
+        hint: what to try where no server answers.
         on_reply: called after each datagram that has arrived.
 
     Raises:
@@ -223,5 +226,5 @@ def _no_answer(asking: Asking, server: Address, hint: str) -> TimedOut:
 
 
 def _text(line: bytes) -> str:
-    """Input as text. Bytes that are no UTF-8 become surrogates, which no message can carry."""
+    """Decode input. Bytes that are no UTF-8 become surrogates, which no message can carry."""
     return line.decode(errors="surrogateescape").removesuffix("\r")

@@ -1,5 +1,6 @@
-"""One question, one answer, over a network that loses, repeats and reorders: what the two small
-modes, `addition` and `messages`, have in common.
+"""Exchange of a question and its answer over a bad network: the base of both small modes.
+
+The network may lose, repeat and reorder; `addition` and `messages` build upon this.
 
 Theory of operation. A datagram may be lost on its way there or on its way back, and the asker
 cannot tell which. So it asks again, a little later each time, until an answer comes (`Asking`).
@@ -49,25 +50,25 @@ _ID = re.compile(rf"[!-~]{{1,{MAX_ID_LENGTH}}}")
 
 
 class NotUnderstood(Exception):
-    """A datagram that is not of this protocol. It is counted and draws no answer."""
+    """Error: a datagram is not of this protocol. It is counted and draws no answer."""
 
 
 class AddressedDatagram(NamedTuple):
-    """A datagram and where it goes."""
+    """Datagram to be sent, and its destination."""
 
     datagram: bytes
     address: Any
 
 
 class Lines(NamedTuple):
-    """A datagram's content: ``word rest``, then one ``field value`` a line."""
+    """Content of a datagram: ``word rest``, then one ``field value`` a line."""
 
     word: str
     rest: str
     fields: dict[str, str]
 
     def encode(self) -> bytes:
-        """The datagram. Fields without a value are left out."""
+        """Write the datagram. Fields without a value are left out."""
         lines = [f"{self.word} {self.rest}" if self.rest else self.word]
         lines += [f"{field} {value}" for field, value in self.fields.items() if value]
         return "".join(f"{line}\n" for line in lines).encode()
@@ -120,7 +121,7 @@ def id_untrusted(fields: dict[str, str]) -> str:
 
 
 def check_line(text: str, what: str, max_bytes: int) -> str:
-    """Give back a text that one line of a datagram can carry.
+    """Check and return a text that one line of a datagram can carry.
 
     Raises:
         UsageError: longer than ``max_bytes`` of UTF-8, or more than one line, or no text.
@@ -139,7 +140,7 @@ def check_line(text: str, what: str, max_bytes: int) -> str:
 
 
 def check_name(name: str) -> str:
-    """Give back a name that a datagram can carry, without spaces around it.
+    """Check and return a name that a datagram can carry, without spaces around it.
 
     Raises:
         UsageError: empty, more than one line, or longer than `MAX_SPEAKER_BYTES`.
@@ -148,7 +149,7 @@ def check_name(name: str) -> str:
 
 
 class Asking(ABC):
-    """A question that is asked until it is answered, or until its time is over.
+    """Question that is repeated until it is answered, or until its time is over.
 
     A driver calls, in this order and until `answered` or `expired`: `poll_transmit`, sending what
     it returns; `handle_datagram` for each datagram that arrives before `next_timeout`.
@@ -157,6 +158,11 @@ class Asking(ABC):
         datagram: the question; every repeat is the same to the byte.
         now: seconds on any clock that only runs forward.
         timeout_s: seconds after which to give up.
+
+    Attributes:
+        asked: times that the question was sent.
+        ignored: datagrams so far that were no reply to it.
+        round_trip_s: seconds from the question to the first reply; None where it is not known.
     """
 
     def __init__(self, datagram: bytes, *, now: float, timeout_s: float) -> None:
@@ -167,13 +173,16 @@ class Asking(ABC):
         self._began = now
         self._timeout_s = timeout_s
         self._deadline = now + timeout_s
+        """Seconds on the clock: when to give up. A reply that is no answer yet moves it on."""
         self._due = now
+        """Seconds on the clock: when to ask again. Each question and such a reply move it on."""
         self._last_reply: float | None = None
+        """Seconds on the clock of the latest reply; None until one has come."""
 
     @property
     @abstractmethod
     def answered(self) -> bool:
-        """Whether the answer is here."""
+        """Whether the answer has come."""
 
     @property
     def heard(self) -> bool:
@@ -190,11 +199,11 @@ class Asking(ABC):
         return now >= self._deadline
 
     def next_timeout(self) -> float:
-        """When to call `poll_transmit` again, or to look whether it has `expired`."""
+        """Time at which to call `poll_transmit` again, or to look whether it has `expired`."""
         return min(self._due, self._deadline)
 
     def poll_transmit(self, now: float) -> bytes | None:
-        """The question, if it is time to ask (again)."""
+        """Return the question, if it is time to ask (again)."""
         if now < self._due or self.answered or self.expired(now):
             return None
         self._due = now + REPEAT_AFTER_S[min(self.asked, len(REPEAT_AFTER_S) - 1)]
@@ -202,7 +211,7 @@ class Asking(ABC):
         return self._datagram
 
     def handle_datagram(self, datagram: bytes, now: float) -> None:
-        """Take in what arrived. What is no reply to this question is counted in ``ignored``."""
+        """Take in a datagram. One that is no reply to this question is counted in ``ignored``."""
         try:
             self._read_untrusted(datagram)
         except NotUnderstood:
@@ -227,19 +236,20 @@ class Asking(ABC):
 
 
 class Answers:
-    """The latest answers, by who asked and the question's id: the oldest make room for new ones.
+    """Latest answers, by asker and question's id: the oldest make room for new ones.
 
     A question without an id is never found here: nothing tells its repeat from a second question.
     """
 
     def __init__(self) -> None:
         self._answers: OrderedDict[tuple[Hashable, str], bytes] = OrderedDict()
+        """Answers by (address, id), oldest first; `MAX_REMEMBERED` at most."""
 
     def __len__(self) -> int:
         return len(self._answers)
 
     def given(self, source: Hashable, id: str) -> bytes | None:
-        """The answer that this question has had, or None if it is new."""
+        """Return the answer that this question has had, or None if it is new."""
         return self._answers.get((source, id))
 
     def keep(self, source: Hashable, id: str, answer: bytes) -> None:

@@ -64,7 +64,7 @@ assert (
 
 
 class Word(StrEnum):
-    """What a datagram is, by its first word."""
+    """Kind of a datagram: its first word."""
 
     SAY = "say"  # a client's message
     ANSWER = "answer"  # the server's; without a text it acknowledges
@@ -73,7 +73,7 @@ class Word(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One datagram's content. ``name``, ``at`` and ``id`` may be missing from a hand-written one.
+    """Content of one datagram. ``name``, ``at`` and ``id`` may be missing from a hand-written one.
 
     ``at`` is the sender's own clock, with its zone.
     """
@@ -85,7 +85,7 @@ class Message:
     id: str = ""
 
     def encode(self) -> bytes:
-        """The datagram."""
+        """Write the datagram."""
         at = self.at.isoformat(timespec="milliseconds") if self.at else ""
         return Lines(self.word, self.text, {"from": self.name, "at": at, "id": self.id}).encode()
 
@@ -122,7 +122,7 @@ def _time_untrusted(text: str) -> datetime | None:
 
 
 def check_text(text: str, what: str = "the text") -> str:
-    """Give back a text that one message can carry.
+    """Check and return a text that one message can carry.
 
     Raises:
         UsageError: empty, of several lines, or longer than `MAX_TEXT_BYTES`.
@@ -131,7 +131,7 @@ def check_text(text: str, what: str = "the text") -> str:
 
 
 class Spoken(NamedTuple):
-    """A message to be shown, and with whom: ``sent`` by this side, or else received."""
+    """Event: a message to be shown, and its peer: ``sent`` by this side, or else received."""
 
     message: Message
     sent: bool
@@ -140,13 +140,15 @@ class Spoken(NamedTuple):
 
 
 class _Waiting(NamedTuple):
+    """Message that waits for a typed answer, ``until`` seconds on the clock."""
+
     asked: Message
     source: Hashable
     until: float
 
 
 class Replier:
-    """The server: takes in each message once, however often it comes, and answers it.
+    """Server of messages: takes in each one once, however often it comes, and answers it.
 
     A driver calls `handle_datagram` with what arrives, `type_answer` with what the operator types,
     and `handle_timeout` once `next_timeout` has come; after any of them `poll_event` until it
@@ -156,22 +158,28 @@ class Replier:
         name: the server's.
         reply: the text of every answer; empty to acknowledge only.
         typed: whether a person types the answers instead.
+
+    Attributes:
+        ignored: datagrams so far that were no message.
     """
 
     def __init__(self, name: str, *, reply: str = "", typed: bool = False) -> None:
         self._name = name
         self._reply = reply
         self._typed = typed
+        """Whether a person types the answers; False after `stop_typing`."""
         self._answers = Answers()
         self._waiting: OrderedDict[int, _Waiting] = OrderedDict()
+        """Messages that wait for a typed answer, oldest first, by their number."""
         self._count = 0
+        """Messages that have ever waited, which numbers them."""
         self._events: deque[Spoken] = deque()
         self._outgoing: deque[AddressedDatagram] = deque()
         self.ignored = 0
 
     @property
     def waiting(self) -> tuple[Message, Any] | None:
-        """The message that the next typed line answers, and where it came from."""
+        """Message that the next typed line answers, and its sender's address."""
         for asked, source, _ in self._waiting.values():
             return asked, source
         return None
@@ -179,7 +187,7 @@ class Replier:
     def handle_datagram(
         self, datagram: bytes, source: Hashable, *, now: float, at: datetime
     ) -> None:
-        """Take in what arrived from an address. What is no message is counted in ``ignored``.
+        """Take in a datagram from an address. One that is no message is counted in ``ignored``.
 
         ``now`` is in seconds on a clock that only runs forward, ``at`` the wall clock, with zone.
         """
@@ -214,13 +222,13 @@ class Replier:
         self._answer(asked, source, text.strip(), at)
 
     def stop_typing(self, at: datetime) -> None:
-        """Nobody types any more: acknowledge what waits, and from now on everything at once."""
+        """End the typing: acknowledge what waits, and from now on everything at once."""
         self._typed = False
         while self._waiting:
             self.type_answer("", at)
 
     def next_timeout(self) -> float:
-        """When to call `handle_timeout`."""
+        """Time at which to call `handle_timeout`; inf for never."""
         for _, _, until in self._waiting.values():
             return until
         return inf
@@ -231,11 +239,11 @@ class Replier:
             self.type_answer("", at)
 
     def poll_event(self) -> Spoken | None:
-        """The next message received for the first time, or answered."""
+        """Return the next message received for the first time, or answered."""
         return self._events.popleft() if self._events else None
 
     def poll_transmit(self) -> AddressedDatagram | None:
-        """The next datagram to be sent."""
+        """Return the next datagram to be sent."""
         return self._outgoing.popleft() if self._outgoing else None
 
     def _answer(self, asked: Message, source: Hashable, text: str, at: datetime) -> None:
@@ -250,9 +258,13 @@ class Replier:
 
 
 class Delivery(Asking):
-    """A client's message, repeated until it is answered.
+    """Client's message, repeated until it is answered.
 
-    As long as the server says ``wait``, time begins anew; ``waiting_for`` is then its name.
+    As long as the server says ``wait``, time begins anew.
+
+    Attributes:
+        answer: the server's; None until it has come.
+        waiting_for: the server's name, once it has said ``wait``; None until then.
     """
 
     def __init__(self, message: Message, *, now: float, timeout_s: float) -> None:

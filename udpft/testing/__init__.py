@@ -1,4 +1,4 @@
-"""Fixtures for pytest: a real server, and a bad network between it and what you test.
+"""Fixtures for pytest: a real server, and a bad network between it and the code under test.
 
 In your ``conftest.py``::
 
@@ -38,13 +38,13 @@ __all__ = [
 
 
 class ServedFolder:
-    """A folder, empty at first, and a real server of it, in a thread of its own.
+    """Served folder, empty at first, and its real server, in a thread of its own.
 
     Attributes:
         folder: put files there, whenever you like.
-        address: where it is served, ``HOST:PORT``; ``host`` and ``port`` are its parts.
-        served: what was served so far, a record for each transfer that is over. The server hears
-            of an end a moment after its client: ``stop(drain=5)`` waits for them all.
+        address: of the server, ``HOST:PORT``; ``host`` and ``port`` are its parts.
+        served: records of the transfers that are over, so far. The server hears of an end a moment
+            after its client: ``stop(drain=5)`` waits for them all.
     """
 
     def __init__(self, folder: Path, options: api.ServerOptions) -> None:
@@ -63,7 +63,7 @@ class ServedFolder:
 
 @pytest.fixture
 def udpft_server_options() -> api.ServerOptions:
-    """The keywords of `udpft.serve` for `udpft_server`: override it where you need others."""
+    """Keywords of `udpft.serve` for `udpft_server`: override the fixture where you need others."""
     return {}
 
 
@@ -71,7 +71,7 @@ def udpft_server_options() -> api.ServerOptions:
 def udpft_server(
     tmp_path_factory: pytest.TempPathFactory, udpft_server_options: api.ServerOptions
 ) -> Iterator[ServedFolder]:
-    """A `ServedFolder`, on a free port of loopback."""
+    """Serve an empty folder on a free port of loopback: a `ServedFolder`."""
     server = ServedFolder(tmp_path_factory.mktemp("served"), udpft_server_options)
     yield server
     server.stop()
@@ -79,6 +79,6 @@ def udpft_server(
 
 @pytest.fixture
 def lossy_link() -> Iterator[Callable[..., LossyLink]]:
-    """Makes a `LossyLink` of its arguments, which works until the end of the test."""
+    """Make `LossyLink`s of the arguments, which work until the end of the test."""
     with ExitStack() as links:
         yield lambda *args, **shape: links.enter_context(LossyLink(*args, **shape))

@@ -1,4 +1,4 @@
-"""A bad network on loopback: a relay in a thread, between clients and a server.
+"""Lossy link on loopback: a relay in a thread, between clients and a server.
 
 Each client gets a socket of its own towards the server, as behind a NAT. The kernel takes bursts
 apart before a socket without coalescing, so datagrams meet their fate one by one. It is drawn from
@@ -24,23 +24,23 @@ from udpft.net.udp import RECEIVE_BUFFER_BYTES, wait
 LOOPBACK = "127.0.0.1"
 
 HELD_BACK_S = 0.005
-"""How much later than its successors a datagram arrives that is overtaken by them."""
+"""Seconds by which a reordered datagram arrives later than those that overtake it."""
 
 _DATAGRAMS_A_TURN = 64
 """Datagrams taken from one socket before the others have their turn, and before any are due."""
 
 
 class Listening(Protocol):
-    """Whatever has an address: a server of `udpft.serve`, the fixture's, another link."""
+    """Anything with an address: a server of `udpft.serve`, the fixture's, another link."""
 
     @property
     def address(self) -> str:
-        """``HOST:PORT``."""
+        """Address as ``HOST:PORT``."""
         ...
 
 
 class Seen(NamedTuple):
-    """A datagram that has come to a link; ``lost`` tells whether that was its end."""
+    """Datagram that has come to a link; ``lost``: whether the link loses it."""
 
     datagram: bytes
     from_client: bool
@@ -48,7 +48,7 @@ class Seen(NamedTuple):
 
 
 class _Due(NamedTuple):
-    """A datagram on its way. ``number`` keeps those that are due at once in order."""
+    """Datagram on its way. ``number`` keeps those that are due at once in order."""
 
     at: float
     number: int
@@ -58,13 +58,13 @@ class _Due(NamedTuple):
 
 
 class LossyLink:
-    """Relays between clients, which take ``address`` for the server's, and a server.
+    """Lossy relay between a server and its clients, which take ``address`` for the server's.
 
     A context manager; it works from ``__enter__`` on, in a thread of its own. The shares and the
     delay are attributes, and may be changed while it runs: ``link.loss = 1.0`` cuts the line.
 
     Args:
-        server: where the server is, or the server.
+        server: the server's address, or the server.
         loss: the share of datagrams that are lost, each way, from 0 to 1.
         delay_s: seconds that each takes, each way.
         reorder: the share that is held back `HELD_BACK_S`, so that those behind it overtake it.
@@ -73,7 +73,7 @@ class LossyLink:
         watch: called in the link's thread with each datagram that comes to it.
 
     Attributes:
-        address: where clients find it, ``HOST:PORT``.
+        address: of the link, for clients, ``HOST:PORT``.
         carried: datagrams that were passed on, copies included.
         lost: those that were not.
         reordered: those that were held back.
@@ -97,14 +97,22 @@ class LossyLink:
         self.delay_s = delay_s
         self.reorder = reorder
         self.duplicate = duplicate
-        self.carried = self.lost = self.reordered = self.duplicated = 0
+        self.carried = 0
+        self.lost = 0
+        self.reordered = 0
+        self.duplicated = 0
         self._watch = watch
         self._random = {side: Random(f"{seed} {side}") for side in ("client", "server")}
         self._due: list[_Due] = []
+        """Datagrams on their way, as a heap."""
         self._numbered = 0
-        self._backs: dict[socket.socket, Any] = {}  # towards the server, and whose they are
+        """Datagrams that were ever on their way, which numbers them."""
+        self._backs: dict[socket.socket, Any] = {}
+        """Clients' addresses by their sockets towards the server; one is added for each client."""
         self._back_of: dict[Any, socket.socket] = {}
+        """The same the other way round."""
         self._stop = Stop()
+        # The socket towards the clients
         self._front = _open(socket.AF_INET)
         self._front.bind((LOOPBACK, 0))
         self.address = str(Address.of(self._front.getsockname()))
@@ -138,7 +146,7 @@ class LossyLink:
                 self._deliver(due.datagram, due.sock, due.to)
 
     def _take(self, sock: socket.socket) -> None:
-        """Decide about what has come to a socket."""
+        """Take what has come to a socket, and decide about each datagram."""
         for _ in range(_DATAGRAMS_A_TURN):
             try:
                 datagram, source = sock.recvfrom(65_536)
@@ -150,7 +158,7 @@ class LossyLink:
                 self._decide(datagram, self._front, self._backs[sock])
 
     def _decide(self, datagram: bytes, sock: socket.socket, to: Any) -> None:
-        """Draw what becomes of a datagram. It costs three draws, whatever they say."""
+        """Draw the fate of a datagram. It costs three draws, whatever they say."""
         from_client = to is None
         random = self._random["client" if from_client else "server"].random
         is_lost, is_held, is_doubled = (

@@ -1,4 +1,4 @@
-"""``udpft completion``: the scripts, and what the shells that are here make of them."""
+"""``udpft completion``: the scripts, run by the shells that are installed."""
 
 from __future__ import annotations
 

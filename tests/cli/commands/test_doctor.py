@@ -1,4 +1,4 @@
-"""``udpft doctor``: what people and programs get to read."""
+"""``udpft doctor``: its output for people and for programs."""
 
 from __future__ import annotations
 

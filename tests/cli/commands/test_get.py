@@ -1,4 +1,4 @@
-"""``udpft get``: what it prints, where files go, and one exit code for each way to fail."""
+"""``udpft get``: its output, the files' destinations, one exit code for each way to fail."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Lines for people, logs and objects for programs, and what a terminal must not see."""
+"""Console: lines for people, objects for programs, and bytes kept from a terminal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The log of a server: its words, its objects, and how little of it a flood may write."""
+"""Server log: its words, its objects, and the limit on what a flood may write."""
 
 from __future__ import annotations
 

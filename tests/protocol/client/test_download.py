@@ -1,4 +1,4 @@
-"""A whole fetch as one endpoint: greeting, receiving, the ends of either."""
+"""Download of a file as one endpoint: the handshake, the receiving, the ends of either."""
 
 from __future__ import annotations
 

@@ -1,11 +1,11 @@
-"""The server before any state: cookies, and who gets which answer."""
+"""Address validation: the cookies, and the server's answers before any state."""
 
 from __future__ import annotations
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from udpft.protocol.handshake.address_validation import AddressValidator, CookieJar
+from udpft.protocol.handshake.address_validation import AddressValidator, Cookies
 from udpft.protocol.params import COOKIE_EPOCH_S, MIN_DATAGRAM_SIZE, RETRY_MAX_SIZE, VERSION
 from udpft.protocol.wire.hello import NO_COOKIE, Hello, encode_hello
 from udpft.protocol.wire.packet import decode_untrusted
@@ -25,25 +25,25 @@ moments = st.floats(0, 1e9)
 def test_a_cookie_is_good_for_at_least_an_epoch_and_at_most_two(
     address: bytes, size: int, now: float
 ) -> None:
-    jar = CookieJar(SECRET)
-    cookie = jar.make(address, size, now)
-    assert jar.check(cookie, address, size, now)
-    assert jar.check(cookie, address, size, now + 0.99 * COOKIE_EPOCH_S)
-    assert not jar.check(cookie, address, size, now + 2.01 * COOKIE_EPOCH_S)
+    cookies = Cookies(SECRET)
+    cookie = cookies.make(address, size, now)
+    assert cookies.check(cookie, address, size, now)
+    assert cookies.check(cookie, address, size, now + 0.99 * COOKIE_EPOCH_S)
+    assert not cookies.check(cookie, address, size, now + 2.01 * COOKIE_EPOCH_S)
 
 
 @given(st.tuples(addresses, sizes), st.tuples(addresses, sizes))
 def test_a_cookie_is_good_for_its_own_source_and_size_only(
     one: tuple[bytes, int], other: tuple[bytes, int]
 ) -> None:
-    jar = CookieJar(SECRET)
-    assert jar.check(jar.make(*one, now=5.0), *other, now=5.0) == (one == other)
+    cookies = Cookies(SECRET)
+    assert cookies.check(cookies.make(*one, now=5.0), *other, now=5.0) == (one == other)
 
 
 def test_another_server_takes_no_cookie_of_ours() -> None:
-    cookie = CookieJar(SECRET).make(b"address", 1200, 0.0)
-    assert not CookieJar(bytes(32)).check(cookie, b"address", 1200, 0.0)
-    assert not CookieJar(SECRET).check(NO_COOKIE, b"address", 1200, 0.0)
+    cookie = Cookies(SECRET).make(b"address", 1200, 0.0)
+    assert not Cookies(bytes(32)).check(cookie, b"address", 1200, 0.0)
+    assert not Cookies(SECRET).check(NO_COOKIE, b"address", 1200, 0.0)
 
 
 # ---------------------------------------------------------------------------------- the server

@@ -1,4 +1,4 @@
-"""The handshake: who is there, is the address real, how large may a datagram be."""
+"""Client's side of the handshake: RETRY, cookie, the datagram sizes probed, ACCEPT."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A sounding of paths that lose, delay and carry little, in memory and by a virtual clock."""
+"""Probes of paths that lose, delay and carry little, in memory and by a virtual clock."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ from udpft.testing.network import Client, Inbox, Shape, SimNet
 HELLO = Hello(nonce=7, connection_id=8, name=b"", chunk_size=2048, receive_room=0)
 
 
-def sound(key: bytes | None = None, **shape: Any) -> tuple[PathProbe, Client, SimNet]:
-    """A sounding of a path that has this shape both ways, to its end."""
+def run_probe(key: bytes | None = None, **shape: Any) -> tuple[PathProbe, Client, SimNet]:
+    """Probe a path that has this shape both ways, to its end."""
     net = SimNet({}, seed=3, down=Shape(**shape), up=Shape(**shape), key=key)
-    sounding = PathProbe(HELLO, now=0.0, keyed=key is not None)
+    probe = PathProbe(HELLO, now=0.0, keyed=key is not None)
     channel = ClientChannel(key, Suite.AES_GCM, net.random.randbytes) if key else None
     inbox = Inbox(inf)
-    client = Client(cast(Any, sounding), "client", inbox, channel)
+    client = Client(cast(Any, probe), "client", inbox, channel)
     net.clients["client"], net._inboxes["client"] = client, inbox
     net.run()
-    return sounding, client, net
+    return probe, client, net
 
 
 @pytest.mark.parametrize("key", [None, bytes(range(32))])
 def test_a_good_path(key: bytes | None) -> None:
-    sounding, client, net = sound(key, delay_s=0.020)
+    probe, client, net = run_probe(key, delay_s=0.020)
     assert isinstance(client.outcome, Completed)
-    assert (sounding.sent, sounding.lost) == (PATH_PROBE_PINGS, 0)
-    assert sounding.largest_answered == PROBE_SIZES[0]
-    assert sounding.round_trip_s == pytest.approx(0.040)
+    assert (probe.sent, probe.lost) == (PATH_PROBE_PINGS, 0)
+    assert probe.largest_answered == PROBE_SIZES[0]
+    assert probe.round_trip_s == pytest.approx(0.040)
     assert client.ended_at < PATH_PROBE_PINGS * PATH_PROBE_INTERVAL_S + 0.1
     assert len(net.listener) == 0
     assert net.ended == []
@@ -47,31 +47,31 @@ def test_a_good_path(key: bytes | None) -> None:
 
 @pytest.mark.parametrize("mtu_payload", PROBE_SIZES)
 def test_the_largest_that_the_path_carries(mtu_payload: int) -> None:
-    sounding, _, _ = sound(mtu_payload=mtu_payload, loss=0.05)
-    assert sounding.largest_answered == mtu_payload
+    probe, _, _ = run_probe(mtu_payload=mtu_payload, loss=0.05)
+    assert probe.largest_answered == mtu_payload
 
 
 def test_loss_is_counted_once_for_each_ping() -> None:
-    sounding, client, _ = sound(loss=0.3, duplicate=0.5)
+    probe, client, _ = run_probe(loss=0.3, duplicate=0.5)
     assert isinstance(client.outcome, Completed)
-    assert sounding.sent == PATH_PROBE_PINGS
-    assert 5 <= sounding.lost <= 15
-    assert len(sounding.round_trips_s) == PATH_PROBE_PINGS - sounding.lost
+    assert probe.sent == PATH_PROBE_PINGS
+    assert 5 <= probe.lost <= 15
+    assert len(probe.round_trips_s) == PATH_PROBE_PINGS - probe.lost
 
 
 def test_a_long_path_is_waited_for() -> None:
-    sounding, _, _ = sound(delay_s=0.7)
-    assert sounding.lost == 0
-    assert sounding.round_trip_s == pytest.approx(1.4)
+    probe, _, _ = run_probe(delay_s=0.7)
+    assert probe.lost == 0
+    assert probe.round_trip_s == pytest.approx(1.4)
 
 
 def test_a_dead_path() -> None:
-    sounding, client, _ = sound(loss=1.0)
+    probe, client, _ = run_probe(loss=1.0)
     assert isinstance(client.outcome, Failed)
     assert isinstance(client.outcome.error, TimedOut)
     assert client.ended_at == pytest.approx(5.0, abs=PATH_PROBE_INTERVAL_S)
     with pytest.raises(StatisticsError):
-        _ = sounding.round_trip_s
+        _ = probe.round_trip_s
 
 
 def answer(version: int = 1, nonce: int = 7, connection_id: int = 8, size: int = 1200) -> bytearray:
@@ -79,11 +79,11 @@ def answer(version: int = 1, nonce: int = 7, connection_id: int = 8, size: int =
 
 
 def test_another_version_ends_it() -> None:
-    sounding = PathProbe(HELLO, now=0.0)
-    assert sounding.poll_transmit(0.0)
+    probe = PathProbe(HELLO, now=0.0)
+    assert probe.poll_transmit(0.0)
     datagram = answer(version=2)
-    sounding.handle_datagrams(Batch.of(datagram), 0.1)
-    ended = sounding.poll_event()
+    probe.handle_datagrams(Batch.of(datagram), 0.1)
+    ended = probe.poll_event()
     assert isinstance(ended, Failed)
     assert isinstance(ended.error, VersionMismatch)
 
@@ -94,8 +94,8 @@ def test_another_version_ends_it() -> None:
     ids=["nonce", "connection", "size", "zeros", "short"],
 )
 def test_what_is_no_answer_is_ignored(datagram: bytearray) -> None:
-    sounding = PathProbe(HELLO, now=0.0)
-    assert sounding.poll_transmit(0.0)
-    sounding.handle_datagrams(Batch.of(datagram), 0.1)
-    assert sounding.poll_event() is None
-    assert (sounding.largest_answered, sounding.round_trips_s) == (0, [])
+    probe = PathProbe(HELLO, now=0.0)
+    assert probe.poll_transmit(0.0)
+    probe.handle_datagrams(Batch.of(datagram), 0.1)
+    assert probe.poll_event() is None
+    assert (probe.largest_answered, probe.round_trips_s) == (0, [])

@@ -1,4 +1,4 @@
-"""Both ends of a keyed conversation, datagram by datagram."""
+"""Keyed channels: both ends of a conversation, datagram by datagram."""
 
 from __future__ import annotations
 
@@ -59,49 +59,49 @@ def opened(channel: ClientChannel, datagram: bytes) -> bytes:
     return b"".join(bytes(piece.buffer[: piece.length]) for piece in opened)
 
 
-def let_in(gate: KeyedAcceptor, datagram: bytes) -> ServerChannel:
-    guest = gate.read_hello_untrusted(memoryview(datagram))
-    assert guest
-    return guest
+def channel_for(acceptor: KeyedAcceptor, datagram: bytes) -> ServerChannel:
+    channel = acceptor.read_hello_untrusted(memoryview(datagram))
+    assert channel
+    return channel
 
 
 def begun() -> tuple[ClientChannel, KeyedAcceptor, ServerChannel]:
     """Two ends that have agreed to a transfer."""
-    client, gate = ends()
-    guest = let_in(gate, seal(client, HELLO))
-    guest.begin(ACCEPT, TransferIds(CLIENT_ID, SERVER_ID, 7))
-    assert opened(client, seal(guest, ACCEPT)) == ACCEPT
-    return client, gate, guest
+    client, acceptor = ends()
+    channel = channel_for(acceptor, seal(client, HELLO))
+    channel.begin(ACCEPT, TransferIds(CLIENT_ID, SERVER_ID, 7))
+    assert opened(client, seal(channel, ACCEPT)) == ACCEPT
+    return client, acceptor, channel
 
 
 def test_a_hello_is_read_by_the_server_and_its_retry_by_the_client() -> None:
-    client, gate = ends()
+    client, acceptor = ends()
     sealed = seal(client, HELLO)
     assert len(sealed) == len(HELLO) + KEYED_HELLO_OVERHEAD
-    guest = let_in(gate, sealed)
-    assert guest.hello == HELLO
-    retry = guest.seal_retry(RETRY)
+    channel = channel_for(acceptor, sealed)
+    assert channel.hello == HELLO
+    retry = channel.seal_retry(RETRY)
     assert len(retry) == len(RETRY) + KEYED_RETRY_OVERHEAD
     assert opened(client, retry) == RETRY
 
 
 def test_the_answer_and_all_that_follows() -> None:
-    client, _, guest = begun()
-    assert len(seal(guest, ACCEPT)) == len(ACCEPT) + KEYED_ANSWER_OVERHEAD
+    client, _, channel = begun()
+    assert len(seal(channel, ACCEPT)) == len(ACCEPT) + KEYED_ANSWER_OVERHEAD
     downward = bytes([0x84, 0, 0, 0]) + CLIENT_ID.to_bytes(4, "little") + b"down"
     upward = bytes([0x85, 0, 0, 0]) + SERVER_ID.to_bytes(4, "little") + b"up"
-    assert opened(client, seal(guest, downward)) == downward
-    batch = guest.open_untrusted(Batch.of(seal(client, upward)))
+    assert opened(client, seal(channel, downward)) == downward
+    batch = channel.open_untrusted(Batch.of(seal(client, upward)))
     assert batch
     assert batch.buffer.startswith(upward)
 
 
 def test_accept_and_the_data_behind_it_may_come_joined() -> None:
-    client, gate = ends()
-    guest = let_in(gate, seal(client, HELLO))
+    client, acceptor = ends()
+    channel = channel_for(acceptor, seal(client, HELLO))
     data = bytes([0x84, 0, 0, 0]) + CLIENT_ID.to_bytes(4, "little") + bytes(1124)
-    guest.begin(ACCEPT, TransferIds(CLIENT_ID, SERVER_ID, 7))
-    joined = bytearray(seal(guest, ACCEPT) + seal(guest, data) + seal(guest, data))
+    channel.begin(ACCEPT, TransferIds(CLIENT_ID, SERVER_ID, 7))
+    joined = bytearray(seal(channel, ACCEPT) + seal(channel, data) + seal(channel, data))
     size = len(ACCEPT) + KEYED_ANSWER_OVERHEAD
     pieces = []
     for piece in client.open_untrusted(Batch(joined, len(joined), size)):
@@ -110,15 +110,15 @@ def test_accept_and_the_data_behind_it_may_come_joined() -> None:
 
 
 def test_an_error_is_an_answer_too() -> None:
-    client, gate = ends()
+    client, acceptor = ends()
     error = encode_error(Refusal(7, ErrorCode.NOT_FOUND, "no such file"), CLIENT_ID)
-    guest = let_in(gate, seal(client, HELLO))
-    assert opened(client, guest.seal_answer(error)) == error
+    channel = channel_for(acceptor, seal(client, HELLO))
+    assert opened(client, channel.seal_answer(error)) == error
 
 
 def test_a_repeated_accept_leaves_as_it_did_the_first_time() -> None:
-    _, _, guest = begun()
-    assert seal(guest, ACCEPT) == seal(guest, ACCEPT)
+    _, _, channel = begun()
+    assert seal(channel, ACCEPT) == seal(channel, ACCEPT)
 
 
 def test_what_is_for_no_transfer_is_not_sent() -> None:
@@ -133,33 +133,33 @@ def test_the_same_hello_is_never_sealed_alike() -> None:
 
 
 def test_the_same_retry_is_never_sealed_alike() -> None:
-    client, gate = ends()
+    client, acceptor = ends()
     sealed = seal(client, HELLO)
-    assert len({let_in(gate, sealed).seal_retry(RETRY)[16:28] for _ in range(20)}) == 20
+    assert len({channel_for(acceptor, sealed).seal_retry(RETRY)[16:28] for _ in range(20)}) == 20
 
 
 @pytest.mark.parametrize("other", [KEY[:31] + b"\0", bytes(32)])
 def test_another_key_opens_nothing(other: bytes) -> None:
-    client, gate = ends()
+    client, acceptor = ends()
     stranger = ClientChannel(other, Suite.AES_GCM, Draw(3_000))
-    assert gate.read_hello_untrusted(memoryview(seal(stranger, HELLO))) is None
-    retry = let_in(gate, seal(client, HELLO)).seal_retry(RETRY)
+    assert acceptor.read_hello_untrusted(memoryview(seal(stranger, HELLO))) is None
+    retry = channel_for(acceptor, seal(client, HELLO)).seal_retry(RETRY)
     assert opened(stranger, retry) == b""
 
 
 @given(at=st.integers(0, MIN_DATAGRAM_SIZE - 1), bit=st.integers(0, 7))
 def test_a_flipped_bit_anywhere_in_a_hello_draws_silence(at: int, bit: int) -> None:
-    client, gate = ends()
+    client, acceptor = ends()
     damaged = bytearray(seal(client, HELLO))
     damaged[at] ^= 1 << bit
-    assert gate.read_hello_untrusted(memoryview(damaged)) is None
+    assert acceptor.read_hello_untrusted(memoryview(damaged)) is None
 
 
 @given(at=st.integers(0, 87), bit=st.integers(0, 7), answer=st.booleans())
 def test_a_flipped_bit_anywhere_in_an_answer_drops_it(at: int, bit: int, answer: bool) -> None:
-    client, gate = ends()
-    guest = let_in(gate, seal(client, HELLO))
-    packet = guest.seal_answer(RETRY) if answer else guest.seal_retry(RETRY)
+    client, acceptor = ends()
+    channel = channel_for(acceptor, seal(client, HELLO))
+    packet = channel.seal_answer(RETRY) if answer else channel.seal_retry(RETRY)
     damaged = bytearray(packet)
     damaged[at] ^= 1 << bit
     assert opened(client, damaged) == b""
@@ -168,24 +168,24 @@ def test_a_flipped_bit_anywhere_in_an_answer_drops_it(at: int, bit: int, answer:
 
 @given(datagram=st.binary(max_size=200), type_=st.sampled_from([*KeyedType, 0x81, 0x88]))
 def test_any_bytes_at_all_are_dropped(datagram: bytes, type_: int) -> None:
-    client, gate, guest = begun()
+    client, acceptor, channel = begun()
     datagram = bytes([type_]) + datagram
     assert opened(client, datagram) == b""
-    assert gate.read_hello_untrusted(memoryview(datagram.ljust(1200, b"\0"))) is None
-    assert guest.open_untrusted(Batch.of(datagram)) is None
+    assert acceptor.read_hello_untrusted(memoryview(datagram.ljust(1200, b"\0"))) is None
+    assert channel.open_untrusted(Batch.of(datagram)) is None
 
 
 def test_an_answer_counts_once() -> None:
-    client, gate = ends()
-    answer = let_in(gate, seal(client, HELLO)).seal_answer(RETRY)
+    client, acceptor = ends()
+    answer = channel_for(acceptor, seal(client, HELLO)).seal_answer(RETRY)
     assert opened(client, answer) == RETRY
     assert opened(client, answer) == b""
 
 
 def test_a_client_remembers_so_many_hellos() -> None:
-    client, gate = ends()
+    client, acceptor = ends()
     hellos = [seal(client, HELLO) for _ in range(MAX_HELLOS_REMEMBERED + 1)]
-    answers = [let_in(gate, hello).seal_answer(RETRY) for hello in hellos]
+    answers = [channel_for(acceptor, hello).seal_answer(RETRY) for hello in hellos]
     assert [bool(opened(client, answer)) for answer in answers] == [False] + [True] * (
         MAX_HELLOS_REMEMBERED
     )
@@ -196,14 +196,14 @@ def test_the_server_says_which_suite_it_would_like() -> None:
     slow = KeyedAcceptor(KEY, Suite.CHACHA_POLY, Draw(2_000))
     first = seal(client, HELLO)
     assert first[2] == Suite.AES_GCM
-    assert opened(client, let_in(slow, first).seal_retry(RETRY)) == RETRY
+    assert opened(client, channel_for(slow, first).seal_retry(RETRY)) == RETRY
     second = seal(client, HELLO)
     assert second[2] == Suite.CHACHA_POLY
-    assert let_in(slow, second).hello == HELLO
+    assert channel_for(slow, second).hello == HELLO
 
 
 def test_a_server_without_a_key_is_believed_until_one_with_it_answers() -> None:
-    client, gate = ends()
+    client, acceptor = ends()
     sealed = seal(client, HELLO)
     notice = no_key_notice(memoryview(sealed))
     assert len(notice) < 0.1 * len(sealed)
@@ -213,9 +213,9 @@ def test_a_server_without_a_key_is_believed_until_one_with_it_answers() -> None:
     assert not client.server_has_no_key
     assert opened(client, notice) == b""
     assert client.server_has_no_key
-    guest = let_in(gate, sealed)
-    guest.begin(ACCEPT, TransferIds(CLIENT_ID, SERVER_ID, 7))
-    assert opened(client, seal(guest, ACCEPT)) == ACCEPT
+    channel = channel_for(acceptor, sealed)
+    channel.begin(ACCEPT, TransferIds(CLIENT_ID, SERVER_ID, 7))
+    assert opened(client, seal(channel, ACCEPT)) == ACCEPT
     assert not client.server_has_no_key
     assert opened(client, notice) == b""
     assert not client.server_has_no_key

@@ -1,4 +1,4 @@
-"""The handshake: against published vectors, and against those without the key."""
+"""Noise handshake: against published vectors, and against those without the key."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The replay window, compared with a set of all that came."""
+"""Replay window, compared with a set of all counters received."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sealed packets: what comes out is what went in, or nothing."""
+"""Sealed packets: opened as they were sealed, or dropped."""
 
 from __future__ import annotations
 

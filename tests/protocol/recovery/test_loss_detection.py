@@ -1,4 +1,4 @@
-"""Which packets are lost: the rule of RFC 9002, 6.1, against a model that keeps each packet."""
+"""Loss detection by the rule of RFC 9002, 6.1, against a model that keeps each packet."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a burst that comes apart tells: the rate between its first and its last acknowledgement."""
+"""Packet trains: the rate between the first and the last acknowledgement of a burst."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How many transfers a server takes on: in all, from one host, and in a second."""
+"""Admission of transfers: limits in all, from one host, and in a second."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The server without its socket: whom it lets in, what it refuses, what it remembers."""
+"""Listener without its socket: clients let in, requests refused, transfers remembered."""
 
 from __future__ import annotations
 

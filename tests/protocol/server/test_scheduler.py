@@ -1,4 +1,4 @@
-"""Whose turn it is to send."""
+"""Scheduler of transfers: the order in which they send."""
 
 from __future__ import annotations
 

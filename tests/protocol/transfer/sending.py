@@ -1,4 +1,4 @@
-"""A sender of a file, and a hand that plays its receiver."""
+"""Sender of a file under test, and a receiver played by the test."""
 
 from __future__ import annotations
 

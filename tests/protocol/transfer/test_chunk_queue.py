@@ -1,4 +1,4 @@
-"""The file being sent: which chunks are due, their bytes, and the digest of them all."""
+"""Chunk queue of a file: the chunks that are due, their bytes, and the digest of them all."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The plain protocol, from the one paragraph that describes it."""
+"""Plain protocol, tested from the one paragraph that describes it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The receiving end: what it writes, what it acknowledges, when it believes the file."""
+"""Receiver: its writes, its acknowledgements, and its verification of the file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The sending end at work: what it sends, what it sends again, and how much at a time."""
+"""Sender at work: first sends, repeats, and how much at a time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The sending end: a silent peer, the end of the file, and everything that goes wrong."""
+"""Ends of a sender: a silent peer, the end of the file, and every error."""
 
 from __future__ import annotations
 

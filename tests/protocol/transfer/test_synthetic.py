@@ -1,4 +1,4 @@
-"""What speed is measured with."""
+"""Synthetic sources and destinations, which speed is measured with."""
 
 from __future__ import annotations
 
@@ -10,7 +10,12 @@ from hypothesis import strategies as st
 
 from udpft.errors import Denied
 from udpft.protocol.params import MAX_BURST_BYTES, MAX_MEASURED_BYTES
-from udpft.protocol.transfer.synthetic import PERIOD_BYTES, Nowhere, SyntheticSource, open_synthetic
+from udpft.protocol.transfer.synthetic import (
+    PERIOD_BYTES,
+    SyntheticPlace,
+    SyntheticSource,
+    open_synthetic,
+)
 from udpft.protocol.wire.hello import Hello, Role
 
 
@@ -53,7 +58,7 @@ def test_a_hello_opens_one_end_or_the_other() -> None:
     assert isinstance(pattern, SyntheticSource)
     assert (pattern.size, pattern.changed()) == (5, False)
     place = open_synthetic(hello(Role.MEASURE_PUT, 5))
-    assert isinstance(place, Nowhere)
+    assert isinstance(place, SyntheticPlace)
     assert (place.size, place.mtime_ns, place.identity, place.have) == (5, 7, 9, ())
     assert place.commit()
 

@@ -1,4 +1,4 @@
-"""A burst of DATA is read as it was written, or not at all; never with another content."""
+"""DATA bursts: read as they were written, or not at all; never with another content."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Listings: what they carry, what they refuse, and where the files of a tree meet."""
+"""Listings: their contents, their refusals, and the borders of a tree's files."""
 
 from __future__ import annotations
 

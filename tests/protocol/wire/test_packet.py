@@ -1,4 +1,4 @@
-"""All control packets: what cannot have been written is MalformedPacket, and only that."""
+"""All control packets: bytes that no encoder writes are MalformedPacket, and only that."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""The server before any state: proves that a source is where it says, and lets it in.
+"""Address validation on the server, before it keeps any state (RFC 9000, 8.1).
 
-See the theory of operation in `handshake`.
+See the theory of operation in `initiator`.
 """
 
 from __future__ import annotations
@@ -15,18 +15,22 @@ from udpft.protocol.wire.hello import Hello, decode_hello_untrusted
 from udpft.protocol.wire.packet import MalformedPacket, PacketType, decode_untrusted
 from udpft.protocol.wire.retry import Retry, encode_retry
 
-# What a cookie is the keyed hash of: HELLO size u16, epoch i64, then the address
+# Message whose keyed hash a cookie is: HELLO size u16, epoch i64, then the address
 _COOKIE_MESSAGE = struct.Struct("<Hq")
 
 
-class CookieJar:
-    """Makes and checks the cookies of one server. Its ``secret`` is 32 random bytes."""
+class Cookies:
+    """Maker and verifier of one server's cookies.
+
+    Args:
+        secret: 32 random bytes.
+    """
 
     def __init__(self, secret: bytes) -> None:
         self._secret = secret
 
     def make(self, address: bytes, hello_size: int, now: float) -> bytes:
-        """The cookie, 16 bytes, that a source gets for its HELLO now."""
+        """Make the cookie, 16 bytes, that a source gets for its HELLO now."""
         return self._cookie(address, hello_size, int(now // COOKIE_EPOCH_S))
 
     def check(self, cookie: bytes, address: bytes, hello_size: int, now: float) -> bool:
@@ -42,15 +46,19 @@ class CookieJar:
 
 
 class AddressValidator:
-    """The server's side before any state: answers HELLOs, lets those with a valid cookie in."""
+    """Validator of addresses: answers HELLOs by RETRY, and lets those with a valid cookie in.
+
+    Args:
+        secret: of the cookies, 32 random bytes.
+    """
 
     def __init__(self, secret: bytes) -> None:
-        self._jar = CookieJar(secret)
+        self._cookies = Cookies(secret)
 
     def validate_untrusted(
         self, datagram: memoryview, address: bytes, now: float, sealed_size: int = 0
     ) -> bytes | Hello | None:
-        """Look at a datagram that belongs to no session.
+        """Decide about a datagram that belongs to no session.
 
         Args:
             datagram: from the network.
@@ -74,8 +82,8 @@ class AddressValidator:
             hello = decode_hello_untrusted(decode_untrusted(datagram))
         except MalformedPacket:
             return None
-        if self._jar.check(hello.cookie, address, size, now):
+        if self._cookies.check(hello.cookie, address, size, now):
             return hello
-        cookie = self._jar.make(address, size, now)
+        cookie = self._cookies.make(address, size, now)
         retry = Retry(hello.nonce, cookie, size, VERSION, hello.attempt)
         return encode_retry(retry, hello.connection_id)

@@ -19,11 +19,11 @@ from udpft.protocol.wire.hello import MAX_HAVE, Hello
 
 
 class HandshakeResult(NamedTuple):
-    """What the handshake found out.
+    """Result of a handshake, on the client.
 
     ``hello_size``: bytes of the datagram that the path carried, 0 where it was not this
-    handshake that tried; ``cookie``: what the server believes us by; ``rtt_s``: 0 where unknown;
-    ``have``: byte ranges that the server will not send, for we said that we have them.
+    handshake that tried; ``cookie``: the proof of our address; ``rtt_s``: 0 where unknown;
+    ``have``: byte ranges that the server will not send, for we hold them already.
     """
 
     accept: Accept
@@ -34,7 +34,7 @@ class HandshakeResult(NamedTuple):
 
 
 def agreed_chunk_size(wanted: int, hello_size: int, *, keyed: bool = False) -> int:
-    """The chunk size of a transfer: what was asked for, as far as the path carries it."""
+    """Chunk size of a transfer: the one asked for, as far as the path carries it."""
     headers = DATA_HEADER_SIZE + (SEAL_OVERHEAD if keyed else 0)
     fits = (hello_size - headers) // CHUNK_ALIGNMENT * CHUNK_ALIGNMENT
     wanted = wanted // CHUNK_ALIGNMENT * CHUNK_ALIGNMENT or CHUNK_SIZE
@@ -42,12 +42,12 @@ def agreed_chunk_size(wanted: int, hello_size: int, *, keyed: bool = False) -> i
 
 
 def held_ranges(hello: Hello, accept: Accept) -> tuple[tuple[int, int], ...]:
-    """The byte ranges that will not be sent: those of HELLO, where they are of ACCEPT's file."""
+    """Byte ranges that will not be sent: those of HELLO, where they are of ACCEPT's file."""
     return hello.have if hello.have_of in (0, accept.identity) else ()
 
 
 def byte_ranges(chunks: RangeSet, chunk_size: int, size: int) -> tuple[tuple[int, int], ...]:
-    """The bytes in the largest runs of chunks, as many runs as a HELLO can name, in order."""
+    """Byte ranges of the largest runs of chunks, as many as a HELLO can name, in order."""
     ranges = [(first * chunk_size, min(stop * chunk_size, size)) for first, stop in chunks]
     ranges = [(start, stop) for start, stop in ranges if start < stop]  # no empty last chunk
     ranges.sort(key=lambda pair: pair[0] - pair[1])
@@ -55,7 +55,7 @@ def byte_ranges(chunks: RangeSet, chunk_size: int, size: int) -> tuple[tuple[int
 
 
 def whole_chunks(byte_ranges: Sequence[tuple[int, int]], chunk_size: int, size: int) -> RangeSet:
-    """The chunks of a file of ``size`` bytes that byte ranges hold whole.
+    """Chunks of a file of ``size`` bytes that byte ranges hold whole.
 
     The last chunk counts where the file's end is in a range, but never where it is empty: it is
     then nothing that anybody could have.

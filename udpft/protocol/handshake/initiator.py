@@ -1,4 +1,4 @@
-"""How a transfer begins: who is there, is the address real, how large may a datagram be.
+"""Initiator: the client's side of the handshake, which finds the path's MTU on the way.
 
 Theory of operation
 -------------------
@@ -72,7 +72,7 @@ def probe_sizes(chunk_size: int, *, keyed: bool = False) -> tuple[int, ...]:
 
 
 def unanswered(within_s: float, *, keyed: bool) -> TimedOut:
-    """The error that a server does not answer."""
+    """Error for a server that does not answer."""
     key = "is its key this one" if keyed else "does it want a key (--key-file)"
     return TimedOut(
         f"no answer within {within_s:g} s",
@@ -81,7 +81,7 @@ def unanswered(within_s: float, *, keyed: bool) -> TimedOut:
 
 
 def other_version(version: int) -> VersionMismatch:
-    """The error that a server speaks another version of the protocol."""
+    """Error for a server that speaks another version of the protocol."""
     return VersionMismatch(
         f"the server speaks version {version} of the protocol, this is {VERSION}",
         hint="install the same version of udpft at both ends",
@@ -138,18 +138,25 @@ class Initiator:
     ) -> None:
         self.hello = hello
         self._options = options
-        # Sizes of HELLO that are still tried, largest first
         self._sizes = options.sizes or probe_sizes(hello.chunk_size, keyed=options.keyed)
+        """Sizes of HELLO in bytes that are still tried, largest first; fewer after a step down."""
         self._ping = ping
         self._give_up_at = now + options.connect_timeout_s
-        # Bytes of the HELLO that brought the cookie, 0 without one
+        """Seconds on the clock: when the handshake fails. A first answer moves it on."""
         self._answered = options.known_size
-        self._attempt = 0  # times that HELLOs were sent
-        self._unanswered = 0  # of these, since the last answer
-        self._stepped_down = 0  # how often smaller datagrams were tried
-        self._sent_at: dict[int, float] = {}  # by the attempt's number, modulo 256
-        self._repeat_at = now  # when HELLOs are sent again
-        self._queue: deque[bytes] = deque()  # to be sent
+        """Bytes of the HELLO that brought the cookie; 0 without one, and after a step down."""
+        self._attempt = 0
+        """Attempts so far, each of one or more HELLOs."""
+        self._unanswered = 0
+        """Attempts since the first answer, or since the last step down."""
+        self._stepped_down = 0
+        """Times that smaller datagrams were tried because no ACCEPT came."""
+        self._sent_at: dict[int, float] = {}
+        """Seconds on the clock at which an attempt left, by its number modulo 256."""
+        self._repeat_at = now
+        """Seconds on the clock: when the next attempt is due. Each attempt and RETRY sets it."""
+        self._queue: deque[bytes] = deque()
+        """HELLOs of the last attempt that `poll` has not returned yet."""
         self.result: HandshakeResult | None = None
         self.error: UdpftError | None = None
         self.rtt_s: float | None = None
@@ -160,7 +167,7 @@ class Initiator:
         return bool(self.result or self.error or (self._ping and self.rtt_s is not None))
 
     def poll(self, now: float) -> bytes | None:
-        """The next datagram to send, or None. Some may be larger than the path carries."""
+        """Return the next datagram to send, or None. Some may be larger than the path carries."""
         if not self.done and now >= self._repeat_at:
             self._repeat(now)
         return self._queue.popleft() if self._queue else None
@@ -241,7 +248,7 @@ class Initiator:
             self._take_cookie(retry, now)
 
     def _take_cookie(self, retry: Retry, now: float) -> None:
-        """A first answer, one to a larger HELLO, or a new cookie because the old one expired."""
+        """Take the cookie of a first answer, of one to a larger HELLO, or of a later one."""
         if not self._answered:
             self._unanswered = 0
             self._give_up_at = now + self._options.connect_timeout_s
@@ -261,5 +268,5 @@ class Initiator:
 
     @property
     def next_timeout(self) -> float:
-        """When `poll` or `handle_timeout` has something to do."""
+        """Time at which `poll` or `handle_timeout` has something to do."""
         return inf if self.done else min(self._repeat_at, self._give_up_at)

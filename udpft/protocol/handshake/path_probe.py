@@ -1,6 +1,6 @@
-"""What a path is like: its round trip, its loss, how large a datagram it carries.
+"""Path probe: measures a path's round trip, its loss, and the largest datagram it carries.
 
-A sounding is a number of HELLOs without a cookie, at a steady pace. Each of them draws a RETRY
+A probe is a number of HELLOs without a cookie, at a steady pace. Each of them draws a RETRY
 that names its attempt and its size, so one answer tells the round trip, and all of them together
 the loss. In the first rounds a HELLO of every larger size goes along: the largest that is
 answered is the path's MTU. The server keeps no state of any of it.
@@ -31,7 +31,7 @@ from udpft.protocol.wire.retry import decode_retry_untrusted
 
 
 class PathProbe:
-    """A client's sounding of one path; an `endpoint.Endpoint`. Ends with Completed or Failed.
+    """Probe of one path by a client; a `contract.Endpoint`. Ends with Completed or Failed.
 
     Args:
         hello: to be repeated; its name and what it asks for do not matter.
@@ -42,8 +42,8 @@ class PathProbe:
         connect_timeout_s: seconds to wait for the first answer.
 
     Attributes:
-        round_trips_s: of those that were answered, in the order of the answers.
-        largest_answered: bytes of UDP payload, 0 where there was no answer.
+        round_trips_s: seconds, of the pings answered so far, in the order of the answers.
+        largest_answered: bytes of UDP payload, so far; 0 where there was no answer.
     """
 
     def __init__(
@@ -59,35 +59,42 @@ class PathProbe:
         self._hello = hello
         self._pings = pings
         self._sizes = tuple(sizes)
+        # Bytes by which a HELLO grows when it is sealed
         self._overhead = KEYED_HELLO_OVERHEAD if keyed else 0
         self._connect_timeout_s = connect_timeout_s
         self._began = now
         self._round_at = now
+        """Seconds on the clock: when the next ping may leave. Each ping moves it on."""
         self._sent_at: list[float] = []
+        """Seconds on the clock at which the pings left, by their attempts' numbers."""
         self._answered: set[int] = set()
+        """Attempts whose ping was answered."""
         self._queue: deque[bytes] = deque()
+        """HELLOs of this round that `poll_transmit` has not returned yet."""
         self._events: deque[Event] = deque()
+        """The end, until `poll_event` has returned it."""
         self._ended = False
+        """Whether the probe is over, well or not."""
         self.round_trips_s: list[float] = []
         self.largest_answered = 0
 
     @property
     def sent(self) -> int:
-        """Pings that have left."""
+        """Number of pings that have left."""
         return len(self._sent_at)
 
     @property
     def lost(self) -> int:
-        """Pings without an answer, so far."""
+        """Number of pings without an answer, so far."""
         return self.sent - len(self.round_trips_s)
 
     @property
     def round_trip_s(self) -> float:
-        """The middle one. Raises StatisticsError where there was no answer."""
+        """Median round trip in seconds. Raises StatisticsError where there was no answer."""
         return median(self.round_trips_s)
 
     def handle_datagrams(self, batch: Batch, now: float) -> None:
-        """Take in a batch; what is no answer to this sounding is ignored."""
+        """Take in a batch; what is no answer to this probe is ignored."""
         for datagram in batch.datagrams():
             try:
                 packet = decode_untrusted(datagram)
@@ -113,7 +120,7 @@ class PathProbe:
             self.round_trips_s.append(now - self._sent_at[attempt])
 
     def poll_transmit(self, now: float) -> Transmit | None:
-        """The next HELLO, or None. Some may be larger than the path carries."""
+        """Return the next HELLO, or None. Some may be larger than the path carries."""
         if not self._ended and self.sent < self._pings and now >= self._round_at:
             self._round_at = now + PATH_PROBE_INTERVAL_S
             sizes = self._sizes if self.sent < PATH_PROBE_SIZE_ROUNDS else self._sizes[-1:]
@@ -138,7 +145,7 @@ class PathProbe:
             self._events.append(Completed(b""))
 
     def next_timeout(self) -> float:
-        """When the next ping, or the end, is due."""
+        """Time at which the next ping, or the end, is due."""
         if self.sent < self._pings:
             return self._round_at
         if not self.largest_answered:
@@ -149,7 +156,7 @@ class PathProbe:
         return self._sent_at[-1] + patience_s
 
     def poll_event(self) -> Event | None:
-        """The next event: one Completed or Failed."""
+        """Return the next event: one Completed or Failed."""
         return self._events.popleft() if self._events else None
 
     def _end(self, error: UdpftError) -> None:

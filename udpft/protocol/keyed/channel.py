@@ -1,4 +1,4 @@
-"""The two ends of a keyed conversation: the handshake's packets sealed, and then all others.
+"""Keyed channels of client and server: the sealed handshake, then all other packets sealed.
 
 Theory of operation
 -------------------
@@ -75,7 +75,7 @@ assert KEYED_ANSWER_OVERHEAD == KEYED_HELLO_OVERHEAD + _RE_SIZE
 assert _RETRY_HEAD + TAG_SIZE == KEYED_RETRY_OVERHEAD
 
 DrawBytes = Callable[[int], bytes]
-"""Draws so many random bytes, that nobody can guess."""
+"""Function that draws so many random bytes, which nobody can guess."""
 
 
 def _common(type_: KeyedType, suite: Suite) -> bytes:
@@ -83,7 +83,7 @@ def _common(type_: KeyedType, suite: Suite) -> bytes:
 
 
 def _suite_untrusted(datagram: bytes, type_: KeyedType) -> Suite:
-    """The suite that a packet of a type names. Raises Forged where it is no such packet."""
+    """Read the suite of a packet of a type. Raises Forged where it is no such packet."""
     for suite in Suite:
         if datagram.startswith(_common(type_, suite)):
             return suite
@@ -96,29 +96,38 @@ def _forget_oldest(known: OrderedDict[Any, Any], most: int) -> None:
 
 
 class ClientChannel:
-    """The client's end, for one transfer after another with one server.
+    """Client's end of a keyed conversation: one transfer after another with one server.
 
     Args:
-        key: what both ends know, 32 bytes.
+        key: the key that both ends share, 32 bytes.
         suite: the one that this machine is fastest with.
         draw_bytes: for the ephemeral keys.
+
+    Attributes:
+        buffer: packets opened last; the next batch is written over them.
+        server_has_no_key: whether a notice said so. Anybody on the path may have sent it in the
+            server's name; an ACCEPT takes it back.
     """
 
     def __init__(self, key: bytes, suite: Suite, draw_bytes: DrawBytes) -> None:
         self._key = key
-        self._own_suite = self._suite = suite
+        self._own_suite = suite
+        self._suite = suite
+        """Suite of the next HELLO: our own, until a RETRY tells the server's."""
         self._draw_bytes = draw_bytes
         self._hellos: OrderedDict[bytes, Handshake] = OrderedDict()
+        """Handshakes of HELLOs not answered yet, oldest first, by the bytes that name them."""
         self._sealers: OrderedDict[int, Sealer] = OrderedDict()
+        """Sealers of the latest transfers, oldest first, by the server's connection id."""
         self._openers: OrderedDict[int, Opener] = OrderedDict()
+        """Openers of the latest transfers, oldest first, by our own connection id."""
         self._out = SealingBuffers.for_sealing()
         self._in = SealingBuffers.for_opening()
         self.buffer = self._in.buffer
         self.server_has_no_key = False
-        """Whether a server said so. Anybody on the path may have said it in its name."""
 
     def seal(self, transmit: Transmit) -> Transmit | None:
-        """Seal what is to be sent; None where the server has not agreed to any transfer of it.
+        """Seal a burst; None where it is of no transfer that the server has agreed to.
 
         The result is good until the next call.
         """
@@ -210,12 +219,18 @@ class ClientChannel:
 
 
 class KeyedAcceptor:
-    """The server's end, before there are transfers: reads HELLOs, and has what all channels share.
+    """Server's acceptor of keyed HELLOs, which makes a channel for each.
 
     Args:
-        key: what both ends know, 32 bytes.
+        key: the key that both ends share, 32 bytes.
         suite: the one that this machine is fastest with.
         draw_bytes: for ephemeral keys and nonces.
+
+    Attributes:
+        suite: the one that a RETRY asks for.
+        draw_bytes: as given; the channels draw from it.
+        sealing: buffers that the channels take turns to seal in.
+        opening: buffers that the channels take turns to open in.
     """
 
     def __init__(self, key: bytes, suite: Suite, draw_bytes: DrawBytes) -> None:
@@ -223,10 +238,11 @@ class KeyedAcceptor:
         self.draw_bytes = draw_bytes
         self.sealing = SealingBuffers.for_sealing()
         self.opening = SealingBuffers.for_opening()
+        # By suite, as far as all handshakes are alike: each begins with a copy
         self._begun = {suite: Handshake(suite, key, _PROLOGUE) for suite in Suite}
 
     def read_hello_untrusted(self, datagram: memoryview) -> ServerChannel | None:
-        """The channel that a HELLO asks for; None for whatever is not from a holder of the key."""
+        """Make the channel that a HELLO asks for; None where it is not from a holder of the key."""
         if len(datagram) < MIN_DATAGRAM_SIZE or datagram[0] != KeyedType.HELLO:
             return None
         message = bytes(datagram)
@@ -239,28 +255,40 @@ class KeyedAcceptor:
 
 
 class ServerChannel:
-    """The server's end of a transfer, or of what may become one. ``hello`` is what was within."""
+    """Server's end of a keyed conversation: of one transfer, or of a request for one.
 
-    def __init__(self, gate: KeyedAcceptor, handshake: Handshake, re: bytes, hello: bytes) -> None:
-        self._gate = gate
+    Args:
+        acceptor: has what all channels of a server share.
+        handshake: as it stands after the HELLO.
+        re: the bytes that name the HELLO in its answer.
+        hello: the packet that was sealed in it.
+    """
+
+    def __init__(
+        self, acceptor: KeyedAcceptor, handshake: Handshake, re: bytes, hello: bytes
+    ) -> None:
+        self._acceptor = acceptor
         self._handshake = handshake
         self._re = re
         self.hello = hello
         self._answer = b""
+        """Sealed ACCEPT, which is sent as often as it is asked for; set by `begin`."""
         self._sealer: Sealer | None = None
+        """Sealer of the transfer; None until `begin`."""
         self._opener: Opener | None = None
+        """Opener of the transfer; None until `begin`."""
 
     def seal_retry(self, retry: bytes) -> bytes:
         """Seal a RETRY."""
-        common = _common(KeyedType.RETRY, self._gate.suite)
-        nonce = self._gate.draw_bytes(_NONCE_SIZE)
+        common = _common(KeyedType.RETRY, self._acceptor.suite)
+        nonce = self._acceptor.draw_bytes(_NONCE_SIZE)
         aead = self._handshake.suite.aead(self._handshake.side_key(_RETRY_LABEL))
         sealed = aead.encrypt(nonce, retry, common + self._re)
         return common + self._re + nonce + sealed
 
     def seal_answer(self, answer: bytes) -> bytes:
         """Seal the one answer that this HELLO gets: ACCEPT or ERROR."""
-        secret = self._gate.draw_bytes(EPHEMERAL_SIZE)
+        secret = self._acceptor.draw_bytes(EPHEMERAL_SIZE)
         message = self._handshake.write_second(answer, secret)
         return _common(KeyedType.ANSWER, self._handshake.suite) + self._re + message
 
@@ -269,11 +297,11 @@ class ServerChannel:
         self._answer = self.seal_answer(accept)
         suite = self._handshake.suite
         upward, downward = self._handshake.split()
-        self._sealer = Sealer(suite, downward, ids.connection_id, self._gate.sealing)
-        self._opener = Opener(suite, upward, ids.own_connection_id, self._gate.opening)
+        self._sealer = Sealer(suite, downward, ids.connection_id, self._acceptor.sealing)
+        self._opener = Opener(suite, upward, ids.own_connection_id, self._acceptor.opening)
 
     def seal(self, transmit: Transmit) -> Transmit:
-        """Seal what a transfer sends. ACCEPT, however often, leaves as it did the first time."""
+        """Seal a burst of the transfer. ACCEPT, however often, leaves as it did the first time."""
         assert self._sealer
         if transmit.data[0] == PacketType.ACCEPT:
             return Transmit(memoryview(self._answer), len(self._answer))

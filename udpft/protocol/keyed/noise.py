@@ -1,4 +1,4 @@
-"""The handshake of keyed transfers: Noise NNpsk0, revision 34 of the Noise protocol framework.
+"""Noise handshake of keyed transfers: NNpsk0, revision 34 of the Noise protocol framework.
 
 Theory of operation
 -------------------
@@ -45,7 +45,7 @@ _HASH_SIZE = 32
 
 
 class Forged(Exception):
-    """The bytes are not from a holder of the key, or were changed on the way."""
+    """Error: the bytes are not from a holder of the key, or were changed on the way."""
 
 
 class Aead(Protocol):
@@ -73,7 +73,7 @@ class Aead(Protocol):
 
 
 class Suite(IntEnum):
-    """A way to encrypt, by its number on the wire."""
+    """Cipher suite, by its number on the wire."""
 
     AES_GCM = 1
     CHACHA_POLY = 2
@@ -86,7 +86,7 @@ class Suite(IntEnum):
 
     @property
     def byte_order(self) -> Literal["big", "little"]:
-        """How a counter is written in a nonce (Noise, 12.3 and 12.4)."""
+        """Byte order of a counter in a nonce (Noise, 12.3 and 12.4)."""
         return "big" if self is Suite.AES_GCM else "little"
 
     def aead(self, key: bytes) -> Aead:
@@ -110,7 +110,13 @@ def _hkdf(chaining_key: bytes, material: bytes, outputs: int) -> list[bytes]:
 
 
 class _SymmetricState:
-    """Noise's object of that name (5.2), together with its CipherState (5.1)."""
+    """SymmetricState of Noise (5.2), together with its CipherState (5.1).
+
+    Attributes:
+        suite: the cipher suite.
+        hash: of all that was said so far; each message changes it.
+        chaining_key: the key that later ones are derived from; each ``mix_key`` changes it.
+    """
 
     def __init__(self, suite: Suite, prologue: bytes) -> None:
         name = suite.protocol_name
@@ -118,7 +124,9 @@ class _SymmetricState:
         self.hash = name.ljust(_HASH_SIZE, b"\0") if len(name) <= _HASH_SIZE else _hash(name)
         self.chaining_key = self.hash
         self._key = b""
+        """Key that encrypts the next payload; each ``mix_key`` changes it."""
         self._counter = 0
+        """Payloads encrypted or decrypted under the key, which are its nonces."""
         self.mix_hash(prologue)
 
     def mix_hash(self, data: bytes) -> None:
@@ -163,13 +171,15 @@ def _hash(data: bytes) -> bytes:
 
 
 class Handshake:
-    """One end of a handshake. The client calls `write_first`, `read_second_untrusted`; the server
-    `read_first_untrusted`, `write_second`; then both call `split`.
+    """Handshake, as one end carries it out.
+
+    The client calls `write_first`, `read_second_untrusted`; the server `read_first_untrusted`,
+    `write_second`; then both call `split`.
 
     Args:
-        suite: how to encrypt.
-        key: what both ends know, 32 bytes.
-        prologue: what both ends must agree upon besides.
+        suite: the cipher suite.
+        key: the key that both ends share, 32 bytes.
+        prologue: bytes that both ends must agree upon besides.
     """
 
     def __init__(self, suite: Suite, key: bytes, prologue: bytes) -> None:
@@ -178,17 +188,19 @@ class Handshake:
         self._state = _SymmetricState(suite, prologue)
         self._state.mix_key_and_hash(key)
         self._ephemeral: X25519PrivateKey | None = None
+        """Own ephemeral key: from the message that this end writes on, until `split`."""
         self._peer = b""
+        """Client's ephemeral public key, on the server; set when its message is read."""
 
     def copy(self) -> Handshake:
-        """Another handshake that goes on from here: what comes before a message costs hashing."""
+        """Copy the handshake as it stands, to save the hashing of its beginning."""
         twin = copy(self)
         twin._state = copy(self._state)
         return twin
 
     @property
     def hash(self) -> bytes:
-        """A hash of all that was said so far, the same at both ends."""
+        """Hash of all that was said so far, the same at both ends."""
         return self._state.hash
 
     def _draw_ephemeral(self, secret: bytes) -> bytes:
@@ -198,24 +210,24 @@ class Handshake:
         return public
 
     def write_first(self, payload: bytes, secret: bytes) -> bytes:
-        """The client's message. ``secret``: 32 random bytes, for this message and no other."""
+        """Write the client's message. ``secret``: 32 random bytes, for this message alone."""
         return self._draw_ephemeral(secret) + self._state.encrypt_and_hash(payload)
 
     def read_first_untrusted(self, message: bytes) -> bytes:
-        """The payload of the client's message. Raises Forged."""
+        """Read the payload of the client's message. Raises Forged."""
         self._peer, sealed = _cut(message)
         self._state.mix_ephemeral(self._peer)
         return self._state.decrypt_and_hash(sealed)
 
     def write_second(self, payload: bytes, secret: bytes) -> bytes:
-        """The server's message. ``secret``: 32 random bytes, for this message and no other."""
+        """Write the server's message. ``secret``: 32 random bytes, for this message alone."""
         public = self._draw_ephemeral(secret)
         assert self._ephemeral
         self._state.mix_key(_shared(self._ephemeral, self._peer))
         return public + self._state.encrypt_and_hash(payload)
 
     def read_second_untrusted(self, message: bytes) -> bytes:
-        """The payload of the server's message. Raises Forged, and may then be called again."""
+        """Read the payload of the server's message. Raises Forged, and may then be called again."""
         assert self._ephemeral
         public, sealed = _cut(message)
         state = copy(self._state)
@@ -226,13 +238,13 @@ class Handshake:
         return payload
 
     def split(self) -> tuple[bytes, bytes]:
-        """The keys of what follows: from the client to the server, and back (5.2)."""
+        """Derive the transport keys: from the client to the server, and back (5.2)."""
         self._ephemeral = None
         upward, downward = _hkdf(self._state.chaining_key, b"", 2)
         return upward, downward
 
     def side_key(self, label: bytes) -> bytes:
-        """A key for something beside the handshake, as it stands, that the label names."""
+        """Derive a key from the handshake as it stands, for a purpose that the label names."""
         assert len(label) != EPHEMERAL_SIZE  # or it could be taken for one by `_hkdf`
         return hmac_digest(self._state.chaining_key, label, _HASH)
 
@@ -251,5 +263,5 @@ def _shared(own: X25519PrivateKey, peer: bytes) -> bytes:
 
 
 def next_key(suite: Suite, key: bytes) -> bytes:
-    """The key that follows a key (Noise's REKEY, 4.2): one cannot go back from it."""
+    """Derive the key that follows a key (Noise's REKEY, 4.2): there is no way back from it."""
     return suite.aead(key).encrypt(suite.nonce(2**64 - 1), bytes(KEY_SIZE), b"")[:KEY_SIZE]

@@ -1,6 +1,6 @@
-"""What an end without a key must know of keyed packets: their types, and how to turn one down.
+"""Notice of a missing key: the types of keyed packets, and the refusal by an end without one.
 
-What is in them is in `channel` and `sealing`, which need a package that is not always there.
+Their contents are in `channel` and `sealing`, which need a package that is not always there.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from udpft.protocol.wire.packet import MalformedPacket, decode_untrusted
 
 
 class KeyedType(IntEnum):
-    """The first byte of a keyed packet."""
+    """Type of a keyed packet: its first byte."""
 
     HELLO = 0x91
     RETRY = 0x92
@@ -22,17 +22,17 @@ class KeyedType(IntEnum):
 
 
 RE: Final = slice(8, 16)
-"""The bytes of a keyed HELLO that name it in an answer."""
+"""Bytes of a keyed HELLO that name it in an answer."""
 
 
 def no_key_notice(hello: memoryview) -> bytes:
-    """What a server without a key answers to a keyed HELLO; it keeps no state, and 40 is few."""
+    """Write the answer of a server without a key to a keyed HELLO: 40 bytes, and no state."""
     nonce = int.from_bytes(hello[RE], "little")
     return encode_error(Refusal(nonce, ErrorCode.NO_KEY, "the server has no key"), 0)
 
 
 def decode_notice_untrusted(datagram: memoryview) -> bytes:
-    """The bytes `RE` of the HELLO that a server without a key has turned down.
+    """Read the bytes `RE` of the HELLO that a server without a key has turned down.
 
     Raises:
         MalformedPacket: it is no such notice.

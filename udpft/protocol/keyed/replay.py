@@ -1,4 +1,4 @@
-"""Which counters were seen, so that a repeated datagram is dropped (RFC 4303, 3.4.3)."""
+"""Replay window: counters received, so that a repeated datagram is dropped (RFC 4303, 3.4.3)."""
 
 from __future__ import annotations
 
@@ -11,18 +11,22 @@ _MASK = (1 << REPLAY_WINDOW_PACKETS) - 1
 
 
 class ReplayWindow:
-    """The counters that came, as far back as `REPLAY_WINDOW_PACKETS`; older ones count as seen.
+    """Window of received counters, `REPLAY_WINDOW_PACKETS` wide; older ones count as seen.
 
-    ``top`` is one past the highest. Note a counter only when its datagram has proved authentic:
-    else anybody could push the window on.
+    Note a counter only when its datagram has proved authentic: else anybody could push the window
+    on.
+
+    Attributes:
+        top: one past the highest counter noted.
     """
 
     def __init__(self) -> None:
         self.top = 0
-        self._seen = 0  # bit i: the counter top - 1 - i
+        self._seen = 0
+        """Bit i: the counter ``top - 1 - i`` was noted. Shifted as ``top`` rises."""
 
     def is_ahead(self, counters: Sequence[int]) -> bool:
-        """Whether all are new and in order: the usual case, found out at the price of one."""
+        """Whether all are new and in order, the usual case: as cheap as a look at one."""
         return counters[0] >= self.top and all(map(lt, counters, counters[1:]))
 
     def is_new(self, counter: int) -> bool:
@@ -31,14 +35,14 @@ class ReplayWindow:
         return age < 0 or (age < REPLAY_WINDOW_PACKETS and not self._seen >> age & 1)
 
     def note(self, counter: int) -> None:
-        """A datagram of this counter, new and authentic, has come."""
+        """Note the counter of a datagram that is new and authentic."""
         if counter >= self.top:
             self.note_ahead((counter,))
         else:
             self._seen |= 1 << self.top - 1 - counter
 
     def note_ahead(self, counters: Sequence[int]) -> None:
-        """As many datagrams have come, all authentic, for whose counters `is_ahead` is true."""
+        """Note the counters, `is_ahead` of all, of datagrams that are authentic."""
         last = counters[-1]
         if last - counters[0] == len(counters) - 1:
             new = (1 << len(counters)) - 1

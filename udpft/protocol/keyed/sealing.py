@@ -1,4 +1,4 @@
-"""Packets, sealed: encrypted and authenticated, a burst at a time.
+"""Sealing of packets: encryption and authentication, a burst at a time.
 
 A sealed packet, little-endian::
 
@@ -15,8 +15,8 @@ and one that is wrong leads to no key or to another.
 
 Each `REKEY_PACKETS` counters have a key of their own, from which the one before cannot be had.
 
-As in `burst`, what can be done for a burst is done for the burst. Per packet remains one call of
-the cipher, from one buffer into another, made out of C by ``map``.
+As in `wire.data`, what can be done for a burst is done for the burst. Per packet remains one call
+of the cipher, from one buffer into another, made out of C by ``map``.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def _common(connection_id: int) -> bytes:
 
 
 class Keys:
-    """The keys of one direction, each for `REKEY_PACKETS` counters: its *epoch*.
+    """Keys of one direction, each for `REKEY_PACKETS` counters: its *epoch*.
 
     Those of this epoch, the one before and the next are at hand.
     """
@@ -63,15 +63,18 @@ class Keys:
     def __init__(self, suite: Suite, key: bytes) -> None:
         self._suite = suite
         self._next_key = next_key(suite, key)
+        """Key of the epoch after this one; replaced with it."""
         self._epoch = 0
+        """Number of this epoch: of the highest counter in use."""
         self._aeads: dict[int, Aead] = {0: suite.aead(key), 1: suite.aead(self._next_key)}
+        """Ciphers by epoch: of this one, the next, and the one before if there is one."""
 
     def of(self, counter: int) -> Aead | None:
-        """The cipher for a counter, or None where that is of an epoch too far off."""
+        """Return the cipher for a counter, or None where that is of an epoch too far off."""
         return self._aeads.get(counter // REKEY_PACKETS)
 
     def reach(self, counter: int) -> None:
-        """A counter is in use, for certain: go on to its epoch where it is the next one."""
+        """Go on to the epoch of a counter that is in use for certain, where it is the next one."""
         if counter // REKEY_PACKETS == self._epoch + 1:
             self._epoch += 1
             self._aeads.pop(self._epoch - 2, None)
@@ -80,7 +83,7 @@ class Keys:
 
 
 class Slots:
-    """The same part of every datagram in a buffer, as views that are made once for each size.
+    """Views of the same part of every datagram in a buffer, made once for each size.
 
     ``head``: bytes of each datagram that they leave out.
     """
@@ -88,10 +91,12 @@ class Slots:
     def __init__(self, head: int) -> None:
         self._head = head
         self._buffer: bytearray | None = None
+        """Buffer that the views are of; another one replaces them all."""
         self._made: dict[int, list[memoryview]] = {}
+        """Views made so far, by the datagrams' size in bytes; they grow in number."""
 
     def of(self, buffer: bytearray, length: int, size: int) -> list[memoryview]:
-        """Those of ``length`` bytes of datagrams of ``size``, the last one perhaps shorter."""
+        """Views of ``length`` bytes of datagrams of ``size``, the last one perhaps shorter."""
         made = self._made.get(size) if buffer is self._buffer else None
         if made is None or len(made) * size < length:
             made = self._make(buffer, length, size)
@@ -112,32 +117,37 @@ class Slots:
 
 
 class SealingBuffers:
-    """What bursts are sealed or opened on, shared by all that take turns.
+    """Buffers in which bursts are sealed or opened, shared by all that take turns.
 
-    ``buffer`` holds what was made last; ``sources`` and ``places`` are parts of the datagrams to be
-    worked on, and of those that come of it.
+    Attributes:
+        buffer: datagrams made last; the next seal or open writes over them.
+        view: of ``buffer``.
+        sources: the parts of the given datagrams that go through the cipher.
+        places: the parts of ``buffer`` that they go to.
     """
 
     def __init__(self, size: int, *, source_head: int = 0, place_head: int = 0) -> None:
         self.buffer = bytearray(size)
         self.view = memoryview(self.buffer)
-        self.sources, self.places = Slots(source_head), Slots(place_head)
+        self.sources = Slots(source_head)
+        self.places = Slots(place_head)
+        # 16 bytes for each nonce, which are the last 12 of them: four zeros, then the counter
         nonces = memoryview(bytearray(16 * MAX_BURST_PACKETS))
         self._counters = nonces.cast("Q")[1::2]
         self._nonces = [nonces[at + 4 : at + 16] for at in range(0, len(nonces), 16)]
 
     @classmethod
     def for_sealing(cls) -> SealingBuffers:
-        """One for a `Sealer`."""
+        """Make the buffers of a `Sealer`."""
         return cls(SEALED_BURST_BYTES, place_head=_HEADER.size)
 
     @classmethod
     def for_opening(cls) -> SealingBuffers:
-        """One for an `Opener`."""
+        """Make the buffers of an `Opener`."""
         return cls(MAX_BATCH_BYTES, source_head=_HEADER.size)
 
     def nonces(self, suite: Suite, counters: array[int]) -> list[memoryview]:
-        """The nonces of up to `MAX_BURST_PACKETS` counters, good until the next call."""
+        """Nonces of up to `MAX_BURST_PACKETS` counters, good until the next call."""
         if suite.byte_order == "big":
             counters = counters[:]
             counters.byteswap()
@@ -146,27 +156,33 @@ class SealingBuffers:
 
 
 class Sealer:
-    """Seals one direction of one transfer.
+    """Sealer of one direction of one transfer.
 
     Args:
-        suite: how.
+        suite: the cipher suite.
         key: of this direction, 32 bytes.
         connection_id: the receiver's.
-        bench: where.
+        buffers: for bursts, shared with other sealers.
+
+    Attributes:
+        bytes_sealed: bytes of all sealed datagrams so far; each `seal` adds to them.
     """
 
-    def __init__(self, suite: Suite, key: bytes, connection_id: int, bench: SealingBuffers) -> None:
+    def __init__(
+        self, suite: Suite, key: bytes, connection_id: int, buffers: SealingBuffers
+    ) -> None:
         self._suite = suite
         self._keys = Keys(suite, key)
-        self._bench = bench
+        self._buffers = buffers
         self._common = _common(connection_id)
         self._counter = 0
+        """Counter of the next packet; never goes back."""
         self.bytes_sealed = 0
 
     def seal(self, transmit: Transmit) -> Transmit:
         """Seal a packet, or a burst of them that begins its buffer, as those of `BurstWriter` do.
 
-        The result is good until the bench is next used.
+        The result is good until the buffers are next used.
         """
         data, size = transmit
         if len(data) <= size:
@@ -175,7 +191,7 @@ class Sealer:
             return Transmit(memoryview(sealed), len(sealed))
         assert isinstance(data.obj, bytearray)
         assert size % _WORD == 0
-        bench = self._bench
+        buffers = self._buffers
         count = -(-len(data) // size)
         counters = self._take_counters(count)
         aead = self._keys.of(counters[0])
@@ -183,16 +199,16 @@ class Sealer:
         sealed_size = size + SEAL_OVERHEAD
         length = len(data) + count * SEAL_OVERHEAD
         self.bytes_sealed += length
-        words = bench.view[: count * sealed_size].cast("Q")
+        words = buffers.view[: count * sealed_size].cast("Q")
         stride = sealed_size // _WORD
         words[::stride] = memoryview(self._common * count).cast("Q")
         words[1::stride] = memoryview(counters)
-        nonces = bench.nonces(self._suite, counters)
-        packets = bench.sources.of(data.obj, len(data), size)
-        places = bench.places.of(bench.buffer, length, sealed_size)
+        nonces = buffers.nonces(self._suite, counters)
+        packets = buffers.sources.of(data.obj, len(data), size)
+        places = buffers.places.of(buffers.buffer, length, sealed_size)
         written = sum(map(aead.encrypt_into, nonces, packets, repeat(None), places))
         assert written == length - count * _HEADER.size
-        return Transmit(bench.view[:length], sealed_size)
+        return Transmit(buffers.view[:length], sealed_size)
 
     def _seal_one(self, packet: bytes) -> bytes:
         counters = self._take_counters(1)
@@ -202,7 +218,7 @@ class Sealer:
         return self._common + counters.tobytes() + aead.encrypt(nonce, packet, None)
 
     def _take_counters(self, count: int) -> array[int]:
-        """The next counters, all of one epoch: of the last one, a few may be left out."""
+        """Take the next counters, all of one epoch: of the last one, a few may be left out."""
         first = self._counter
         if first // REKEY_PACKETS != (first + count - 1) // REKEY_PACKETS:
             first += -first % REKEY_PACKETS
@@ -213,32 +229,35 @@ class Sealer:
 
 
 class Opener:
-    """Opens what a `Sealer` sealed. What was changed on the way, or came before, is dropped.
+    """Opener of packets from a `Sealer`; it drops those that were changed, or came before.
 
     Args:
-        suite: how.
+        suite: the cipher suite.
         key: of this direction, 32 bytes.
         connection_id: ours.
-        bench: where.
+        buffers: for bursts, shared with other openers.
     """
 
-    def __init__(self, suite: Suite, key: bytes, connection_id: int, bench: SealingBuffers) -> None:
+    def __init__(
+        self, suite: Suite, key: bytes, connection_id: int, buffers: SealingBuffers
+    ) -> None:
         self._suite = suite
         self._keys = Keys(suite, key)
-        self._bench = bench
+        self._buffers = buffers
         self._common = _common(connection_id)
         self._window = ReplayWindow()
+        """Counters of the packets opened so far."""
 
     def open_untrusted(self, batch: Batch) -> Batch | None:
         """Open a batch.
 
         Returns:
-            The packets that are authentic and new, in order, in the bench's buffer; None where
-            there are none.
+            The packets that are authentic and new, in order, in the buffers' ``buffer``; None
+            where there are none.
         """
         opened = self._open_together(batch) or self._open_singly(batch)
         size = batch.segment_size - SEAL_OVERHEAD
-        return Batch(self._bench.buffer, opened, size, batch.address) if opened else None
+        return Batch(self._buffers.buffer, opened, size, batch.address) if opened else None
 
     def _open_together(self, batch: Batch) -> int:
         """Open a batch in order and undamaged, the usual case; 0 where it is not."""
@@ -258,11 +277,11 @@ class Opener:
             or aead is not self._keys.of(counters[-1])
         ):
             return 0
-        bench = self._bench
+        buffers = self._buffers
         opened = length - count * SEAL_OVERHEAD
-        nonces = bench.nonces(self._suite, counters)
-        sealed = bench.sources.of(buffer, length, segment_size)
-        places = bench.places.of(bench.buffer, opened, segment_size - SEAL_OVERHEAD)
+        nonces = buffers.nonces(self._suite, counters)
+        sealed = buffers.sources.of(buffer, length, segment_size)
+        places = buffers.places.of(buffers.buffer, opened, segment_size - SEAL_OVERHEAD)
         try:
             written = sum(map(aead.decrypt_into, nonces, sealed, repeat(None), places))
         except InvalidTag:
@@ -288,6 +307,6 @@ class Opener:
                 continue
             self._window.note(counter)
             self._keys.reach(counter)
-            self._bench.buffer[opened : opened + len(packet)] = packet
+            self._buffers.buffer[opened : opened + len(packet)] = packet
             opened += len(packet)
         return opened

@@ -1,4 +1,4 @@
-"""How many transfers a server takes on: in all, from one host, and in a second.
+"""Admission limits of a server: transfers in all, from one host, and in a second.
 
 A host with a valid cookie may still ask for more than its share. What is too much is told to come
 back, and when. Sessions begun in a second are a token bucket, filled at a rate, up to a burst.
@@ -19,7 +19,7 @@ from udpft.protocol.params import (
 
 
 class Admission:
-    """Counts transfers; says whether another one may begin.
+    """Admission control: counts transfers, and decides whether another one may begin.
 
     Args:
         host_of: the host that an address belongs to; None where it may have as many transfers as
@@ -39,12 +39,16 @@ class Admission:
         self._max_sessions = max_sessions
         self._max_sessions_a_host = max_sessions_a_host
         self._sessions = 0
+        """Transfers at work."""
         self._of_host: dict[Hashable, int] = {}
+        """Transfers at work of each limited host that has any."""
         self._tokens = float(NEW_SESSIONS_BURST)
+        """Transfers that may begin at once: each takes one, and `check` adds those earned."""
         self._counted_at = 0.0
+        """Seconds on the clock: up to when tokens were earned. `check` moves it on."""
 
     def check(self, address: Hashable, now: float) -> None:
-        """See whether a transfer may begin.
+        """Check whether a transfer may begin.
 
         Raises:
             ServerBusy: not now; with the time after which to ask again.
@@ -60,7 +64,7 @@ class Admission:
             raise _busy("the server was asked for too much at once", BUSY_RETRY_S)
 
     def begin(self, address: Hashable) -> None:
-        """A transfer begins."""
+        """Count a transfer that begins."""
         self._tokens -= 1
         self._sessions += 1
         host = self._host_of(address)
@@ -68,7 +72,7 @@ class Admission:
             self._of_host[host] = self._of_host.get(host, 0) + 1
 
     def end(self, address: Hashable) -> None:
-        """A transfer is over."""
+        """Count a transfer that is over."""
         self._sessions -= 1
         host = self._host_of(address)
         if host is not None:

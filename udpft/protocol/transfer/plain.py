@@ -1,4 +1,4 @@
-"""The plain protocol: one datagram with a file's name, answered by the file in chunks.
+"""Plain protocol: one datagram with a file's name, answered by the file in chunks.
 
 Theory of operation
 -------------------
@@ -22,11 +22,12 @@ from udpft.errors import SourceChanged, VersionMismatch
 from udpft.protocol.contract import ChunkSink, ChunkSource
 from udpft.protocol.params import CHUNK_SIZE, MAX_BURST_INTERVAL_S, MAX_NAME_BYTES
 
+# Bytes of a request: a name, and perhaps CR LF
 _REQUEST_LIMIT = MAX_NAME_BYTES + 2
 
 
 class NotARequest(Exception):
-    """The datagram asks for no file."""
+    """Error: the datagram asks for no file."""
 
 
 def is_plain(first_byte: int) -> bool:
@@ -35,12 +36,12 @@ def is_plain(first_byte: int) -> bool:
 
 
 def encode_request(name: str) -> bytes:
-    """The datagram that asks for a file."""
+    """Write the datagram that asks for a file."""
     return name.encode()
 
 
 def decode_request_untrusted(datagram: bytes) -> str:
-    """The name that a datagram asks for.
+    """Read the name that a datagram asks for.
 
     Raises:
         NotARequest: empty, too long, no UTF-8, or of another protocol.
@@ -63,24 +64,29 @@ class _Readable(ChunkSource, Protocol):
 
 
 class PlainSender:
-    """The server's side of one plain transfer: reads the file, chunk by chunk, at a rate.
+    """Sender of one plain transfer, on the server: reads the file, chunk by chunk, at a rate.
 
     Args:
         source: the file.
         rate_bytes_per_s: of payload; nothing else keeps the receiver's buffer from overflowing.
-        now: seconds.
+        now: seconds on the driver's clock.
+
+    Attributes:
+        bytes_sent: bytes of the file in the datagrams polled so far.
+        done: whether the last datagram was polled.
     """
 
     def __init__(self, source: _Readable, *, rate_bytes_per_s: float, now: float) -> None:
         self._source = source
         self._interval_s = CHUNK_SIZE / rate_bytes_per_s
         self._next_at = now
+        """Seconds on the clock: when the next datagram may leave. Each one moves it on."""
         self._chunk = memoryview(bytearray(CHUNK_SIZE))
         self.bytes_sent = 0
         self.done = False
 
     def poll(self, now: float) -> memoryview | None:
-        """The next datagram, or None until `next_timeout`. Valid until the next call.
+        """Return the next datagram, or None until `next_timeout`. Valid until the next call.
 
         Raises:
             UdpftError: the file cannot be read, or became shorter.
@@ -100,12 +106,21 @@ class PlainSender:
 
     @property
     def next_timeout(self) -> float:
-        """When the next datagram may leave."""
+        """Time at which the next datagram may leave; inf after the last one."""
         return inf if self.done else self._next_at
 
 
 class PlainReceiver:
-    """The client's side of one plain transfer: writes chunks in the order of their arrival."""
+    """Receiver of one plain transfer, on the client: writes chunks in the order of arrival.
+
+    Args:
+        sink: the file.
+
+    Attributes:
+        bytes_received: bytes written to the file; each datagram adds to them.
+        datagrams_received: datagrams of the file so far.
+        done: whether the datagram that ends the file has come.
+    """
 
     def __init__(self, sink: ChunkSink) -> None:
         self._sink = sink

@@ -1,4 +1,4 @@
-"""What speed is measured with: bytes of no file, and a place that keeps none.
+"""Synthetic source and destination, for measuring speed: bytes of no file, and none kept.
 
 The bytes look random, so that nothing on the way makes them fewer; and they are the same each
 time, so that a server goes on with what another one began. Nobody looks into them: whether they
@@ -20,24 +20,27 @@ from udpft.protocol.wire.hello import Hello, Role
 from udpft.units import format_bytes
 
 SYNTHETIC_NAME: Final = "(memory)"
-"""What such a transfer is called, in a server's log: no client's word."""
+"""Name of such a transfer in a server's log, whatever the client calls it."""
 
 PERIOD_BYTES: Final = 1 << 20
-"""After so many bytes they begin again."""
+"""Bytes after which they begin again."""
 
 
 @cache
 def _period() -> memoryview:
-    """The bytes once, and of the next time as many as a burst may need behind them."""
+    """One period of the bytes, and of the next as many as a burst may need behind it."""
     once = shake_128(b"udpft").digest(PERIOD_BYTES)
     return memoryview(once + once[:MAX_BURST_BYTES])
 
 
 class SyntheticSource:
-    """So many bytes; a `session.OpenedSource`. ``identity`` is of the pattern, not of its length.
+    """Synthetic source: so many bytes; a `contract.OpenedSource`.
 
     Args:
-        size: how many.
+        size: bytes.
+
+    Attributes:
+        identity: of the bytes, whatever their number; so a server can go on with another's.
     """
 
     mtime_ns = 0
@@ -57,15 +60,15 @@ class SyntheticSource:
         return at - begin
 
     def changed(self) -> bool:
-        """Never."""
+        """Return False: the bytes never change."""
         return False
 
     def close(self) -> None:
-        """Do nothing: it is for all."""
+        """Do nothing: no file is open."""
 
 
-class Nowhere:
-    """Where what is brought to measure with goes; an `intake.Place`, and its sink."""
+class SyntheticPlace:
+    """Destination of synthetic bytes, which keeps none; an `upload.Place`, and its sink."""
 
     have: tuple[tuple[int, int], ...] = ()
 
@@ -75,26 +78,26 @@ class Nowhere:
         self.identity = hello.identity
 
     def open_sink(self, _: HandshakeResult, /) -> OpenedSink:
-        """There is nothing to open."""
+        """Open the place, which is its own sink."""
         return OpenedSink(self)
 
     def writev(self, slots: Sequence[memoryview], offset: int, /) -> None:
-        """Keep nothing. It has been checked before."""
+        """Discard the chunks, whose hashes were checked before."""
 
     def commit(self) -> bool:
-        """It is where it belongs."""
+        """Return True: there is nothing to store."""
         return True
 
     def told(self, error: UdpftError) -> UdpftError:
-        """There is nothing to hide."""
+        """Return the error as it is: it holds no secret."""
         return error
 
     def close(self, error: BaseException | None = None, received_bytes: int = 0) -> None:
-        """There is nothing to give back."""
+        """Do nothing: there is no file."""
 
 
-def open_synthetic(hello: Hello) -> SyntheticSource | Nowhere:
-    """What a HELLO to measure with asks for: the bytes, or the place for them.
+def open_synthetic(hello: Hello) -> SyntheticSource | SyntheticPlace:
+    """Open what a HELLO to measure with asks for: the source of the bytes, or their place.
 
     Raises:
         Denied: of more than `MAX_MEASURED_BYTES`.
@@ -102,4 +105,4 @@ def open_synthetic(hello: Hello) -> SyntheticSource | Nowhere:
     if hello.size > MAX_MEASURED_BYTES:
         most = format_bytes(MAX_MEASURED_BYTES)
         raise Denied(f"the server measures with up to {most} at once")
-    return SyntheticSource(hello.size) if hello.role == Role.MEASURE else Nowhere(hello)
+    return SyntheticSource(hello.size) if hello.role == Role.MEASURE else SyntheticPlace(hello)

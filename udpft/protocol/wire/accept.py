@@ -1,4 +1,4 @@
-"""ACCEPT, byte by byte: the server's consent to a request. For its header see `packets`."""
+"""ACCEPT packets: the server's consent to a request. Their header is in `packet`."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from udpft.protocol.wire.packet import BODY_AT, MalformedPacket, Packet, PacketT
 # mtime in ns i64, identity u64; then zeros up to the size of a full DATA packet.
 _ACCEPT = struct.Struct("<QIIQqQ")
 # To an upload, before the zeros: receive room u64, highest rate u64, and as many pairs of u64 as
-# the next u64 says, at most 8: the bytes [start, stop) that are here already.
+# the next u64 says, at most 8: the bytes [start, stop) that the server holds already.
 _ACCEPT_UPLOAD = struct.Struct("<QQQ")
 
 
 class Accept(NamedTuple):
-    """The server's consent: what the file is, and how it will be sent.
+    """ACCEPT: the server's consent, the file that it is about, and the way it will be sent.
 
     To an upload, also what the server's socket holds in bytes, how fast the client may be (0 for
     any rate), and the byte ranges that need not be sent.

@@ -1,4 +1,4 @@
-"""ACK, byte by byte: what has arrived, and what its receiver has room for."""
+"""ACK packets: the packets received, and the receiver's room."""
 
 from __future__ import annotations
 
@@ -18,7 +18,11 @@ _ACK_RANGES = [struct.Struct(f"<{2 * n}I") for n in range(MAX_ACK_RANGES + 1)]
 
 
 class Ack(NamedTuple):
-    """What has arrived. ``ranges``: half-open, of packet numbers, newest first."""
+    """ACK: the packets received, and the receiver's room in bytes.
+
+    ``ranges``: half-open, of packet numbers, newest first. ``drops``: datagrams that the receiver's
+    full buffer has dropped.
+    """
 
     ack_delay_s: float
     room: int

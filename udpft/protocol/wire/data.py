@@ -1,4 +1,4 @@
-"""DATA packets, a burst at a time.
+"""DATA packets: written and read a burst at a time.
 
 A DATA packet, little-endian::
 
@@ -95,9 +95,16 @@ def chunk_hashes(slots: Iterable[memoryview]) -> bytes:
 
 
 class BurstWriter:
-    """Lays bursts of one chunk size into a send buffer of `MAX_BURST_BYTES`.
+    """Writer of bursts of one chunk size into a send buffer of `MAX_BURST_BYTES`.
 
     Writers that take turns may share the buffer: a burst is good until the next one is written.
+    Nothing in it changes but the buffer's bytes.
+
+    Attributes:
+        chunk_size: bytes of payload in a packet.
+        packet_size: bytes of a full packet.
+        send_capacity: packets of one send.
+        capacity: packets of one burst, at most.
     """
 
     def __init__(self, chunk_size: int, buffer: bytearray, nonce: int = 0) -> None:
@@ -109,6 +116,7 @@ class BurstWriter:
         self._view = memoryview(buffer)[: self.capacity * self.packet_size]
         words = self._view.cast("Q")
         stride = self.packet_size // _WORD
+        # The three words of all headers: common part, numbers, check; and the payloads behind them
         self._commons, self._numbers, self._checks = (words[i::stride] for i in range(3))
         self._slots = [
             self._view[at + DATA_HEADER_SIZE : at + self.packet_size]
@@ -116,7 +124,7 @@ class BurstWriter:
         ]
 
     def slots(self, count: int, last_length: int) -> list[memoryview]:
-        """Where the payloads of a burst go; the last of them holds ``last_length`` bytes."""
+        """Payload slots of a burst of ``count``; the last of them holds ``last_length`` bytes."""
         slots = self._slots[:count]
         if last_length != self.chunk_size:
             slots[-1] = slots[-1][:last_length]
@@ -177,7 +185,7 @@ def _lanes_in_use(number: int) -> Iterator[int]:
 
 
 def _stretches(numbers: int, count: int, none_of_ours: set[int]) -> Iterator[tuple[int, int]]:
-    """Where packets are in step, as half-open ranges of lanes, without those of a set."""
+    """Runs of packets in step, as half-open ranges of lanes, without the lanes of a set."""
     for lane in none_of_ours:
         numbers &= ~(_WORD_MASK << 64 * lane)  # it may hold anything, and carry into the next
     # Each beside the one before and what it would be in step; behind the last one is nothing.
@@ -218,18 +226,20 @@ class Contents(NamedTuple):
 
 
 class BurstReader:
-    """Reads DATA packets of one transfer out of receive buffers, checking each."""
+    """Reader of one transfer's DATA packets in receive buffers, which checks each."""
 
     def __init__(self, connection_id: int, chunk_size: int, nonce: int = 0) -> None:
         self._connection_id = connection_id
         self._nonce = nonce
         self._nonces = _repeated(nonce)
         common = data_common(connection_id)
+        # A count's common parts where all packets are ours and none asks for an ACK: the usual case
         self._ours = lru_cache(maxsize=2)(lambda count: common * count)
         self._common = int.from_bytes(common, "little")
         self._chunk_size = chunk_size
         self._packet_size = chunk_size + DATA_HEADER_SIZE
         self._buffer: bytearray | None = None
+        """Buffer that the strided views lie over; another batch's buffer replaces them all."""
 
     def _look_at(self, buffer: bytearray) -> None:
         """Lay strided views over a buffer; a driver that reuses its buffer pays for it once."""

@@ -1,4 +1,4 @@
-"""ERROR: the end of a transfer that failed, and its reason."""
+"""ERROR packets: the end of a transfer that failed, and its reason."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from udpft.protocol.wire.packet import MalformedPacket, Packet, PacketType, enco
 
 
 class ErrorCode(IntEnum):
-    """Why a transfer ends before its end."""
+    """Reason for which a transfer ends before its end."""
 
     NOT_FOUND = 1
     DENIED = 2
@@ -47,7 +47,7 @@ ERROR_TYPES: dict[ErrorCode, type[errors.UdpftError]] = {
     ErrorCode.NO_KEY: errors.KeyRejected,
     ErrorCode.EXISTS: errors.DestinationExists,
 }
-"""What an ERROR from the peer is raised as at this end."""
+"""Exception that an ERROR from the peer is raised as at this end."""
 
 assert set(ERROR_TYPES) == set(ErrorCode)
 
@@ -66,7 +66,7 @@ _CODES: tuple[tuple[type[errors.UdpftError], ErrorCode], ...] = (
 
 
 def code_of(error: errors.UdpftError) -> ErrorCode:
-    """What the peer is told of an error at this end."""
+    """Code by which the peer is told of an error at this end."""
     return next((code for type_, code in _CODES if isinstance(error, type_)), ErrorCode.CANCELLED)
 
 
@@ -77,7 +77,7 @@ _MAX_REASON_BYTES = 400
 
 
 class Refusal(NamedTuple):
-    """An ERROR: the transfer is over, and why."""
+    """ERROR: the reason for which the transfer is over."""
 
     nonce: int
     code: ErrorCode
@@ -85,7 +85,7 @@ class Refusal(NamedTuple):
     retry_after_s: float = 0.0
 
     def as_error(self) -> errors.UdpftError:
-        """The exception that this ERROR is at the other end; the reason's second line, its hint."""
+        """Exception for this ERROR, at the end that receives it; the second line is its hint."""
         message, _, hint = self.reason.partition("\n")
         error = ERROR_TYPES[self.code](message or self.code.name.lower(), hint=hint)
         if isinstance(error, errors.ServerBusy) and self.retry_after_s:
@@ -94,7 +94,7 @@ class Refusal(NamedTuple):
 
 
 def reason_of(error: errors.UdpftError) -> str:
-    """An error as the reason of an ERROR: a line, and a second one with the hint."""
+    """Reason text of an error: a line, and a second one with the hint."""
     return f"{error}\n{error.hint}" if error.hint else str(error)
 
 

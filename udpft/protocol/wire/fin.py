@@ -1,4 +1,4 @@
-"""FIN and FIN_ACK: the end of a file, and its receiver's agreement."""
+"""FIN and FIN_ACK packets: the end of a file, and its receiver's agreement."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _FIN = struct.Struct("<Q16s")
 
 
 class Fin(NamedTuple):
-    """The end of the file, as its sender (FIN) or its receiver (FIN_ACK) computed it."""
+    """FIN or FIN_ACK: size and digest of the file, as its sender or its receiver computed them."""
 
     size: int
     digest: bytes

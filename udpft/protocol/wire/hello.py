@@ -1,4 +1,4 @@
-"""HELLO: a client's request, padded to probe the path."""
+"""HELLO packets: a client's request, padded to probe the path."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from udpft.protocol.wire.packet import BODY_AT, MalformedPacket, Packet, PacketT
 
 
 class Role(IntEnum):
-    """What the client asks for."""
+    """Kind of request that a client makes."""
 
     GET = 1
     PUT = 2
@@ -57,7 +57,7 @@ AFRESH = 4
 
 
 class Hello(NamedTuple):
-    """A client's request.
+    """HELLO: a client's request.
 
     ``attempt`` numbers the repeats (mod 256) and comes back in RETRY, so that a round trip is
     measured from the right one. ``max_rate_bytes_per_s`` is 0 where the client sets no limit.
@@ -87,7 +87,7 @@ class Hello(NamedTuple):
 
 
 def encode_name(name: str) -> bytes:
-    """A name as HELLO carries it. One that is no UTF-8 leaves as the bytes that it was typed as.
+    """Encode a name for HELLO. One that is no UTF-8 leaves as the bytes that it was typed as.
 
     Raises:
         UsageError: it is too long, or no text.
@@ -102,7 +102,10 @@ def encode_name(name: str) -> bytes:
 
 
 def encode_hello(hello: Hello, size: int, connection_id: int = 0) -> bytes:
-    """Write a HELLO padded to ``size`` bytes, which probes the path. See `successor` for the id."""
+    """Write a HELLO padded to ``size`` bytes, which probes the path.
+
+    ``connection_id``: 0, but in a failover's question: of the transfer that it asks about.
+    """
     body = _HELLO.pack(hello.nonce, hello.cookie, hello.connection_id, hello.version, hello.role, 0)
     for tag, number in (
         (_FIELD_CHUNK_SIZE, hello.chunk_size),

@@ -1,4 +1,4 @@
-"""A listing: which files and folders there are, as one that is sent like a file.
+"""Listings of files and folders, which are sent as a file is.
 
 Entries stand in the order of their paths, compared component by component, so that a folder comes
 before what is in it. The same files give the same bytes, whose hash is the listing's *identity*.
@@ -36,7 +36,7 @@ class MalformedListing(Exception):
 
 
 class Entry(NamedTuple):
-    """A file or a folder.
+    """Entry of a listing: a file or a folder.
 
     ``path``: components joined by slashes, relative to the served folder. ``size``: bytes, 0 for
     a folder. ``mode``: permission bits. ``version``: changes when a file is replaced or written.
@@ -51,12 +51,12 @@ class Entry(NamedTuple):
 
 
 def order_of(entry: Entry) -> list[bytes]:
-    """What entries are sorted by."""
+    """Sort key of an entry: its path's components."""
     return encode_path(entry.path).split(b"/")
 
 
 def encode_path(path: str) -> bytes:
-    """A path as it is sent: what is no UTF-8 on the disk leaves as the bytes that it is."""
+    """Encode a path for sending: one that is no UTF-8 leaves as the bytes on the disk."""
     return path.encode(errors="surrogateescape")
 
 
@@ -69,7 +69,7 @@ def encode_entry(entry: Entry) -> bytes:
 
 
 def identity_of(listing: bytes) -> int:
-    """What tells one listing, and so one tree, from another; never 0, which stands for any."""
+    """Identity of a listing, and so of its tree; never 0, which stands for any."""
     return xxh3_64_intdigest(listing) or 1
 
 
@@ -118,12 +118,12 @@ def _components_untrusted(path: bytes, length: int) -> list[bytes]:
 
 
 def files_of(entries: Iterable[Entry]) -> list[Entry]:
-    """Those that have contents to send."""
+    """Entries that have contents to send: the files."""
     return [entry for entry in entries if not entry.is_folder]
 
 
 def starts_of(files: Iterable[Entry]) -> list[int]:
-    """Where each file begins in the tree, and at last where the tree ends; in bytes."""
+    """Offsets of the files in the tree, in bytes, and as the last one the tree's size."""
     return list(accumulate((file.size for file in files), initial=0))
 
 

@@ -30,7 +30,7 @@ from xxhash import xxh3_64_intdigest
 
 
 class PacketType(IntEnum):
-    """The first byte of a packet."""
+    """Type of a packet: its first byte."""
 
     HELLO = 0x81
     RETRY = 0x82
@@ -42,6 +42,7 @@ class PacketType(IntEnum):
     ERROR = 0x88
 
 
+# Types whose check is bound to the nonce of the transfer's HELLO
 _BOUND = {PacketType.ACK, PacketType.FIN, PacketType.FIN_ACK}
 
 
@@ -58,7 +59,7 @@ BODY_AT = COMMON.size + CHECK.size
 
 
 class Packet(NamedTuple):
-    """A control packet whose check was right. ``body`` is still untrusted."""
+    """Control packet whose check was right. ``body`` is still untrusted."""
 
     type: PacketType
     flags: int
@@ -95,5 +96,5 @@ def decode_untrusted(datagram: memoryview, nonce: int = 0) -> Packet:
 
 
 def connection_id_untrusted(buffer: bytearray | memoryview) -> int:
-    """The connection id of the datagram at the start of a buffer of at least eight bytes."""
+    """Connection id of the datagram at the start of a buffer of at least eight bytes."""
     return int.from_bytes(buffer[4:8], "little")

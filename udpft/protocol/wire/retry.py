@@ -1,4 +1,4 @@
-"""RETRY: the server's stateless answer to a HELLO without a valid cookie."""
+"""RETRY packets: the server's stateless answer to a HELLO without a valid cookie."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ assert BODY_AT + _RETRY.size <= RETRY_MAX_SIZE
 
 
 class Retry(NamedTuple):
-    """The server's stateless answer: come back with this cookie, and I believe your address."""
+    """RETRY: a cookie that, sent back, proves the client's address.
+
+    ``hello_size``: bytes of the HELLO that is answered. ``attempt``: that HELLO's, modulo 256.
+    """
 
     nonce: int
     cookie: bytes

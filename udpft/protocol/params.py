@@ -86,28 +86,6 @@ VERSION: Final = 1
 COOKIE_EPOCH_S: Final = 10.0
 """Seconds a cookie's key period lasts; a cookie is good in its own and the next one."""
 
-HELLO_INTERVALS_S: Final = (0.1, 0.2, 0.4)
-"""Seconds before the first repeats of a HELLO; then every `HELLO_INTERVAL_MAX_S`."""
-
-HELLO_INTERVAL_MAX_S: Final = 0.5
-"""Seconds between later repeats of a HELLO."""
-
-PATH_PROBE_PINGS: Final = 20
-"""Pings of one sounding: enough to see a loss of 10 % nine times out of ten."""
-
-PATH_PROBE_INTERVAL_S: Final = 0.05
-"""Seconds between the pings of a sounding: 24 kB/s, and a second in all."""
-
-PATH_PROBE_SIZE_ROUNDS: Final = 5
-"""Rounds of a sounding in which the larger sizes are tried too: at 25 % loss each way, 1 in 60
-misses the largest that the path carries."""
-
-PATH_PROBE_PATIENCE_S: Final = 0.5
-"""Seconds that a sounding waits for answers after its last ping, at least."""
-
-MAX_RETRY_WAIT_S: Final = 0.02
-"""Seconds to wait, at most, for the answer to a larger HELLO that may have been overtaken."""
-
 RETRY_MAX_SIZE: Final = 64
 """Bytes in the answer to an unvalidated HELLO, at most: a twentieth of what was received."""
 
@@ -118,7 +96,6 @@ MAX_NAME_BYTES: Final = 896
 """Bytes in a file's name as the network carries it: fits the smallest HELLO, beside its fields."""
 
 assert RETRY_MAX_SIZE < MIN_DATAGRAM_SIZE
-assert PATH_PROBE_SIZE_ROUNDS <= PATH_PROBE_PINGS <= 256  # an attempt is numbered in eight bits
 assert MAX_NAME_BYTES + 237 <= MIN_DATAGRAM_SIZE
 
 # ------------------------------------------------------------------------------------------ keys
@@ -137,13 +114,6 @@ KEYED_RETRY_OVERHEAD: Final = 44
 
 REKEY_PACKETS: Final = 2**24
 """Packets under one derived key. AES-GCM is good for 2**25 of the largest (RFC 9001, B.1)."""
-
-REPLAY_WINDOW_PACKETS: Final = 2**14
-"""How late a packet may come, in packets, before it is dropped as perhaps a replay. A tenth of a
-second at 300 MB/s; what comes later is lost, and sent again."""
-
-MAX_HELLOS_REMEMBERED: Final = 64
-"""HELLOs whose answer a client can read: those of the last eight attempts or more."""
 
 assert SEAL_OVERHEAD % CHUNK_ALIGNMENT == 0
 assert KEYED_HELLO_OVERHEAD >= SEAL_OVERHEAD  # what the HELLO tried is enough for DATA
@@ -179,30 +149,11 @@ GRANULARITY_S: Final = 0.001
 PACKET_THRESHOLD: Final = 3
 """Packets acknowledged after it that make a packet lost (RFC 9002, 6.1.1)."""
 
-MAX_PACKET_THRESHOLD: Final = 4_096
-"""How far reordering may widen the packet threshold, in packets."""
-
 TIME_THRESHOLD: Final = 9 / 8
 """Round trips after which an earlier packet is lost (RFC 9002, 6.1.2)."""
 
-MAX_TIME_THRESHOLD: Final = 2.0
-"""How far reordering may widen the time threshold, in round trips."""
-
 MAX_PTO_S: Final = 1.0
 """Seconds between probes, at most, while a transfer runs: a path that comes back is found soon."""
-
-PERSISTENT_CONGESTION_PTOS: Final = 3
-"""Probes without an answer after which the estimate of the path is forgotten (RFC 9002, 7.6)."""
-
-BREAKER_S: Final = 15.0
-"""Seconds of loss beyond `BREAKER_LOSS` after which a sender gives up (RFC 8084): longer than the
-ten seconds of a dead path that a transfer survives."""
-
-BREAKER_LOSS: Final = 0.9
-"""The share of packets lost that no path is used at for long. At 50 % files still arrive."""
-
-BREAKER_MIN_PACKETS: Final = 50
-"""Packets of which something must be known before a sender gives up for their loss."""
 
 FIN_PATIENCE_S: Final = 12.0
 """Seconds for which the end is announced to a peer that says nothing more. It may be done, and all
@@ -216,21 +167,8 @@ CLOSING_COPIES: Final = 3
 INITIAL_WINDOW_PACKETS: Final = 10
 """Packets in flight before anything is known (RFC 6928, RFC 9002, 7.2)."""
 
-MIN_WINDOW_PACKETS: Final = 4
-"""Packets that may always be in flight: two to send, two that draw an acknowledgement."""
-
 MAX_BURST_INTERVAL_S: Final = 0.001
 """Seconds' worth of the pacing rate in one burst, at most: larger ones overflow shallow queues."""
-
-MIN_BURST_INTERVAL_S: Final = 0.000_2
-"""The same on paths of 5 ms and more, whose queues may hold less than a millisecond's worth."""
-
-MAX_LATENESS_S: Final = 0.02
-"""Seconds' worth of the pacing rate that a burst may make good, where a server with hundreds of
-transfers gets round to each only now and then: a burst of two packets costs it as much as of 31."""
-
-PACING_SLACK_S: Final = 0.000_2
-"""Seconds a paced send may come early: timers are late by about this much."""
 
 INITIAL_RECEIVE_ROOM: Final = 65_536
 """Bytes taken for the receiver's room until it has spoken."""
@@ -239,26 +177,6 @@ INITIAL_RECEIVE_ROOM: Final = 65_536
 
 MAX_SESSIONS: Final = 1_024
 """Transfers at once, by default. Each holds one open file and some tens of KiB."""
-
-MAX_SESSIONS_A_HOST: Final = 16
-"""Transfers at once to one host that is neither this one nor in a private network."""
-
-NEW_SESSIONS_PER_S: Final = 1_000
-"""Transfers begun per second, in the long run: about what one core begins and ends."""
-
-NEW_SESSIONS_BURST: Final = 1_024
-"""Transfers begun at once, after a quiet second: as many as there may be."""
-
-MAX_ENDED_REMEMBERED: Final = 32_768
-"""Ended transfers whose HELLO, replayed, draws nothing until its cookie has expired."""
-
-MAX_REPLIES_WAITING: Final = 1_024
-"""RETRYs and refusals that wait to be sent; what a flood asks for beyond them is lost."""
-
-BUSY_RETRY_S: Final = 1.0
-"""Seconds after which a client that found the server full should try again."""
-
-assert MAX_ENDED_REMEMBERED >= 2 * COOKIE_EPOCH_S * NEW_SESSIONS_PER_S + NEW_SESSIONS_BURST
 
 MAX_MEASURED_BYTES: Final = 1 << 36
 """Bytes of no file that may be asked for, or brought, to measure with: a minute at 10 Gbit/s."""
@@ -277,10 +195,6 @@ of its transfer: a living one that waits for an answer says something each `MAX_
 
 QUESTION_INTERVAL_S: Final = 0.5
 """Seconds between such questions. The first of them that reaches a server is answered."""
-
-MAX_OVERTAKING_S: Final = 0.1
-"""Seconds, and a round trip, by which the answer to a new HELLO may overtake the one to a question:
-it is small, and a server sends it first."""
 
 READING_BYTES_PER_S: Final = 20_000_000
 """How fast a server reads, at least, what a client has already, and need not say anything: a slow

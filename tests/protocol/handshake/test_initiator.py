@@ -11,13 +11,17 @@ from hypothesis import strategies as st
 
 from udpft.errors import NoSuchFile, TimedOut, VersionMismatch
 from udpft.protocol.handshake.agreement import agreed_chunk_size, whole_chunks
-from udpft.protocol.handshake.initiator import HandshakeOptions, Initiator, probe_sizes
+from udpft.protocol.handshake.initiator import (
+    HELLO_INTERVAL_MAX_S,
+    HELLO_INTERVALS_S,
+    HandshakeOptions,
+    Initiator,
+    probe_sizes,
+)
 from udpft.protocol.params import (
     CHUNK_ALIGNMENT,
     CHUNK_SIZE,
     DATA_HEADER_SIZE,
-    HELLO_INTERVAL_MAX_S,
-    HELLO_INTERVALS_S,
     MAX_CHUNK_SIZE,
     MIN_CHUNK_SIZE,
     MIN_DATAGRAM_SIZE,

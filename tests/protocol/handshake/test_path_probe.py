@@ -10,10 +10,10 @@ import pytest
 
 from udpft.errors import TimedOut, VersionMismatch
 from udpft.protocol.contract import Batch, Completed, Failed
-from udpft.protocol.handshake.path_probe import PathProbe
+from udpft.protocol.handshake.path_probe import PATH_PROBE_INTERVAL_S, PATH_PROBE_PINGS, PathProbe
 from udpft.protocol.keyed.channel import ClientChannel
 from udpft.protocol.keyed.noise import Suite
-from udpft.protocol.params import PATH_PROBE_INTERVAL_S, PATH_PROBE_PINGS, PROBE_SIZES
+from udpft.protocol.params import PROBE_SIZES
 from udpft.protocol.wire.hello import Hello
 from udpft.protocol.wire.retry import Retry, encode_retry
 from udpft.testing.network import Client, Inbox, Shape, SimNet

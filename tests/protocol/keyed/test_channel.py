@@ -7,14 +7,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from udpft.protocol.contract import Batch, TransferIds, Transmit
-from udpft.protocol.keyed.channel import ClientChannel, KeyedAcceptor, ServerChannel
+from udpft.protocol.keyed.channel import (
+    MAX_HELLOS_REMEMBERED,
+    ClientChannel,
+    KeyedAcceptor,
+    ServerChannel,
+)
 from udpft.protocol.keyed.noise import Suite
 from udpft.protocol.keyed.notice import KeyedType, no_key_notice
 from udpft.protocol.params import (
     KEYED_ANSWER_OVERHEAD,
     KEYED_HELLO_OVERHEAD,
     KEYED_RETRY_OVERHEAD,
-    MAX_HELLOS_REMEMBERED,
     MIN_DATAGRAM_SIZE,
 )
 from udpft.protocol.wire.accept import Accept, encode_accept

@@ -5,8 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from udpft.protocol.keyed.replay import ReplayWindow
-from udpft.protocol.params import REPLAY_WINDOW_PACKETS
+from udpft.protocol.keyed.replay import REPLAY_WINDOW_PACKETS, ReplayWindow
 
 # Steps forward and back that go beyond the window's edge now and then.
 STEPS = st.lists(

@@ -11,18 +11,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.protocol.recovery.bottleneck import Path, settled
-from udpft.protocol.params import (
-    INITIAL_WINDOW_PACKETS,
-    MIN_WINDOW_PACKETS,
-    PERSISTENT_CONGESTION_PTOS,
-)
+from udpft.protocol.params import INITIAL_WINDOW_PACKETS
 from udpft.protocol.recovery.congestion import (
     MIN_RATE,
+    MIN_WINDOW_PACKETS,
     CongestionController,
     Phase,
 )
 from udpft.protocol.recovery.delivery_rate import RateSample
 from udpft.protocol.recovery.loss_baseline import MAX_BASELINE
+from udpft.protocol.transfer.sender import PERSISTENT_CONGESTION_PTOS
 from udpft.testing.network import Client, Inbox, Shape, SimNet, random_bytes
 
 # -------------------------------------------------------------------------- before any estimate

@@ -9,9 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from udpft.protocol.params import BREAKER_S, MAX_PACKET_THRESHOLD, PACKET_THRESHOLD, TIME_THRESHOLD
+from udpft.protocol.params import PACKET_THRESHOLD, TIME_THRESHOLD
 from udpft.protocol.recovery.delivery_rate import FlightState
-from udpft.protocol.recovery.loss_detection import CircuitBreaker, SentBurst, SentHistory, Verdicts
+from udpft.protocol.recovery.loss_detection import (
+    BREAKER_S,
+    MAX_PACKET_THRESHOLD,
+    CircuitBreaker,
+    SentBurst,
+    SentHistory,
+    Verdicts,
+)
 
 LOSS_DELAY_S = 0.1
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from udpft.protocol.params import MAX_BURST_INTERVAL_S, MAX_LATENESS_S, PACING_SLACK_S
-from udpft.protocol.recovery.pacing import Pacer
+from udpft.protocol.params import MAX_BURST_INTERVAL_S
+from udpft.protocol.recovery.pacing import MAX_LATENESS_S, PACING_SLACK_S, Pacer
 
 
 def test_a_burst_moves_the_next_one_by_its_length_at_the_rate() -> None:

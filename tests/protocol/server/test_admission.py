@@ -7,13 +7,13 @@ from collections.abc import Hashable
 import pytest
 
 from udpft.errors import ServerBusy
-from udpft.protocol.params import (
+from udpft.protocol.server.admission import (
     BUSY_RETRY_S,
     MAX_SESSIONS_A_HOST,
     NEW_SESSIONS_BURST,
     NEW_SESSIONS_PER_S,
+    Admission,
 )
-from udpft.protocol.server.admission import Admission
 
 
 def host_of(address: Hashable) -> Hashable | None:

@@ -23,12 +23,8 @@ from tests.protocol.transfer.sending import (
 )
 from udpft.errors import LocalReadFailed, PartialTransfer, SourceChanged, TimedOut
 from udpft.protocol.contract import Batch, Completed, Failed
-from udpft.protocol.params import (
-    BREAKER_S,
-    FIN_PATIENCE_S,
-    INITIAL_WINDOW_PACKETS,
-    MAX_PTO_S,
-)
+from udpft.protocol.params import FIN_PATIENCE_S, INITIAL_WINDOW_PACKETS, MAX_PTO_S
+from udpft.protocol.recovery.loss_detection import BREAKER_S
 from udpft.protocol.wire.ack import Ack, encode_ack
 from udpft.protocol.wire.error import ErrorCode, Refusal, decode_error_untrusted, encode_error
 from udpft.protocol.wire.fin import Fin, decode_fin_untrusted, encode_fin

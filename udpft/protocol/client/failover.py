@@ -23,6 +23,7 @@ from collections import deque
 from collections.abc import Callable
 from enum import Enum, auto
 from math import inf
+from typing import Final
 
 from udpft.errors import ServerBusy, UdpftError
 from udpft.protocol.handshake.agreement import HandshakeResult
@@ -31,7 +32,6 @@ from udpft.protocol.params import (
     CLOSING_COPIES,
     DATA_HEADER_SIZE,
     KEYED_HELLO_OVERHEAD,
-    MAX_OVERTAKING_S,
     MIN_DATAGRAM_SIZE,
     QUESTION_INTERVAL_S,
     QUIET_S,
@@ -43,6 +43,10 @@ from udpft.protocol.wire.packet import MalformedPacket, PacketType, decode_untru
 from udpft.protocol.wire.retry import decode_retry_untrusted
 
 _U32, _U64 = 0xFFFF_FFFF, 0xFFFF_FFFF_FFFF_FFFF
+
+MAX_OVERTAKING_S: Final = 0.1
+"""Seconds, and a round trip, by which the answer to a new HELLO may overtake the one to a question:
+it is small, and a server sends it first."""
 
 _PACED_PACKETS = 4
 """Packets whose time at the rate asked for is no silence: twice what a server sends at once at the

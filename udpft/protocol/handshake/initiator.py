@@ -28,7 +28,7 @@ from __future__ import annotations
 
 from collections import deque
 from math import inf
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from udpft.errors import TimedOut, UdpftError, VersionMismatch
 from udpft.protocol.handshake.agreement import HandshakeResult, held_ranges
@@ -36,11 +36,8 @@ from udpft.protocol.params import (
     CHUNK_ALIGNMENT,
     CONNECT_TIMEOUT_S,
     DATA_HEADER_SIZE,
-    HELLO_INTERVAL_MAX_S,
-    HELLO_INTERVALS_S,
     KEYED_HELLO_OVERHEAD,
     MAX_CHUNK_SIZE,
-    MAX_RETRY_WAIT_S,
     MIN_CHUNK_SIZE,
     MIN_DATAGRAM_SIZE,
     PROBE_SIZES,
@@ -54,6 +51,15 @@ from udpft.protocol.wire.packet import MalformedPacket, Packet, PacketType, deco
 from udpft.protocol.wire.retry import Retry, decode_retry_untrusted
 
 _U32, _U64 = 0xFFFF_FFFF, 0xFFFF_FFFF_FFFF_FFFF
+
+HELLO_INTERVALS_S: Final = (0.1, 0.2, 0.4)
+"""Seconds before the first repeats of a HELLO; then every `HELLO_INTERVAL_MAX_S`."""
+
+HELLO_INTERVAL_MAX_S: Final = 0.5
+"""Seconds between later repeats of a HELLO."""
+
+MAX_RETRY_WAIT_S: Final = 0.02
+"""Seconds to wait, at most, for the answer to a larger HELLO that may have been overtaken."""
 
 _UNANSWERED_BEFORE_SMALLER = 3
 """HELLOs with a cookie that bring no ACCEPT before a smaller datagram is tried: 0.7 s."""

@@ -11,23 +11,30 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from statistics import median
+from typing import Final
 
 from udpft.errors import UdpftError
 from udpft.protocol.contract import Batch, Completed, Event, Failed, Transmit
 from udpft.protocol.handshake.initiator import other_version, unanswered
-from udpft.protocol.params import (
-    CONNECT_TIMEOUT_S,
-    KEYED_HELLO_OVERHEAD,
-    PATH_PROBE_INTERVAL_S,
-    PATH_PROBE_PATIENCE_S,
-    PATH_PROBE_PINGS,
-    PATH_PROBE_SIZE_ROUNDS,
-    PROBE_SIZES,
-    VERSION,
-)
+from udpft.protocol.params import CONNECT_TIMEOUT_S, KEYED_HELLO_OVERHEAD, PROBE_SIZES, VERSION
 from udpft.protocol.wire.hello import Hello, encode_hello
 from udpft.protocol.wire.packet import MalformedPacket, PacketType, decode_untrusted
 from udpft.protocol.wire.retry import decode_retry_untrusted
+
+PATH_PROBE_PINGS: Final = 20
+"""Pings of one probe: enough to see a loss of 10 % nine times out of ten."""
+
+PATH_PROBE_INTERVAL_S: Final = 0.05
+"""Seconds between the pings of a probe: 24 kB/s, and a second in all."""
+
+PATH_PROBE_SIZE_ROUNDS: Final = 5
+"""Rounds of a probe in which the larger sizes are tried too: at 25 % loss each way, 1 in 60
+misses the largest that the path carries."""
+
+PATH_PROBE_PATIENCE_S: Final = 0.5
+"""Seconds that a probe waits for answers after its last ping, at least."""
+
+assert PATH_PROBE_SIZE_ROUNDS <= PATH_PROBE_PINGS <= 256  # an attempt is numbered in eight bits
 
 
 class PathProbe:

@@ -51,7 +51,6 @@ from udpft.protocol.params import (
     KEYED_ANSWER_OVERHEAD,
     KEYED_HELLO_OVERHEAD,
     KEYED_RETRY_OVERHEAD,
-    MAX_HELLOS_REMEMBERED,
     MIN_DATAGRAM_SIZE,
 )
 from udpft.protocol.wire.accept import decode_accept_untrusted
@@ -61,6 +60,9 @@ from udpft.protocol.wire.packet import (
     connection_id_untrusted,
     decode_untrusted,
 )
+
+MAX_HELLOS_REMEMBERED: Final = 64
+"""HELLOs whose answer a client can read: those of the last eight attempts or more."""
 
 _PROLOGUE: Final = b"udpft keyed 1"
 _RETRY_LABEL: Final = b"udpft keyed RETRY"

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from operator import lt
+from typing import Final
 
-from udpft.protocol.params import REPLAY_WINDOW_PACKETS
+REPLAY_WINDOW_PACKETS: Final = 2**14
+"""How late a packet may come, in packets, before it is dropped as perhaps a replay. A tenth of a
+second at 300 MB/s; what comes later is lost, and sent again."""
 
 _MASK = (1 << REPLAY_WINDOW_PACKETS) - 1
 

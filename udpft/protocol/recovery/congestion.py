@@ -51,14 +51,9 @@ from __future__ import annotations
 
 from math import inf
 from random import Random
+from typing import Final
 
-from udpft.protocol.params import (
-    INITIAL_WINDOW_PACKETS,
-    MAX_BURST_INTERVAL_S,
-    MAX_BURST_PACKETS,
-    MIN_BURST_INTERVAL_S,
-    MIN_WINDOW_PACKETS,
-)
+from udpft.protocol.params import INITIAL_WINDOW_PACKETS, MAX_BURST_INTERVAL_S, MAX_BURST_PACKETS
 from udpft.protocol.recovery.delivery_rate import RateSample
 from udpft.protocol.recovery.loss_baseline import LossBaseline
 from udpft.protocol.recovery.loss_judge import Epoch, LossJudge, Verdict
@@ -72,6 +67,13 @@ MIN_RATE = 20.0
 
 MIN_BURST_PACKETS = 2
 """Packets that leave together, at least: one by one would cost the hosts twice as much."""
+
+MIN_WINDOW_PACKETS: Final = 4
+"""Packets that may always be in flight: two to send, two that draw an acknowledgement."""
+
+MIN_BURST_INTERVAL_S: Final = 0.000_2
+"""Seconds' worth of the pacing rate in one burst on paths of 5 ms and more, whose queues may hold
+less than the `MAX_BURST_INTERVAL_S` of shorter ones."""
 
 # ------------------------------------------------------------------------------ window and bursts
 

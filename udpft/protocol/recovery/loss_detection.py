@@ -14,17 +14,26 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
-from udpft.protocol.params import (
-    BREAKER_LOSS,
-    BREAKER_MIN_PACKETS,
-    BREAKER_S,
-    MAX_PACKET_THRESHOLD,
-    MAX_TIME_THRESHOLD,
-    PACKET_THRESHOLD,
-    TIME_THRESHOLD,
-)
+from udpft.protocol.params import PACKET_THRESHOLD, TIME_THRESHOLD
 from udpft.protocol.recovery.delivery_rate import FlightState
+
+MAX_PACKET_THRESHOLD: Final = 4_096
+"""How far reordering may widen the packet threshold, in packets."""
+
+MAX_TIME_THRESHOLD: Final = 2.0
+"""How far reordering may widen the time threshold, in round trips."""
+
+BREAKER_S: Final = 15.0
+"""Seconds of loss beyond `BREAKER_LOSS` after which a sender gives up (RFC 8084): longer than the
+ten seconds of a dead path that a transfer survives."""
+
+BREAKER_LOSS: Final = 0.9
+"""The share of packets lost that no path is used at for long. At 50 % files still arrive."""
+
+BREAKER_MIN_PACKETS: Final = 50
+"""Packets of which something must be known before a sender gives up for their loss."""
 
 _PRUNE_AT = 512
 """Records behind the oldest live one before the lists are shortened, which costs their length."""

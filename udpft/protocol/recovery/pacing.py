@@ -6,7 +6,16 @@ the next one by its length at the rate. A sender that comes late may catch up, b
 
 from __future__ import annotations
 
-from udpft.protocol.params import MAX_BURST_INTERVAL_S, MAX_LATENESS_S, PACING_SLACK_S
+from typing import Final
+
+from udpft.protocol.params import MAX_BURST_INTERVAL_S
+
+MAX_LATENESS_S: Final = 0.02
+"""Seconds' worth of the pacing rate that a burst may make good, where a server with hundreds of
+transfers gets round to each only now and then: a burst of two packets costs it as much as of 31."""
+
+PACING_SLACK_S: Final = 0.000_2
+"""Seconds a paced send may come early: timers are late by about this much."""
 
 
 class Pacer:

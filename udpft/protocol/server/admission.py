@@ -7,15 +7,22 @@ back, and when. Sessions begun in a second are a token bucket, filled at a rate,
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
+from typing import Final
 
 from udpft.errors import ServerBusy
-from udpft.protocol.params import (
-    BUSY_RETRY_S,
-    MAX_SESSIONS,
-    MAX_SESSIONS_A_HOST,
-    NEW_SESSIONS_BURST,
-    NEW_SESSIONS_PER_S,
-)
+from udpft.protocol.params import MAX_SESSIONS
+
+MAX_SESSIONS_A_HOST: Final = 16
+"""Transfers at once to one host that is neither this one nor in a private network."""
+
+NEW_SESSIONS_PER_S: Final = 1_000
+"""Transfers begun per second, in the long run: about what one core begins and ends."""
+
+NEW_SESSIONS_BURST: Final = 1_024
+"""Transfers begun at once, after a quiet second: as many as there may be."""
+
+BUSY_RETRY_S: Final = 1.0
+"""Seconds after which a client that found the server full should try again."""
 
 
 class Admission:

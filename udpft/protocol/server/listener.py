@@ -14,18 +14,14 @@ import heapq
 from collections import OrderedDict, deque
 from collections.abc import Callable
 from math import inf
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from udpft.errors import PartialTransfer, ServerBusy, UdpftError
 from udpft.protocol.contract import Batch, Completed, Failed, Transmit
 from udpft.protocol.handshake.address_validation import AddressValidator
 from udpft.protocol.keyed.notice import KeyedType
-from udpft.protocol.params import (
-    COOKIE_EPOCH_S,
-    INITIAL_RECEIVE_ROOM,
-    MAX_ENDED_REMEMBERED,
-    MAX_REPLIES_WAITING,
-)
+from udpft.protocol.params import COOKIE_EPOCH_S, INITIAL_RECEIVE_ROOM
+from udpft.protocol.server.admission import NEW_SESSIONS_BURST, NEW_SESSIONS_PER_S
 from udpft.protocol.server.admitting import (
     DEFAULT_LIMITS,
     Admitting,
@@ -47,6 +43,14 @@ from udpft.protocol.wire.packet import COMMON, PacketType, connection_id_untrust
 
 if TYPE_CHECKING:
     from udpft.protocol.keyed.channel import KeyedAcceptor, ServerChannel
+
+MAX_ENDED_REMEMBERED: Final = 32_768
+"""Ended transfers whose HELLO, replayed, draws nothing until its cookie has expired."""
+
+MAX_REPLIES_WAITING: Final = 1_024
+"""RETRYs and refusals that wait to be sent; what a flood asks for beyond them is lost."""
+
+assert MAX_ENDED_REMEMBERED >= 2 * COOKIE_EPOCH_S * NEW_SESSIONS_PER_S + NEW_SESSIONS_BURST
 
 LINGER_S = 3.0
 """Seconds for which an upload that is over answers each FIN: its client must know, and asks every

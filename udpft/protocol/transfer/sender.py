@@ -21,15 +21,11 @@ from collections import deque
 from enum import Enum, auto
 from math import inf
 from random import Random
+from typing import Final
 
 from udpft.errors import PartialTransfer, SourceChanged, TimedOut, UdpftError
 from udpft.protocol.contract import Batch, Completed, Event, Failed, TransferIds, Transmit
-from udpft.protocol.params import (
-    FIN_PATIENCE_S,
-    MAX_PACKETS,
-    MAX_PTO_S,
-    PERSISTENT_CONGESTION_PTOS,
-)
+from udpft.protocol.params import FIN_PATIENCE_S, MAX_PACKETS, MAX_PTO_S
 from udpft.protocol.recovery.congestion import CongestionController
 from udpft.protocol.recovery.delivery_rate import DeliveryRate
 from udpft.protocol.recovery.loss_detection import (
@@ -54,6 +50,9 @@ from udpft.protocol.wire.packet import (
     PacketType,
     decode_untrusted,
 )
+
+PERSISTENT_CONGESTION_PTOS: Final = 3
+"""Probes without an answer after which the estimate of the path is forgotten (RFC 9002, 7.6)."""
 
 _PROBE_PACKETS = 2
 """Packets that a probe may send beyond the windows (RFC 9002, 6.2.4)."""

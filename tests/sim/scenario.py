@@ -26,7 +26,7 @@ from udpft.protocol.params import INITIAL_WINDOW_PACKETS
 from udpft.protocol.server.admission import Admission
 from udpft.protocol.server.session import Outcome
 from udpft.protocol.wire.data import chunk_hashes
-from udpft.testing.network import Client, Inbox, MemorySink, MemorySource, Shape, SimNet
+from udpft.testing.network import Inbox, MemorySink, MemorySource, Shape, SimNet, SimulatedClient
 
 SMALL_FROM = 10**8
 """Seeds from here on stand for small scenarios, of a few packets each, which take milliseconds."""
@@ -83,7 +83,7 @@ class Fetch:
     fault: str = ""
     fault_at: int = 0
     vanishes_at: float = inf
-    client: Client | None = None
+    client: SimulatedClient | None = None
 
 
 @dataclass

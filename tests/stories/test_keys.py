@@ -12,7 +12,7 @@ from udpft.protocol.contract import Completed
 from udpft.protocol.keyed.noise import Suite
 from udpft.protocol.keyed.notice import KeyedType
 from udpft.protocol.params import MIN_DATAGRAM_SIZE, SEAL_OVERHEAD
-from udpft.testing.network import SERVER, Client, Shape, SimNet, random_bytes
+from udpft.testing.network import SERVER, Shape, SimNet, SimulatedClient, random_bytes
 
 KEY, OTHER_KEY = random_bytes(32, seed=1), random_bytes(32, seed=2)
 SIZE = 2**20 + 3
@@ -20,7 +20,7 @@ CONTENT = random_bytes(SIZE)
 ETHERNET = Shape(mtu_payload=1472)
 
 
-def fetch(net: SimNet, **options: object) -> Client:
+def fetch(net: SimNet, **options: object) -> SimulatedClient:
     client = net.get("file", **options)  # type: ignore[arg-type]
     net.run()
     return client

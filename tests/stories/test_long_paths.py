@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from udpft.errors import TimedOut
-from udpft.testing.network import Client, Inbox, Shape, SimNet, random_bytes
+from udpft.testing.network import Inbox, Shape, SimNet, SimulatedClient, random_bytes
 
 SEEDS = [1, 2, 3]
 SIZE = 2**20 + 3
@@ -144,6 +144,6 @@ def test_the_start_overflows_no_queue_that_holds_what_the_path_does(rtt_s: float
     assert client.ended_at < 5 * rtt_s + len(LARGE) / (0.9 * rate)
 
 
-def bytes_received(client: Client) -> int:
+def bytes_received(client: SimulatedClient) -> int:
     assert client.download.receiver is not None
     return client.download.receiver.bytes_received

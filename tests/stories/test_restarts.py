@@ -14,7 +14,15 @@ from udpft.protocol.server.admission import Admission
 from udpft.protocol.wire.error import ErrorCode, decode_error_untrusted
 from udpft.protocol.wire.hello import encode_hello
 from udpft.protocol.wire.packet import PacketType, decode_untrusted
-from udpft.testing.network import SERVER, Client, Inbox, MemorySource, Shape, SimNet, random_bytes
+from udpft.testing.network import (
+    SERVER,
+    Inbox,
+    MemorySource,
+    Shape,
+    SimNet,
+    SimulatedClient,
+    random_bytes,
+)
 
 SIZE = 4 * 2**20 + 3
 CONTENT = random_bytes(SIZE)
@@ -26,7 +34,7 @@ DOWN = Shape(rate_bytes_per_s=RATE, queue_bytes=QUEUE)
 
 def in_mid_transfer(
     *, at: float = 1.0, down: Shape = DOWN, up: Shape | None = None, seed: int = 1, **options: Any
-) -> tuple[SimNet, Client]:
+) -> tuple[SimNet, SimulatedClient]:
     net = SimNet({"file": CONTENT}, seed=seed, down=down, up=up, **options)
     client = net.get("file")
     net.run_to(at)

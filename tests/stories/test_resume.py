@@ -8,7 +8,14 @@ from udpft.errors import DigestMismatch
 from udpft.protocol.contract import OpenedSink
 from udpft.protocol.handshake.agreement import HandshakeResult
 from udpft.protocol.wire.packet import PacketType
-from udpft.testing.network import Client, MemorySink, Shape, SimNet, present_in, random_bytes
+from udpft.testing.network import (
+    MemorySink,
+    Shape,
+    SimNet,
+    SimulatedClient,
+    present_in,
+    random_bytes,
+)
 
 SIZE = 2**20 + 3
 CONTENT = random_bytes(SIZE)
@@ -17,7 +24,7 @@ OTHER = random_bytes(SIZE, seed=99)
 
 def resume(
     net: SimNet, here: bytes, have: tuple[tuple[int, int], ...], *, chunk_size: int = 2048
-) -> Client:
+) -> SimulatedClient:
     """Fetch "file" where byte ranges of ``here`` are kept from an earlier attempt."""
 
     def open_sink(handshake: HandshakeResult) -> OpenedSink:

@@ -21,14 +21,14 @@ from udpft.protocol.wire.error import ErrorCode, Refusal, encode_error
 from udpft.protocol.wire.fin import Fin, encode_fin
 from udpft.protocol.wire.hello import Hello, decode_hello_untrusted, encode_hello
 from udpft.protocol.wire.packet import PacketType, decode_untrusted
-from udpft.testing.network import SERVER, Client, Shape, SimNet, random_bytes
+from udpft.testing.network import SERVER, Shape, SimNet, SimulatedClient, random_bytes
 
 SIZE = 2**20 + 3
 CONTENT = random_bytes(SIZE)
 PACED = Shape(rate_bytes_per_s=2e6, queue_bytes=100_000)
 
 
-def in_mid_transfer() -> tuple[SimNet, Client, Accept]:
+def in_mid_transfer() -> tuple[SimNet, SimulatedClient, Accept]:
     """A transfer at work, and what the server said of it."""
     net = SimNet({"file": CONTENT}, down=PACED)
     client = net.get("file")

@@ -9,13 +9,13 @@ from udpft.protocol.client.upload import Upload
 from udpft.protocol.contract import Completed
 from udpft.protocol.params import CHUNK_SIZE
 from udpft.protocol.wire.packet import PacketType
-from udpft.testing.network import Client, MemorySource, Shape, SimNet, random_bytes
+from udpft.testing.network import MemorySource, Shape, SimNet, SimulatedClient, random_bytes
 
 CONTENT = random_bytes(300_000)
 SLOW = Shape(rate_bytes_per_s=200_000)
 
 
-def upload_of(client: Client) -> Upload:
+def upload_of(client: SimulatedClient) -> Upload:
     assert isinstance(client.download, Upload)
     return client.download
 

@@ -16,18 +16,18 @@ from udpft.protocol.keyed.noise import Suite
 from udpft.protocol.params import PROBE_SIZES
 from udpft.protocol.wire.hello import Hello
 from udpft.protocol.wire.retry import Retry, encode_retry
-from udpft.testing.network import Client, Inbox, Shape, SimNet
+from udpft.testing.network import Inbox, Shape, SimNet, SimulatedClient
 
 HELLO = Hello(nonce=7, connection_id=8, name=b"", chunk_size=2048, receive_room=0)
 
 
-def run_probe(key: bytes | None = None, **shape: Any) -> tuple[PathProbe, Client, SimNet]:
+def run_probe(key: bytes | None = None, **shape: Any) -> tuple[PathProbe, SimulatedClient, SimNet]:
     """Probe a path that has this shape both ways, to its end."""
     net = SimNet({}, seed=3, down=Shape(**shape), up=Shape(**shape), key=key)
     probe = PathProbe(HELLO, now=0.0, keyed=key is not None)
     channel = ClientChannel(key, Suite.AES_GCM, net.random.randbytes) if key else None
     inbox = Inbox(inf)
-    client = Client(cast(Any, probe), "client", inbox, channel)
+    client = SimulatedClient(cast(Any, probe), "client", inbox, channel)
     net.clients["client"], net._inboxes["client"] = client, inbox
     net.run()
     return probe, client, net

@@ -21,7 +21,7 @@ from udpft.protocol.recovery.congestion import (
 from udpft.protocol.recovery.delivery_rate import RateSample
 from udpft.protocol.recovery.loss_baseline import MAX_BASELINE
 from udpft.protocol.transfer.sender import PERSISTENT_CONGESTION_PTOS
-from udpft.testing.network import Client, Inbox, Shape, SimNet, random_bytes
+from udpft.testing.network import Inbox, Shape, SimNet, SimulatedClient, random_bytes
 
 # -------------------------------------------------------------------------- before any estimate
 
@@ -320,6 +320,6 @@ def test_four_transfers_have_equal_shares(
     assert fmean(fairness) >= least_jain
 
 
-def bytes_received(client: Client) -> int:
+def bytes_received(client: SimulatedClient) -> int:
     assert client.download.receiver is not None
     return client.download.receiver.bytes_received

@@ -1,26 +1,9 @@
-"""A network in memory: two ends, a seeded link each way, a virtual clock.
-
-Both ends are the real ones: `Listener` on one side, any number of `Download` and `Upload` on the
-other. A
-transfer of minutes runs in a second, and a seed replays exactly.
-
-Loss, reordering and the like happen to single datagrams, as on a wire; a burst is taken apart
-where it enters the link. What arrives waits in a receive buffer, and is read from there as one
-batch where the sizes allow, as a socket does.
-
-A story is four lines::
-
-    net = SimNet({"file": content}, seed=1, down=Shape(loss=0.05))
-    client = net.get("file")
-    net.run()
-    assert client.content == content
-"""
+"""Simulation of one server and its clients over two links, by a virtual clock."""
 
 from __future__ import annotations
 
 import heapq
-from collections import Counter, deque
-from collections.abc import Callable, Container, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from copy import deepcopy
 from dataclasses import dataclass
 from itertools import count
@@ -32,7 +15,7 @@ from udpft.errors import NoSuchFile, UdpftError
 from udpft.protocol.client.download import Download
 from udpft.protocol.client.upload import Upload
 from udpft.protocol.contract import Batch, Completed, Failed, OpenedSink, Transmit, Verified
-from udpft.protocol.handshake.agreement import HandshakeResult, whole_chunks
+from udpft.protocol.handshake.agreement import HandshakeResult
 from udpft.protocol.handshake.initiator import HandshakeOptions
 from udpft.protocol.keyed.channel import ClientChannel, KeyedAcceptor
 from udpft.protocol.keyed.noise import Suite
@@ -40,235 +23,25 @@ from udpft.protocol.params import CHUNK_SIZE, MAX_BATCH_BYTES
 from udpft.protocol.server.admitting import Entropy, Limits
 from udpft.protocol.server.listener import Listener
 from udpft.protocol.server.outcome import Outcome
-from udpft.protocol.wire.data import chunk_hashes
 from udpft.protocol.wire.hello import Hello, Role
-from udpft.protocol.wire.packet import PacketType
+from udpft.testing.network.files import MemoryPlace, MemorySink, MemorySource, present_in
+from udpft.testing.network.links import Inbox, Link, Shape
 
 SERVER = "server"
+"""Address of the server on both links."""
 
-_RECEIVE_BUFFER = 200_000
-
-
-def random_bytes(size: int, seed: int = 0) -> bytes:
-    """A file's content: no two chunks of it are alike."""
-    return Random(seed).randbytes(size)
-
-
-@dataclass(frozen=True)
-class Shape:
-    """One direction of a link. Rates in bytes per second, shares from 0 to 1.
-
-    ``lose`` names datagrams by their place in the order in which they enter the link, from 0 on;
-    ``dead`` tells whether the link is cut at a moment.
-    """
-
-    delay_s: float = 0.010
-    rate_bytes_per_s: float = inf
-    queue_bytes: float = inf
-    mtu_payload: int = 65_507
-    loss: float = 0.0
-    lose: Container[int] = ()
-    duplicate: float = 0.0
-    reorder: float = 0.0
-    reorder_s: float = 0.005
-    corrupt: float = 0.0
-    jitter_s: float = 0.0
-    dead: Callable[[float], bool] | None = None
-
-
-class Link:
-    """One direction, at work. ``sent`` is everything that entered it, arrived or not."""
-
-    def __init__(self, shape: Shape, random: Random) -> None:
-        self.shape = shape
-        self._random = random
-        self._free_at = 0.0
-        self.sent: list[bytes] = []
-        self.lost = self.overflowed = self.corrupted = 0
-        self.longest_wait_s = 0.0
-
-    @property
-    def sent_bytes(self) -> int:
-        """UDP payload that entered the link."""
-        return sum(map(len, self.sent))
-
-    def packets(self, type_: PacketType) -> list[bytes]:
-        """The packets of one type that entered the link, in order."""
-        return [datagram for datagram in self.sent if datagram[0] == type_]
-
-    def packet_counts(self) -> Counter[PacketType]:
-        """How many packets of each type entered the link."""
-        return Counter(PacketType(datagram[0]) for datagram in self.sent)
-
-    def carry(self, datagram: bytes, now: float) -> list[tuple[float, bytes]]:
-        """When, and as what, a datagram arrives: no, one or two times."""
-        shape, random = self.shape, self._random
-        place = len(self.sent)
-        self.sent.append(datagram)
-        if len(datagram) > shape.mtu_payload or (shape.dead and shape.dead(now)):
-            self.lost += 1
-            return []
-        begin = max(now, self._free_at)
-        if (begin - now) * shape.rate_bytes_per_s > shape.queue_bytes:
-            self.overflowed += 1
-            return []
-        self.longest_wait_s = max(self.longest_wait_s, begin - now)
-        self._free_at = begin + (len(datagram) + 28) / shape.rate_bytes_per_s
-        if random.random() < shape.loss or place in shape.lose:
-            self.lost += 1
-            return []
-        at = self._free_at + shape.delay_s
-        if shape.jitter_s:
-            at += random.random() * shape.jitter_s
-        if random.random() < shape.reorder:
-            at += random.random() * shape.reorder_s
-        if random.random() < shape.corrupt:
-            self.corrupted += 1
-            damaged = bytearray(datagram)
-            damaged[random.randrange(len(damaged))] ^= random.randrange(1, 256)
-            datagram = bytes(damaged)
-        arrivals = [(at, datagram)]
-        if random.random() < shape.duplicate:
-            arrivals.append((at + random.random() * shape.reorder_s, datagram))
-        return arrivals
-
-
-class Inbox:
-    """A socket's receive buffer: what waits takes room, what does not fit is dropped."""
-
-    def __init__(self, capacity_bytes: float = inf, read_bytes_per_s: float = inf) -> None:
-        self.capacity_bytes = capacity_bytes
-        self.read_bytes_per_s = read_bytes_per_s
-        self.dropped = 0
-        self._waiting: deque[tuple[str, bytes]] = deque()
-        self._waiting_bytes = 0
-        self._busy_until = 0.0
-
-    def put(self, source: str, datagram: bytes) -> None:
-        """A datagram arrives."""
-        if self._waiting_bytes + len(datagram) > self.capacity_bytes:
-            self.dropped += 1
-        else:
-            self._waiting_bytes += len(datagram)
-            self._waiting.append((source, datagram))
-
-    def ready_at(self) -> float:
-        """When the next batch may be read, or never."""
-        return self._busy_until if self._waiting else inf
-
-    def take(self, now: float) -> tuple[str, list[bytes]]:
-        """The next batch: datagrams of one size from one source, the last one perhaps shorter."""
-        source, first = self._waiting.popleft()
-        batch, length = [first], len(first)
-        while (
-            self._waiting
-            and self._waiting[0][0] == source
-            and len(self._waiting[0][1]) <= len(first) == len(batch[-1])
-            and length + len(first) <= MAX_BATCH_BYTES
-        ):
-            batch.append(self._waiting.popleft()[1])
-            length += len(batch[-1])
-        self._waiting_bytes -= length
-        self._busy_until = now + length / self.read_bytes_per_s
-        return source, batch
-
-    def state(self) -> tuple[int, int]:
-        """What the receiver asks of its socket, a connected one: bytes held, datagrams dropped."""
-        return int(self.capacity_bytes), self.dropped
-
-
-class MemorySource:
-    """A file being sent, in memory."""
-
-    def __init__(self, content: bytes) -> None:
-        self.content = content
-        self.size = len(content)
-        self.mtime_ns = 0
-        self.identity = 1
-        self.closed = False
-        self.is_changed = False
-
-    def readv(self, slots: Sequence[memoryview], offset: int, /) -> int:
-        """Fill the slots from ``offset`` bytes on; return the bytes read."""
-        begin = offset
-        for slot in slots:
-            piece = self.content[offset : offset + len(slot)]
-            slot[: len(piece)] = piece
-            offset += len(piece)
-        return offset - begin
-
-    def changed(self) -> bool:
-        """Whether the file is no longer the one that was opened: ``is_changed``."""
-        return self.is_changed
-
-    def close(self) -> None:
-        """Note that the file was given back."""
-        self.closed = True
-
-
-class MemorySink:
-    """A file being received, in memory."""
-
-    def __init__(self, size: int) -> None:
-        self.content = bytearray(size)
-        self.written = 0
-
-    def writev(self, slots: Sequence[memoryview], offset: int, /) -> None:
-        """Write the slots one after another from ``offset`` bytes on."""
-        for slot in slots:
-            self.content[offset : offset + len(slot)] = slot
-            offset += len(slot)
-            self.written += len(slot)
-
-
-def present_in(content: bytes | bytearray, handshake: HandshakeResult) -> list[tuple[int, bytes]]:
-    """The hashes of the chunks that a server need not send, of what is here of the file."""
-    size, chunk_size = handshake.accept.size, handshake.accept.chunk_size
-    view = memoryview(content)
-    return [
-        (start, chunk_hashes(view[at : at + chunk_size] for at in offsets))
-        for start, stop in whole_chunks(handshake.have, chunk_size, size)
-        if (offsets := range(start * chunk_size, min(stop * chunk_size, size), chunk_size))
-    ]
-
-
-class MemoryPlace:
-    """Where an upload goes, in memory. ``busy``: how often it is not done yet when it commits."""
-
-    def __init__(self, net: SimNet, hello: Hello, name: str, busy: int) -> None:
-        self.size, self.mtime_ns, self.identity = hello.size, hello.mtime_ns, hello.identity
-        self._net = net
-        self._name = name
-        self._busy = busy
-        left = net.left.pop(name, None)
-        self._sink = left or MemorySink(hello.size)
-        self.have: tuple[tuple[int, int], ...] = ((0, left.written),) if left else ()
-        self.commits = 0
-
-    def open_sink(self, handshake: HandshakeResult) -> OpenedSink:
-        """Open it, with what is there of an earlier attempt."""
-        return OpenedSink(self._sink, present_in(self._sink.content, handshake))
-
-    def commit(self) -> bool:
-        """Store the file under its name, or not yet; whether that is done."""
-        self.commits += 1
-        if self.commits <= self._busy:
-            return False
-        self._net.stored[self._name] = bytes(self._sink.content)
-        return True
-
-    def told(self, error: UdpftError) -> UdpftError:
-        """The error as it is: nothing here is a secret."""
-        return error
-
-    def close(self, error: BaseException | None = None, received_bytes: int = 0) -> None:
-        """Note how it ended."""
-        self._net.closed.append((self._name, error, received_bytes))
+_RECEIVE_BUFFER_BYTES = 200_000
+"""Payload bytes in a client's receive buffer: about those of Linux's 208 KiB by default."""
 
 
 @dataclass
-class Client:
-    """One transfer in the simulation, and how it ended."""
+class SimulatedClient:
+    """Client of the simulation: one transfer, and its outcome.
+
+    ``download``: the client's end, of an upload too. ``channel``: None without a key. ``sink`` and
+    ``handshake``: of a download, None until the server has agreed to it. ``outcome``: None until
+    the transfer has ended, at ``ended_at`` seconds on the virtual clock.
+    """
 
     download: Download | Upload
     address: str
@@ -281,14 +54,14 @@ class Client:
 
     @property
     def content(self) -> bytes:
-        """What arrived, verified."""
+        """Content of the downloaded file, once it is verified."""
         assert isinstance(self.outcome, Completed), self.outcome
         assert self.sink is not None
         return bytes(self.sink.content)
 
     @property
     def error(self) -> UdpftError:
-        """Why it failed."""
+        """Error that the transfer has ended with."""
         assert isinstance(self.outcome, Failed), self.outcome
         return self.outcome.error
 
@@ -300,7 +73,31 @@ class Client:
 
 
 class SimNet:
-    """One server and its clients; all clients share the two links."""
+    """Simulated network: one server and its clients; all clients share the two links.
+
+    Args:
+        files: the server's, by name.
+        seed: of all chance.
+        down: of the link from the server to the clients.
+        up: of the link from the clients to the server.
+        key: the server's, 32 bytes; None for no key.
+        listener_options: options of `Listener`, and fields of `Limits`.
+
+    Attributes:
+        random: draws everything that is left to chance.
+        now: seconds on the virtual clock.
+        down: link from the server to the clients.
+        up: link from the clients to the server.
+        sources: the server's files, by name; a test may change them.
+        key: as given.
+        listener: the server; `restart_server` puts another one in its place.
+        stored: contents of the files that uploads have stored, by name.
+        left: sinks that broken-off uploads have left, by name; the next upload goes on with it.
+        closed: ends of uploads: name, error or None, new bytes received.
+        busy_commits: commits of each new upload that are not done yet when they are asked for.
+        clients: by their addresses.
+        ended: outcomes of transfers as the server saw them, in order.
+    """
 
     def __init__(
         self,
@@ -324,11 +121,13 @@ class SimNet:
         self.left: dict[str, MemorySink] = {}
         self.closed: list[tuple[str, BaseException | None, int]] = []
         self.busy_commits = 0
-        self.clients: dict[str, Client] = {}
+        self.clients: dict[str, SimulatedClient] = {}
         self.ended: list[Outcome] = []
         self._inboxes = {SERVER: Inbox()}
         self._arrivals: list[tuple[float, int, str, str, bytes]] = []
+        """Datagrams on the links, as a heap: arrival time, number, source, target, bytes."""
         self._order = count()
+        """Numbers of the datagrams, which keep those that arrive at once in order."""
         self._buffer = bytearray(MAX_BATCH_BYTES)
 
     def _new_listener(self) -> Listener:
@@ -351,7 +150,7 @@ class SimNet:
         )
 
     def restart_server(self) -> None:
-        """The server is killed, and another one takes its place: it knows of nothing before."""
+        """Replace the server, as if killed, by another one, which knows of nothing before."""
         self.listener = self._new_listener()
 
     def _open(self, _hello: Hello, name: str) -> MemorySource:
@@ -378,14 +177,14 @@ class SimNet:
         role: Role = Role.GET,
         size: int = 0,
         **options: Any,
-    ) -> Client:
+    ) -> SimulatedClient:
         """Start fetching a file, now; ``options`` are those of `Download`.
 
         ``key``: the client's; the server's own unless given, b"" for none.
         """
         key = self.key if key is None else key
         channel = ClientChannel(key, suite, self.random.randbytes) if key else None
-        inbox = inbox or Inbox(_RECEIVE_BUFFER)
+        inbox = inbox or Inbox(_RECEIVE_BUFFER_BYTES)
         hello = Hello(
             nonce=self.random.getrandbits(64),
             connection_id=self.random.getrandbits(32),
@@ -418,7 +217,7 @@ class SimNet:
             ),
             **options,
         )
-        client = Client(download, address or f"client-{len(self.clients)}", inbox, channel)
+        client = SimulatedClient(download, address or f"client-{len(self.clients)}", inbox, channel)
         self.clients[client.address] = client
         self._inboxes[client.address] = inbox
         return client
@@ -431,8 +230,8 @@ class SimNet:
         address: str = "",
         key: bytes | None = None,
         role: Role = Role.PUT,
-    ) -> Client:
-        """Start bringing a file, now."""
+    ) -> SimulatedClient:
+        """Start storing a file on the server, now."""
         key = self.key if key is None else key
         channel = ClientChannel(key, Suite.AES_GCM, self.random.randbytes) if key else None
         source = MemorySource(content)
@@ -453,14 +252,14 @@ class SimNet:
             random=self.random,
             options=HandshakeOptions(keyed=channel is not None),
         )
-        inbox = Inbox(_RECEIVE_BUFFER)
-        client = Client(upload, address or f"client-{len(self.clients)}", inbox, channel)
+        inbox = Inbox(_RECEIVE_BUFFER_BYTES)
+        client = SimulatedClient(upload, address or f"client-{len(self.clients)}", inbox, channel)
         self.clients[client.address] = client
         self._inboxes[client.address] = inbox
         return client
 
-    def vanish(self, client: Client) -> None:
-        """The client is gone, without a word: what is sent to it is lost."""
+    def vanish(self, client: SimulatedClient) -> None:
+        """Remove a client without a word: what is sent to it is lost."""
         del self.clients[client.address], self._inboxes[client.address]
 
     # ----------------------------------------------------------------------------------- time
@@ -527,14 +326,14 @@ class SimNet:
             except UdpftError as error:
                 client.download.abort(error)
 
-    def _opened(self, client: Client, received: Batch) -> Iterator[Batch]:
-        """What a client's end gets to see of a batch."""
+    def _opened(self, client: SimulatedClient, received: Batch) -> Iterator[Batch]:
+        """Open a batch by the client's channel, if it has one."""
         if client.channel is None:
             yield received
         else:
             yield from client.channel.open_untrusted(received)
 
-    # ---------------------------------------------------------------------------- what is sent
+    # --------------------------------------------------------------------------------- sending
 
     def _transmit_all(self) -> None:
         while addressed := self.listener.poll_transmit(self.now):
@@ -555,7 +354,7 @@ class SimNet:
                     self._transmit(client)
                     client.outcome, client.ended_at = event, self.now
 
-    def _transmit(self, client: Client) -> None:
+    def _transmit(self, client: SimulatedClient) -> None:
         while transmit := client.download.poll_transmit(self.now):
             if client.channel:
                 transmit = client.channel.seal(transmit)

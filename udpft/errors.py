@@ -143,7 +143,7 @@ class SourceChanged(ServerRefused):
 
 
 class NetworkError(UdpftError):
-    """The path between the two ends."""
+    """Errors of the path between the two ends."""
 
 
 class HostNotFound(NetworkError):
@@ -153,7 +153,7 @@ class HostNotFound(NetworkError):
 
 
 class PortClosed(NetworkError):
-    """The host is there, and nothing listens on that port."""
+    """Nothing listens on that port of the host."""
 
     exit_code = ExitCode.PORT_CLOSED
 
@@ -183,6 +183,6 @@ class KeyRejected(UdpftError):
 
 
 class Stopped(UdpftError):
-    """The caller said so, through a `udpft.Stop`, before the end was reached."""
+    """The caller stopped it through a `udpft.Stop`, before the end was reached."""
 
     exit_code = ExitCode.INTERRUPTED

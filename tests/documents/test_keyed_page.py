@@ -1,4 +1,4 @@
-"""The values that docs/protocol.md shows of a keyed transfer."""
+"""Values of a keyed transfer that docs/protocol.md shows, computed anew."""
 
 from __future__ import annotations
 

@@ -73,7 +73,7 @@ class BatchReceiver:
             the last of them perhaps shorter. None where one was larger, so that none is good.
 
         Raises:
-            BlockingIOError: nothing is there.
+            BlockingIOError: no datagram waits.
             OSError: see recvmmsg(2); of earlier datagrams, perhaps.
         """
         got = _recvmmsg(self._fd, self._messages, self._count, socket.MSG_DONTWAIT, None)

@@ -74,7 +74,7 @@ class SealedSocket:
 
         Raises:
             ConnectionRefusedError: nothing listens at the other end.
-            KeyRejected: a server without a key listens there.
+            KeyRejected: a server without a key listens at the other end.
         """
         while True:
             for opened in self._opened:

@@ -152,12 +152,12 @@ class UdpSocket:
 
     @property
     def family(self) -> int:
-        """The address family, AF_INET or AF_INET6."""
+        """Address family, AF_INET or AF_INET6."""
         return self._socket.family
 
     @property
     def address(self) -> Any:
-        """The local address, as the kernel has it."""
+        """Local address, as the kernel has it."""
         return self._socket.getsockname()
 
     # ------------------------------------------------------------------------------- receiving
@@ -165,8 +165,8 @@ class UdpSocket:
     def receive(self) -> Batch | None:
         """Receive one batch into `buffer`, or None where nothing has arrived.
 
-        Takes what is there, up to `MAX_BATCH_BYTES`, as long as it comes from one address and
-        is cut alike: what follows costs per batch.
+        Takes the datagrams that wait, up to `MAX_BATCH_BYTES`, as long as they come from one
+        address and are cut alike: what follows costs per batch.
 
         Raises:
             ConnectionRefusedError: on a connected socket, nothing listens at the other end.
@@ -222,7 +222,7 @@ class UdpSocket:
         self._batch_receives = 0
 
     def _receive_batched(self, receiver: BatchReceiver) -> Batch | None:
-        """Receive by the batch receiver: the network joins nothing."""
+        """Receive by the batch receiver, while the network joins nothing."""
         self._batch_receives += 1
         try:
             stretches = receiver.receive()

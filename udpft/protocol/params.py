@@ -141,7 +141,7 @@ ACK_REPEATS: Final = 8
 
 INITIAL_RTT_S: Final = 0.1
 """Seconds taken for the round trip before the first sample. RFC 9002 has 333 ms; a probe too early
-costs two packets here, and one too late costs a client that lost its ACCEPT a third of a second."""
+costs two packets, and one too late costs a client that lost its ACCEPT a third of a second."""
 
 GRANULARITY_S: Final = 0.001
 """Seconds below which a timer means nothing (RFC 9002, 6.1.2)."""

@@ -199,7 +199,7 @@ def ask(
         on_reply: called after each datagram that has arrived.
 
     Raises:
-        PortClosed: nothing listens there.
+        PortClosed: nothing listens at the server's address.
         TimedOut: no answer in time.
     """
     while not asking.answered:

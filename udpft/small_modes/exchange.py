@@ -2,10 +2,10 @@
 
 The network may lose, repeat and reorder; `addition` and `messages` build upon this.
 
-Theory of operation. A datagram may be lost on its way there or on its way back, and the asker
-cannot tell which. So it asks again, a little later each time, until an answer comes (`Asking`).
-Then the same question may arrive twice, and must have its effect once: each question carries an
-id, and the server keeps the answers that it gave under their ids and gives them again
+Theory of operation. A datagram may be lost on its way to the server or on its way back, and the
+asker cannot tell which. So it asks again, a little later each time, until an answer comes
+(`Asking`). Then the same question may arrive twice, and must have its effect once: each question
+carries an id, and the server keeps the answers that it gave under their ids and gives them again
 (`Answers`). Only questions are answered. An answer, or anything else, draws nothing, so that two
 servers that a forged datagram sets on each other fall silent at once.
 
@@ -238,7 +238,7 @@ class Asking(ABC):
 class Answers:
     """Latest answers, by asker and question's id: the oldest make room for new ones.
 
-    A question without an id is never found here: nothing tells its repeat from a second question.
+    A question without an id is never kept: nothing tells its repeat from a second question.
     """
 
     def __init__(self) -> None:

@@ -41,7 +41,7 @@ class ServedFolder:
     """Served folder, empty at first, and its real server, in a thread of its own.
 
     Attributes:
-        folder: put files there, whenever you like.
+        folder: put files into it, whenever you like.
         address: of the server, ``HOST:PORT``; ``host`` and ``port`` are its parts.
         served: records of the transfers that are over, so far. The server hears of an end a moment
             after its client: ``stop(drain=5)`` waits for them all.

@@ -185,7 +185,7 @@ class LossyLink:
                 sock.send(datagram)
             else:
                 sock.sendto(datagram, to)
-        except OSError:  # no room for it, or nobody there any more
+        except OSError:  # no room for it, or the receiver is gone
             self.lost += 1
         else:
             self.carried += 1

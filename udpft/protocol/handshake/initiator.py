@@ -68,8 +68,8 @@ _UNANSWERED_BEFORE_SMALLER = 3
 def probe_sizes(chunk_size: int, *, keyed: bool = False) -> tuple[int, ...]:
     """Sizes of HELLO to try for a wanted chunk size: its own packet, then all usual smaller ones.
 
-    Largest first; never empty, for the smallest is always there. With a key, those of the sealed
-    datagrams.
+    Largest first; never empty, for the smallest is always among them. With a key, those of the
+    sealed datagrams.
     """
     wanted = max(MIN_DATAGRAM_SIZE, chunk_size + DATA_HEADER_SIZE)
     if keyed:
@@ -125,7 +125,7 @@ class Initiator:
         hello: the request.
         now: seconds on the driver's clock.
         options: see `HandshakeOptions`.
-        ping: a RETRY is all that is wanted; ``rtt_s`` is set when it is there.
+        ping: a RETRY is all that is wanted; ``rtt_s`` is set when it comes.
 
     Attributes:
         hello: the request as it stands: a repeat for a smaller datagram has other numbers.
@@ -154,7 +154,7 @@ class Initiator:
         self._attempt = 0
         """Attempts so far, each of one or more HELLOs."""
         self._unanswered = 0
-        """Attempts since the first answer, or since the last step down."""
+        """Attempts since the start, the first answer, or the last step down."""
         self._stepped_down = 0
         """Times that smaller datagrams were tried because no ACCEPT came."""
         self._sent_at: dict[int, float] = {}
@@ -185,7 +185,8 @@ class Initiator:
             smaller = tuple(size for size in self._sizes if size < self._answered)
             self._sizes = smaller if self._stepped_down == 0 and smaller else self._sizes[-1:]
             self._stepped_down += 1
-            self._answered = self._unanswered = 0
+            self._answered = 0
+            self._unanswered = 0
             # As a new request under new numbers: the old one's packets must not get mixed in.
             self.hello = self.hello._replace(
                 cookie=NO_COOKIE,

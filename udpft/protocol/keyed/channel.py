@@ -115,7 +115,7 @@ class ClientChannel:
         self._key = key
         self._own_suite = suite
         self._suite = suite
-        """Suite of the next HELLO: our own, until a RETRY tells the server's."""
+        """Suite of the next HELLO: our own, until a RETRY asks for another."""
         self._draw_bytes = draw_bytes
         self._hellos: OrderedDict[bytes, Handshake] = OrderedDict()
         """Handshakes of HELLOs not answered yet, oldest first, by the bytes that name them."""
@@ -310,7 +310,7 @@ class ServerChannel:
         return self._sealer.seal(transmit)
 
     def open_untrusted(self, batch: Batch) -> Batch | None:
-        """Open a batch; None where there is nothing in it for us."""
+        """Open a batch; None where nothing in it is for us, authentic and new."""
         assert self._opener
         return self._opener.open_untrusted(batch)
 

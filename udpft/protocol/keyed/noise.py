@@ -90,12 +90,12 @@ class Suite(IntEnum):
         return "big" if self is Suite.AES_GCM else "little"
 
     def aead(self, key: bytes) -> Aead:
-        """The cipher under a key."""
+        """Make the cipher under a key."""
         make: Callable[[bytes], Aead] = AESGCM if self is Suite.AES_GCM else ChaCha20Poly1305
         return make(key)
 
     def nonce(self, counter: int) -> bytes:
-        """The nonce of a counter: four bytes of zero, then the counter."""
+        """Make the nonce of a counter: four bytes of zero, then the counter."""
         return bytes(4) + counter.to_bytes(8, self.byte_order)
 
 

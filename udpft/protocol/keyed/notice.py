@@ -1,6 +1,6 @@
 """Notice of a missing key: the types of keyed packets, and the refusal by an end without one.
 
-Their contents are in `channel` and `sealing`, which need a package that is not always there.
+Their contents are in `channel` and `sealing`, which need a package that is not always installed.
 """
 
 from __future__ import annotations

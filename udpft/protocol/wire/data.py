@@ -75,7 +75,7 @@ def _steps(count: int) -> int:
 
 
 def _repeated(word: int) -> Callable[[int], int]:
-    """A function of a count: an integer with a word in each of so many lanes."""
+    """Make a function of a count: an integer with a word in each of so many lanes."""
     return lru_cache(maxsize=2)(lambda count: word * _ones(count))
 
 

@@ -32,7 +32,7 @@ MAX_LISTING_BYTES: Final = 1 << 30
 
 
 class MalformedListing(Exception):
-    """The bytes are no listing, or one that nobody should follow."""
+    """Error: the bytes are no listing, or one that nobody should follow."""
 
 
 class Entry(NamedTuple):

@@ -47,7 +47,7 @@ _BOUND = {PacketType.ACK, PacketType.FIN, PacketType.FIN_ACK}
 
 
 class MalformedPacket(Exception):
-    """The bytes are no packet of this protocol, or were damaged on the way. They are dropped."""
+    """Error: the bytes are no packet of this protocol, or damaged. They are dropped."""
 
 
 # Common: type u8, flags u8, aux u16, connection id u32

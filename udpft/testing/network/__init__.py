@@ -4,7 +4,7 @@ Both ends are the real ones: `Listener` on one side, any number of `Download` an
 other. A transfer of minutes runs in a second, and a seed replays exactly.
 
 Loss, reordering and the like happen to single datagrams, as on a wire; a burst is taken apart
-where it enters the link. What arrives waits in a receive buffer, and is read from there as one
+where it enters the link. What arrives waits in a receive buffer, and is read from it as one
 batch where the sizes allow, as a socket does.
 
 A story is four lines::

@@ -36,16 +36,9 @@ from udpft.net.address import Address
 from udpft.net.udp import UdpSocket
 from udpft.outcome.result import Served
 from udpft.protocol.contract import Transmit
-<<<<<<< HEAD
-from udpft.protocol.params import MAX_SESSIONS_A_HOST
+from udpft.protocol.server.admission import MAX_SESSIONS_A_HOST
 from udpft.server import access
 from udpft.server.server import Server
-=======
-from udpft.protocol.server.admission import MAX_SESSIONS_A_HOST
-from udpft.server import server as server_module
-from udpft.server.server import Server, host_of, is_private
-from udpft.server.sources import HINT_SHARE, Sources
->>>>>>> ed3766b (Move constants that only one module uses into that module)
 from udpft.storage.served_folder import ServedRoot
 
 # ------------------------------------------------------------------------------------ many clients

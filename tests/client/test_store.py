@@ -191,22 +191,6 @@ def test_what_cannot_be_read_is_said_before_anybody_is_asked(tmp_path: Path) -> 
             udpft.put(path, server="127.0.0.1:1")
 
 
-def test_standard_input_becomes_a_file(server: RunningServer, stored: Path) -> None:
-    done = run_udpft("put", "-", "--as", "piped", "-s", server.address, stdin=MB)
-    assert done.returncode == 0
-    assert (stored / "piped").read_bytes() == MB
-    assert run_udpft("put", "-", "-s", server.address, stdin=MB).returncode == 2
-
-
-def test_json_lines_end_with_the_verdict(server: RunningServer, tmp_path: Path) -> None:
-    one, two = local(tmp_path, b"1", "one"), tmp_path / "two"
-    done = run_udpft("put", str(two), str(one), "--json", "-s", server.address)
-    assert done.returncode == 26
-    last = done.stdout.splitlines()[-1]
-    assert '"event": "summary", "ok": false, "exit_code": 26' in last
-    assert '"name": "one", "ok": true' in last
-
-
 def test_parts_are_neither_listed_nor_served_nor_replaced(stored: Path, tmp_path: Path) -> None:
     part = stored / ".file.udpft-part"
     part.write_bytes(b"half")

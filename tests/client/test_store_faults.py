@@ -19,7 +19,6 @@ from tests.cli.processes import PATIENCE_S, Server, environment, run_udpft
 from tests.faults import file_size_limit
 from udpft.api import RunningServer
 from udpft.errors import PartialTransfer, UdpftError
-from udpft.keys import new_key_file
 from udpft.net.clock import clock
 from udpft.outcome.result import Served
 from udpft.storage.partfile import PartFile
@@ -185,45 +184,4 @@ def test_others_are_served_while_a_large_leftover_is_looked_at(
         assert result.bytes == 5
         go_on.set()
         putting.result(PATIENCE_S)
-    assert (stored / "file").read_bytes() == CONTENT
-
-
-def test_several_names_share_a_session_and_one_that_fails_stops_no_other(
-    server: RunningServer, stored: Path, tmp_path: Path, told: list[Served]
-) -> None:
-    for name in "abc":
-        (tmp_path / name).write_text(name)
-    (stored / "b").write_text("theirs")
-    done = run_udpft("put", *(str(tmp_path / n) for n in "abc"), "-s", server.address)
-    assert done.returncode == 13
-    assert "--force" in done.stderr
-    assert [(stored / n).read_text() for n in "abc"] == ["a", "theirs", "c"]
-    assert [served.name for served in told] == ["a", "c"]  # b was compared by its size, and refused
-    assert len({served.peer for served in told}) == 1
-
-
-def test_as_names_one_file_or_a_folder_for_several(
-    server: RunningServer, stored: Path, tmp_path: Path
-) -> None:
-    for name in "ab":
-        (tmp_path / name).write_text(name)
-    both = [str(tmp_path / "a"), str(tmp_path / "b")]
-    assert run_udpft("put", *both, "--as", "x", "-s", server.address).returncode == 2
-    assert run_udpft("put", both[0], both[0], "-s", server.address).returncode == 2
-    assert run_udpft("put", *both, "-f", "--as", "x/", "-s", server.address).returncode == 0
-    assert (stored / "x/b").read_text() == "b"
-
-
-def test_options_come_from_the_environment_too(stored: Path, file: Path, tmp_path: Path) -> None:
-    key = tmp_path / "key"
-    new_key_file(key)
-    with udpft.serve(stored, port=0, writable=True, key_file=key) as server:
-        done = run_udpft(
-            "put",
-            str(file),
-            variables={"UDPFT_SERVER": server.address, "UDPFT_KEY_FILE": str(key)},
-        )
-        assert done.returncode == 0
-        without = run_udpft("put", str(file), "--connect-timeout", "0.3", "-s", server.address)
-    assert without.returncode == 28
     assert (stored / "file").read_bytes() == CONTENT

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 import udpft
-from tests.cli.processes import run_udpft
 from tests.trees import make_tree, seen
 from udpft.api import RunningServer, connect
 from udpft.client.store import send
@@ -211,14 +210,3 @@ def test_a_listing_that_leads_elsewhere_is_refused(
         with pytest.raises((Denied, PartialTransfer)):
             send(client._connection, source, "x", Role.PUT_LIST)
     assert sorted(tmp_path.rglob("*")) == before
-
-
-def test_the_command_tells_how_many_files(server: RunningServer, stored: Path, tree: Path) -> None:
-    done = run_udpft("put", "-r", str(tree), str(tree / "run.sh"), "-s", server.address)
-    assert done.returncode == 0
-    assert f"tree on {server.address}: 307 files: " in done.stderr
-    assert seen(stored / "tree") == seen(tree)
-    assert (stored / "run.sh").exists()
-    assert run_udpft("put", str(tree), "-s", server.address).returncode == 26
-    done = run_udpft("put", "-r", str(tree), "--json", "-s", server.address)
-    assert '"up_to_date": true, "files": 307' in done.stdout.splitlines()[-1]

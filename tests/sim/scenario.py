@@ -21,12 +21,12 @@ from udpft.errors import (
     UdpftError,
 )
 from udpft.protocol.contract import Completed, Failed, OpenedSink
-from udpft.protocol.handshake.agreement import HandshakeResult, whole_chunks
+from udpft.protocol.handshake.agreement import HandshakeResult
 from udpft.protocol.params import INITIAL_WINDOW_PACKETS
 from udpft.protocol.server.admission import Admission
 from udpft.protocol.server.session import Outcome
-from udpft.protocol.wire.data import chunk_hashes
 from udpft.testing.network import Inbox, MemorySink, MemorySource, Shape, SimNet, SimulatedClient
+from udpft.testing.network.files import present_in
 
 SMALL_FROM = 10**8
 """Seeds from here on stand for small scenarios, of a few packets each, which take milliseconds."""
@@ -58,7 +58,7 @@ class BrokenSource(MemorySource):
 class FullSink(MemorySink):
     """A file on a disk that fills up."""
 
-    def __init__(self, size: int, room: int) -> None:
+    def __init__(self, size: int, room: float) -> None:
         super().__init__(size)
         self._room = room
 
@@ -202,18 +202,15 @@ class Scenario:
         def open_sink(handshake: HandshakeResult) -> OpenedSink:
             if fetch.fault == "no sink":
                 raise LocalWriteFailed("the folder is read-only")
-            size, chunk = handshake.accept.size, handshake.accept.chunk_size
+            size = handshake.accept.size
             assert fetch.client is not None
-            room = fetch.fault_at if fetch.fault == "full" else size
-            fetch.client.sink = sink = FullSink(size, room)
-            view = memoryview(fetch.content)
-            present = []
-            for start, stop in whole_chunks(fetch.have, chunk, size):
-                end = min(stop * chunk, size)
-                sink.content[start * chunk : end] = view[start * chunk : end]
-                if offsets := range(start * chunk, end, chunk):
-                    present.append((start, chunk_hashes(view[at : at + chunk] for at in offsets)))
-            return OpenedSink(sink, present)
+            sink = fetch.client.sink
+            if sink is None:  # or the server has changed, and the sink has what came before
+                room = fetch.fault_at if fetch.fault == "full" else inf
+                fetch.client.sink = sink = FullSink(size, room)
+                for start, stop in fetch.have:
+                    sink.content[start:stop] = fetch.content[start:stop]
+            return OpenedSink(sink, present_in(sink.content, handshake))
 
         fetch.client = self.net.get(
             fetch.name,

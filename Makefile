@@ -17,7 +17,7 @@ demo: $(VENV)/tool.stamp ## Serve a folder over loopback, fetch 256 MiB reliably
 	@$(IN_VENV) sh bench/demo.sh
 
 test: $(VENV)/test.stamp ## Run all checks that need no Docker: ruff, mypy and pytest
-	@$(IN_VENV) .ci/check -m 'not container'
+	@$(IN_VENV) .ci/check --cov --cov-report=term -m 'not container'
 
 containers: $(VENV)/test.stamp ## Run the tests that need a Docker engine
 	$(IN_VENV) pytest tests/containers -rs --durations 5

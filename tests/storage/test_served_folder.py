@@ -400,9 +400,10 @@ def test_no_way_is_made_to_a_name_that_would_not_be_served(
 
 @pytest.mark.usefixtures("confined")
 def test_a_folder_that_cannot_be_made_is_an_error_of_the_disk(served: Path) -> None:
-    served.chmod(0o755)
+    served.chmod(0o555)
     with ServedRoot(served) as root, unprivileged(), pytest.raises(PermissionError):
         root.make_parent("new/file")
+    served.chmod(0o755)
 
 
 @pytest.mark.usefixtures("confined")

@@ -43,8 +43,8 @@ OPTIONS_OF_THE_COMMAND_LINE = "udpft/cli/commands/"
 PENDING = {
     "udpft/client/fetch.py: fetch has 8 arguments",
     "udpft/client/fetch_tree.py: fetch_tree has 8 arguments",
-    "udpft/storage/tree_destination.py: TreeDestination has 22 attributes",
-    "udpft/storage/tree_destination.py: TreeDestination.__init__ has 10 arguments",
+    "udpft/storage/trees/destination.py: TreeDestination has 22 attributes",
+    "udpft/storage/trees/destination.py: TreeDestination.__init__ has 10 arguments",
 }
 
 Function: TypeAlias = ast.FunctionDef | ast.AsyncFunctionDef

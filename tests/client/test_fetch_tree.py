@@ -16,7 +16,7 @@ from udpft.cli.main import run
 from udpft.client import fetch_tree
 from udpft.errors import DestinationExists, LocalWriteFailed, NoSuchFile, UsageError
 from udpft.protocol.wire.listing import Entry
-from udpft.storage.tree_files import StagedTree
+from udpft.storage.trees.files import StagedTree
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from udpft.errors import Denied, DestinationExists, PartialTransfer, UploadRefus
 from udpft.outcome.result import Served
 from udpft.protocol.wire.hello import Role
 from udpft.protocol.wire.listing import Entry, encode_entry, identity_of
-from udpft.storage.tree_files import StagedTree
+from udpft.storage.trees.files import StagedTree
 
 
 @pytest.fixture

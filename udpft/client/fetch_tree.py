@@ -26,7 +26,7 @@ from udpft.protocol.wire.listing import (
     identity_of,
 )
 from udpft.storage.destination import InMemory
-from udpft.storage.tree_destination import Placed, TreeDestination
+from udpft.storage.trees.destination import Placed, TreeDestination
 
 
 def fetch_listing(

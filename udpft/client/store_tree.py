@@ -21,8 +21,8 @@ from udpft.protocol.wire.hello import AFRESH, FORCE, Role
 from udpft.protocol.wire.listing import Entry, encode_entry, encode_path, identity_of
 from udpft.storage.served_folder import ServedRoot
 from udpft.storage.source_file import SourceFile
-from udpft.storage.tree_files import TreeSource
-from udpft.storage.walk import entries_of
+from udpft.storage.trees.files import TreeSource
+from udpft.storage.trees.walk import entries_of
 
 
 def store_tree(

@@ -15,8 +15,8 @@ from udpft.protocol.wire.hello import RECURSIVE, Hello, Role
 from udpft.protocol.wire.listing import Entry, decode_listing_untrusted, encode_entry, encode_path
 from udpft.storage.served_folder import ServedRoot
 from udpft.storage.source_file import SourceFile
-from udpft.storage.tree_files import TreeSource
-from udpft.storage.walk import entries_of
+from udpft.storage.trees.files import TreeSource
+from udpft.storage.trees.walk import entries_of
 
 HINT_SHARE = 0.05
 """Part of the server's time that may go into hints: to find the nearest name takes 10 ms in a

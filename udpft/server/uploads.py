@@ -33,7 +33,7 @@ from udpft.server.job import Job
 from udpft.storage.claim import is_part_name
 from udpft.storage.destination import Destination, InMemory, Target
 from udpft.storage.served_folder import MAX_DEPTH, ServedRoot
-from udpft.storage.tree_destination import Placed, TreeDestination
+from udpft.storage.trees.destination import Placed, TreeDestination
 from udpft.units import format_bytes
 
 MAX_UPLOAD_LISTING_BYTES = 16 << 20

@@ -14,8 +14,8 @@ from udpft.errors import DigestMismatch, SourceChanged
 from udpft.protocol.wire.listing import Entry
 from udpft.storage.served_folder import ServedRoot
 from udpft.storage.source_file import SourceFile
-from udpft.storage.tree_files import MAX_OPEN_FILES, Layout, StagedTree, TreeSource
-from udpft.storage.walk import entries_of
+from udpft.storage.trees.files import MAX_OPEN_FILES, Layout, StagedTree, TreeSource
+from udpft.storage.trees.walk import entries_of
 
 MTIME_NS = 1_234_567_890_123_456_789
 SIZES = (0, 1, 2_048, 5_000, 0, 0, 7, 4_096, 100_000, 3)

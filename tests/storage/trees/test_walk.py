@@ -10,8 +10,8 @@ import pytest
 
 from udpft.errors import Denied, NoSuchFile
 from udpft.protocol.wire.listing import Entry, decode_listing_untrusted, encode_entry
-from udpft.storage import walk
 from udpft.storage.served_folder import MAX_DEPTH, ServedRoot
+from udpft.storage.trees import walk
 
 FILES = ("a.txt", "b.bin", "logs/1.gz", "logs/2.gz", "logs/old/3.gz", "logs.txt", "odd/[x].txt")
 HIDDEN = (".secret", "logs/.hidden.gz", ".git/config")

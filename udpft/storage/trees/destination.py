@@ -28,11 +28,11 @@ from udpft.protocol.wire.hello import MAX_HAVE
 from udpft.protocol.wire.listing import Entry
 from udpft.storage.claim import ELSEWHERE_HINT, part_name
 from udpft.storage.destination import WORTHLESS, guarded, say_how_to_resume
-from udpft.storage.folders import FOLDER_FLAGS, Folders
 from udpft.storage.journal import Journal, Label, MalformedJournal
 from udpft.storage.partfile import read_hashes, write_failure
 from udpft.storage.sync import sync_file_system
-from udpft.storage.tree_files import StagedTree
+from udpft.storage.trees.files import StagedTree
+from udpft.storage.trees.folders import FOLDER_FLAGS, Folders
 
 if TYPE_CHECKING:
     from udpft.net.stop import Stop

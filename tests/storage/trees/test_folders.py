@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from udpft.storage.folders import Folders
+from udpft.storage.trees.folders import Folders
 
 
 @pytest.fixture

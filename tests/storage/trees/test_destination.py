@@ -25,7 +25,7 @@ from udpft.protocol.wire.accept import Accept
 from udpft.protocol.wire.data import chunk_hashes
 from udpft.protocol.wire.listing import Entry
 from udpft.storage.destination import RESUME_HINT
-from udpft.storage.tree_destination import Placed, TreeDestination
+from udpft.storage.trees.destination import Placed, TreeDestination
 
 IDENTITY = 0xABCD
 CHUNK = 2048

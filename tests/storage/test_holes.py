@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from udpft.storage import allocate
 from udpft.storage.holes import Holes
+from udpft.storage.system_calls import allocate
 
 SIZE = 4 << 20
 

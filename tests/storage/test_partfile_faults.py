@@ -13,8 +13,9 @@ import pytest
 
 from tests.faults import file_size_limit
 from tests.storage.conftest import NEW, OLD, names, parts, refused, unprivileged, write
-from udpft.storage import allocate, partfile
+from udpft.storage import partfile
 from udpft.storage.partfile import PartFile
+from udpft.storage.system_calls import allocate
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import udpft
-from udpft.storage.allocate import punch
+from udpft.storage.system_calls.allocate import punch
 
 HOLE = 24 << 20
 EDGES = b"begin" * 50_000, b"end" * 50_000

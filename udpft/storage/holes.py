@@ -64,7 +64,9 @@ class Holes:
         start = max(self._start, offset // _BLOCK * _BLOCK)
         if stop - start < _BLOCK:
             return False
-        from udpft.storage.allocate import punch  # most files have no zeros, and do without ctypes
+        from udpft.storage.system_calls.allocate import (
+            punch,
+        )  # most files have no zeros, and do without ctypes
 
         if not punch(fd, start, stop - start):
             self._unsupported = True

@@ -373,7 +373,9 @@ class PartFile:
             )
         os.ftruncate(self._fd, 0)
         if size >= _ALLOCATED_BYTES:
-            from udpft.storage.allocate import allocate  # small files do without ctypes
+            from udpft.storage.system_calls.allocate import (
+                allocate,
+            )  # small files do without ctypes
 
             allocate(self._fd, size)
         os.ftruncate(self._fd, size)

@@ -27,8 +27,8 @@ from typing import Final, Self
 from udpft.errors import LocalReadFailed, NoSuchFile, ServerBusy
 from udpft.protocol.wire.listing import MAX_PATH_BYTES
 from udpft.storage.claim import NAME_MAX, is_part_name
-from udpft.storage.openat2 import openat2
 from udpft.storage.source_file import SourceFile
+from udpft.storage.system_calls.openat2 import openat2
 
 MAX_DEPTH: Final = 100
 """Folders within folders that are walked, each of which keeps a descriptor meanwhile, or that are

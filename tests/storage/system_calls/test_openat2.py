@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from udpft.storage.openat2 import openat2
+from udpft.storage.system_calls.openat2 import openat2
 
 FLAGS = os.O_RDONLY | os.O_CLOEXEC
 
@@ -96,7 +96,7 @@ def test_an_interrupted_call_is_made_again(
     # No local file system interrupts an open; FUSE and NFS do.
     import ctypes
 
-    from udpft.storage import openat2 as module
+    from udpft.storage.system_calls import openat2 as module
 
     (tmp_path / "a.txt").write_bytes(b"abc")
     real, calls = module._syscall, []

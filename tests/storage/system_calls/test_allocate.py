@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from udpft.storage import allocate
+from udpft.storage.system_calls import allocate
 
 SIZE = 1 << 20
 

@@ -1,0 +1,76 @@
+"""Rename that replaces nothing: renameat2(2) with RENAME_NOREPLACE, or what comes closest to it.
+
+NFS and some FUSE file systems refuse the flag. There a file gets a second name (link(2) replaces
+nothing either) and loses the first; and where a file system has no links, and for a folder, the
+name is looked at before, which leaves a moment in which something may appear.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+from typing import Final
+
+_RENAME_NOREPLACE: Final = 0x01
+
+_NOT_TAKEN: Final = (errno.EINVAL, errno.ENOSYS, errno.EPERM, errno.EOPNOTSUPP)
+"""Errors of a file system, a kernel or a seccomp filter that lacks the call or the flag. A
+folder that refuses for its permissions refuses the other ways too."""
+
+_NO_LINKS: Final = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EINVAL)
+"""Errors of link(2) on a file system that has no links, or for a folder."""
+
+# In glibc from 2.28 on; other C libraries may lack it.
+_libc_renameat2 = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+if _libc_renameat2:
+    _libc_renameat2.argtypes = (
+        ctypes.c_int,
+        ctypes.c_char_p,
+        ctypes.c_int,
+        ctypes.c_char_p,
+        ctypes.c_uint,
+    )
+
+
+def rename_new(src: str, dst: str, *, src_dir_fd: int, dst_dir_fd: int) -> None:
+    """Rename a file or folder to a name that nothing has yet; names are relative to folders.
+
+    Raises:
+        FileExistsError: something has the name, and keeps it; the source is where it was.
+        OSError: as rename(2) does.
+    """
+    code = _renameat2(src_dir_fd, os.fsencode(src), dst_dir_fd, os.fsencode(dst))
+    if code in _NOT_TAKEN:
+        _link_and_unlink(src, dst, src_dir_fd, dst_dir_fd)
+    elif code:
+        raise OSError(code, os.strerror(code), dst)
+
+
+def _renameat2(src_dir_fd: int, src: bytes, dst_dir_fd: int, dst: bytes) -> int:
+    """Call renameat2(2); return 0 or the number of the error."""
+    if not _libc_renameat2:
+        return errno.ENOSYS
+    if not _libc_renameat2(src_dir_fd, src, dst_dir_fd, dst, _RENAME_NOREPLACE):
+        return 0
+    return ctypes.get_errno()
+
+
+def _link_and_unlink(src: str, dst: str, src_dir_fd: int, dst_dir_fd: int) -> None:
+    try:
+        os.link(src, dst, src_dir_fd=src_dir_fd, dst_dir_fd=dst_dir_fd, follow_symlinks=False)
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        _look_and_rename(src, dst, src_dir_fd, dst_dir_fd)
+    else:
+        os.unlink(src, dir_fd=src_dir_fd)
+
+
+def _look_and_rename(src: str, dst: str, src_dir_fd: int, dst_dir_fd: int) -> None:
+    try:
+        os.lstat(dst, dir_fd=dst_dir_fd)
+    except FileNotFoundError:
+        os.rename(src, dst, src_dir_fd=src_dir_fd, dst_dir_fd=dst_dir_fd)
+    else:
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), dst)

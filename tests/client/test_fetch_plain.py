@@ -198,3 +198,21 @@ def test_progress_has_no_total_until_the_end(samples: Path, tmp_path: Path) -> N
     assert told == sorted(told)
     assert {total for _, total in told[:-1]} == {-1}
     assert told[-1] == (LARGE, LARGE)
+
+
+def test_what_appears_meanwhile_is_not_replaced(stranger: socket.socket, tmp_path: Path) -> None:
+    path = tmp_path / "out"
+
+    def send() -> None:
+        _, client = stranger.recvfrom(65_536)
+        path.write_bytes(b"mine")
+        stranger.sendto(b"theirs", client)
+
+    with (
+        meanwhile(send),
+        connect(address_of(stranger), timeout=1) as client,
+        pytest.raises(DestinationExists, match="out exists by now"),
+    ):
+        client.fetch_plain("file", path)
+    assert path.read_bytes() == b"mine"
+    assert names(tmp_path) == ["out"]

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import random
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -82,6 +84,48 @@ def test_a_different_file_is_replaced_by_force_only(
     assert (stored / "same size").read_bytes() == b"them"
     udpft.put(file, server=server.address, force=True)
     assert (stored / "file").read_bytes() == b"ours"
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_what_appears_there_meanwhile_is_replaced_by_force_only(
+    server: RunningServer,
+    stored: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    force: bool,
+) -> None:
+    commit = PartFile.commit
+
+    def appear_and_commit(part: PartFile, *args: Any, **kwargs: Any) -> None:
+        if not (stored / "file").exists():
+            (stored / "file").write_bytes(b"mine")
+        commit(part, *args, **kwargs)
+
+    monkeypatch.setattr(PartFile, "commit", appear_and_commit)
+    file = local(tmp_path, MB + MB)
+    with nullcontext() if force else pytest.raises(DestinationExists, match="'file' is on the"):
+        udpft.put(file, server=server.address, force=force)
+    assert (stored / "file").read_bytes() == (MB + MB if force else b"mine")
+    # What came is kept for a put with force, which sends nothing then.
+    assert len(os.listdir(stored)) == (1 if force else 2)
+    result = udpft.put(file, server=server.address, force=True)
+    assert (stored / "file").read_bytes() == MB + MB
+    assert force or result.resumed_bytes == len(MB + MB)
+    assert os.listdir(stored) == ["file"]
+
+
+def test_the_same_file_that_appears_there_meanwhile_is_none_to_complain_about(
+    server: RunningServer, stored: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commit = PartFile.commit
+
+    def appear_and_commit(part: PartFile, *args: Any, **kwargs: Any) -> None:
+        (stored / "file").write_bytes(MB)
+        commit(part, *args, **kwargs)
+
+    monkeypatch.setattr(PartFile, "commit", appear_and_commit)
+    udpft.put(local(tmp_path, MB), server=server.address)
+    assert os.listdir(stored) == ["file"]
 
 
 def test_a_slash_behind_the_name_is_a_folder_there(

@@ -37,9 +37,9 @@ def held(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
     go = threading.Event()
     real = PartFile.take_over.__func__  # type: ignore[attr-defined]
 
-    def slow(cls: type[PartFile], destination: Path) -> object:
+    def slow(cls: type[PartFile], *args: object) -> object:
         assert go.wait(PATIENCE_S)
-        return real(cls, destination)
+        return real(cls, *args)
 
     monkeypatch.setattr(PartFile, "take_over", classmethod(slow))
     return go

@@ -285,6 +285,90 @@ def test_a_symlink_may_be_looked_through_or_not(tmp_path: Path) -> None:
         Destination(tmp_path / "link", force=False, follow=False)
 
 
+# -------------------------------------------------------- what appears at the destination meanwhile
+
+
+@pytest.mark.parametrize("theirs", [b"an hour's work", CONTENT[:-1] + b"!", None])
+@pytest.mark.parametrize("last_moment", [False, True])
+def test_what_appears_meanwhile_is_not_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, theirs: bytes | None, last_moment: bool
+) -> None:
+    path = tmp_path / "out"
+
+    def appear() -> None:
+        if theirs is None:
+            path.symlink_to("nowhere")
+        else:
+            path.write_bytes(theirs)
+
+    fsync = os.fsync
+
+    def appear_and_sync(fd: int) -> None:
+        if not os.path.lexists(path):
+            appear()
+        fsync(fd)
+
+    def fetch() -> None:
+        with Destination(path, force=False) as place:
+            receive(place, agreed())
+            if last_moment:  # between the last look and the rename
+                monkeypatch.setattr(os, "fsync", appear_and_sync)
+            else:
+                appear()
+            place.commit()
+
+    with pytest.raises(DestinationExists, match="out exists by now and is a different") as caught:
+        fetch()
+    assert caught.value.exit_code == ExitCode.EXISTS
+    assert caught.value.hint == "--force replaces it with what has come; --output names another"
+    assert path.is_symlink() if theirs is None else path.read_bytes() == theirs
+    monkeypatch.undo()
+    with Destination(path, force=True) as place:
+        assert place.have == ((0, len(CONTENT)),)
+        receive(place, agreed(place.have))
+        place.commit()
+    assert path.read_bytes() == CONTENT
+    assert names(tmp_path) == ["out"]
+
+
+def test_the_same_file_that_appears_meanwhile_is_up_to_date(tmp_path: Path) -> None:
+    path = tmp_path / "out"
+    with Destination(path, force=False) as place:
+        receive(place, agreed())
+        path.write_bytes(CONTENT)
+        before = state(path)
+        place.commit()
+        assert place.appeared
+    assert state(path) == before
+    assert names(tmp_path) == ["out"]
+
+
+def test_what_appears_meanwhile_gives_way_to_force(tmp_path: Path) -> None:
+    path = tmp_path / "out"
+    with Destination(path, force=True) as place:
+        receive(place, agreed())
+        path.write_bytes(b"an hour's work")
+        place.commit()
+        assert not place.appeared
+    assert path.read_bytes() == CONTENT
+
+
+def test_a_small_file_that_cannot_be_put_in_place_leaves_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "out"
+
+    def fetch() -> None:
+        with Destination(path, force=False) as place:
+            receive(place, agreed(size=CHUNK), stop=CHUNK)
+            path.write_bytes(b"mine")
+            place.commit()
+
+    with pytest.raises(DestinationExists) as caught:
+        fetch()
+    assert caught.value.hint == "--force replaces it; --output names another"
+    assert names(tmp_path) == ["out"]
+    assert path.read_bytes() == b"mine"
+
+
 # ------------------------------------------------------------------------------------- in memory
 
 

@@ -38,7 +38,7 @@ def fetch(
         stop=connection.stop,
     ) as target:
         completed, download = request(connection, name, target, progress=progress)
-        up_to_date = target.compares
+        up_to_date = target.compares or target.appeared
     result = result_of(completed, download, name, destination, clock() - began)
     if progress:
         progress(result.bytes, result.bytes)

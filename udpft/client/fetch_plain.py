@@ -69,7 +69,7 @@ def fetch_plain(
         except PartialTransfer:
             if not allow_partial:
                 raise
-        part.commit(sha256=sha256)
+        part.commit(sha256=sha256, new=not force)
     if progress:
         progress(receiver.bytes_received, receiver.bytes_received if receiver.done else -1)
     return Result(

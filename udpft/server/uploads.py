@@ -238,8 +238,8 @@ class Uploads:
         folder_fd, last = self._root.make_parent(name)
         try:
             # By the descriptor, so that whatever is moved or linked meanwhile, it is this folder.
-            path = Path(f"/proc/self/fd/{folder_fd}", last)
-            target = Destination(path, force=bool(hello.flags & FORCE), follow=False)
+            force = bool(hello.flags & FORCE)
+            target = Destination(last, force=force, follow=False, folder_fd=folder_fd)
         except BaseException:
             os.close(folder_fd)
             raise

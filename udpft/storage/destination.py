@@ -23,6 +23,7 @@ from udpft.errors import (
 )
 from udpft.protocol.contract import OpenedSink
 from udpft.protocol.handshake.agreement import HandshakeResult, byte_ranges, whole_chunks
+from udpft.protocol.params import MAX_BURST_BYTES
 from udpft.protocol.ranges import RangeSet
 from udpft.storage.journal import JOURNAL_MIN_BYTES, Label, Read
 from udpft.storage.partfile import PartFile, StrPath, read_hashes
@@ -79,11 +80,16 @@ class Destination:
         on_resume: called with the bytes held and the bytes in all, where the transfer resumes.
         follow: look through a symlink of that name; else it is a different file.
         stop: breaks off the reading of what is held, from another thread.
+        folder_fd: descriptor of the folder that the file is in, where that is open already, not
+            closed; only the name of ``path`` counts then.
 
     Attributes:
         path: as ``path``; never changes.
         have: byte ranges that are held already, as HELLO tells them; set once, when this is made.
         have_of: identity of the source that they are of; 0 for any. Set with ``have``.
+        appeared: whether the same file was at the destination when the other one was to get its
+            name. Set by `commit`.
+        _force, _follow, _folder_fd: as the arguments; never change.
         _part: the part file; None where there is none yet, and where an existing file is compared.
         _label: of the part file: source and chunk size. Set from a leftover, then by each
             `open_sink`; None before the first.
@@ -107,10 +113,15 @@ class Destination:
         on_resume: Callable[[int, int], None] | None = None,
         follow: bool = True,
         stop: Stop | None = None,
+        folder_fd: int = -1,
     ) -> None:
         self.path = os.fspath(path)
         self.have: tuple[tuple[int, int], ...] = ()
         self.have_of = 0
+        self.appeared = False
+        self._force = force
+        self._follow = follow
+        self._folder_fd = folder_fd
         self._on_resume = on_resume
         self._resume = resume
         self._sha256 = sha256
@@ -118,14 +129,14 @@ class Destination:
         self._part: PartFile | None = None
         self._label: Label | None = None
         self._opened = False
-        self._existing_fd = -1 if force else _open_existing(self.path, follow=follow)
+        self._existing_fd = -1 if force else self._open_existing()
         if self.compares:
             size = os.fstat(self._existing_fd).st_size
             self.have = ((0, size),) if size else ()
         elif resume:
             self._take_over()
         else:
-            _discard_leftover(self.path)
+            self._discard_leftover()
 
     @property
     def compares(self) -> bool:
@@ -134,7 +145,7 @@ class Destination:
 
     def _take_over(self) -> None:
         """Take over what an earlier transfer left, as far as its hashes bear it out."""
-        part = PartFile.take_over(self.path)
+        part = self._leftover()
         self._part = part
         if part and part.journal and part.journal.label.identity:
             label = part.journal.label
@@ -147,6 +158,51 @@ class Destination:
             self.have = byte_ranges(checked, label.chunk_size, label.size)
             self.have_of = label.identity
             part.resumable = bool(self.have)
+
+    def _leftover(self) -> PartFile | None:
+        """Take over the part file that an earlier transfer left; see `PartFile.take_over`."""
+        folder_fd = os.dup(self._folder_fd) if self._folder_fd >= 0 else -1
+        return PartFile.take_over(self.path, folder_fd)
+
+    def _discard_leftover(self) -> None:
+        """Remove the part file that an earlier transfer left.
+
+        Raises:
+            LocalWriteFailed: that transfer is still at work.
+        """
+        if leftover := self._leftover():
+            leftover.discard()
+
+    def _open_existing(self) -> int:
+        """Open the file that the destination's path names; -1 where none could be compared.
+
+        Anything but a regular file, and a folder that cannot be searched, are left to `PartFile`.
+
+        Raises:
+            DestinationExists: it cannot be read; or it is a symlink that leads nowhere.
+        """
+        path, follow = self.path, self._follow
+        folder_fd = self._folder_fd if self._folder_fd >= 0 else None
+        try:
+            status = os.stat(path, dir_fd=folder_fd, follow_symlinks=follow)
+        except (OSError, ValueError):
+            if folder_fd is None and os.path.islink(path):
+                raise DestinationExists(
+                    f"{path} is a symlink that leads nowhere", hint="--force replaces it"
+                ) from None
+            return -1
+        if S_ISLNK(status.st_mode):
+            raise DestinationExists(f"{path} is a symlink", hint="--force replaces it")
+        if not S_ISREG(status.st_mode):
+            return -1
+        flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW)
+        try:
+            return os.open(path, flags, dir_fd=folder_fd)
+        except OSError as error:
+            raise DestinationExists(
+                f"{path} exists and cannot be read to compare it: {error.strerror}",
+                hint="--force replaces it",
+            ) from None
 
     def open_sink(self, handshake: HandshakeResult) -> OpenedSink:
         """Open the part file; or the existing file, to compare it.
@@ -205,13 +261,21 @@ class Destination:
         if self._part:
             self._part.begin(label.size, label if journaled else None)
         else:
-            self._part = PartFile.open(self.path, label.size, label if journaled else None)
+            journal_label = label if journaled else None
+            if self._folder_fd < 0:
+                self._part = PartFile.open(self.path, label.size, journal_label)
+            else:
+                folder_fd = os.dup(self._folder_fd)
+                self._part = PartFile.open_in(folder_fd, self.path, label.size, journal_label)
         return self._part
 
     def commit(self) -> None:
         """Give the file, which is verified, its name. Its time is that of its arrival.
 
+        Unless forced it replaces nothing: what has appeared there is compared.
+
         Raises:
+            DestinationExists: a different file has appeared there.
             DigestMismatch: its SHA-256 is not the expected one.
             LocalWriteFailed: see `PartFile.commit`.
         """
@@ -220,10 +284,34 @@ class Destination:
 
             check_sha256(self._existing_fd, os.fstat(self._existing_fd).st_size, self._sha256)
         if self._part:
-            self._part.commit(sha256=self._sha256)
+            try:
+                self._part.commit(sha256=self._sha256, new=not self._force)
+            except DestinationExists:
+                if not self._same_is_there(self._part):
+                    raise
+                self._part.discard()
+                self.appeared = True
         elif self._resume:
             with suppress(LocalWriteFailed):
-                _discard_leftover(self.path)  # of a transfer that is not needed any more
+                self._discard_leftover()  # of a transfer that is not needed any more
+
+    def _same_is_there(self, part: PartFile) -> bool:
+        """Tell whether what has appeared at the destination is the file that has come."""
+        try:
+            fd = self._open_existing()
+        except DestinationExists:
+            return False
+        if fd < 0:
+            return False
+        try:
+            size = os.fstat(fd).st_size
+            return size == part.size and _is_same(
+                guarded(partial(os.preadv, fd), self._stop), part.readv, size
+            )
+        except OSError:
+            return False
+        finally:
+            os.close(fd)
 
     def is_different(self) -> DestinationExists:
         """Make the error that the existing file is not the server's."""
@@ -310,20 +398,23 @@ def guarded(read: Read, stop: Stop | None) -> Read:
 
 def say_how_to_resume(error: BaseException) -> None:
     """Add how to resume to an error's hint, or to the notes of an interrupt."""
+    if isinstance(error, DestinationExists):
+        return  # the same command would only compare
     if isinstance(error, (NetworkError, LocalError, Stopped)):
         error.hint = f"{error.hint}; {RESUME_HINT}" if error.hint else RESUME_HINT
     elif not isinstance(error, UdpftError):
         error.add_note(RESUME_HINT)
 
 
-def _discard_leftover(path: str) -> None:
-    """Remove the part file that an earlier transfer left.
-
-    Raises:
-        LocalWriteFailed: that transfer is still at work.
-    """
-    if leftover := PartFile.take_over(path):
-        leftover.discard()
+def _is_same(one: Read, other: Read, size: int) -> bool:
+    """Compare the first ``size`` bytes of two files. Raises OSError."""
+    blocks = [memoryview(bytearray(MAX_BURST_BYTES)) for _ in range(2)]
+    for at in range(0, size, MAX_BURST_BYTES):
+        length = min(MAX_BURST_BYTES, size - at)
+        slots = [block[:length] for block in blocks]
+        if (one(slots[:1], at), other(slots[1:], at)) != (length, length) or slots[0] != slots[1]:
+            return False
+    return True
 
 
 class _NoSink:
@@ -332,33 +423,3 @@ class _NoSink:
     def writev(self, _slots: object, _offset: int, /) -> None:
         """Refuse: nothing was asked for."""
         raise PartialTransfer("the server sent what it was told not to send")
-
-
-def _open_existing(path: str, *, follow: bool = True) -> int:
-    """Open the file that a destination's path names; -1 where none could be compared.
-
-    Anything but a regular file, and a folder that cannot be searched, are left to `PartFile`.
-
-    Raises:
-        DestinationExists: it cannot be read; or it is a symlink that leads nowhere.
-    """
-    try:
-        status = os.stat(path, follow_symlinks=follow)
-    except (OSError, ValueError):
-        if os.path.islink(path):
-            raise DestinationExists(
-                f"{path} is a symlink that leads nowhere", hint="--force replaces it"
-            ) from None
-        return -1
-    if S_ISLNK(status.st_mode):
-        raise DestinationExists(f"{path} is a symlink", hint="--force replaces it")
-    if not S_ISREG(status.st_mode):
-        return -1
-    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW)
-    try:
-        return os.open(path, flags)
-    except OSError as error:
-        raise DestinationExists(
-            f"{path} exists and cannot be read to compare it: {error.strerror}",
-            hint="--force replaces it",
-        ) from None

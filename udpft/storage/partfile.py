@@ -16,6 +16,8 @@ A destination that exists already:
 - A symlink is replaced itself, not the file that it leads to: following it would let whoever can
   write to the folder choose which file is overwritten. (curl writes through it, rsync replaces.)
 - Anything else, and a symlink to it, is refused: renaming over ``/dev/null`` would remove it.
+
+One that is to be new never replaces what appeared at the destination meanwhile.
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ from contextlib import contextmanager, suppress
 from stat import S_ISREG
 from typing import TYPE_CHECKING, Final, Self
 
-from udpft.errors import LocalReadFailed, LocalWriteFailed
+from udpft.errors import DestinationExists, LocalReadFailed, LocalWriteFailed
 from udpft.protocol.params import MAX_BURST_BYTES
 from udpft.protocol.ranges import RangeSet
 from udpft.storage.claim import (
@@ -156,15 +158,18 @@ class PartFile:
         return part
 
     @classmethod
-    def take_over(cls, destination: StrPath) -> PartFile | None:
+    def take_over(cls, destination: StrPath, folder_fd: int = -1) -> PartFile | None:
         """Lock and open the part file that an earlier transfer left; return None without one.
+
+        ``folder_fd``: the destination's folder where it is open already, taken over.
 
         Raises:
             LocalWriteFailed: another process is writing it, something that is no file is in the
                 way, it may not be opened.
         """
         try:
-            folder_fd = os.open(_parent_of(destination), _FOLDER_FLAGS)
+            if folder_fd < 0:
+                folder_fd = os.open(_parent_of(destination), _FOLDER_FLAGS)
         except (OSError, ValueError):
             return None  # `open` will say why
         destination = os.fspath(destination)
@@ -272,7 +277,7 @@ class PartFile:
         except OSError as error:
             raise write_failure(self.destination, error) from error
 
-    def commit(self, mtime_ns: int | None = None, sha256: str = "") -> None:
+    def commit(self, mtime_ns: int | None = None, sha256: str = "", *, new: bool = False) -> None:
         """Sync the file and rename it to its destination. It must be whole and verified.
 
         Where this fails the destination is as it was, unless only the last step failed: syncing
@@ -282,8 +287,10 @@ class PartFile:
             mtime_ns: time of the last change to give it, in nanoseconds since the epoch; by
                 default the time at which it was written.
             sha256: what its SHA-256 must be, in hex; it is read once more for it.
+            new: replace nothing at the destination.
 
         Raises:
+            DestinationExists: ``new``, and something is there by now. The part file is as it was.
             DigestMismatch: its SHA-256 is another one.
             LocalWriteFailed: the disk refuses, or the part file was taken away.
         """
@@ -292,9 +299,12 @@ class PartFile:
 
             size = os.fstat(self._fd).st_size if self.size is None else self.size
             check_sha256(self._fd, size, sha256)
+        label = self.journal.label if self.journal else None
         with _reported(self.destination):
             self._take_permissions()
             self._sync.finish()
+            if new and self._is_there():
+                raise self._appeared()
             if self.journal:
                 # It takes its time, and whoever is killed meanwhile should not lose everything.
                 os.fdatasync(self._fd)
@@ -307,12 +317,51 @@ class PartFile:
                 with suppress(OSError, OverflowError):
                     os.utime(self._fd, ns=(mtime_ns, mtime_ns))
             os.fsync(self._fd)
-            folder_fd, part = self._folder_fd, self._part_name
-            if not leads_to(folder_fd, part, self._fd):
+            if not leads_to(self._folder_fd, self._part_name, self._fd):
                 raise LocalWriteFailed(f"{self.part_path} was moved or removed meanwhile")
-            os.rename(part, self._name, src_dir_fd=folder_fd, dst_dir_fd=folder_fd)
-            _sync_folder(folder_fd)
+            try:
+                self._rename(new=new)
+            except FileExistsError:
+                self._restore_journal(label)
+                raise self._appeared() from None
+            _sync_folder(self._folder_fd)
         self._close()
+
+    def _rename(self, *, new: bool) -> None:
+        """Give the part file the destination's name."""
+        folder_fd, part = self._folder_fd, self._part_name
+        if new:
+            # It loads ctypes, and what is forced does without.
+            from udpft.storage.system_calls.rename import rename_new
+
+            rename_new(part, self._name, src_dir_fd=folder_fd, dst_dir_fd=folder_fd)
+        else:
+            os.rename(part, self._name, src_dir_fd=folder_fd, dst_dir_fd=folder_fd)
+
+    def _is_there(self) -> bool:
+        """Whether anything has the destination's name."""
+        try:
+            os.lstat(self._name, dir_fd=self._folder_fd)
+        except FileNotFoundError:
+            return False
+        return True
+
+    def _appeared(self) -> DestinationExists:
+        """Make the error that something has appeared at the destination."""
+        what = "it with what has come" if self.resumable else "it"
+        return DestinationExists(
+            f"{self.destination} exists by now and is a different file",
+            hint=f"--force replaces {what}; --output names another",
+        )
+
+    def _restore_journal(self, label: Label | None) -> None:
+        """Write the journal, if it had one, that a commit has cut off already."""
+        if label:
+            os.ftruncate(self._fd, label.total_bytes)
+            self.journal = Journal.begin(self._fd, label)
+            everything = RangeSet([(0, label.chunk_count)])
+            for run in read_hashes(self.readv, label.size, label.chunk_size, everything):
+                self.note_hashes(*run)
 
     def keep(self) -> None:
         """Unlock the part file and leave it, to be resumed later."""

@@ -167,11 +167,11 @@ def test_others_are_served_while_a_large_leftover_is_looked_at(
     looking, go_on = threading.Event(), threading.Event()
     real = PartFile.take_over.__func__  # type: ignore[attr-defined]
 
-    def slow(cls: type[PartFile], destination: str) -> PartFile | None:
+    def slow(cls: type[PartFile], destination: str, *args: int) -> PartFile | None:
         if Path(destination).name == "file" and threading.current_thread().name == "udpft-job":
             looking.set()
             assert go_on.wait(PATIENCE_S)
-        part = real(cls, destination)
+        part = real(cls, destination, *args)
         assert part is None or isinstance(part, PartFile)
         return part
 

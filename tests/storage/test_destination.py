@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import udpft
-from tests.faults import failing_below
+from tests.faults import failing_below, failing_disk
 from tests.samples import LARGE, SIZES, sample
 from tests.storage.conftest import names, unprivileged
 from udpft.api import connect
@@ -26,8 +26,10 @@ from udpft.errors import (
     TimedOut,
 )
 from udpft.outcome.result import Served
+from udpft.protocol.contract import OpenedSink
 from udpft.protocol.handshake.initiator import HandshakeResult
 from udpft.protocol.params import MAX_BURST_BYTES
+from udpft.protocol.ranges import RangeSet
 from udpft.protocol.wire.accept import Accept
 from udpft.protocol.wire.data import chunk_hashes
 from udpft.storage.destination import RESUME_HINT, Destination, InMemory, say_how_to_resume
@@ -283,6 +285,63 @@ def test_a_symlink_may_be_looked_through_or_not(tmp_path: Path) -> None:
         assert place.compares
     with pytest.raises(DestinationExists, match=r"link is a symlink$"):
         Destination(tmp_path / "link", force=False, follow=False)
+
+
+def test_what_the_disk_failed_to_take_is_not_believed_though_it_is_cached(tmp_path: Path) -> None:
+    content, step = sample(8 << 20), 1 << 20
+    label = agreed(size=len(content))
+
+    def write(sink: OpenedSink, start: int, stop: int) -> None:
+        for at in range(start, stop, CHUNK):
+            slots = [memoryview(content)[at : at + CHUNK]]
+            sink.sink.writev(slots, at)
+            assert sink.note_hashes
+            sink.note_hashes(at // CHUNK, chunk_hashes(slots))
+
+    with failing_disk(tmp_path) as disk:
+        path = disk.folder / "out"
+        with suppress(TimedOut), Destination(path, force=False) as place:
+            opened = place.open_sink(label)
+            write(opened, 0, 2 * step)
+            os.sync()
+            disk.fail(path.with_name(".out.udpft-part"), 4 * step, step)
+            write(opened, 2 * step, 7 * step)
+            os.sync()  # whoever asks first hears of the error, and nobody after that
+            with suppress(OSError), path.with_name(".out.udpft-part").open("rb") as part:
+                os.fsync(part.fileno())
+            raise TimedOut("silent")
+        disk.repair()
+        with Destination(path, force=False) as place:
+            have = RangeSet(place.have)
+            assert have.first_missing() >= 2 * step
+            assert not any(4 * step <= start < 5 * step for start, _ in have)
+            assert have.holes(0, 7 * step)
+            receive_rest(place, agreed(place.have, size=len(content)), content)
+            place.commit()
+        disk.remount()
+        assert path.read_bytes() == content
+
+
+def receive_rest(place: Destination, handshake: HandshakeResult, content: bytes) -> None:
+    opened = place.open_sink(handshake)
+    held = {first + n for first, hashes in opened.present for n in range(len(hashes) // 8)}
+    for at in range(0, len(content), CHUNK):
+        if at // CHUNK not in held:
+            opened.sink.writev([memoryview(content)[at : at + CHUNK]], at)
+
+
+def test_a_leftover_that_cannot_be_synced_is_begun_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    break_off(tmp_path / "out", TimedOut("silent"))
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fdatasync", failing_below("fdatasync", tmp_path))
+        place = Destination(tmp_path / "out", force=False)
+        assert place.have == ()
+    with place:
+        receive(place, agreed())
+        place.commit()
+    assert (tmp_path / "out").read_bytes() == CONTENT
 
 
 # -------------------------------------------------------- what appears at the destination meanwhile

@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults import file_size_limit
+from tests.faults import failing_below, file_size_limit
 from tests.storage.conftest import NEW, OLD, names, parts, refused, unprivileged, write
 from udpft.storage import partfile
 from udpft.storage.partfile import PartFile
+from udpft.storage.sync import BackgroundSync
 from udpft.storage.system_calls import allocate
 
 
@@ -145,6 +146,23 @@ def test_errors_of_the_disk_leave_the_old_file(
         assert bool(hint) == bool(caught.value.hint)
     assert destination.read_bytes() == OLD
     assert names(destination.parent) == ["file.bin"]
+
+
+def test_an_error_of_the_sync_in_the_background_reaches_the_commit(
+    destination: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The system tells it once: the syncs of the commit would not hear of it."""
+    with PartFile.open(destination, len(NEW)) as part:
+        write(part, NEW)
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "fdatasync", failing_below("fdatasync", destination.parent))
+            part._sync = BackgroundSync(part._fd, iter(range(100)).__next__)
+            part._sync.poll()
+            assert part._sync._thread
+            part._sync._thread.join()
+        with refused("Input/output error"):
+            part.commit()
+    assert destination.read_bytes() == OLD
 
 
 @pytest.mark.parametrize(("code", "stands"), [(errno.EINVAL, True), (errno.EIO, False)])

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from udpft.storage.sync import SYNC_INTERVAL_S, BackgroundSync, sync_file_system
+from udpft.storage.sync import SYNC_INTERVAL_S, BackgroundSync, reread_from_disk, sync_file_system
 
 
 class Clock:
@@ -84,3 +84,20 @@ def test_a_file_system_is_synced_by_any_of_its_folders(tmp_path: Path) -> None:
     os.close(fd)
     with pytest.raises(OSError, match="Bad file descriptor"):
         sync_file_system(fd)
+
+
+def test_a_file_that_is_to_be_read_from_the_disk_is_synced_before_its_pages_go(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[str] = []
+    monkeypatch.setattr(os, "fdatasync", lambda _: calls.append("sync"))
+
+    def refuse(_fd: int, offset: int, length: int, advice: int) -> None:
+        assert (offset, length, advice) == (0, 0, os.POSIX_FADV_DONTNEED)
+        calls.append("drop")
+        raise OSError(errno.EINVAL, "no advice is taken here")
+
+    monkeypatch.setattr(os, "posix_fadvise", refuse)
+    with (tmp_path / "file").open("wb") as file:
+        reread_from_disk(file.fileno())
+    assert calls == ["sync", "drop"]

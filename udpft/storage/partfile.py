@@ -42,7 +42,7 @@ from udpft.storage.claim import (
 )
 from udpft.storage.holes import Holes
 from udpft.storage.journal import Journal, Label, MalformedJournal, Read, hash_chunks
-from udpft.storage.sync import BackgroundSync
+from udpft.storage.sync import BackgroundSync, reread_from_disk
 from udpft.units import format_bytes
 
 if TYPE_CHECKING:
@@ -161,6 +161,8 @@ class PartFile:
     def take_over(cls, destination: StrPath, folder_fd: int = -1) -> PartFile | None:
         """Lock and open the part file that an earlier transfer left; return None without one.
 
+        Reading it shows what the disk has. Where it cannot be synced it has no journal.
+
         ``folder_fd``: the destination's folder where it is open already, taken over.
 
         Raises:
@@ -184,6 +186,8 @@ class PartFile:
                 return None
             part = cls(folder_fd, fd, destination, None)
             with suppress(MalformedJournal, OSError):
+                # The transfer that left it may have ended because the disk failed.
+                reread_from_disk(fd)
                 part.journal = Journal.read_untrusted(fd)
                 part.size = part.journal.label.size
                 part.resumable = True

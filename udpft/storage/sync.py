@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
@@ -32,6 +33,21 @@ def sync_file_system(fd: int) -> None:
     if libc.syncfs(fd):
         code = ctypes.get_errno()
         raise OSError(code, os.strerror(code))
+
+
+def reread_from_disk(fd: int) -> None:
+    """Sync a file and drop its cached pages, so that reading it shows what the disk has.
+
+    Linux marks pages that could not be written back as clean and keeps them: they read as they
+    should be, and are not on the disk. The error is reported once, perhaps to a process that is
+    gone. File systems in memory drop nothing.
+
+    Raises:
+        OSError: something of the file could not be written back.
+    """
+    os.fdatasync(fd)
+    with suppress(OSError):  # advice: some file systems take none
+        os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 class BackgroundSync:

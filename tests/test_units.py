@@ -80,8 +80,10 @@ def test_a_size_has_three_digits(n_bytes: int, text: str) -> None:
         (213, "213 B/s (1.7 kbit/s)"),
         (4_920, "4.92 kB/s (39.4 kbit/s)"),
         (213_000, "213 kB/s (1.7 Mbit/s)"),
-        (999_600, "1 MB/s (0.008 Gbit/s)"),
-        (118e6, "118 MB/s (0.944 Gbit/s)"),
+        (999_600, "1 MB/s (8 Mbit/s)"),
+        (118e6, "118 MB/s (944 Mbit/s)"),
+        (124.9e6, "125 MB/s (999 Mbit/s)"),
+        (125e6, "125 MB/s (1 Gbit/s)"),
         (2.2e9, "2200 MB/s (17.6 Gbit/s)"),
     ],
 )

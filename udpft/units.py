@@ -1,8 +1,9 @@
 """Sizes, rates and durations: parsed from text that people write, and formatted for them.
 
 Sizes and rates take the suffixes K, M, G, T (powers of 1000) and Ki, Mi, Gi, Ti (powers of 1024),
-as curl, iperf3 and dd's users expect. Rates print in bytes and in bits side by side, from
-1 MB/s on as MB/s and Gbit/s, so that nobody has to multiply by eight in their head.
+as curl, iperf3 and dd's users expect. Rates print in bytes and in bits side by side, so
+that nobody has to multiply by eight in their head: from 1 MB/s on as MB/s, from 1 Gbit/s on as
+Gbit/s.
 """
 
 from __future__ import annotations
@@ -63,14 +64,18 @@ def format_bytes(n_bytes: float) -> str:
 
 
 def format_rate(bytes_per_s: float) -> str:
-    """Write a rate as ``"118 MB/s (0.944 Gbit/s)"``; a slow one as ``"213 B/s (1.7 kbit/s)"``."""
+    """Write a rate as ``"118 MB/s (944 Mbit/s)"``, ``"213 B/s (1.7 kbit/s)"``.
+
+    From 1 Gbit/s on, as ``"1485 MB/s (11.9 Gbit/s)"``.
+    """
+    in_bytes = format_bytes(bytes_per_s)
     if bytes_per_s >= 999.5e3:
-        in_bytes, in_bits = f"{_three_digits(bytes_per_s / 1e6)} MB", bytes_per_s * 8 / 1e9
-        return f"{in_bytes}/s ({_three_digits(in_bits)} Gbit/s)"
+        in_bytes = f"{_three_digits(bytes_per_s / 1e6)} MB"
     in_bits, unit = bytes_per_s * 8 / 1e3, "kbit/s"
-    if in_bits >= 999.5:
-        in_bits, unit = in_bits / 1e3, "Mbit/s"
-    return f"{format_bytes(bytes_per_s)}/s ({_three_digits(in_bits)} {unit})"
+    for larger in ("Mbit/s", "Gbit/s"):
+        if in_bits >= 999.5:
+            in_bits, unit = in_bits / 1e3, larger
+    return f"{in_bytes}/s ({_three_digits(in_bits)} {unit})"
 
 
 def format_seconds(seconds: float) -> str:

@@ -31,7 +31,7 @@ IDLE = Evidence(used(), bytes=20_000_000, packets=10_000, resent=0)
     ("evidence", "limit", "words"),
     [
         (IDLE, Limit.ELSEWHERE, "the path, or the other end"),
-        (IDLE._replace(rate_limit=2e6), Limit.RATE, "--limit-rate, 2 MB/s (0.016 Gbit/s)"),
+        (IDLE._replace(rate_limit=2e6), Limit.RATE, "--limit-rate, 2 MB/s (16 Mbit/s)"),
         (IDLE._replace(rate_limit=2.3e6, limiter="--max-rate"), Limit.RATE, "--max-rate, 2.3 MB/s"),
         (IDLE._replace(rate_limit=4e6), Limit.ELSEWHERE, "the path"),
         (

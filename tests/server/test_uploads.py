@@ -100,7 +100,7 @@ def test_listings_take_so_much_memory_and_no_more(uploads: Uploads) -> None:
     uploads.open(hello(Role.PUT_LIST, 1), "tree").close()
 
 
-@pytest.mark.parametrize("name", ["", "a\0b", "x" * 300, "a/" * 400 + "x", "\udcff", "..", "/"])
+@pytest.mark.parametrize("name", ["", "a\0b", "x" * 300, "a/" * 400 + "x", "\ud800", "..", "/"])
 def test_names_that_are_none_are_refused_and_leave_no_file(
     uploads: Uploads, tmp_path: Path, name: str
 ) -> None:

@@ -14,13 +14,13 @@ from contextlib import contextmanager, suppress
 from time import sleep
 from typing import TYPE_CHECKING, TypeVar
 
-from udpft.errors import LocalError, PartialTransfer, PortClosed, ServerBusy, TimedOut
+from udpft.errors import PartialTransfer, PortClosed, ServerBusy, TimedOut
 from udpft.net import loop
 from udpft.net.address import Address, resolve
 from udpft.net.clock import clock
 from udpft.net.udp import UdpSocket
 from udpft.protocol.handshake.initiator import HandshakeOptions, Initiator
-from udpft.protocol.wire.error import ErrorCode
+from udpft.protocol.transfer.closing import parting_words
 from udpft.protocol.wire.hello import NO_COOKIE, Hello, encode_name
 
 if TYPE_CHECKING:
@@ -230,9 +230,7 @@ class Connection:
 
     def _abort(self, endpoint: Download | Upload, error: BaseException) -> None:
         """Tell the server why the client leaves. It hears no local names."""
-        if isinstance(error, LocalError):
-            endpoint.abort(PartialTransfer("the client's disk failed"), ErrorCode.WRITE_FAILED)
-        else:
-            endpoint.abort(PartialTransfer("the client gave up"))
+        reason, code = parting_words(error)
+        endpoint.abort(PartialTransfer(reason), code)
         with suppress(OSError):
             loop.flush(endpoint, self._socket, clock())

@@ -89,7 +89,8 @@ def plain_request(name: str) -> bytes:
     """Encode the datagram that asks for a name.
 
     Raises:
-        UsageError: plain cannot carry it: no UTF-8, a newline at its end, too long.
+        UsageError: plain cannot carry it: no text, a newline at its end, too long, or a first byte
+            that the reliable protocol has.
     """
     try:
         request = encode_request(name)

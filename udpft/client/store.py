@@ -208,7 +208,7 @@ def _failure(error: UdpftError, connection: Connection, upload: Upload, hello: H
     of_a_file = hello.role == Role.PUT
     if isinstance(error, DigestMismatch) and compared and of_a_file and not hello.flags & FORCE:
         # The server compared what it has with what we have.
-        name = hello.name.decode(errors="replace")
+        name = hello.name.decode(errors="surrogateescape")
         return DestinationExists(
             f"{name!r} is on the server, and is a different file",
             hint="--force replaces it; --as gives it another name",

@@ -89,6 +89,20 @@ class Result(NamedTuple):
         return result._replace(limited_by=verdict.limit, limit=verdict.words, slow=verdict.slow)
 
 
+class Refused(NamedTuple):
+    """Record of a request that a server has refused: no transfer came of it.
+
+    ``peer``: the client's address. ``upload``: whether it would have brought something. ``error``:
+    what the client was told; in plain, which has no errors, it was told nothing.
+    """
+
+    name: str
+    peer: str
+    mode: Literal["reliable", "plain"]
+    upload: bool
+    error: UdpftError
+
+
 class Served(NamedTuple):
     """Record of a server's transfer, whether it went well or not.
 

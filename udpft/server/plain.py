@@ -17,7 +17,7 @@ from typing import Any
 from udpft.errors import PartialTransfer, UdpftError
 from udpft.net.address import Address
 from udpft.net.udp import UdpSocket
-from udpft.outcome.result import Served
+from udpft.outcome.result import Refused, Served
 from udpft.protocol.contract import Batch, OpenedSource, Transmit
 from udpft.protocol.transfer.plain import NotARequest, PlainSender, decode_request_untrusted
 
@@ -88,6 +88,7 @@ class PlainTransfers:
         rate_bytes_per_s: of each transfer; nothing else keeps a client's buffer from overflowing.
         on_stray: called with what a sibling received and is not its own.
         on_served: called with the record of each transfer that is over.
+        on_refused: called with each request for what cannot be opened.
 
     Attributes:
         _transfers: those at work, by the client's address: one each.
@@ -101,12 +102,14 @@ class PlainTransfers:
         rate_bytes_per_s: float,
         on_stray: Callable[[Batch], None],
         on_served: Callable[[Served], None],
+        on_refused: Callable[[Refused], None] = lambda _: None,
     ) -> None:
         self._main = main
         self._open_source = open_source
         self._rate_bytes_per_s = rate_bytes_per_s
         self._on_stray = on_stray
         self._on_served = on_served
+        self._on_refused = on_refused
         self._transfers: dict[Any, _Transfer] = {}
 
     def __len__(self) -> int:
@@ -122,8 +125,12 @@ class PlainTransfers:
             return
         try:
             name = decode_request_untrusted(datagram)
+        except NotARequest:
+            return
+        try:
             source = self._open_source(name)
-        except (NotARequest, UdpftError):
+        except UdpftError as error:
+            self._on_refused(Refused(name, str(Address.of(address)), "plain", False, error))
             return
         try:
             sibling = self._connected_sibling(address)

@@ -26,7 +26,7 @@ from udpft.net.address import Address, resolve
 from udpft.net.clock import clock
 from udpft.net.udp import UdpSocket, wait
 from udpft.outcome.bottleneck import Usage
-from udpft.outcome.result import Served
+from udpft.outcome.result import Refused, Served
 from udpft.protocol.contract import Batch, Transmit
 from udpft.protocol.params import (
     IDLE_TIMEOUT_S,
@@ -80,6 +80,8 @@ class Server:
         quota: bytes that uploads may bring, in all; 0 for no quota.
         timeout: seconds without progress after which a transfer is dropped.
         on_served: called in the server's thread with each transfer that is over; must not raise.
+        on_refused: likewise, with each request that is refused, such as one for a file that is not
+            there; not with those that are to come back later.
         offload: use the kernel's segmentation offloads.
         key_file: holds the key that clients must have. Those that have it are answered wherever
             they are, and no others. Plain is off then.
@@ -91,6 +93,7 @@ class Server:
         _socket: the socket that all reliable transfers share, and that plain requests come to.
         _access: which hosts are answered.
         _on_served: called with the record of each transfer that is over.
+        _on_refused: called with each request that is refused.
         _max_rate: bytes per second of each reliable transfer, 0 for no limit; for the records.
         _sources: opens what clients fetch.
         _uploads: opens places for what clients store.
@@ -130,6 +133,7 @@ class Server:
         quota: int = 0,
         timeout: float = IDLE_TIMEOUT_S,
         on_served: Callable[[Served], None] = lambda _: None,
+        on_refused: Callable[[Refused], None] = lambda _: None,
         offload: bool = True,
         key_file: str | os.PathLike[str] | None = None,
     ) -> None:
@@ -150,6 +154,7 @@ class Server:
             public=insecure_public or acceptor is not None, plain="never" if acceptor else plain
         )
         self._on_served = on_served
+        self._on_refused = on_refused
         self._sources = Sources(self._root, clock)
         self._max_rate = max_rate
         self._waited_s = 0.0
@@ -176,6 +181,7 @@ class Server:
             rate_bytes_per_s=plain_rate,
             on_stray=self._dispatch,
             on_served=on_served,
+            on_refused=on_refused,
         )
         self._unsent: AddressedTransmit | None = None
         self._wake_receiver, self._wake_sender = socket.socketpair()
@@ -332,6 +338,10 @@ class Server:
     def _report_outcomes(self) -> None:
         while outcome := self._listener.poll_outcome():
             self._on_served(report(outcome, self._usage(), max_rate=self._max_rate))
+        while refused := self._listener.poll_refused():
+            peer = str(Address.of(refused.address))
+            told = Refused(refused.name, peer, "reliable", refused.upload, refused.error)
+            self._on_refused(told)
 
 
 def _bind(host: str, port: int) -> socket.socket:

@@ -1,11 +1,11 @@
 """Served folder: files beneath it can be opened, and nothing else can.
 
 Names come from the network. A name is components joined by single slashes, relative to the
-folder, in UTF-8; there is one name for each file, so ``./a`` and ``b//a`` are none. The kernel
-keeps the path of a name beneath the folder (openat2(2)), so that a symlink swapped in at the worst
-moment leads nowhere either. Where that call is missing, the path is walked component by component,
-each opened relative to the one before and never through a symlink, which confines as well and
-costs a few calls more.
+folder. Bytes that are no UTF-8 are surrogates in its text, as `os.fsdecode` has them. There is one
+name for each file, so ``./a`` and ``b//a`` are none. The kernel keeps the way of a name beneath the
+folder (openat2(2)), so that a symlink swapped in at the worst moment leads nowhere either. Where
+that call is missing, the way is walked component by component, each opened relative to the one
+before and never through a symlink, which confines as well and costs a few calls more.
 
 Whatever is wrong with a name, the answer is the same as for a missing file, so that the answers
 draw no map of what lies outside or is hidden.
@@ -120,7 +120,7 @@ class ServedRoot:
             NoSuchFile, ServerBusy: as `open_file` does.
         """
         components = _components_untrusted(name, self.hidden)
-        return self.open_folder(components[:-1]), components[-1].decode()
+        return self.open_folder(components[:-1]), components[-1].decode(errors="surrogateescape")
 
     def make_parent(self, name: str) -> tuple[int, str]:
         """Open a name's folder as `open_parent` does, and make folders that are missing.
@@ -144,7 +144,7 @@ class ServedRoot:
             finally:
                 os.close(fd)
             fd = below
-        return fd, components[-1].decode()
+        return fd, components[-1].decode(errors="surrogateescape")
 
     def is_folder(self, name: str) -> bool:
         """Tell whether a name from the network is a folder's, with or without a slash behind it."""
@@ -267,11 +267,11 @@ def _components_untrusted(name: str, hidden: bool) -> list[bytes]:
     """Split a name from the network into its components.
 
     Raises:
-        NoSuchFile: it is empty, absolute, too long, not in UTF-8, has a NUL, has an empty, ``.``
+        NoSuchFile: it is empty, absolute, too long, no text, has a NUL, has an empty, ``.``
             or ``..`` component, a part file's, or a hidden one where those are not served.
     """
     try:
-        path = name.encode()
+        path = name.encode(errors="surrogateescape")
     except UnicodeEncodeError as error:
         raise _no_such_file() from error
     if len(path) > MAX_PATH_BYTES or b"\0" in path:

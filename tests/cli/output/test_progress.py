@@ -31,9 +31,9 @@ def test_elsewhere_a_line_every_ten_seconds(capsys: pytest.CaptureFixture[str]) 
     out, err = capsys.readouterr()
     assert out == ""
     assert err.splitlines() == [
-        r"big\x1b: 10 MB of 100 MB, 10 %, 1 MB/s (0.008 Gbit/s), 90 s left",
-        r"big\x1b: 20 MB of 100 MB, 20 %, 1 MB/s (0.008 Gbit/s), 80 s left",
-        r"big\x1b: 30 MB of 100 MB, 30 %, 1 MB/s (0.008 Gbit/s), 70 s left",
+        r"big\x1b: 10 MB of 100 MB, 10 %, 1 MB/s (8 Mbit/s), 90 s left",
+        r"big\x1b: 20 MB of 100 MB, 20 %, 1 MB/s (8 Mbit/s), 80 s left",
+        r"big\x1b: 30 MB of 100 MB, 30 %, 1 MB/s (8 Mbit/s), 70 s left",
     ]
 
 
@@ -126,7 +126,7 @@ def test_a_bar_says_how_fast_how_long_and_what_was_resent(
     assert "1.00G/4.00GB, 00:3" in shown
     assert " left, 1" in shown or " left, 9" in shown
     assert "MB/s (" in shown
-    assert "Gbit/s), 3.1 % resent" in shown
+    assert "bit/s), 3.1 % resent" in shown
     assert len(shown) <= 100
 
 

@@ -176,7 +176,7 @@ def test_a_sink_that_cannot_be_opened_is_one_failure_and_the_server_is_told() ->
         (PacketType.ERROR, SERVERS_ID)
     }
     refusal = decode_error_untrusted(packets[0])
-    assert (refusal.nonce, refusal.code) == (HELLO.nonce, ErrorCode.CANCELLED)
+    assert (refusal.nonce, refusal.code) == (HELLO.nonce, ErrorCode.EXISTS)
     receive(end, accept(), 0.03)
     assert failures(end) == []
     assert end.next_timeout() is None

@@ -8,7 +8,6 @@ import pytest
 
 from udpft.errors import (
     Denied,
-    NoSuchFile,
     ServerBusy,
     UdpftError,
     UploadRefused,
@@ -83,7 +82,6 @@ def test_a_connection_id_is_neither_0_nor_in_use() -> None:
         ({"version": 99}, VersionMismatch),
         ({"role": 77}, VersionMismatch),
         ({"role": Role.PUT}, UploadRefused),
-        ({"name": b"\xff"}, NoSuchFile),
     ],
     ids=str,
 )

@@ -201,10 +201,21 @@ def test_a_hint_travels_on_a_line_of_its_own() -> None:
     assert refusal.reason == "no such file\ndid you mean 'fiel'?"
 
 
-def test_a_name_that_is_no_utf8_is_no_file() -> None:
+def test_a_name_that_is_no_utf8_is_asked_for_as_the_bytes_that_it_is() -> None:
     net = Served()
-    assert net.refusal(HELLO._replace(name=b"\xff\xfe")).code is ErrorCode.NOT_FOUND
-    assert net.opened == []
+    net.greet(HELLO._replace(name=b"caf\xe9"))
+    assert net.opened == [b"caf\xe9".decode(errors="surrogateescape")]
+
+
+def test_a_refusal_is_told_to_the_driver_too_unless_the_client_is_to_come_back() -> None:
+    for error, told in ((NoSuchFile("no such file"), True), (ServerBusy("busy"), False)):
+        net = Served(error=error)
+        net.refusal()
+        refused = net.listener.poll_refused()
+        assert (refused is not None) == told
+        if refused:
+            assert (refused.name, refused.upload, refused.error) == ("file", False, error)
+        assert net.listener.poll_refused() is None
 
 
 @pytest.mark.parametrize("hello", [HELLO._replace(version=2), HELLO._replace(role=9)])

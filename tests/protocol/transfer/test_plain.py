@@ -135,12 +135,12 @@ def test_random_bytes_are_a_name_or_no_request(datagram: bytes) -> None:
     except NotARequest:
         return
     assert name
-    assert datagram.decode().startswith(name)
+    assert datagram.decode(errors="surrogateescape").startswith(name)
 
 
 @pytest.mark.parametrize(
     "datagram",
-    [b"", b"\n", b"\r\n", b"\0\1file", b"\x81file", b"\xff\xfe", b"n" * (MAX_NAME_BYTES + 3)],
+    [b"", b"\n", b"\r\n", b"\0\1file", b"\x81file", b"n" * (MAX_NAME_BYTES + 3)],
 )
 def test_what_is_no_name_is_no_request(datagram: bytes) -> None:
     with pytest.raises(NotARequest):

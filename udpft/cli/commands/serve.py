@@ -105,7 +105,9 @@ def command(
         _allow_open_files(options["max_clients"], writable=options["writable"])
         log = ServerLog(console, as_json)
         with ExitStack() as stack:
-            server = stack.enter_context(Server(directory, on_served=log.tell, **options))
+            server = stack.enter_context(
+                Server(directory, on_served=log.tell, on_refused=log.tell_refused, **options)
+            )
             page = stack.enter_context(_metrics(metrics, server)) if metrics else None
             stack.enter_context(_until_signal(server))
             if as_json:

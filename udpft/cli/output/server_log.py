@@ -1,4 +1,4 @@
-"""Log of a server: a line for each finished transfer, unless there are too many of them."""
+"""Log of a server: a line for each transfer and refusal, unless there are too many of them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from udpft.cli.output.console import Console, print_json
 from udpft.cli.output.tally import rounded
 from udpft.errors import LocalWriteFailed
 from udpft.net.clock import clock
-from udpft.outcome.result import Served
+from udpft.outcome.result import Refused, Served
 from udpft.units import format_bytes, format_rate, format_seconds
 
 
@@ -45,7 +45,7 @@ class LineBudget:
 
 
 class ServerLog:
-    """Teller of finished transfers: a line each on the log and, with ``--json``, as an object.
+    """Teller of transfers and refusals: a line each on the log and, with ``--json``, as an object.
 
     Attributes:
         also: called with every finished transfer, whether it has a line or not; does nothing until
@@ -61,7 +61,7 @@ class ServerLog:
         self._console = console
         self._as_json = as_json
         self._budget = LineBudget(clock)
-        self._untold = 0  # transfers without a line since the last one that had one
+        self._untold = 0  # those without a line since the last one that had one
         self.also: Callable[[Served], None] = lambda _: None
 
     def tell(self, served: Served) -> None:
@@ -91,6 +91,25 @@ class ServerLog:
             fields |= {"message": str(served.error), "exit_code": int(served.error.exit_code)}
         self._print_json("error" if served.error else "done", fields)
         self._console.log(self._in_words(served), **fields)
+
+    def tell_refused(self, refused: Refused) -> None:
+        """Write the line of a request that was refused, of the same budget as the others."""
+        if not self._budget.take():
+            self._untold += 1
+            return
+        self.tell_untold()
+        fields: dict[str, Any] = {
+            "name": refused.name,
+            "peer": refused.peer,
+            "mode": refused.mode,
+            "upload": refused.upload,
+            "message": str(refused.error),
+            "exit_code": int(refused.error.exit_code),
+        }
+        self._print_json("refused", fields)
+        direction = "upload of " if refused.upload else ""
+        what = f"{refused.peer} {refused.mode} {direction}{refused.name!r}"
+        self._console.log(f"{what}: refused: {refused.error}", **fields)
 
     def _in_words(self, served: Served) -> str:
         """The line of the log; with ``-v``, what it cost too."""

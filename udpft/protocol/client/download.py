@@ -22,6 +22,7 @@ from udpft.protocol.handshake.agreement import HandshakeResult, byte_ranges
 from udpft.protocol.handshake.initiator import DEFAULT_OPTIONS, HandshakeOptions, Initiator
 from udpft.protocol.params import IDLE_TIMEOUT_S
 from udpft.protocol.states import TransitionTable
+from udpft.protocol.transfer.closing import parting_words
 from udpft.protocol.transfer.receiver import FileLayout, Receiver, ReceiverState
 from udpft.protocol.wire.accept import Accept
 from udpft.protocol.wire.error import ErrorCode, Refusal, encode_error
@@ -169,7 +170,7 @@ class Download:
             try:
                 opened = self._open_sink(found)
             except UdpftError as error:
-                self._let_down(found.accept)
+                self._let_down(found.accept, error)
                 self._fail(error)
                 return
             self._follow(DownloadEvent.ACCEPTED)
@@ -191,9 +192,10 @@ class Download:
             self.receiver.note_held(first_chunk, hashes)
         self._failover = Failover(hello, found, self._held, keyed=self._keyed)
 
-    def _let_down(self, accept: Accept) -> None:
-        """Tell a server that has agreed to a transfer that there will be none."""
-        refusal = Refusal(accept.nonce, ErrorCode.CANCELLED, "")
+    def _let_down(self, accept: Accept, error: UdpftError) -> None:
+        """Tell a server that has agreed to a transfer that there will be none, and why."""
+        reason, code = parting_words(error)
+        refusal = Refusal(accept.nonce, code, reason)
         self._closing = encode_error(refusal, accept.connection_id)
 
     # ------------------------------------------------------------------------- another server
@@ -238,7 +240,7 @@ class Download:
                 self._resent_before = self.resent_packets
                 self._begin_receiving(self._open_sink(found), found, hello, now)
         except UdpftError as error:
-            self._let_down(new)
+            self._let_down(new, error)
             self.receiver.abort(error)
             return
         self.handshake = found

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 
 from udpft.errors import (
     Denied,
-    NoSuchFile,
     ServerBusy,
     UploadRefused,
     VersionMismatch,
@@ -37,8 +36,10 @@ from udpft.protocol.wire.hello import Hello, Role
 if TYPE_CHECKING:
     from udpft.protocol.keyed.channel import ServerChannel
 
-_UPLOADS = (Role.PUT, Role.PUT_LIST, Role.PUT_TREE, Role.MEASURE_PUT)
-_ROLES = (Role.GET, Role.LIST, Role.TREE, Role.MEASURE, *_UPLOADS)
+UPLOADS = (Role.PUT, Role.PUT_LIST, Role.PUT_TREE, Role.MEASURE_PUT)
+"""Roles of a client that brings something."""
+
+_ROLES = (Role.GET, Role.LIST, Role.TREE, Role.MEASURE, *UPLOADS)
 
 OpenSource = Callable[[Hello, str], OpenedSource]
 """Opens the file that a HELLO asks for under a name, both a client's words and so untrusted; raises
@@ -139,7 +140,7 @@ class Admitting:
             opened.close()
             raise Denied("the file is too large for chunks this small")
         end: Sender | ServerUpload
-        if request.hello.role in _UPLOADS:
+        if request.hello.role in UPLOADS:
             end = begin_upload(terms, cast(Place, opened), self._receive_queue, now)
         else:
             source = cast(OpenedSource, opened)
@@ -157,7 +158,7 @@ class Admitting:
         if self.draining:
             raise ServerBusy("the server is stopping", hint="try again in a moment")
         self.admission.check(request.address, now)
-        upload = hello.role in _UPLOADS
+        upload = hello.role in UPLOADS
         open_file: OpenSource | OpenPlace | None
         open_file = self._open_place if upload else self._open_source
         if not open_file:
@@ -166,10 +167,7 @@ class Admitting:
             )
         if hello.role in (Role.MEASURE, Role.MEASURE_PUT):
             return open_synthetic(hello), SYNTHETIC_NAME
-        try:
-            name = hello.name.decode()
-        except UnicodeDecodeError:
-            raise NoSuchFile("no such file on the server") from None
+        name = hello.name.decode(errors="surrogateescape")  # the bytes that it is, UTF-8 or not
         if upload:
             self._end_abandoned(name, now)
         return open_file(hello, name), name

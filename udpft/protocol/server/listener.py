@@ -2,8 +2,8 @@
 
 A driver calls, in this order: `Listener.handle_datagrams` for each batch received;
 `Listener.handle_timeout` once `Listener.next_timeout` has come; `Listener.poll_transmit` until it
-returns None, sending each result before the next call; `Listener.poll_outcome` until it returns
-None.
+returns None, sending each result before the next call; `Listener.poll_outcome` and
+`Listener.poll_refused` until they return None.
 
 Transfers take turns (`scheduler`), so that a client on a fast path does not starve the others.
 """
@@ -24,6 +24,7 @@ from udpft.protocol.params import COOKIE_EPOCH_S, INITIAL_RECEIVE_ROOM
 from udpft.protocol.server.admission import NEW_SESSIONS_BURST, NEW_SESSIONS_PER_S
 from udpft.protocol.server.admitting import (
     DEFAULT_LIMITS,
+    UPLOADS,
     Admitting,
     Entropy,
     Limits,
@@ -31,7 +32,7 @@ from udpft.protocol.server.admitting import (
     OpenSource,
     Request,
 )
-from udpft.protocol.server.outcome import Outcome
+from udpft.protocol.server.outcome import Outcome, Refused
 from udpft.protocol.server.scheduler import Scheduler
 from udpft.protocol.server.session import PeerAddress, Session
 from udpft.protocol.server.upload import ServerUpload
@@ -114,6 +115,7 @@ class Listener:
         self._timers: list[tuple[float, int, Session]] = []  # a heap; the number breaks ties
         self._timer_count = 0
         self._outcomes: deque[Outcome] = deque()
+        self._refused: deque[Refused] = deque(maxlen=MAX_REPLIES_WAITING)
 
     def __len__(self) -> int:
         """Transfers at work."""
@@ -245,6 +247,11 @@ class Listener:
                 session.replaced = True
 
     def _refuse(self, request: Request, error: UdpftError) -> None:
+        if not isinstance(error, ServerBusy):  # who is to come back asks often
+            hello = request.hello
+            name = hello.name.decode(errors="surrogateescape")
+            upload = hello.role in UPLOADS
+            self._refused.append(Refused(name, request.address, upload, error))
         wait_s = error.retry_after_s if isinstance(error, ServerBusy) else 0.0
         refusal = Refusal(request.hello.nonce, code_of(error), reason_of(error), wait_s)
         answer = encode_error(refusal, request.hello.connection_id)
@@ -331,6 +338,10 @@ class Listener:
     def poll_outcome(self) -> Outcome | None:
         """The outcome of the next transfer that is over, or None."""
         return self._outcomes.popleft() if self._outcomes else None
+
+    def poll_refused(self) -> Refused | None:
+        """The next request that was refused, but for those that are to come back; or None."""
+        return self._refused.popleft() if self._refused else None
 
     def abort_all(self, error: UdpftError) -> None:
         """End every transfer, telling each client why."""

@@ -1,4 +1,4 @@
-"""Outcome of a transfer, as the server saw it: for the log, and for whoever counts."""
+"""Outcome of a transfer or a request, as the server saw it: for the log, and for whoever counts."""
 
 from __future__ import annotations
 
@@ -22,6 +22,19 @@ class Traffic(NamedTuple):
     receiver_drops: int = 0
     chunk_size: int = 0
     client_rate: int = 0
+
+
+class Refused(NamedTuple):
+    """Request that no transfer came of.
+
+    ``address``: the client's, as the driver names it. ``upload``: whether it would have brought
+    something. ``error``: what the client was told.
+    """
+
+    name: str
+    address: Any
+    upload: bool
+    error: UdpftError
 
 
 class Outcome(NamedTuple):

@@ -37,21 +37,18 @@ def is_plain(first_byte: int) -> bool:
 
 def encode_request(name: str) -> bytes:
     """Write the datagram that asks for a file."""
-    return name.encode()
+    return name.encode(errors="surrogateescape")
 
 
 def decode_request_untrusted(datagram: bytes) -> str:
     """Read the name that a datagram asks for.
 
     Raises:
-        NotARequest: empty, too long, no UTF-8, or of another protocol.
+        NotARequest: empty, too long, or of another protocol.
     """
     if not 0 < len(datagram) <= _REQUEST_LIMIT or not is_plain(datagram[0]):
         raise NotARequest
-    try:
-        name = datagram.decode()
-    except UnicodeDecodeError:
-        raise NotARequest from None
+    name = datagram.decode(errors="surrogateescape")  # the bytes that it is, UTF-8 or not
     name = name.removesuffix("\n").removesuffix("\r")
     if not name:
         raise NotARequest

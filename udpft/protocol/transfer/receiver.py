@@ -20,7 +20,7 @@ from collections import deque
 from enum import Enum, auto
 from typing import NamedTuple
 
-from udpft.errors import DigestMismatch, TimedOut, UdpftError
+from udpft.errors import DestinationExists, DigestMismatch, TimedOut, UdpftError
 from udpft.protocol.contract import (
     Batch,
     Completed,
@@ -361,7 +361,17 @@ class Receiver:
                 "the file that arrived is not the one that was sent: the digests differ",
                 hint="fetch it again; if it happens twice, the file changes while it is sent",
             )
-            self.abort(mismatch, ErrorCode.DIGEST_MISMATCH)
+            if self.totals.bytes_received or self.ended:
+                self.abort(mismatch, ErrorCode.DIGEST_MISMATCH)
+            elif self._peer == "server":
+                # Nothing came: no damage on the way, and the server's log should not look so.
+                self._fail(mismatch)
+                told = DestinationExists("the client has a different file of that name")
+                self._control.extend(closing_packets(self._ids, told, ErrorCode.EXISTS))
+            else:
+                self._fail(DigestMismatch("what is here already is a different file"))
+                code = ErrorCode.DIGEST_MISMATCH
+                self._control.extend(closing_packets(self._ids, mismatch, code))
 
     # ------------------------------------------------------------------------------- outgoing
 

@@ -54,7 +54,9 @@ class ExitCode(IntEnum):
     KEY_REJECTED = 67
     BUSY = 75
     NO_SUCH_FILE = 78
+    HUNG_UP = 129
     INTERRUPTED = 130
+    NO_READER = 141
     TERMINATED = 143
 
 

@@ -19,7 +19,7 @@ from tests.documents.cli_page import every_command
 from udpft.cli import app
 from udpft.cli.app import COMMANDS
 from udpft.cli.main import run
-from udpft.cli.output.exit_status import Exit, Terminated, exit_code_of, verdict
+from udpft.cli.output.exit_status import Exit, HungUp, Terminated, exit_code_of, verdict
 from udpft.errors import ExitCode, NoSuchFile, UdpftError
 
 SCREEN = 24
@@ -149,8 +149,9 @@ def test_no_command_at_all_shows_them(capsys: pytest.CaptureFixture[str]) -> Non
         (KeyboardInterrupt(), 130, ["udpft: interrupted"]),
         (click.exceptions.Abort(), 130, ["udpft: interrupted"]),
         (Terminated(), 143, ["udpft: terminated"]),
-        (BrokenPipeError(), 0, []),
-        (BrokenPipeError(errno.EPIPE, "Broken pipe"), 0, []),
+        (HungUp(), 129, ["udpft: hung up"]),
+        (BrokenPipeError(), 141, []),
+        (BrokenPipeError(errno.EPIPE, "Broken pipe"), 141, []),
         (
             ZeroDivisionError("by\x1bzero"),
             1,
@@ -182,7 +183,7 @@ def test_whoever_reads_no_more_is_not_told_how_to_go_on(
 ) -> None:
     failing.append(BrokenPipeError())
     failing[0].add_note("run the same command again to resume")
-    assert run(["fail"]) == ExitCode.DONE
+    assert run(["fail"]) == ExitCode.NO_READER
     assert capsys.readouterr() == ("", "")
 
 
@@ -197,24 +198,49 @@ def test_only_a_bug_leaves_with_its_traceback_and_only_on_wish(
     assert run([flag, "fail"]) == ExitCode.BUG
 
 
-def test_sigterm_ends_a_command_once_and_its_handler_with_it(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("signum", "code", "word"),
+    [
+        (signal.SIGTERM, ExitCode.TERMINATED, "terminated"),
+        (signal.SIGHUP, ExitCode.HUNG_UP, "hung up"),
+    ],
+)
+def test_a_signal_ends_a_command_once_and_its_handler_with_it(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    signum: signal.Signals,
+    code: int,
+    word: str,
 ) -> None:
     cleaned_up = []
 
     def killed(*_: object, **__: object) -> None:
         try:
-            signal.raise_signal(signal.SIGTERM)
+            signal.raise_signal(signum)
         finally:
+            signal.raise_signal(signal.SIGHUP)
             signal.raise_signal(signal.SIGTERM)  # must not disturb the cleaning up
             cleaned_up.append(True)
 
     monkeypatch.setattr(app.cli, "main", killed)
-    before = signal.getsignal(signal.SIGTERM)
-    assert run([]) == ExitCode.TERMINATED
+    before = signal.getsignal(signum)
+    assert run([]) == code
     assert cleaned_up == [True]
-    assert signal.getsignal(signal.SIGTERM) == before
-    assert capsys.readouterr().err == "udpft: terminated\n"
+    assert signal.getsignal(signum) == before
+    assert capsys.readouterr().err == f"udpft: {word}\n"
+
+
+def test_what_is_to_outlive_its_terminal_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    def hung_up(*_: object, **__: object) -> int:
+        signal.raise_signal(signal.SIGHUP)
+        return 0
+
+    monkeypatch.setattr(app.cli, "main", hung_up)
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
+    try:
+        assert run([]) == ExitCode.DONE
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_what_an_encoding_lacks_is_written_as_an_escape(
@@ -232,7 +258,7 @@ def test_what_an_encoding_lacks_is_written_as_an_escape(
 # -------------------------------------------------------------------------------- real processes
 
 
-def test_a_reader_that_leaves_is_no_error() -> None:
+def test_a_reader_that_leaves_ends_it_without_a_word() -> None:
     reader, writer = os.pipe()
     os.close(reader)
     process = subprocess.run(
@@ -243,7 +269,7 @@ def test_a_reader_that_leaves_is_no_error() -> None:
         env=environment(),
     )
     os.close(writer)
-    assert (process.returncode, process.stderr) == (ExitCode.DONE, b"")
+    assert (process.returncode, process.stderr) == (ExitCode.NO_READER, b"")
 
 
 def test_standard_streams_may_be_closed() -> None:

@@ -17,13 +17,16 @@ from typing import Any
 
 from udpft.cli.fast_path import read_get
 from udpft.cli.output.console import Console, escape, print_aside
-from udpft.cli.output.exit_status import BREAKS, Exit, Terminated, exit_code_of, notes_of
+from udpft.cli.output.exit_status import BREAKS, Exit, HungUp, Terminated, exit_code_of, notes_of
 from udpft.errors import ExitCode, UdpftError
 
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command line; return its exit code."""
-    before = signal.signal(signal.SIGTERM, _terminate)
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    for number, handler in before.items():
+        if number == signal.SIGTERM or handler != signal.SIG_IGN:  # nohup has it ignored
+            signal.signal(number, _terminate)
     _never_fail_to_encode()
     try:
         words = read_get(arguments, os.environ)
@@ -45,7 +48,8 @@ def run(arguments: Sequence[str]) -> int:
         return code
     finally:
         _flush_output()
-        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
+        for number, handler in before.items():
+            signal.signal(number, handler or signal.SIG_DFL)
 
 
 def _get(words: dict[str, Any]) -> int:
@@ -63,8 +67,9 @@ def _get(words: dict[str, Any]) -> int:
 
 
 def _terminate(signum: int, _frame: FrameType | None) -> None:
-    signal.signal(signum, signal.SIG_IGN)  # a second one must not disturb the cleaning up
-    raise Terminated
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)  # a second one must not disturb the cleaning up
+    raise HungUp if signum == signal.SIGHUP else Terminated
 
 
 def _explain(ending: BaseException) -> None:

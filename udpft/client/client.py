@@ -20,7 +20,7 @@ from typing import IO, TYPE_CHECKING, Literal
 
 from udpft.client.connection import Connection
 from udpft.client.fetch import fetch
-from udpft.errors import UsageError
+from udpft.errors import LocalReadFailed, UsageError
 from udpft.net.address import parse_server
 from udpft.outcome.bottleneck import Usage
 from udpft.outcome.progress import Progress
@@ -219,7 +219,7 @@ class Client:
         """
         from udpft.client.fetch_tree import fetch_tree  # a single file does without
 
-        return self._measured(
+        result = self._measured(
             lambda: fetch_tree(
                 self._connection,
                 pattern,
@@ -231,6 +231,9 @@ class Client:
                 on_resume=on_resume,
             )
         )
+        if not result.bytes and not result.up_to_date:
+            return result._replace(verified=True)  # its listing was, and there is nothing else
+        return result
 
     def fetch_plain(
         self,
@@ -360,6 +363,7 @@ class Client:
         """
         from udpft.client.store_tree import store_tree  # a single file does without
 
+        _absolute(os.fspath(path))  # or say that there is no way to tell
         return self._measured(
             lambda: store_tree(
                 self._connection, os.fspath(path), as_name, force=force, progress=progress
@@ -492,6 +496,14 @@ class Client:
         """
         return self._connection.resent_share
 
+    @property
+    def file_counts(self) -> tuple[int, int] | None:
+        """Files that are done and files in all, of the tree at work or the last one.
+
+        None of a transfer that is no tree's. It is updated as ``resent_share`` is.
+        """
+        return self._connection.file_counts
+
     def usage(self) -> Usage:
         """Time, processor time and so on that this end has used so far.
 
@@ -530,13 +542,31 @@ def name_on_server(path: str | os.PathLike[str], as_name: str | None) -> str:
 
     Raises:
         UsageError: the path has no last part that could be a file's name.
+        LocalReadFailed: it can be told from the working directory only, which is gone.
     """
-    last = os.path.basename(os.path.abspath(path))
     if as_name and not as_name.endswith("/"):
         return as_name
+    text = os.fspath(path)
+    last = text.rstrip("/").rpartition("/")[2]
+    if last in ("", ".", ".."):
+        last = os.path.basename(_absolute(text))
     if not last:
-        raise UsageError(f"{os.fspath(path)!r} names no file", hint="--as gives it a name there")
+        raise UsageError(f"{text!r} names no file", hint="--as gives it a name there")
     return (as_name or "") + last
+
+
+def _absolute(path: str) -> str:
+    """A path from the root on.
+
+    Raises:
+        LocalReadFailed: it is relative, and the working directory was removed.
+    """
+    try:
+        return os.path.abspath(path)
+    except FileNotFoundError as error:
+        raise LocalReadFailed(
+            f"cannot tell what {path!r} is: the working directory is gone", hint="cd elsewhere"
+        ) from error
 
 
 def check_is_sha256(text: str) -> str:

@@ -56,6 +56,8 @@ class Connection:
         waited_s: seconds that all transfers together have waited for the network or a busy server.
         resent_share: share of packets that were sent again, of the transfer at work or the last
             one; updated ten times a second where progress is reported.
+        file_counts: files that are done and files in all, of the tree at work or the last one;
+            None of a transfer that is no tree's; updated likewise.
 
     Args:
         server: its address.
@@ -100,6 +102,7 @@ class Connection:
         self.known_size = 0
         self.waited_s = 0.0
         self.resent_share = 0.0
+        self.file_counts: tuple[int, int] | None = None
         self._offload = offload
         self._family, self._sockaddr = resolve(server, stop)
         sock = self.open_socket(fragment=False)

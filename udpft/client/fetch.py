@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, cast
+
 from udpft.client.connection import Connection
 from udpft.errors import DigestMismatch, NoSuchFile, TimedOut, UdpftError
 from udpft.net.clock import clock
@@ -12,8 +14,12 @@ from udpft.outcome.progress import Progress, ticker
 from udpft.outcome.result import Result
 from udpft.protocol.client.download import Download
 from udpft.protocol.contract import Completed, Event, Failed, Verified
+from udpft.protocol.handshake.agreement import byte_ranges
 from udpft.protocol.wire.hello import Hello, Role
 from udpft.storage.destination import Destination, Target
+
+if TYPE_CHECKING:
+    from udpft.storage.tree_destination import TreeDestination
 
 
 def fetch(
@@ -111,6 +117,7 @@ def _run(
         idle_timeout_s=connection.idle_timeout_s,
     )
     outcome: list[Completed] = []
+    connection.file_counts = None
 
     def on_event(event: Event) -> bool:
         if isinstance(event, Failed):
@@ -125,8 +132,13 @@ def _run(
 
     def measure() -> tuple[int, int] | None:
         if download.handshake:
+            accept = download.handshake.accept
             connection.resent_share = download.resent_share
-            return download.bytes_held, download.handshake.accept.size
+            if hello.role == Role.TREE and download.receiver:
+                tree = cast("TreeDestination", target)
+                held = byte_ranges(download.receiver.chunks, accept.chunk_size, accept.size)
+                connection.file_counts = tree.count_files(held), tree.file_count
+            return download.bytes_held, accept.size
         return None
 
     tick = ticker(progress, measure)

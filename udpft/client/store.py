@@ -6,22 +6,24 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from errno import ENOSPC
 from random import Random
-from shutil import copyfileobj
 from stat import S_ISDIR, S_ISREG
-from tempfile import TemporaryFile
-from typing import IO
+from tempfile import TemporaryFile, gettempdir
+from typing import IO, TYPE_CHECKING, cast
 
 from udpft.client.connection import Connection
 from udpft.errors import (
     DestinationExists,
     DigestMismatch,
     LocalReadFailed,
+    LocalWriteFailed,
     PartialTransfer,
     TimedOut,
     UdpftError,
+    UsageError,
 )
 from udpft.net.clock import clock
 from udpft.outcome.progress import Progress, ticker
@@ -29,9 +31,12 @@ from udpft.outcome.result import Result
 from udpft.protocol.client.upload import Upload
 from udpft.protocol.contract import Completed, Event, Failed, OpenedSource
 from udpft.protocol.wire.hello import FORCE, Hello, Role
-from udpft.storage.destination import say_how_to_resume
+from udpft.storage.destination import TEMPORARY_HINT, say_how_to_resume
 from udpft.storage.journal import JOURNAL_MIN_BYTES
 from udpft.storage.source_file import SourceFile
+
+if TYPE_CHECKING:
+    from udpft.storage.tree_files import TreeSource
 
 _FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
@@ -65,17 +70,48 @@ def spooled(stream: IO[bytes]) -> Iterator[SourceFile]:
     """Copy a stream to a temporary file to be sent: its size must be known before.
 
     Raises:
-        LocalReadFailed: it cannot be read, or not be kept.
+        LocalReadFailed: it cannot be read.
+        LocalWriteFailed: it cannot be kept: the temporary folder's disk is full, for instance.
+        UsageError: it is no binary stream.
     """
-    with TemporaryFile(prefix="udpft-") as spool:
-        try:
-            copyfileobj(stream, spool, 1 << 20)
-            spool.flush()
-        except OSError as error:
-            raise LocalReadFailed(f"cannot read it all: {error.strerror}") from error
+    try:
+        spool = TemporaryFile(prefix="udpft-", buffering=0)  # noqa: SIM115 - closed below
+    except OSError as error:
+        raise LocalWriteFailed(
+            f"no temporary folder to keep it in: {error.strerror}", hint=TEMPORARY_HINT
+        ) from error
+    with spool:
+        while block := _read(stream):
+            _keep(block, spool.fileno())
         fd = os.dup(spool.fileno())
         with SourceFile(fd, os.fstat(fd)) as source:
             yield source
+
+
+def _read(stream: IO[bytes]) -> bytes:
+    """The next block of a stream; empty at its end. Raises as `spooled`."""
+    try:
+        block = stream.read(1 << 20)
+    except (OSError, ValueError) as error:  # ValueError: it is closed
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise LocalReadFailed(f"cannot read it all: {reason}") from error
+    if not isinstance(block, (bytes, bytearray, memoryview, type(None))):
+        raise UsageError("the stream gives text, and no bytes", hint="open it in binary mode")
+    return bytes(block or b"")
+
+
+def _keep(block: bytes, fd: int) -> None:
+    """Append a block to the spool. Raises LocalWriteFailed."""
+    rest = memoryview(block)
+    try:
+        while rest:
+            rest = rest[os.write(fd, rest) :]
+    except OSError as error:
+        reason = "disk full" if error.errno == ENOSPC else error.strerror
+        raise LocalWriteFailed(
+            f"cannot keep it all in the temporary folder {gettempdir()}: {reason}",
+            hint=TEMPORARY_HINT,
+        ) from error
 
 
 def store(
@@ -170,6 +206,7 @@ def _run(
         idle_timeout_s=connection.idle_timeout_s,
     )
     outcome: list[Completed] = []
+    connection.file_counts = None
 
     def on_event(event: Event) -> bool:
         if isinstance(event, Failed):
@@ -186,6 +223,10 @@ def _run(
         accept, sender = upload.handshake.accept, upload.sender
         connection.resent_share = sender.packets_resent / max(1, sender.packets_sent)
         done_bytes = (sender.packets_sent - sender.packets_resent) * accept.chunk_size
+        if hello.role == Role.PUT_TREE:
+            layout = cast("TreeSource", source).layout
+            sent = _with_held(done_bytes, accept.have)
+            connection.file_counts = layout.count_files(sent), len(layout.files)
         done_bytes += sum(stop - start for start, stop in accept.have)
         return min(done_bytes, source.size), source.size
 
@@ -198,6 +239,18 @@ def _run(
             say_how_to_resume(error)
         raise
     return outcome[0], upload
+
+
+def _with_held(new_bytes: int, held: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """The ranges that the server has, once so many bytes that it did not hold were sent."""
+    ranges = []
+    sent_to = new_bytes
+    for start, stop in sorted(held):
+        if start <= sent_to:
+            sent_to += stop - start
+        else:
+            ranges.append((start, stop))
+    return [(0, sent_to), *ranges]
 
 
 def _failure(error: UdpftError, connection: Connection, upload: Upload, hello: Hello) -> UdpftError:

@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 
 RESUME_HINT = "run the same command again to resume"
 
+TEMPORARY_HINT = "TMPDIR names a folder on another disk"
+"""What helps where the temporary folder has no room."""
+
 WORTHLESS = (DigestMismatch, SourceChanged)
 """Errors that tell that the bytes held are of no file that the sender has."""
 

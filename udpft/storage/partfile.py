@@ -505,6 +505,8 @@ def write_failure(path: StrPath, error: OSError | ValueError) -> LocalWriteFaile
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         reason = "disk full" if error.errno == errno.ENOSPC else "disk quota exceeded"
         hint = _FREE_SPACE
+    elif error.errno == errno.ENOENT:
+        hint = "its folder, or the working directory, was removed"
     elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR):
         hint = ELSEWHERE_HINT
     return LocalWriteFailed(f"cannot write {path}: {reason}", hint=hint)

@@ -138,7 +138,7 @@ def test_standard_output_may_be_full_or_left(server: RunningServer) -> None:
         get, stdout=writer, stderr=subprocess.PIPE, timeout=PATIENCE_S, env=environment()
     )
     os.close(writer)
-    assert (done.returncode, done.stderr) == (ExitCode.DONE, b"")
+    assert (done.returncode, done.stderr) == (ExitCode.NO_READER, b"")
 
 
 def test_without_a_temporary_folder(
@@ -148,6 +148,15 @@ def test_without_a_temporary_folder(
     assert get("1", "-o", "-") == ExitCode.WRITE_FAILED
     error, hint = capsys.readouterr().err.splitlines()
     assert error.startswith("udpft: no temporary folder")
+    assert "TMPDIR" in hint
+
+
+def test_a_temporary_disk_that_is_full_is_blamed(get: Callable[..., int], capsys: Capture) -> None:
+    with file_size_limit(1 << 19):
+        code = get(str(LARGE), "-o", "-")
+    assert code == ExitCode.WRITE_FAILED
+    error, hint = capsys.readouterr().err.splitlines()
+    assert error.startswith("udpft: in the temporary folder: ")
     assert "TMPDIR" in hint
 
 
@@ -341,6 +350,7 @@ def test_plain_without_its_end(
     [
         (signal.SIGINT, ExitCode.INTERRUPTED, "interrupted"),
         (signal.SIGTERM, ExitCode.TERMINATED, "terminated"),
+        (signal.SIGHUP, ExitCode.HUNG_UP, "hung up"),
     ],
 )
 def test_a_signal_leaves_a_part_and_says_how_to_go_on(

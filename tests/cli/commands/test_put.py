@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import os
 import random
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 import udpft
-from tests.cli.processes import run_udpft
+from tests.cli.processes import PATIENCE_S, environment, run_udpft
+from tests.faults import file_size_limit
 from tests.trees import make_tree, seen
 from udpft.api import RunningServer
+from udpft.errors import ExitCode
 from udpft.keys import new_key_file
 from udpft.outcome.result import Served
 
@@ -114,3 +118,100 @@ def test_the_command_tells_how_many_files(server: RunningServer, stored: Path, t
     assert run_udpft("put", str(tree), "-s", server.address).returncode == 26
     done = run_udpft("put", "-r", str(tree), "--json", "-s", server.address)
     assert '"up_to_date": true, "files": 307' in done.stdout.splitlines()[-1]
+
+
+# ------------------------------------- standard input and working directories that are not there
+
+
+def by_shell(script: str, *arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """Run a line of shell in which ``"$@"`` is the udpft command of these arguments."""
+    command = [sys.executable, "-m", "udpft", *arguments]
+    path = str(Path(udpft.__file__).parents[1])
+    return subprocess.run(
+        ["sh", "-c", script, "sh", *command],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+        cwd=cwd,
+        env=environment(PYTHONPATH=path),
+    )
+
+
+def test_a_closed_standard_input_is_told(server: RunningServer, tmp_path: Path) -> None:
+    done = by_shell('exec "$@" <&-', "put", "-", "--as", "x", "-s", server.address, cwd=tmp_path)
+    assert done.returncode == ExitCode.READ_FAILED
+    assert done.stderr.startswith("udpft: standard input is closed\nhint: ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (["put", "file"], ExitCode.READ_FAILED),
+        (["put", "-r", "."], ExitCode.READ_FAILED),
+        (["put", "-r", "../file/.."], ExitCode.READ_FAILED),
+        (["put", "{}/file"], ExitCode.DONE),
+        (["get", "there"], ExitCode.WRITE_FAILED),
+        (["get", "there", "-o", "x"], ExitCode.WRITE_FAILED),
+        (["ls"], ExitCode.DONE),
+    ],
+    ids=str,
+)
+def test_a_working_directory_that_is_gone(
+    server: RunningServer, stored: Path, tmp_path: Path, arguments: list[str], code: int
+) -> None:
+    (stored / "there").write_bytes(b"there")
+    (tmp_path / "file").write_bytes(b"a file")
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    words = [word.format(tmp_path) for word in arguments]
+    done = by_shell('rmdir ../gone; exec "$@"', *words, "-s", server.address, cwd=gone)
+    assert done.returncode == code, done.stderr
+    assert "a bug" not in done.stderr
+
+
+def test_a_temporary_disk_that_is_full_is_blamed(
+    server: RunningServer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (tmp_path / "small").mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "small"))
+    with (
+        (tmp_path / "big").open("wb+") as stream,
+        udpft.Client(server.address) as client,
+    ):
+        stream.write(bytes(100_000))
+        stream.seek(0)
+        with file_size_limit(10_000), pytest.raises(udpft.errors.LocalWriteFailed) as failed:
+            client.store(stream, "x")
+    assert str(tmp_path / "small") in str(failed.value)
+    assert "TMPDIR" in failed.value.hint
+
+
+def test_without_a_temporary_folder(server: RunningServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", "/missing")
+    with (
+        Path(__file__).open("rb") as stream,
+        udpft.Client(server.address) as client,
+        pytest.raises(udpft.errors.LocalWriteFailed) as failed,
+    ):
+        client.store(stream, "x")
+    assert "TMPDIR" in failed.value.hint
+
+
+def test_a_stream_that_gives_no_bytes(server: RunningServer) -> None:
+    with udpft.Client(server.address) as client:
+        with Path(__file__).open() as text, pytest.raises(udpft.errors.UsageError, match="text"):
+            client.store(text, "x")  # type: ignore[arg-type]
+        with pytest.raises(udpft.errors.LocalReadFailed, match="closed file"):
+            client.store(text.buffer, "x")
+
+
+def test_a_different_file_there_is_no_damage_in_the_log(stored: Path, tmp_path: Path) -> None:
+    served: list[udpft.Served] = []
+    for folder, content in ((stored, b"one"), (tmp_path, b"two")):
+        (folder / "file").write_bytes(content)
+    with udpft.serve(stored, port=0, writable=True, on_served=served.append) as server:
+        done = run_udpft("put", str(tmp_path / "file"), "-s", server.address)
+    assert done.returncode == ExitCode.EXISTS
+    assert [str(one.error) for one in served] == ["what is here already is a different file"]

@@ -56,6 +56,33 @@ def event(process: subprocess.Popen[bytes]) -> dict[str, Any]:
 # ------------------------------------------------------------------------------------------ the log
 
 
+def test_the_log_tells_of_what_is_not_there(
+    samples: Path, tmp_path: Path, stranger: socket.socket
+) -> None:
+    with Server("serve", str(samples)) as server:
+        for mode in ("reliable", "plain"):
+            if mode == "plain":
+                stranger.sendto(b"missing", ("127.0.0.1", server.port))
+            else:
+                with pytest.raises(udpft.errors.NoSuchFile):
+                    udpft.get("missing", server=server.address, output=tmp_path)
+            line = server.log_line().partition(" ")[2]
+            words = rf"127\.0\.0\.1:\d+ {mode} 'missing': refused: no such file on the server"
+            assert re.fullmatch(words, line), line
+
+
+def test_the_log_tells_a_clients_local_reason_as_what_it_was(samples: Path, tmp_path: Path) -> None:
+    (tmp_path / "4096").write_bytes(bytes(4096))
+    with Server("serve", str(samples)) as server:
+        with pytest.raises(udpft.errors.DestinationExists):
+            udpft.get("4096", server=server.address, output=tmp_path)
+        line = server.log_line()
+        assert line.endswith("'4096': failed: the client has a different file of that name")
+        with pytest.raises(udpft.errors.DigestMismatch):
+            udpft.get("1", server=server.address, output=tmp_path, sha256="0" * 64)
+        assert server.log_line().endswith("failed: the client expects a file of another SHA-256")
+
+
 def test_the_log_of_two_protocols(samples: Path, tmp_path: Path, stranger: socket.socket) -> None:
     with Server("serve", str(samples)) as server:
         lines = []
@@ -139,7 +166,7 @@ def test_a_server_whose_output_nobody_takes_goes_on(samples: Path, tmp_path: Pat
 # --------------------------------------------------------------------------------------- signals
 
 
-@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_ends_an_idle_server_at_once(samples: Path, signum: int) -> None:
     with Server("serve", str(samples)) as server:
         assert server.stop(signum) == ExitCode.DONE

@@ -83,6 +83,24 @@ def test_what_was_sent_again_is_told_where_there_was_any(
     assert json.loads(capsys.readouterr().out)["resent_share"] == 0.25
 
 
+def test_of_a_tree_files_are_counted_too(capsys: pytest.CaptureFixture[str]) -> None:
+    clock, counts = Clock(), (12, 300)
+    with Meter("tree", "line", file_counts=lambda: counts, clock=clock) as meter:
+        clock.now += 10
+        meter.update(10_000_000, 100_000_000)
+    line = "tree: 10 MB of 100 MB, 10 %, 12 of 300 files, 1 MB/s (8 Mbit/s), 90 s left\n"
+    assert capsys.readouterr().err == line
+    with Meter("tree", "json", file_counts=lambda: counts, clock=clock) as meter:
+        clock.now += 1
+        meter.update(1, 2)
+    event = json.loads(capsys.readouterr().out)
+    assert (event["files"], event["total_files"]) == (12, 300)
+    with Meter("tree", "bar", file_counts=lambda: counts) as meter:
+        meter.update(1_000_000, 4_000_000)
+        meter.update(2_000_000, 4_000_000)
+    assert "12 of 300 files" in capsys.readouterr().err
+
+
 def test_none_is_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     clock = Clock()
     with Meter("big", "none", clock=clock) as meter:

@@ -8,8 +8,8 @@ import pytest
 
 from udpft.cli.output.console import Console
 from udpft.cli.output.server_log import ServerLog
-from udpft.errors import PartialTransfer
-from udpft.outcome.result import Served
+from udpft.errors import NoSuchFile, PartialTransfer
+from udpft.outcome.result import Refused, Served
 
 Capture = pytest.CaptureFixture[str]
 
@@ -30,6 +30,27 @@ def test_a_client_that_left_without_a_word_is_not_confirmed(capsys: Capture) -> 
     teller = ServerLog(Console(), as_json=False)
     teller.tell(Served("a", "[::1]:7", "reliable", 10, 60, 0.5, 0, verified=False, error=None))
     assert capsys.readouterr().err.endswith("not confirmed: the client left without a word\n")
+
+
+def test_a_request_for_a_missing_file_has_a_line_and_an_event(capsys: Capture) -> None:
+    teller = ServerLog(Console(), as_json=True)
+    error = NoSuchFile("no such file on the server", hint="did you mean 'b'?")
+    teller.tell_refused(Refused("a\x1b", "[::1]:7", "reliable", upload=False, error=error))
+    out, err = capsys.readouterr()
+    event = json.loads(out)
+    assert (event["event"], event["name"], event["peer"]) == ("refused", "a\x1b", "[::1]:7")
+    assert (event["upload"], event["exit_code"]) == (False, 78)
+    assert err.endswith("[::1]:7 reliable 'a\\x1b': refused: no such file on the server\n")
+
+
+def test_a_flood_of_requests_does_not_fill_the_log(capsys: Capture) -> None:
+    teller = ServerLog(Console(), as_json=False, clock=lambda: 0.0)
+    error = NoSuchFile("no such file on the server")
+    for _ in range(3_000):
+        teller.tell_refused(Refused("a", "[::1]:7", "plain", upload=False, error=error))
+    assert len(capsys.readouterr().err.splitlines()) == 2_000
+    teller.tell_untold()
+    assert "1000 more transfers, too many to tell" in capsys.readouterr().err
 
 
 def test_a_flood_of_transfers_does_not_fill_the_log(capsys: Capture) -> None:

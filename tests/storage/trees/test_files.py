@@ -39,6 +39,26 @@ def slots_of(data: bytes | bytearray, chunk: int) -> list[memoryview]:
 # --------------------------------------------------------------------------------------- layout
 
 
+@pytest.mark.parametrize(
+    ("ranges", "count"),
+    [
+        ([], 0),
+        ([(0, 0)], 1),  # the empty one at the beginning
+        ([(0, 1)], 2),
+        ([(0, 2_048)], 2),
+        ([(0, 2_049)], 3),
+        ([(1, 2_049)], 1),
+        ([(0, 1), (2_049, 7_049)], 5),
+        ([(0, len(WHOLE))], len(SIZES)),
+        ([(0, 3_000), (3_000, len(WHOLE))], len(SIZES) - 1),
+    ],
+)
+def test_files_that_lie_whole_in_ranges_are_counted(
+    ranges: list[tuple[int, int]], count: int
+) -> None:
+    assert Layout(ENTRIES).count_files(ranges) == count
+
+
 @pytest.mark.parametrize("chunk", [1, 7, 1_448, 2_048, 60_000])
 @pytest.mark.parametrize("burst", [1, 3, 40])
 def test_every_byte_of_a_tree_lies_in_one_file(chunk: int, burst: int) -> None:

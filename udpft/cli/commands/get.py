@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple
 
 from udpft.cli.output.console import Console, cannot_print, print_json
 from udpft.cli.output.exit_status import verdict
-from udpft.cli.output.progress import Meter, ProgressStyle
+from udpft.cli.output.progress import Meter, ProgressStyle, metered
 from udpft.cli.output.tally import Tally, count_of_files, success
 from udpft.client.client import DEFAULT_SERVER, Client, check_is_sha256, destination_of, tidied
 from udpft.errors import (
@@ -24,6 +24,7 @@ from udpft.errors import (
 )
 from udpft.outcome.result import Result
 from udpft.protocol.params import WILDCARDS
+from udpft.storage.destination import TEMPORARY_HINT
 from udpft.units import format_bytes
 
 _ONE_FILE_ONLY = (ServerRefused, DestinationExists, DigestMismatch)
@@ -123,7 +124,7 @@ class _Getter(NamedTuple):
             tree = self._stands_for_several(client, name)
             whole = nullcontext(self.output)
             place = whole if tree else _placed(self.output)
-            with place as output, Meter(name, self.progress, lambda: client.resent_share) as meter:
+            with place as output, metered(client, name, self.progress) as meter:
                 result = self._fetch(client, name, output, meter, tree=tree)
             self.tally.tell(result, self._where(result, tree=tree))
             if not result.complete:
@@ -194,11 +195,16 @@ def _placed(output: str | None) -> Iterator[str | None]:
         folder = TemporaryDirectory(prefix="udpft-")
     except OSError as error:
         raise LocalWriteFailed(
-            f"no temporary folder: {error.strerror}", hint="TMPDIR names a folder for it"
+            f"no temporary folder: {error.strerror}", hint=TEMPORARY_HINT
         ) from error
     with folder:
         path = os.path.join(folder.name, "file")
-        yield str(path)
+        try:
+            yield path
+        except LocalWriteFailed as error:  # the user has named no such place, and TMPDIR has
+            raise LocalWriteFailed(
+                f"in the temporary folder: {error}", hint=TEMPORARY_HINT
+            ) from error
         _copy_out(path)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import click
 
@@ -22,7 +22,7 @@ from udpft.cli.options import (
 )
 from udpft.cli.output.console import Console, print_json
 from udpft.cli.output.exit_status import verdict
-from udpft.cli.output.progress import Meter, ProgressStyle
+from udpft.cli.output.progress import Meter, ProgressStyle, metered
 from udpft.cli.output.tally import Tally, count_of_files, success
 from udpft.client.client import Client, name_on_server
 from udpft.errors import (
@@ -115,7 +115,7 @@ class _Putter(NamedTuple):
         if self.tally.as_json:
             print_json("start", name=file, server=str(client.server), mode="reliable")
         try:
-            with Meter(file, self.progress, lambda: client.resent_share) as meter:
+            with metered(client, file, self.progress) as meter:
                 result = self._store(client, file, meter)
         except UdpftError as error:
             self.tally.fail(file, error)
@@ -130,5 +130,18 @@ class _Putter(NamedTuple):
         options: dict[str, Any] = {"force": self.force, "progress": meter.update}
         if self._is_tree(file):
             return client.store_tree(file, self.as_name, **options)
-        source = sys.stdin.buffer if file == "-" else file
+        source: Any = _standard_input() if file == "-" else file
         return client.store(source, self.as_name, **options)
+
+
+def _standard_input() -> IO[bytes]:
+    """Standard input, in bytes.
+
+    Raises:
+        LocalReadFailed: it is closed, as a daemon's or a cron job's may be.
+    """
+    if sys.stdin is None:
+        raise LocalReadFailed(
+            "standard input is closed", hint="`< FILE` or a pipe gives it something to read"
+        )
+    return sys.stdin.buffer

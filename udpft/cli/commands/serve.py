@@ -5,7 +5,7 @@ from __future__ import annotations
 import resource
 import signal
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -101,7 +101,8 @@ def command(
 
     Example: udpft serve ./files --host 0.0.0.0
     """
-    with verdict(as_json=as_json):
+    # A server whose output nobody takes goes on, and ends well.
+    with suppress(BrokenPipeError), verdict(as_json=as_json):
         _allow_open_files(options["max_clients"], writable=options["writable"])
         log = ServerLog(console, as_json)
         with ExitStack() as stack:
@@ -148,11 +149,14 @@ def _allow_open_files(max_clients: int, *, writable: bool = False) -> None:
 
 @contextmanager
 def _until_signal(server: Server) -> Iterator[None]:
-    """Stop the server at SIGTERM and SIGINT, the second time at once.
+    """Stop the server at SIGTERM, SIGINT and SIGHUP, the second time at once.
 
-    As PID 1 in a container the two would be ignored without a handler.
+    As PID 1 in a container they would be ignored without a handler.
     """
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+    before = {number: signal.getsignal(number) for number in numbers}
+    if before[signal.SIGHUP] == signal.SIG_IGN:
+        del before[signal.SIGHUP]  # nohup wants it so
 
     def restore() -> None:
         for number, handler in before.items():

@@ -14,9 +14,14 @@ class Terminated(BaseException):
     """SIGTERM arrived, as an exception, so that ``finally`` clauses run."""
 
 
+class HungUp(Terminated):
+    """SIGHUP arrived: the terminal is gone."""
+
+
 BREAKS: dict[type[BaseException], str] = {
     KeyboardInterrupt: "interrupted",
     Terminated: "terminated",
+    HungUp: "hung up",
 }
 """What breaks a command off from outside, and the word for it."""
 
@@ -35,10 +40,12 @@ def exit_code_of(ending: BaseException) -> int:
         return ending.exit_code
     if isinstance(ending, KeyboardInterrupt):
         return ExitCode.INTERRUPTED
+    if isinstance(ending, HungUp):
+        return ExitCode.HUNG_UP
     if isinstance(ending, Terminated):
         return ExitCode.TERMINATED
     if isinstance(ending, (BrokenPipeError, SystemExit)):
-        return ExitCode.DONE  # our output's reader left, as `head` does; click makes it SystemExit
+        return ExitCode.NO_READER  # of our output, as `head` leaves; click makes it SystemExit
     return ExitCode.BUG
 
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from udpft.cli.output.console import escape, on_terminal, print_aside, print_json
 from udpft.units import format_bytes, format_rate, format_seconds
+
+if TYPE_CHECKING:
+    from udpft.client.client import Client
 
 ProgressStyle = Literal["auto", "bar", "line", "json", "none"]
 
@@ -26,6 +29,7 @@ class Meter:
         name: of the file.
         style: ``auto`` is ``bar`` on a terminal, ``line`` elsewhere.
         resent_share: tells which share of the packets so far was sent again.
+        file_counts: tells the files that are done and the files in all, of a tree; None else.
         clock: seconds.
     """
 
@@ -34,6 +38,7 @@ class Meter:
         name: str,
         style: ProgressStyle,
         resent_share: Callable[[], float] = lambda: 0.0,
+        file_counts: Callable[[], tuple[int, int] | None] = lambda: None,
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -42,6 +47,7 @@ class Meter:
         self._name = name
         self._style = style
         self._resent_share = resent_share
+        self._file_counts = file_counts
         self._clock = clock
         self._bar: Any = None
         self._shown_at = clock()
@@ -77,12 +83,16 @@ class Meter:
             self._say(done_bytes, total_bytes, rate)
 
     def _say(self, done_bytes: int, total_bytes: int, rate_bytes_per_s: float) -> None:
+        counts = self._file_counts()
         if self._style == "json":
+            files, total_files = counts or (None, None)
             print_json(
                 "progress",
                 name=self._name,
                 bytes=done_bytes,
                 total_bytes=total_bytes if total_bytes >= 0 else None,
+                files=files,
+                total_files=total_files,
                 rate_bytes_per_s=round(rate_bytes_per_s),
                 resent_share=round(self._resent_share(), 6),
             )
@@ -93,8 +103,14 @@ class Meter:
             if rate_bytes_per_s > 0:
                 left_s = (total_bytes - done_bytes) / rate_bytes_per_s
                 left = f", {format_seconds(left_s)} left"
-        told = f"{format_bytes(done_bytes)}{share}, {format_rate(rate_bytes_per_s)}{left}"
+        amount = f"{format_bytes(done_bytes)}{share}{self._files()}"
+        told = f"{amount}, {format_rate(rate_bytes_per_s)}{left}"
         print_aside(f"{escape(self._name)}: {told}{self._resent()}")
+
+    def _files(self) -> str:
+        """How many files of a tree are done, in words."""
+        counts = self._file_counts()
+        return f", {counts[0]} of {counts[1]} files" if counts else ""
 
     def _resent(self) -> str:
         """The share of packets sent again, where there were any."""
@@ -122,8 +138,14 @@ class Meter:
         rate = figures["rate"]  # a moving average, once there are enough figures for one
         if rate is None and figures["elapsed"] > 0:
             rate = (done_bytes - figures["initial"]) / figures["elapsed"]
-        self._bar.set_postfix_str(f"{format_rate(rate or 0)}{self._resent()}", refresh=False)
+        postfix = f"{format_rate(rate or 0)}{self._files()}{self._resent()}"
+        self._bar.set_postfix_str(postfix, refresh=False)
         self._bar.update(done_bytes - self._bar.n)
+
+
+def metered(client: Client, name: str, style: ProgressStyle) -> Meter:
+    """A meter of a client's next transfer."""
+    return Meter(name, style, lambda: client.resent_share, lambda: client.file_counts)
 
 
 def _shortened(name: str) -> str:

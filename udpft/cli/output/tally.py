@@ -80,10 +80,10 @@ class Tally:
             f"{where}: {size} in {format_seconds(result.seconds)}, "
             f"{format_rate(result.rate_bytes_per_s)}, {verdict}"
         )
-        if result.verified:
+        if result.digest:
             self.console.say(
                 f"  chunks of {result.chunk_size} bytes, {result.resent_packets} packets resent, "
-                f"digest {result.digest}",
+                f"digest {result.digest} of {result.chunk_size}-byte chunks",
                 level=1,
             )
         per_gb = result.cpu_seconds_per_gb

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from stat import S_ISDIR, S_ISREG
@@ -275,6 +275,10 @@ class TreeDestination:
         for first, hashes in read_hashes(read, self.size, chunk_size, chunks):
             self.note_hashes(first, hashes)
             yield first, hashes
+
+    def count_files(self, ranges: Iterable[tuple[int, int]]) -> int:
+        """Number of files that lie whole in ranges of the tree's bytes."""
+        return self._tree.layout.count_files(ranges) if self._tree else 0
 
     def writev(self, slots: Sequence[memoryview], offset: int, /) -> None:
         """Write the slots one after another from ``offset`` bytes of the tree on.

@@ -7,9 +7,9 @@ that file costs; where small files meet in it, each is read or written for itsel
 from __future__ import annotations
 
 import os
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections import OrderedDict
-from collections.abc import Callable, Container, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from itertools import groupby
 from typing import Final
 
@@ -45,6 +45,15 @@ class Layout:
         self.starts = starts_of(self.files)
         self.size = self.starts[-1]
 
+    def count_files(self, ranges: Iterable[tuple[int, int]]) -> int:
+        """Number of files that lie whole in ranges of bytes, which are in order and apart."""
+        count = counted = 0  # files before `counted` are counted, or in no range
+        for start, stop in ranges:
+            first = max(counted, bisect_left(self.starts, start))
+            counted = min(bisect_right(self.starts, stop) - 1, len(self.files))
+            count += max(0, counted - first)
+        return count
+
     def parts(
         self, slots: Sequence[memoryview], offset: int
     ) -> Iterator[tuple[int, list[memoryview], int]]:
@@ -66,6 +75,9 @@ class Layout:
 
 class TreeSource:
     """Tree being sent; a `udpft.protocol.contract.ChunkSource`. Opens one file at a time.
+
+    Attributes:
+        layout: which file has which of its bytes.
 
     Args:
         entries: of the listing.
@@ -89,11 +101,11 @@ class TreeSource:
         identity: int,
         open_file: Callable[[Entry], SourceFile],
     ) -> None:
-        self._layout = Layout(entries)
+        self.layout = Layout(entries)
         self._open_file = open_file
         self._file: SourceFile | None = None
         self._number = -1
-        self.size = self._layout.size
+        self.size = self.layout.size
         self.identity = identity
 
     def readv(self, slots: Sequence[memoryview], offset: int) -> int:
@@ -104,7 +116,7 @@ class TreeSource:
             LocalReadFailed, ServerBusy: it cannot be read.
         """
         got = 0
-        for number, own, at in self._layout.parts(slots, offset):
+        for number, own, at in self.layout.parts(slots, offset):
             got += self._file_of(number).readv(own, at)
         return got
 
@@ -114,7 +126,7 @@ class TreeSource:
         if self.changed():
             raise _changed()
         self.close()
-        entry = self._layout.files[number]
+        entry = self.layout.files[number]
         try:
             self._file = self._open_file(entry)
         except NoSuchFile:

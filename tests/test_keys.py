@@ -130,7 +130,7 @@ def test_without_cryptography_it_says_what_to_install(
     monkeypatch.setitem(sys.modules, "cryptography.hazmat.primitives.ciphers.aead", None)
     with pytest.raises(UsageError) as refused:
         connect("127.0.0.1", key_file=key)
-    assert refused.value.hint == "pip install 'udpft[keys]'"
+    assert refused.value.hint == "pip install 'cryptography>=47'"
 
 
 def test_aes_is_chosen_by_what_the_processor_says() -> None:

@@ -120,7 +120,7 @@ def _need_cryptography() -> None:
     if not new_enough:
         raise UsageError(
             "keys need the package cryptography, version 47 or newer, which is not installed",
-            hint="pip install 'udpft[keys]'",
+            hint="pip install 'cryptography>=47'",
         )
 
 

@@ -118,7 +118,7 @@ def test_the_package_that_is_missing_is_named(
     assert run(["serve", str(samples), "-p", "0", "--metrics", "127.0.0.1:1"]) == ExitCode.USAGE
     error, hint = capsys.readouterr().err.splitlines()
     assert error.endswith("metrics need the package prometheus-client, which is not installed")
-    assert hint == "hint: pip install 'udpft[metrics]'"
+    assert hint == "hint: pip install 'prometheus-client>=0.19'"
 
 
 def test_a_server_without_metrics_does_without_the_package() -> None:

@@ -34,6 +34,10 @@ COMMANDS = {
 """Command name to the module that defines ``command``, in the order of ``--help``."""
 
 
+_OF_NAMES = ("get", "put", "ls")
+"""Commands whose arguments are names of files, which may begin with a dash."""
+
+
 class LazyGroup(Group):
     """A group that imports a command's module when the command is used or described."""
 
@@ -104,17 +108,22 @@ def run(arguments: Sequence[str]) -> int:
     except click.exceptions.NoArgsIsHelpError as nothing:
         nothing.show()  # nothing was asked for: the help is the answer
     except click.ClickException as nonsense:
-        _explain(nonsense)
+        _explain(nonsense, arguments)
     except click.exceptions.Abort as ending:  # click has ended the line of the ^C
         raise ending.__cause__ or KeyboardInterrupt from None
     return ExitCode.USAGE
 
 
-def _explain(nonsense: click.ClickException) -> None:
+def _explain(nonsense: click.ClickException, arguments: Sequence[str]) -> None:
     context = getattr(nonsense, "ctx", None)
     print_aside(f"udpft: {escape(' '.join(nonsense.format_message().split()))}")
     if isinstance(nonsense, click.NoSuchOption) and _is_global(nonsense.option_name):
         print_aside(f"hint: it comes before the command: `udpft {nonsense.option_name} …`")
+        return
+    unknown = nonsense.option_name if isinstance(nonsense, click.NoSuchOption) else "--"
+    if context and context.info_name in _OF_NAMES and not unknown.startswith("--"):
+        word = escape(next((one for one in arguments if one.startswith(unknown)), unknown))
+        print_aside(f"hint: a name that begins with a dash: `{context.command_path} -- {word}`")
     else:
         print_aside(f"hint: `{context.command_path if context else 'udpft'} --help` says more")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from math import nan
-from typing import Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import click
 
@@ -13,6 +13,9 @@ from udpft.client.client import DEFAULT_SERVER
 from udpft.keys import readable_by_others
 from udpft.protocol.params import CONNECT_TIMEOUT_S, IDLE_TIMEOUT_S
 from udpft.units import parse_bytes
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -33,6 +36,24 @@ def _seconds(value: Any) -> float:
         raise click.BadParameter(f"{value!r} is not a number of seconds above 0")
     return seconds
 
+
+def _files(_ctx: click.Context, _param: click.Parameter, begun: str) -> list[CompletionItem]:
+    from click.shell_completion import CompletionItem  # where a shell asks for it
+
+    return [CompletionItem(begun, type="file")]
+
+
+def _folders(_ctx: click.Context, _param: click.Parameter, begun: str) -> list[CompletionItem]:
+    from click.shell_completion import CompletionItem  # where a shell asks for it
+
+    return [CompletionItem(begun, type="dir")]
+
+
+LOCAL_FILES = _files
+"""``shell_complete`` of what names a file here: the shell completes its name."""
+
+LOCAL_FOLDERS = _folders
+"""``shell_complete`` of what names a folder here."""
 
 QUANTITY = _quantity
 """A size, or a rate in bytes per second: 4096, 10M, 1.5Gi."""

@@ -396,7 +396,9 @@ class Client:
             NoSuchFile: it is no file's, and nothing matches it.
             UdpftError: whatever else went wrong.
         """
-        return [entry.path for entry in self.list_files(name)] == [name]
+        from udpft.protocol.wire.hello import without_dot
+
+        return [entry.path for entry in self.list_files(name)] == [without_dot(name)]
 
     # ------------------------------------------------------------------------ questions, measuring
 

@@ -21,7 +21,7 @@ from udpft.net.clock import clock
 from udpft.net.udp import UdpSocket
 from udpft.protocol.handshake.initiator import HandshakeOptions, Initiator
 from udpft.protocol.transfer.closing import parting_words
-from udpft.protocol.wire.hello import NO_COOKIE, Hello, encode_name
+from udpft.protocol.wire.hello import NO_COOKIE, Hello, encode_name, without_dot
 
 if TYPE_CHECKING:
     from udpft.net.sealed import SealedSocket
@@ -168,7 +168,7 @@ class Connection:
         return Hello(
             nonce=int.from_bytes(os.urandom(8), "little"),
             connection_id=int.from_bytes(os.urandom(4), "little"),
-            name=encode_name(name),
+            name=encode_name(without_dot(name)),
             chunk_size=self.chunk_size,
             receive_room=self._socket.receive_queue()[0],
             max_rate_bytes_per_s=self.limit_rate,

@@ -21,6 +21,7 @@ from udpft.protocol.transfer.plain import (
     decode_request_untrusted,
     encode_request,
 )
+from udpft.protocol.wire.hello import without_dot
 from udpft.storage.partfile import PartFile
 
 if TYPE_CHECKING:
@@ -92,9 +93,10 @@ def plain_request(name: str) -> bytes:
         UsageError: plain cannot carry it: no text, a newline at its end, too long, or a first byte
             that the reliable protocol has.
     """
+    bare = without_dot(name)
     try:
-        request = encode_request(name)
-        if decode_request_untrusted(request) == name:
+        request = encode_request(bare)
+        if decode_request_untrusted(request) == bare:
             return request
     except (NotARequest, UnicodeEncodeError):
         pass  # said below

@@ -78,7 +78,8 @@ def resolve(address: Address, stop: Stop | None = None) -> tuple[socket.AddressF
     """
     try:
         # As bytes a plain name does not need the codec of international ones, which takes its time.
-        host = address.host.encode() if address.host.isascii() else address.host
+        bare = _without_brackets(address.host)
+        host = bare.encode() if bare.isascii() else bare
         ask = partial(socket.getaddrinfo, host, address.port, type=socket.SOCK_DGRAM)
         found = stop.outlast(ask) if stop else ask()
     except (socket.gaierror, UnicodeError) as error:
@@ -89,6 +90,11 @@ def resolve(address: Address, stop: Stop | None = None) -> tuple[socket.AddressF
         ) from None
     family, _, _, _, sockaddr = min(found, key=lambda info: info[0] != socket.AF_INET)
     return family, sockaddr
+
+
+def _without_brackets(host: str) -> str:
+    """A host as the resolver takes it: ``[::1]`` is an IPv6 address as `Address` writes it."""
+    return host[1:-1] if host.startswith("[") and host.endswith("]") else host
 
 
 def _parse_port(digits: str, text: str) -> int:

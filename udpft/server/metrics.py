@@ -26,7 +26,7 @@ try:
 except ModuleNotFoundError:
     raise UsageError(
         "metrics need the package prometheus-client, which is not installed",
-        hint="pip install 'udpft[metrics]'",
+        hint="pip install 'prometheus-client>=0.19'",
     ) from None
 
 _SECONDS = (0.01, 0.1, 0.5, 1.0, 5.0, 10.0, 60.0, 600.0, 3600.0)

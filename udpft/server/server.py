@@ -112,7 +112,8 @@ class Server:
     Raises:
         LocalReadFailed: the folder or the key file cannot be read.
         HostNotFound: the address to bind does not resolve.
-        UsageError: the address cannot be bound; the plain rate is not above 0; there is no key in
+        UsageError: the address cannot be bound; the plain rate is not above 0; a limit of
+            uploads, and none are taken; there is no key in
             the key file, or the package that keys need is missing; plain is asked for beside it.
     """
 
@@ -139,6 +140,11 @@ class Server:
     ) -> None:
         if plain_rate <= 0:
             raise UsageError("a plain transfer's rate is above 0")
+        if (quota or max_upload) and not writable:
+            raise UsageError(
+                "a quota or a size of uploads means nothing where none are taken",
+                hint="--writable takes them",
+            )
         if key_file is not None and plain == "always":
             raise UsageError("plain knows no keys, so a server with one does not serve it")
         acceptor = None if key_file is None else keyed_acceptor(key_file)

@@ -12,7 +12,7 @@ and in a test::
         udpft.get("hello.txt", server=link.address, output=tmp_path)
 
 All traffic stays on loopback, on ports that were free. `LossyLink` can be used without fixtures.
-Needs pytest: ``pip install 'udpft[testing]'``.
+Needs pytest: ``pip install pytest``, or in a clone ``pip install '.[testing]'``.
 """
 
 from __future__ import annotations

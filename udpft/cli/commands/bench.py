@@ -11,6 +11,7 @@ import click
 
 from udpft.cli.help_screen import Command
 from udpft.cli.options import (
+    LOCAL_FOLDERS,
     QUANTITY,
     SECONDS,
     chunk_size_option,
@@ -61,7 +62,14 @@ _TOO_SMALL = 0.25
 )
 @click.option("--name", metavar="FILE", default="", help="What to fetch [a large one there].")
 @click.option("--put-as", metavar="NAME", default="", help="Bring a file too; it stays there.")
-@click.option("--dir", "folder", metavar="DIR", type=Path, help="For files that come [$TMPDIR].")
+@click.option(
+    "--dir",
+    "folder",
+    metavar="DIR",
+    type=Path,
+    shell_complete=LOCAL_FOLDERS,
+    help="For files that come [$TMPDIR].",
+)
 @chunk_size_option
 @connect_timeout_option
 @key_file_option

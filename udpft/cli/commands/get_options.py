@@ -9,6 +9,7 @@ import click
 from udpft.cli.commands.get import fetch
 from udpft.cli.help_screen import Command
 from udpft.cli.options import (
+    LOCAL_FILES,
     chunk_size_option,
     connect_timeout_option,
     json_option,
@@ -24,7 +25,13 @@ from udpft.cli.output.console import Console
 @click.command("get", cls=Command, short_help="Fetch files.")
 @click.argument("names", metavar="NAME...", nargs=-1, required=True)
 @server_option
-@click.option("-o", "--output", metavar="FILE|DIR|-", help="Where to put it; - is standard output.")
+@click.option(
+    "-o",
+    "--output",
+    metavar="FILE|DIR|-",
+    shell_complete=LOCAL_FILES,
+    help="Where to put it; - is standard output.",
+)
 @click.option("-f", "--force", is_flag=True, help="Replace a different file of that name.")
 @click.option(
     "--mode",

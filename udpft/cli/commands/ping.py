@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from udpft.cli.help_screen import Command
 from udpft.cli.options import connect_timeout_option, json_option, key_file_option, server_option
@@ -15,6 +16,7 @@ from udpft.units import format_seconds
 
 
 @click.command("ping", cls=Command, short_help="Ask a server whether it is there.")
+@click.argument("host", metavar="[HOST[:PORT]]", default="")
 @server_option
 @click.option(
     "-n", "--count", type=click.IntRange(1), default=1, show_default=True, help="Ask so many times."
@@ -23,12 +25,24 @@ from udpft.units import format_seconds
 @key_file_option
 @json_option
 @click.pass_obj
-def command(console: Console, /, server: str, count: int, as_json: bool, **options: Any) -> None:
-    """Ask a server whether it is there, and time the round trip.
+@click.pass_context
+def command(
+    ctx: click.Context,
+    console: Console,
+    /,
+    host: str,
+    server: str,
+    count: int,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Ask a server whether it is there, and time the round trip. HOST is what -s names, too.
 
-    Example: udpft ping -s files.lan
+    Example: udpft ping files.lan
     """
-    with verdict(as_json=as_json), Client(server, **options) as client:
+    if host and ctx.get_parameter_source("server") is ParameterSource.COMMANDLINE:
+        raise click.UsageError(f"{host!r} and --server both name a server.", ctx)
+    with verdict(as_json=as_json), Client(host or server, **options) as client:
         for _ in range(count):
             rtt_s = client.ping()
             if as_json:

@@ -11,6 +11,7 @@ import click
 
 from udpft.cli.help_screen import Command
 from udpft.cli.options import (
+    LOCAL_FILES,
     chunk_size_option,
     connect_timeout_option,
     json_option,
@@ -40,7 +41,7 @@ _ONE_FILE_ONLY = (Denied, DestinationExists, DigestMismatch, LocalReadFailed)
 
 
 @click.command("put", cls=Command, short_help="Bring files to a server.")
-@click.argument("files", metavar="FILE...", nargs=-1, required=True)
+@click.argument("files", metavar="FILE...", nargs=-1, required=True, shell_complete=LOCAL_FILES)
 @server_option
 @click.option("--as", "as_name", metavar="NAME", help="Its name there; DIR/ for a folder there.")
 @click.option("-f", "--force", is_flag=True, help="Replace a different file of that name.")

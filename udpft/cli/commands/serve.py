@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from udpft.cli.help_screen import Command
-from udpft.cli.options import QUANTITY, json_option, key_file_option, timeout_option
+from udpft.cli.options import LOCAL_FOLDERS, QUANTITY, json_option, key_file_option, timeout_option
 from udpft.cli.output.console import Console, print_json
 from udpft.cli.output.exit_status import verdict
 from udpft.cli.output.server_log import ServerLog
@@ -32,7 +32,12 @@ DEFAULT_METRICS_PORT = 9100
 
 
 @click.command("serve", cls=Command, short_help="Serve the files of a folder.")
-@click.argument("directory", metavar="DIR", type=click.Path(path_type=Path, readable=False))
+@click.argument(
+    "directory",
+    metavar="DIR",
+    type=click.Path(path_type=Path, readable=False),
+    shell_complete=LOCAL_FOLDERS,
+)
 @click.option(
     "--host",
     metavar="ADDRESS",

@@ -86,6 +86,13 @@ class Hello(NamedTuple):
     identity: int = 0
 
 
+def without_dot(name: str) -> str:
+    """A name without ``./`` before it, which the server's folder needs no more than ours does."""
+    while name.startswith("./"):
+        name = name[2:].lstrip("/")
+    return name
+
+
 def encode_name(name: str) -> bytes:
     """Encode a name for HELLO. One that is no UTF-8 leaves as the bytes that it was typed as.
 

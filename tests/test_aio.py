@@ -106,13 +106,13 @@ def test_many_at_once(server: RunningServer, tmp_path: Path) -> None:
 
 
 def test_it_is_typed_and_described_as_the_functions_are() -> None:
-    for name in ("get", "put", "list_files", "ping"):
+    for name in ("get", "read_bytes", "put", "list_files", "ping"):
         awaited, blocking = getattr(aio, name), getattr(udpft, name)
         assert inspect.iscoroutinefunction(awaited)
         assert awaited.__doc__ == blocking.__doc__
         assert inspect.signature(awaited) == inspect.signature(blocking)
     requests = {name for name in vars(aio.Client) if not name.startswith("_")} - {"close"}
-    assert len(requests) == 8
+    assert len(requests) == 9
     for name in requests:
         awaited, blocking = getattr(aio.Client, name), getattr(udpft.Client, name)
         assert inspect.iscoroutinefunction(awaited)

@@ -1,7 +1,7 @@
 """Reliable file transfer over UDP.
 
-`get`, `put`, `list_files`, `ping` and `serve` are the commands as functions, `Result` is what they
-return, and `udpft.errors` has what they raise. `udpft.aio` has them for asyncio, and
+`get`, `read_bytes`, `put`, `list_files`, `ping` and `serve` are the commands as functions, `Result`
+is what they return, and `udpft.errors` has what they raise. `udpft.aio` has them for asyncio, and
 `udpft.testing` has fixtures for pytest. See `udpft.api`, and docs/library.md.
 """
 
@@ -26,12 +26,13 @@ __all__ = [
     "list_files",
     "ping",
     "put",
+    "read_bytes",
     "serve",
 ]
 
 if TYPE_CHECKING:
     from udpft import aio, errors
-    from udpft.api import RunningServer, connect, get, list_files, ping, put, serve
+    from udpft.api import RunningServer, connect, get, list_files, ping, put, read_bytes, serve
     from udpft.client.client import Client
     from udpft.net.stop import Stop
     from udpft.outcome.progress import Progress

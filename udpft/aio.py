@@ -29,13 +29,24 @@ from threading import Thread
 from typing import Any, Concatenate, ParamSpec, TypeVar, Unpack
 
 from udpft import api
+from udpft.arguments import ServerName
 from udpft.client.client import Client as BlockingClient
 from udpft.errors import Stopped
 from udpft.net.stop import Stop
 from udpft.outcome.progress import Progress
 from udpft.outcome.result import Served
 
-__all__ = ["Client", "RunningServer", "connect", "get", "list_files", "ping", "put", "serve"]
+__all__ = [
+    "Client",
+    "RunningServer",
+    "connect",
+    "get",
+    "list_files",
+    "ping",
+    "put",
+    "read_bytes",
+    "serve",
+]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -124,6 +135,7 @@ def _awaited(call: Callable[P, T]) -> Callable[P, Coroutine[Any, Any, T]]:
 
 
 get = _awaited(api.get)
+read_bytes = _awaited(api.read_bytes)
 put = _awaited(api.put)
 list_files = _awaited(api.list_files)
 ping = _awaited(api.ping)
@@ -165,6 +177,7 @@ class Client:
         self._turn = asyncio.Lock()  # held by the request at work
 
     fetch = _method(BlockingClient.fetch)
+    read_bytes = _method(BlockingClient.read_bytes)
     fetch_tree = _method(BlockingClient.fetch_tree)
     fetch_plain = _method(BlockingClient.fetch_plain)
     store = _method(BlockingClient.store)
@@ -180,11 +193,13 @@ class Client:
 
 
 @asynccontextmanager
-async def connect(server: str, **options: Unpack[api.ClientOptions]) -> AsyncIterator[Client]:
+async def connect(
+    server: ServerName, **options: Unpack[api.ClientOptions]
+) -> AsyncIterator[Client]:
     """Make a `Client` of a server for as long as the block takes.
 
     Args:
-        server: ``HOST`` or ``HOST:PORT``.
+        server: ``HOST`` or ``HOST:PORT``, or what `serve` returned.
         options: of `udpft.Client`.
 
     Raises:

@@ -15,9 +15,10 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from types import TracebackType
-from typing import TYPE_CHECKING, Literal, TypedDict, Unpack
+from typing import IO, TYPE_CHECKING, Literal, TypedDict, Unpack
 
-from udpft.client.client import Client
+from udpft.arguments import Name, Output, ServerName, is_stream, text_of
+from udpft.client.client import MAX_FETCHED_BYTES, Client
 from udpft.errors import UsageError
 from udpft.net.address import Address
 from udpft.outcome.progress import Progress
@@ -33,8 +34,8 @@ if TYPE_CHECKING:
 class ClientOptions(TypedDict, total=False):
     """Options of a connection to a server: `Client` explains them."""
 
-    chunk_size: int | Literal["auto"] | None
-    limit_rate: int
+    chunk_size: int | str | None
+    limit_rate: int | str
     connect_timeout: float
     timeout: float
     offload: bool
@@ -48,14 +49,14 @@ class ServerOptions(TypedDict, total=False):
     host: str
     port: int
     plain: PlainPolicy
-    plain_rate: float
+    plain_rate: float | str
     max_clients: int
-    max_rate: int
+    max_rate: int | str
     hidden: bool
     insecure_public: bool
     writable: bool
-    max_upload: int
-    quota: int
+    max_upload: int | str
+    quota: int | str
     timeout: float
     offload: bool
     key_file: str | os.PathLike[str] | None
@@ -69,7 +70,14 @@ class _SingleOptions(TypedDict):
     progress: Progress | None
 
 
-def connect(server: str, **options: Unpack[ClientOptions]) -> Client:
+class _StoreOptions(TypedDict):
+    """Options of an upload."""
+
+    force: bool
+    progress: Progress | None
+
+
+def connect(server: ServerName, **options: Unpack[ClientOptions]) -> Client:
     """Make a `Client` of a server, ``HOST`` or ``HOST:PORT``, for several requests to it.
 
     Args:
@@ -80,10 +88,10 @@ def connect(server: str, **options: Unpack[ClientOptions]) -> Client:
 
 
 def get(
-    name: str,
+    name: Name,
     *,
-    server: str,
-    output: str | os.PathLike[str] | None = None,
+    server: ServerName,
+    output: Output | None = None,
     mode: Literal["reliable", "plain"] = "reliable",
     force: bool = False,
     resume: bool = True,
@@ -98,8 +106,9 @@ def get(
     Args:
         name: the file's name on the server, relative to the folder that it serves. With
             ``recursive`` it may be a folder's, or have wildcards: see `Client.fetch_tree`.
-        server: ``HOST`` or ``HOST:PORT``.
-        output: a file or a folder; by default the file's own name in the current folder.
+        server: ``HOST`` or ``HOST:PORT``, or what `serve` returned.
+        output: a file or a folder; by default the file's own name in the current folder. Or a
+            binary file object, of a single file: it gets all of it, once verified, or nothing.
         mode: reliable, or plain: unverified, for servers that know nothing else.
         force: replace a different file of that name.
         resume: reliable only: go on with what an earlier get of that file left, and leave what
@@ -122,18 +131,47 @@ def get(
         raise UsageError("a folder has no SHA-256")
     with Client(server, **options) as client:
         if recursive:
-            return client.fetch_tree(name, output, force=force, resume=resume, progress=progress)
+            if is_stream(output):
+                raise UsageError("a folder is nothing for a file object")
+            folder = None if output is None else text_of(output, "output")
+            return client.fetch_tree(name, folder, force=force, resume=resume, progress=progress)
         single: _SingleOptions = {"force": force, "sha256": sha256, "progress": progress}
         if mode == "plain":
             return client.fetch_plain(name, output, allow_partial=allow_partial, **single)
         return client.fetch(name, output, resume=resume, **single)
 
 
-def put(
-    path: str | os.PathLike[str],
+def read_bytes(
+    name: Name,
     *,
-    server: str,
-    as_name: str | None = None,
+    server: ServerName,
+    max_bytes: int | str = MAX_FETCHED_BYTES,
+    progress: Progress | None = None,
+    **options: Unpack[ClientOptions],
+) -> bytes:
+    """Fetch one file into memory, verified.
+
+    Args:
+        name: the file's name on the server.
+        server: ``HOST`` or ``HOST:PORT``, or what `serve` returned.
+        max_bytes: a larger file is refused, as a number or as ``"64M"``; 256 MiB by default.
+        progress: called with the bytes done and the bytes in all.
+        options: of `Client`.
+
+    Raises:
+        NoSuchFile: nothing has that name.
+        UsageError: the file is larger than that; or an argument makes no sense.
+        UdpftError: see `udpft.errors`.
+    """
+    with Client(server, **options) as client:
+        return client.read_bytes(name, max_bytes=max_bytes, progress=progress)
+
+
+def put(
+    path: Name | IO[bytes],
+    *,
+    server: ServerName,
+    as_name: Name | None = None,
     force: bool = False,
     recursive: bool = False,
     progress: Progress | None = None,
@@ -142,8 +180,9 @@ def put(
     """Store one file on a server that takes uploads; with ``recursive``, a folder with all in it.
 
     Args:
-        path: the local file; with ``recursive`` it may be a folder: see `Client.store_tree`.
-        server: ``HOST`` or ``HOST:PORT``.
+        path: the local file, or a binary stream; with ``recursive`` it may be a folder: see
+            `Client.store_tree`.
+        server: ``HOST`` or ``HOST:PORT``, or what `serve` returned.
         as_name: its name there, relative to the served folder; by default the name that it has.
             With a slash at its end, the folder there that it goes to.
         force: replace a different file of that name.
@@ -156,14 +195,16 @@ def put(
         UdpftError: see `udpft.errors`; on the server, what had that name is as it was.
     """
     with Client(server, **options) as client:
-        store = client.store_tree if recursive and os.path.isdir(path) else client.store
-        return store(path, as_name, force=force, progress=progress)
+        options_of_it: _StoreOptions = {"force": force, "progress": progress}
+        if recursive and isinstance(path, (str, os.PathLike)) and os.path.isdir(path):
+            return client.store_tree(path, as_name, **options_of_it)
+        return client.store(path, as_name, **options_of_it)
 
 
 def list_files(
-    pattern: str = "",
+    pattern: Name = "",
     *,
-    server: str,
+    server: ServerName,
     recursive: bool = False,
     **options: Unpack[ClientOptions],
 ) -> list[Entry]:
@@ -172,7 +213,7 @@ def list_files(
     Args:
         pattern: a folder's name, for what is in it; a file's; or one with wildcards, ``*``, ``?``
             and ``[...]``, matched between slashes. By default the served folder.
-        server: ``HOST`` or ``HOST:PORT``.
+        server: ``HOST`` or ``HOST:PORT``, or what `serve` returned.
         recursive: of folders, themselves and all that is below them.
         options: of `Client`.
 
@@ -184,7 +225,7 @@ def list_files(
         return client.list_files(pattern, recursive=recursive)
 
 
-def ping(server: str, **options: Unpack[ClientOptions]) -> float:
+def ping(server: ServerName, **options: Unpack[ClientOptions]) -> float:
     """Ask a server whether it is there; return the round trip in seconds.
 
     Raises:

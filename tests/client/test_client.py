@@ -6,6 +6,7 @@ import io
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -108,6 +109,78 @@ def test_names_that_name_no_file(here: Path, name: str) -> None:
     for output in (None, here):
         with pytest.raises(UsageError, match="names no file"):
             destination_of(name, output)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"limit_rate": "fast"},
+        {"limit_rate": None},
+        {"chunk_size": "large"},
+        {"chunk_size": 2048.5j},
+        {"connect_timeout": "5"},
+        {"timeout": None},
+        {"key_file": 7},
+    ],
+    ids=str,
+)
+def test_options_that_make_no_sense_are_told(options: Any) -> None:
+    with pytest.raises(UsageError):
+        connect("127.0.0.1", **options)
+
+
+def test_arguments_are_taken_as_they_look(server: RunningServer, here: Path) -> None:
+    with connect(server, limit_rate="2M", chunk_size="4Ki") as client:
+        assert client.limit_rate == 2_000_000
+        result = client.fetch(Path("4096"), here)
+        assert (result.chunk_size, result.path) == (4096, here / "4096")
+        assert [one.path for one in client.list_files(Path("4096"))] == ["4096"]
+    assert udpft.ping(server) > 0
+    for nonsense in (7, None, b"4096"):
+        with pytest.raises(UsageError):
+            udpft.get(nonsense, server=server)  # type: ignore[arg-type]
+        with pytest.raises(UsageError):
+            udpft.put(nonsense, server=server)  # type: ignore[arg-type]
+    with pytest.raises(UsageError):
+        udpft.get("4096", server=server, output=b"out")  # type: ignore[arg-type]
+
+
+def test_a_leading_dot_is_no_part_of_a_name(client: Client, here: Path) -> None:
+    assert client.fetch("./4096").path == Path("4096")
+    assert client.fetch(".//./2048", "x").bytes == 2048
+    assert client.fetch_plain("./1", here / "plain").bytes == 1
+    assert client.is_one_file("./1")
+
+
+def test_an_empty_tree_is_verified(tmp_path: Path) -> None:
+    (tmp_path / "served/tree").mkdir(parents=True)
+    with udpft.serve(tmp_path / "served", port=0) as server, connect(server) as client:
+        result = client.fetch_tree("tree", tmp_path / "out")
+    assert (result.files, result.verified) == (0, True)
+
+
+def test_the_files_of_a_tree_are_counted(tmp_path: Path) -> None:
+    tree = tmp_path / "served/tree"
+    tree.mkdir(parents=True)
+    for number in range(20):
+        (tree / str(number)).write_bytes(bytes([number]) * 20_000)
+    seen: list[tuple[int, int] | None] = []
+    with (
+        udpft.serve(tmp_path / "served", port=0, writable=True) as server,
+        connect(server, limit_rate="1M") as client,
+    ):
+
+        def look(_done: int, _total: int) -> None:
+            seen.append(client.file_counts)
+
+        client.fetch_tree("tree", tmp_path, progress=look)
+        client.store_tree(tmp_path / "tree", "other", progress=look)
+        assert client.file_counts is not None
+        client.fetch("tree/1", tmp_path / "one")
+        assert client.file_counts is None
+    counts = [one for one in seen if one]
+    assert {total for _, total in counts} == {20}
+    assert any(0 < done < 20 for done, _ in counts)
 
 
 # ------------------------------------------------------------------ everything, with plain strings

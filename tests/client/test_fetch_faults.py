@@ -80,5 +80,5 @@ def test_interrupted_it_leaves_a_part_and_tells_the_server(samples: Path, tmp_pa
         pytest.raises(KeyboardInterrupt),
     ):
         udpft.get(str(LARGE), server=server.address, output=tmp_path / "out", progress=interrupt)
-    assert [str(one.error) for one in served] == ["the client was interrupted"]
+    assert [str(one.error) for one in served] == ["the client gave up: it was interrupted"]
     assert names(tmp_path) == [".out.udpft-part"]

@@ -50,7 +50,7 @@ def in_python(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]
 
 
 def test_every_example_is_run() -> None:
-    assert len(EXAMPLES) == 10
+    assert len(EXAMPLES) == 11
     assert len(TESTS) == 3
     assert len(EXAMPLES) + len(TESTS) == PAGE.count("```python")
 
@@ -73,7 +73,15 @@ def test_the_tests_shown_pass(folder: Path) -> None:
 
 def test_every_function_is_in_the_table() -> None:
     listed = re.findall(r"^\| `udpft\.(\w+)\(", section(PAGE, "## Fetch and serve"), re.M)
-    assert set(listed) == {"get", "put", "list_files", "ping", "connect", "serve"}
+    assert set(listed) == {
+        "get",
+        "read_bytes",
+        "put",
+        "list_files",
+        "ping",
+        "connect",
+        "serve",
+    }
     assert set(listed) < set(udpft.__all__)
 
 

@@ -109,3 +109,7 @@ def test_an_unknown_host_says_so_with_a_hint(host: str) -> None:
     assert lost.value.exit_code == ExitCode.HOST_NOT_FOUND
     assert host in str(lost.value)
     assert lost.value.hint
+
+
+def test_an_ipv6_address_may_be_in_brackets() -> None:
+    assert resolve(Address("[::1]", 7)) == resolve(Address("::1", 7))

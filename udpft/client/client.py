@@ -16,8 +16,18 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from types import TracebackType
-from typing import IO, TYPE_CHECKING, Literal
+from typing import IO, TYPE_CHECKING
 
+from udpft.arguments import (
+    Name,
+    Output,
+    ServerName,
+    is_stream,
+    quantity_of,
+    seconds_of,
+    server_of,
+    text_of,
+)
 from udpft.client.connection import Connection
 from udpft.client.fetch import fetch
 from udpft.errors import LocalReadFailed, UsageError
@@ -41,6 +51,9 @@ if TYPE_CHECKING:
 DEFAULT_PORT = 9000
 DEFAULT_SERVER = "127.0.0.1"
 
+MAX_FETCHED_BYTES = 256 << 20
+"""Bytes that `Client.read_bytes` takes into memory, unless told otherwise."""
+
 
 class Client:
     """A socket to one server, and everything that can be asked of it.
@@ -56,10 +69,12 @@ class Client:
         timeout: seconds without progress after which a transfer has failed.
 
     Args:
-        server: ``HOST`` or ``HOST:PORT``; the port is 9000 unless given.
+        server: ``HOST`` or ``HOST:PORT``, the port is 9000 unless given; or what `udpft.serve`
+            returned.
         chunk_size: bytes; ``"auto"`` for the largest that the path carries. By default 2048; with
             a key, whose cost is for each packet more than for each byte, ``"auto"``.
-        limit_rate: bytes per second that a transfer does not exceed; 0 for no limit.
+        limit_rate: bytes per second that a transfer does not exceed, as a number or as ``"2M"``; 0
+            for no limit.
         connect_timeout: seconds to wait for the first answer, and for a busy server.
         timeout: seconds without progress after which a transfer has failed.
         offload: use the kernel's segmentation offloads.
@@ -67,7 +82,7 @@ class Client:
         stop: ``stop.set()`` breaks off whatever the client does, from any thread: see `udpft.Stop`.
 
     Raises:
-        UsageError: the server's address or the chunk size makes no sense; there is no key in the
+        UsageError: an argument makes no sense; there is no key in the
             key file, or the package that keys need is missing.
         LocalReadFailed: the key file cannot be read.
         HostNotFound: the server's name does not resolve.
@@ -77,10 +92,10 @@ class Client:
 
     def __init__(
         self,
-        server: str,
+        server: ServerName,
         *,
-        chunk_size: int | Literal["auto"] | None = None,
-        limit_rate: int = 0,
+        chunk_size: int | str | None = None,
+        limit_rate: int | str = 0,
         connect_timeout: float = CONNECT_TIMEOUT_S,
         timeout: float = IDLE_TIMEOUT_S,
         offload: bool = True,
@@ -91,23 +106,25 @@ class Client:
             chunk_size = "auto" if key_file else CHUNK_SIZE
         if chunk_size == "auto":
             chunk_size = MAX_CHUNK_SIZE
-        elif not MIN_CHUNK_SIZE <= chunk_size <= MAX_CHUNK_SIZE:
+        else:
+            chunk_size = _chunk_size_of(chunk_size)
+        if not MIN_CHUNK_SIZE <= chunk_size <= MAX_CHUNK_SIZE:
             raise UsageError(
                 f"a chunk of {chunk_size} bytes is not to be had",
                 hint=f"from {MIN_CHUNK_SIZE} to {MAX_CHUNK_SIZE}, "
                 "or auto for what the path carries",
             )
-        self.server = parse_server(server, DEFAULT_PORT)
-        self.connect_timeout = connect_timeout
-        self.timeout = timeout
+        self.server = parse_server(server_of(server), DEFAULT_PORT)
+        self.connect_timeout = seconds_of(connect_timeout, "connect_timeout")
+        self.timeout = seconds_of(timeout, "timeout")
         self._connection = Connection(
             self.server,
             chunk_size=chunk_size,
-            limit_rate=limit_rate,
+            limit_rate=quantity_of(limit_rate, "limit_rate"),
             connect_timeout_s=connect_timeout,
             idle_timeout_s=timeout,
             offload=offload,
-            key_file=key_file,
+            key_file=None if key_file is None else text_of(key_file, "key_file"),
             stop=stop,
         )
 
@@ -130,8 +147,8 @@ class Client:
 
     def fetch(
         self,
-        name: str,
-        output: str | os.PathLike[str] | None = None,
+        name: Name,
+        output: Output | None = None,
         *,
         force: bool = False,
         resume: bool = True,
@@ -144,7 +161,8 @@ class Client:
         Args:
             name: the file's name on the server, relative to the folder that it serves.
             output: a file, or a folder for it; by default its own name in the current folder. The
-                file's time will be that of its arrival.
+                file's time will be that of its arrival. Or a binary file object: it gets all of the
+                file, once it is verified, or nothing.
             force: replace a different file of that name.
             resume: go on with what an earlier fetch of that destination left, and leave what there
                 is of the file if this one fails; False begins again, and leaves nothing.
@@ -165,24 +183,50 @@ class Client:
             DigestMismatch: its SHA-256 is another one.
             UdpftError: whatever else went wrong; the destination is as it was.
         """
-        path = _checked_destination(name, output, sha256)
-        return self._measured(
-            lambda: fetch(
+        name = text_of(name, "a name")
+
+        def transfer(path: str) -> Result:
+            return fetch(
                 self._connection,
                 name,
                 path,
                 force=force,
-                resume=resume,
+                resume=resume and not is_stream(output),
                 sha256=sha256,
                 progress=progress,
                 on_resume=on_resume,
             )
-        )
+
+        return self._to_output(name, output, sha256, transfer)
+
+    def read_bytes(
+        self,
+        name: Name,
+        *,
+        max_bytes: int | str = MAX_FETCHED_BYTES,
+        progress: Progress | None = None,
+    ) -> bytes:
+        """Fetch one file into memory, verified.
+
+        Args:
+            name: the file's name on the server.
+            max_bytes: a larger file is refused, as a number or as ``"64M"``; 256 MiB by default.
+            progress: called with the bytes done and the bytes in all.
+
+        Raises:
+            NoSuchFile: nothing has that name.
+            UsageError: the file is larger than that; or an argument makes no sense.
+            UdpftError: whatever else went wrong.
+        """
+        from udpft.client.stream_output import read_bytes  # a file goes to a disk without
+
+        limit = quantity_of(max_bytes, "max_bytes")
+        return read_bytes(self._connection, text_of(name, "a name"), limit, progress)
 
     def fetch_tree(
         self,
-        pattern: str,
-        output: str | os.PathLike[str] | None = None,
+        pattern: Name,
+        output: Name | None = None,
         *,
         recursive: bool = True,
         force: bool = False,
@@ -219,11 +263,13 @@ class Client:
         """
         from udpft.client.fetch_tree import fetch_tree  # a single file does without
 
+        pattern = text_of(pattern, "a name")
+        folder = tidied(text_of("." if output is None else output, "output") or ".")
         result = self._measured(
             lambda: fetch_tree(
                 self._connection,
                 pattern,
-                tidied(output or "."),
+                folder,
                 recursive=recursive,
                 force=force,
                 resume=resume,
@@ -237,8 +283,8 @@ class Client:
 
     def fetch_plain(
         self,
-        name: str,
-        output: str | os.PathLike[str] | None = None,
+        name: Name,
+        output: Output | None = None,
         *,
         force: bool = False,
         allow_partial: bool = False,
@@ -249,7 +295,8 @@ class Client:
 
         Args:
             name: the file's name on the server.
-            output: a file, or a folder for it; by default its own name in the current folder.
+            output: a file, or a folder for it; by default its own name in the current folder. Or a
+                binary file object, as for `fetch`.
             force: replace a file of that name.
             allow_partial: keep what came, where the end did not.
             sha256: what the file's SHA-256 must be, 64 hex digits, before it gets its name.
@@ -266,9 +313,10 @@ class Client:
         """
         from udpft.client.fetch_plain import fetch_plain  # most gets start without
 
-        path = _checked_destination(name, output, sha256)
-        return self._measured(
-            lambda: fetch_plain(
+        name = text_of(name, "a name")
+
+        def transfer(path: str) -> Result:
+            return fetch_plain(
                 self._connection,
                 name,
                 path,
@@ -277,14 +325,15 @@ class Client:
                 sha256=sha256,
                 progress=progress,
             )
-        )
+
+        return self._to_output(name, output, sha256, transfer)
 
     # ----------------------------------------------------------------------------------- uploads
 
     def store(
         self,
-        path: str | os.PathLike[str] | IO[bytes],
-        as_name: str | None = None,
+        path: Name | IO[bytes],
+        as_name: Name | None = None,
         *,
         force: bool = False,
         progress: Progress | None = None,
@@ -315,23 +364,24 @@ class Client:
         from udpft.client.store import open_local, spooled, store  # a get does without
 
         def transfer() -> Result:
-            if isinstance(path, (str, os.PathLike)):
-                local = tidied(path)
+            named = None if as_name is None else text_of(as_name, "as_name")
+            if isinstance(path, (str, os.PathLike)) or not hasattr(path, "read"):
+                local = tidied(text_of(path, "a file to store"))
                 opened = open_local(local)
-            elif as_name and not as_name.endswith("/"):
+            elif named and not named.endswith("/"):
                 local, opened = "-", spooled(path)
             else:
                 raise UsageError("a stream has no name", hint="as_name gives it one")
             with opened as source:
-                name = name_on_server(local, as_name)
+                name = name_on_server(local, named)
                 return store(self._connection, source, name, local, force=force, progress=progress)
 
         return self._measured(transfer, receives=False)
 
     def store_tree(
         self,
-        path: str | os.PathLike[str],
-        as_name: str | None = None,
+        path: Name,
+        as_name: Name | None = None,
         *,
         force: bool = False,
         progress: Progress | None = None,
@@ -363,17 +413,17 @@ class Client:
         """
         from udpft.client.store_tree import store_tree  # a single file does without
 
-        _absolute(os.fspath(path))  # or say that there is no way to tell
+        folder = text_of(path, "a folder to store")
+        named = None if as_name is None else text_of(as_name, "as_name")
+        _absolute(folder)  # or say that there is no way to tell
         return self._measured(
-            lambda: store_tree(
-                self._connection, os.fspath(path), as_name, force=force, progress=progress
-            ),
+            lambda: store_tree(self._connection, folder, named, force=force, progress=progress),
             receives=False,
         )
 
     # ----------------------------------------------------------------------------------- listings
 
-    def list_files(self, pattern: str = "", *, recursive: bool = False) -> list[Entry]:
+    def list_files(self, pattern: Name = "", *, recursive: bool = False) -> list[Entry]:
         """List what there is on the server, in the order of the paths.
 
         Args:
@@ -387,9 +437,10 @@ class Client:
         """
         from udpft.client.fetch_tree import fetch_listing  # who fetches a file does without
 
+        pattern = text_of(pattern, "a name")
         return fetch_listing(self._connection, pattern, recursive=recursive)[0]
 
-    def is_one_file(self, name: str) -> bool:
+    def is_one_file(self, name: Name) -> bool:
         """Tell whether a name with wildcards in it is a file's all the same.
 
         Raises:
@@ -398,7 +449,9 @@ class Client:
         """
         from udpft.protocol.wire.hello import without_dot
 
-        return [entry.path for entry in self.list_files(name)] == [without_dot(name)]
+        return [entry.path for entry in self.list_files(name)] == [
+            without_dot(text_of(name, "a name"))
+        ]
 
     # ------------------------------------------------------------------------ questions, measuring
 
@@ -513,6 +566,21 @@ class Client:
         """
         return Usage.now(self._connection.waited_s, drops=self._connection.receive_queue()[1])
 
+    def _to_output(
+        self, name: str, output: Output | None, sha256: str, transfer: Callable[[str], Result]
+    ) -> Result:
+        """Run a transfer into a file, or into a file object."""
+        if sha256:
+            check_is_sha256(sha256)
+        if output is not None and is_stream(output):
+            from udpft.client.stream_output import fetch_to  # a file goes to a disk without
+
+            stream: IO[bytes] = output
+            return self._measured(lambda: fetch_to(stream, transfer))
+        place = None if output is None else text_of(output, "output")
+        path = destination_of(name, place)
+        return self._measured(lambda: transfer(path))
+
     def _measured(self, transfer: Callable[[], Result], *, receives: bool = True) -> Result:
         """Run a transfer; return its result, completed by what it took at this end."""
         before = self.usage()
@@ -585,7 +653,7 @@ def tidied(path: str | os.PathLike[str]) -> str:
     return "/" * text.startswith("/") + "/".join(parts) or "."
 
 
-def _checked_destination(name: str, output: str | os.PathLike[str] | None, sha256: str) -> str:
-    if sha256:
-        check_is_sha256(sha256)
-    return destination_of(name, output)
+def _chunk_size_of(value: object) -> int:
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    return quantity_of(value, "chunk_size")

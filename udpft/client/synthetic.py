@@ -42,7 +42,7 @@ class _Discarded(InMemory):
 
     def open_sink(self, handshake: HandshakeResult) -> OpenedSink:
         """Take it in. Raises PartialTransfer: the server would send another number of bytes."""
-        if handshake.accept.size != self._max_bytes:
+        if handshake.accept.size != self.max_bytes:
             raise PartialTransfer("the server would send more, or less, than was asked for")
         return OpenedSink(self)
 

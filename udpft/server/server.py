@@ -20,6 +20,7 @@ from pathlib import Path
 from random import Random
 from types import TracebackType
 
+from udpft.arguments import quantity_of, text_of
 from udpft.errors import PartialTransfer, UsageError
 from udpft.keys import keyed_acceptor
 from udpft.net.address import Address, resolve
@@ -66,8 +67,8 @@ class Server:
     that thread but where a method says otherwise.
 
     Args:
-        directory: the folder.
-        host: the address to bind.
+        directory: the folder. Rates and sizes below may be written as ``"2M"``.
+        host: the address to bind; an IPv6 one with or without brackets.
         port: the port to bind; 0 for any free one.
         plain: hosts that are answered in the plain protocol: loopback and private ones, all, none.
         plain_rate: bytes per second of each plain transfer.
@@ -124,31 +125,37 @@ class Server:
         host: str = "127.0.0.1",
         port: int = 9000,
         plain: PlainPolicy = "auto",
-        plain_rate: float = PLAIN_RATE_BYTES_PER_S,
+        plain_rate: float | str = PLAIN_RATE_BYTES_PER_S,
         max_clients: int = MAX_SESSIONS,
-        max_rate: int = 0,
+        max_rate: int | str = 0,
         hidden: bool = False,
         insecure_public: bool = False,
         writable: bool = False,
-        max_upload: int = 0,
-        quota: int = 0,
+        max_upload: int | str = 0,
+        quota: int | str = 0,
         timeout: float = IDLE_TIMEOUT_S,
         on_served: Callable[[Served], None] = lambda _: None,
         on_refused: Callable[[Refused], None] = lambda _: None,
         offload: bool = True,
         key_file: str | os.PathLike[str] | None = None,
     ) -> None:
+        if isinstance(plain_rate, str):
+            plain_rate = quantity_of(plain_rate, "plain_rate")
+        max_rate = quantity_of(max_rate, "max_rate")
+        max_upload = quantity_of(max_upload, "max_upload")
+        quota = quantity_of(quota, "quota")
+        folder = text_of(directory, "a folder to serve")
         if plain_rate <= 0:
             raise UsageError("a plain transfer's rate is above 0")
         if (quota or max_upload) and not writable:
             raise UsageError(
-                "a quota or a size of uploads means nothing where none are taken",
+                "quota and max-upload are limits of uploads, and none are taken",
                 hint="--writable takes them",
             )
         if key_file is not None and plain == "always":
             raise UsageError("plain knows no keys, so a server with one does not serve it")
         acceptor = None if key_file is None else keyed_acceptor(key_file)
-        self._root = ServedRoot(Path(directory), hidden=hidden)
+        self._root = ServedRoot(Path(folder), hidden=hidden)
         try:
             self._socket = UdpSocket(_bind(host, port), offload=offload)
         except BaseException:

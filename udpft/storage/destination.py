@@ -364,7 +364,7 @@ class InMemory:
     compares = False
 
     def __init__(self, max_bytes: int) -> None:
-        self._max_bytes = max_bytes
+        self.max_bytes = max_bytes
         self.data = bytearray()
 
     def open_sink(self, handshake: HandshakeResult) -> OpenedSink:
@@ -373,7 +373,7 @@ class InMemory:
         Raises:
             PartialTransfer: it would be more than anybody wants in memory.
         """
-        if handshake.accept.size > self._max_bytes:
+        if handshake.accept.size > self.max_bytes:
             raise PartialTransfer("the listing is too long", hint="ask for less of it")
         self.data = bytearray(handshake.accept.size)
         return OpenedSink(self)

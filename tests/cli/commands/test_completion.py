@@ -31,6 +31,25 @@ def test_other_shells_are_told_which_there_are() -> None:
 CASES = [("pi", "ping"), ("ser", "serve"), ("get --fo", "--force"), ("message se", "send")]
 
 
+@pytest.mark.parametrize(
+    ("words", "kind"),
+    [
+        ("put fo", "file"),
+        ("put - --key-file fo", "file"),
+        ("get x -o fo", "file"),
+        ("get x --output fo", "file"),
+        ("serve fo", "dir"),
+        ("bench --dir fo", "dir"),
+        ("key new fo", "file"),
+    ],
+)
+def test_what_names_a_local_file_is_left_to_the_shell(words: str, kind: str) -> None:
+    asked = ["udpft", *words.split()]
+    variables = {"COMP_WORDS": " ".join(asked), "COMP_CWORD": str(len(asked) - 1)}
+    done = run_udpft(variables={"_UDPFT_COMPLETE": "bash_complete", **variables})
+    assert done.stdout == f"{kind},fo\n"
+
+
 def needs(shell: str) -> pytest.MarkDecorator:
     return pytest.mark.skipif(not shutil.which(shell), reason=f"no {shell} here")
 

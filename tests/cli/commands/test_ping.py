@@ -74,3 +74,11 @@ def test_as_a_process(server: RunningServer) -> None:
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith(f"{server.address} answered in ")
+
+
+def test_the_server_may_be_an_argument(
+    server: RunningServer, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("UDPFT_SERVER", "no.invalid")
+    assert run(["ping", server.address]) == 0
+    assert capsys.readouterr().out.startswith(f"{server.address} answered in ")

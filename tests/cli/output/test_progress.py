@@ -98,6 +98,7 @@ def test_of_a_tree_files_are_counted_too(capsys: pytest.CaptureFixture[str]) -> 
     with Meter("tree", "bar", file_counts=lambda: counts) as meter:
         meter.update(1_000_000, 4_000_000)
         meter.update(2_000_000, 4_000_000)
+        meter._bar.refresh()
     assert "12 of 300 files" in capsys.readouterr().err
 
 

@@ -46,8 +46,8 @@ def test_every_copy_names_the_transfer_and_the_reason(hint: str) -> None:
         (DestinationExists("/h/x is there"), "has a different file", ErrorCode.EXISTS),
         (DigestMismatch("/h/x"), "expects a file of another SHA-256", ErrorCode.CANCELLED),
         (SourceChanged("/h/x"), "had a part of another file", ErrorCode.CANCELLED),
-        (KeyboardInterrupt(), "the client was interrupted", ErrorCode.CANCELLED),
-        (Stopped("stopped"), "the client was interrupted", ErrorCode.CANCELLED),
+        (KeyboardInterrupt(), "the client gave up: it was interrupted", ErrorCode.CANCELLED),
+        (Stopped("stopped"), "the client gave up: it was stopped", ErrorCode.CANCELLED),
         (ValueError("/h/x"), "the client gave up", ErrorCode.CANCELLED),
     ],
 )

@@ -5,17 +5,18 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
-from typing import Any, Literal, NamedTuple
+from contextlib import contextmanager
+from typing import IO, Any, Literal, NamedTuple
 
 from udpft.cli.output.console import Console, cannot_print, print_json
-from udpft.cli.output.exit_status import verdict
+from udpft.cli.output.exit_status import Exit, verdict
 from udpft.cli.output.progress import Meter, ProgressStyle, metered
 from udpft.cli.output.tally import Tally, count_of_files, success
 from udpft.client.client import DEFAULT_SERVER, Client, check_is_sha256, destination_of, tidied
 from udpft.errors import (
     DestinationExists,
     DigestMismatch,
+    ExitCode,
     LocalWriteFailed,
     PartialTransfer,
     ServerRefused,
@@ -24,7 +25,6 @@ from udpft.errors import (
 )
 from udpft.outcome.result import Result
 from udpft.protocol.params import WILDCARDS
-from udpft.storage.destination import TEMPORARY_HINT
 from udpft.units import format_bytes
 
 _ONE_FILE_ONLY = (ServerRefused, DestinationExists, DigestMismatch)
@@ -122,10 +122,8 @@ class _Getter(NamedTuple):
             print_json("start", name=name, server=str(client.server), mode=self.mode)
         try:
             tree = self._stands_for_several(client, name)
-            whole = nullcontext(self.output)
-            place = whole if tree else _placed(self.output)
-            with place as output, metered(client, name, self.progress) as meter:
-                result = self._fetch(client, name, output, meter, tree=tree)
+            with metered(client, name, self.progress) as meter:
+                result = self._fetch(client, name, meter, tree=tree)
             self.tally.tell(result, self._where(result, tree=tree))
             if not result.complete:
                 raise PartialTransfer(
@@ -143,9 +141,10 @@ class _Getter(NamedTuple):
             return self.recursive
         return not client.is_one_file(name)
 
-    def _fetch(
-        self, client: Client, name: str, output: str | None, meter: Meter, *, tree: bool
-    ) -> Result:
+    def _fetch(self, client: Client, name: str, meter: Meter, *, tree: bool) -> Result:
+        output: Any = self.output
+        if output in _STANDARD_OUTPUT:
+            output = _StandardOutput()
         if self.mode == "plain":
             return client.fetch_plain(
                 name,
@@ -156,9 +155,8 @@ class _Getter(NamedTuple):
                 progress=meter.update,
             )
 
-        path = tidied(output or ".") if tree else destination_of(name, output)
-
         def on_resume(done_bytes: int, total_bytes: int) -> None:
+            path = tidied(output or ".") if tree else destination_of(name, output)
             meter.begin_at(done_bytes)
             self.tally.console.say(
                 f"{path}: resumed at {format_bytes(done_bytes)} of {format_bytes(total_bytes)}"
@@ -177,47 +175,31 @@ class _Getter(NamedTuple):
         return "standard output" if self.output in _STANDARD_OUTPUT else result.local_path
 
 
-@contextmanager
-def _placed(output: str | None) -> Iterator[str | None]:
-    """The output for a single file, as the user named it.
+class _StandardOutput:
+    """Standard output as the client's file object, with our errors in place of the system's."""
 
-    For standard output: a temporary folder, from which it is copied out when it is verified.
+    def write(self, data: bytes) -> int:
+        """Write bytes.
 
-    Raises:
-        LocalWriteFailed: there is no temporary folder, or standard output takes nothing.
-    """
-    if output not in _STANDARD_OUTPUT:
-        yield output
-        return
-    from tempfile import TemporaryDirectory  # a tenth of a short get's time, and seldom needed
+        Raises:
+            LocalWriteFailed: it takes nothing, or is closed.
+            Exit: its reader has left.
+        """
+        with self._reported() as stream:
+            return stream.write(data)
 
-    try:
-        folder = TemporaryDirectory(prefix="udpft-")
-    except OSError as error:
-        raise LocalWriteFailed(
-            f"no temporary folder: {error.strerror}", hint=TEMPORARY_HINT
-        ) from error
-    with folder:
-        path = os.path.join(folder.name, "file")
+    def flush(self) -> None:
+        """Empty the buffer. Raises as `write` does."""
+        with self._reported() as stream:
+            stream.flush()
+
+    @contextmanager
+    def _reported(self) -> Iterator[IO[bytes]]:
+        if sys.stdout is None:
+            raise LocalWriteFailed("standard output is closed")
         try:
-            yield path
-        except LocalWriteFailed as error:  # the user has named no such place, and TMPDIR has
-            raise LocalWriteFailed(
-                f"in the temporary folder: {error}", hint=TEMPORARY_HINT
-            ) from error
-        _copy_out(path)
-
-
-def _copy_out(path: str) -> None:
-    if sys.stdout is None:
-        raise LocalWriteFailed("standard output is closed")
-    from shutil import copyfileobj
-
-    with open(path, "rb") as file:
-        try:
-            copyfileobj(file, sys.stdout.buffer, 1 << 20)
-            sys.stdout.buffer.flush()
+            yield sys.stdout.buffer
         except BrokenPipeError:
-            raise
+            raise Exit(ExitCode.NO_READER) from None
         except OSError as error:
             raise cannot_print(error) from error

@@ -41,6 +41,8 @@ def parting_words(error: BaseException) -> tuple[str, ErrorCode]:
         return "the client expects a file of another SHA-256", ErrorCode.CANCELLED
     if isinstance(error, SourceChanged):
         return "the client had a part of another file", ErrorCode.CANCELLED
-    if isinstance(error, Stopped) or not isinstance(error, Exception):
-        return "the client was interrupted", ErrorCode.CANCELLED
+    if isinstance(error, Stopped):
+        return "the client gave up: it was stopped", ErrorCode.CANCELLED
+    if not isinstance(error, Exception):
+        return "the client gave up: it was interrupted", ErrorCode.CANCELLED
     return "the client gave up", ErrorCode.CANCELLED

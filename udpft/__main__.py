@@ -28,7 +28,7 @@ def _insist_on_utf8() -> None:
     Names of files are bytes, and travel as the bytes that they are. Only in UTF-8 mode the text
     that Python makes of them is the same on both machines, whatever the locales are.
     """
-    if sys.getfilesystemencoding() != "utf-8":
+    if sys.getfilesystemencoding() != "utf-8" and sys.executable:
         os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])
 
 

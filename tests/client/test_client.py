@@ -14,7 +14,7 @@ import udpft
 from tests.samples import LARGE
 from udpft.api import RunningServer, connect
 from udpft.cli.main import run
-from udpft.client.client import Client, destination_of
+from udpft.client.client import Client
 from udpft.errors import DestinationExists, HostNotFound, UsageError
 from udpft.net.address import Address
 from udpft.outcome.bottleneck import Limit, Verdict
@@ -76,39 +76,6 @@ def test_chunk_sizes_that_make_no_sense(chunk_size: int) -> None:
     with pytest.raises(UsageError, match="is not to be had") as caught:
         connect("127.0.0.1", chunk_size=chunk_size)
     assert "auto" in caught.value.hint
-
-
-@pytest.mark.parametrize(
-    ("name", "output", "path"),
-    [
-        ("a.txt", None, "a.txt"),
-        ("dir/a.txt", None, "a.txt"),
-        ("/dir/a.txt", None, "a.txt"),
-        ("../a.txt", None, "a.txt"),
-        ("dir/a.txt", "b.txt", "b.txt"),
-        ("dir/a.txt", "folder", "folder/a.txt"),
-        ("dir/a.txt", "folder/", "folder/a.txt"),
-        ("dir/a.txt", "missing/", "missing/a.txt"),
-        ("..", "b.txt", "b.txt"),
-        ("dir/", "b.txt", "b.txt"),
-        (".hidden", None, ".hidden"),
-    ],
-)
-def test_where_a_file_goes(here: Path, name: str, output: str | None, path: str) -> None:
-    (here / "folder").mkdir()
-    assert Path(destination_of(name, output)) == Path(path)
-
-
-def test_a_folder_may_be_a_path(here: Path) -> None:
-    assert Path(destination_of("dir/a.txt", here)) == here / "a.txt"
-    assert Path(destination_of("dir/a.txt", here / "b.txt")) == here / "b.txt"
-
-
-@pytest.mark.parametrize("name", ["", "dir/", ".", "..", "dir/..", "nul\0"])
-def test_names_that_name_no_file(here: Path, name: str) -> None:
-    for output in (None, here):
-        with pytest.raises(UsageError, match="names no file"):
-            destination_of(name, output)
 
 
 @pytest.mark.parametrize(

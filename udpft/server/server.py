@@ -19,6 +19,7 @@ from math import inf
 from pathlib import Path
 from random import Random
 from types import TracebackType
+from typing import TYPE_CHECKING, TypedDict
 
 from udpft.arguments import quantity_of, text_of
 from udpft.errors import PartialTransfer, UsageError
@@ -45,6 +46,9 @@ from udpft.server.report import report
 from udpft.server.sources import Sources
 from udpft.server.uploads import Uploads
 from udpft.storage.served_folder import ServedRoot
+
+if TYPE_CHECKING:
+    from udpft.protocol.keyed.channel import KeyedAcceptor
 
 DRAIN_S = 5.0
 """Seconds that transfers have to end, once the server was asked to stop."""
@@ -139,23 +143,11 @@ class Server:
         offload: bool = True,
         key_file: str | os.PathLike[str] | None = None,
     ) -> None:
-        if isinstance(plain_rate, str):
-            plain_rate = quantity_of(plain_rate, "plain_rate")
-        max_rate = quantity_of(max_rate, "max_rate")
-        max_upload = quantity_of(max_upload, "max_upload")
-        quota = quantity_of(quota, "quota")
-        folder = text_of(directory, "a folder to serve")
-        if plain_rate <= 0:
-            raise UsageError("a plain transfer's rate is above 0")
-        if (quota or max_upload) and not writable:
-            raise UsageError(
-                "quota and max-upload are limits of uploads, and none are taken",
-                hint="--writable takes them",
-            )
-        if key_file is not None and plain == "always":
-            raise UsageError("plain knows no keys, so a server with one does not serve it")
-        acceptor = None if key_file is None else keyed_acceptor(key_file)
-        self._root = ServedRoot(Path(folder), hidden=hidden)
+        plain_rate_bytes_per_s = _plain_rate_of(plain_rate)
+        max_rate_bytes_per_s = quantity_of(max_rate, "max_rate")
+        upload_limits = _upload_limits_of(max_upload, quota, writable=writable)
+        acceptor = _acceptor_of(key_file, plain)
+        self._root = ServedRoot(Path(text_of(directory, "a folder")), hidden=hidden)
         try:
             self._socket = UdpSocket(_bind(host, port), offload=offload)
         except BaseException:
@@ -169,19 +161,17 @@ class Server:
         self._on_served = on_served
         self._on_refused = on_refused
         self._sources = Sources(self._root, clock)
-        self._max_rate = max_rate
+        self._max_rate = max_rate_bytes_per_s
         self._waited_s = 0.0
         self._moved = 0
-        self._uploads = Uploads(self._root, max_bytes=max_upload, quota_bytes=quota)
+        self._uploads = Uploads(self._root, **upload_limits)
         self._listener = Listener(
             open_source=self._sources.open,
-            entropy=Entropy(
-                secret=secrets.token_bytes(32),
-                draw_id=lambda: secrets.randbits(32),
-                random=Random(secrets.randbits(64)),
-            ),
+            entropy=_entropy(),
             limits=Limits(
-                Admission(self._access.limited_host, max_sessions=max_clients), max_rate, timeout
+                Admission(self._access.limited_host, max_sessions=max_clients),
+                max_rate_bytes_per_s,
+                timeout,
             ),
             acceptor=acceptor,
             open_place=self._uploads.open if writable else None,
@@ -191,7 +181,7 @@ class Server:
         self._plains = PlainTransfers(
             self._socket,
             open_source=self._sources.open_file,
-            rate_bytes_per_s=plain_rate,
+            rate_bytes_per_s=plain_rate_bytes_per_s,
             on_stray=self._dispatch,
             on_served=on_served,
             on_refused=on_refused,
@@ -355,6 +345,51 @@ class Server:
             peer = str(Address.of(refused.address))
             told = Refused(refused.name, peer, "reliable", refused.upload, refused.error)
             self._on_refused(told)
+
+
+class _UploadLimits(TypedDict):
+    """Limits of uploads, in bytes; 0 for none."""
+
+    max_bytes: int
+    quota_bytes: int
+
+
+def _plain_rate_of(plain_rate: float | str) -> float:
+    rate = quantity_of(plain_rate, "plain_rate") if isinstance(plain_rate, str) else plain_rate
+    if rate <= 0:
+        raise UsageError("a plain transfer's rate is above 0")
+    return rate
+
+
+def _upload_limits_of(max_upload: int | str, quota: int | str, *, writable: bool) -> _UploadLimits:
+    limits: _UploadLimits = {
+        "max_bytes": quantity_of(max_upload, "max_upload"),
+        "quota_bytes": quantity_of(quota, "quota"),
+    }
+    if any(limits.values()) and not writable:
+        raise UsageError(
+            "--quota and --max-upload are limits of uploads, and none are taken",
+            hint="--writable takes them",
+        )
+    return limits
+
+
+def _acceptor_of(
+    key_file: str | os.PathLike[str] | None, plain: PlainPolicy
+) -> KeyedAcceptor | None:
+    if key_file is None:
+        return None
+    if plain == "always":
+        raise UsageError("plain knows no keys, so a server with one does not serve it")
+    return keyed_acceptor(text_of(key_file, "key_file"))
+
+
+def _entropy() -> Entropy:
+    return Entropy(
+        secret=secrets.token_bytes(32),
+        draw_id=lambda: secrets.randbits(32),
+        random=Random(secrets.randbits(64)),
+    )
 
 
 def _bind(host: str, port: int) -> socket.socket:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 import udpft
-from tests.cli.processes import run_udpft
+from tests.cli.processes import PATIENCE_S, environment, run_udpft
 from udpft.api import RunningServer
 
 LATIN = os.fsdecode(b"caf\xe9")
@@ -59,3 +61,36 @@ def test_one_that_is_not_there_is_told_as_such(server: RunningServer) -> None:
     with pytest.raises(udpft.errors.NoSuchFile, match="no such file on the server"):
         udpft.get(missing, server=server.address)
     assert udpft.list_files(LATIN, server=server.address)[0].path == LATIN
+
+
+def test_a_program_in_another_locale_serves_them_and_is_told_what_it_cannot_name(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "served").mkdir()
+    (tmp_path / "served" / JAPANESE).write_text("content")
+    script = (
+        "import udpft\n"
+        "with udpft.serve('served', port=0) as server:\n"
+        "    for pattern in ('', '\\u6f22', '*'):\n"
+        "        entry, = udpft.list_files(pattern, server=server)\n"
+        "        assert entry.path == '\\u6f22', ascii(entry.path)\n"
+        "    assert udpft.read_bytes(entry.path, server=server) == b'content'\n"
+        "    udpft.get(entry.path, server=server, output='copy')\n"
+        "    try:\n"
+        "        udpft.get(entry.path, server=server)\n"
+        "    except udpft.errors.LocalWriteFailed:\n"
+        "        print('told')\n"
+        "    try:\n"
+        "        udpft.get(entry.path, server=server, recursive=True)\n"
+        "    except udpft.errors.LocalWriteFailed:\n"
+        "        print('told')\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+        cwd=tmp_path,
+        env=environment(PYTHONPATH=str(Path(udpft.__file__).parents[1]), **LOCALES[1]),
+    )
+    assert done.stdout == "told\ntold\n", done.stderr

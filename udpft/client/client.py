@@ -35,7 +35,7 @@ from udpft.client.names import check_is_sha256 as check_is_sha256
 from udpft.client.names import destination_of as destination_of
 from udpft.client.names import name_on_server as name_on_server
 from udpft.client.names import tidied as tidied
-from udpft.errors import UsageError
+from udpft.errors import LocalWriteFailed, UsageError
 from udpft.net.address import parse_server
 from udpft.outcome.bottleneck import Usage
 from udpft.outcome.progress import Progress
@@ -270,18 +270,24 @@ class Client:
 
         pattern = text_of(pattern, "a name")
         folder = tidied(text_of("." if output is None else output, "output") or ".")
-        result = self._measured(
-            lambda: fetch_tree(
-                self._connection,
-                pattern,
-                folder,
-                recursive=recursive,
-                force=force,
-                resume=resume,
-                progress=progress,
-                on_resume=on_resume,
+        try:
+            result = self._measured(
+                lambda: fetch_tree(
+                    self._connection,
+                    pattern,
+                    folder,
+                    recursive=recursive,
+                    force=force,
+                    resume=resume,
+                    progress=progress,
+                    on_resume=on_resume,
+                )
             )
-        )
+        except UnicodeEncodeError as error:
+            raise LocalWriteFailed(
+                f"this process's locale has no way to write {ascii(error.object)}",
+                hint="with PYTHONUTF8=1 names are the bytes that they are",
+            ) from error
         if not result.bytes and not result.up_to_date:
             return result._replace(verified=True)  # its listing was, and there is nothing else
         return result

@@ -28,7 +28,12 @@ from udpft.errors import (
 from udpft.protocol.contract import OpenedSink
 from udpft.protocol.handshake.agreement import HandshakeResult
 from udpft.protocol.wire.hello import AFRESH, FORCE, Hello, Role
-from udpft.protocol.wire.listing import MalformedListing, decode_listing_untrusted, identity_of
+from udpft.protocol.wire.listing import (
+    MalformedListing,
+    decode_listing_untrusted,
+    encode_path,
+    identity_of,
+)
 from udpft.server.job import Job
 from udpft.storage.claim import is_part_name
 from udpft.storage.destination import Destination, InMemory, Target
@@ -274,7 +279,7 @@ class Uploads:
             components = entry.path.split("/")
             if len(components) > MAX_DEPTH:
                 raise Denied(f"folders are nested more than {MAX_DEPTH} deep")
-            if any(is_part_name(os.fsencode(component)) for component in components):
+            if any(is_part_name(encode_path(component)) for component in components):
                 raise Denied(f"{entry.path!r} is no name for an upload")
             if not self._root.hidden and any(one.startswith(".") for one in components):
                 raise Denied(

@@ -13,7 +13,7 @@ from stat import S_IMODE, S_ISDIR, S_ISREG
 
 from udpft.errors import Denied, NoSuchFile
 from udpft.protocol.params import WILDCARDS
-from udpft.protocol.wire.listing import Entry
+from udpft.protocol.wire.listing import Entry, encode_path
 from udpft.storage.claim import is_part_name
 from udpft.storage.served_folder import MAX_DEPTH, ServedRoot
 from udpft.storage.source_file import file_identity
@@ -37,7 +37,7 @@ def entries_of(root: ServedRoot, pattern: str, *, recursive: bool) -> Iterator[E
         Denied: folders are too deep.
         OSError: a folder cannot be read.
     """
-    parts = [os.fsencode(part) for part in pattern.split("/") if part not in ("", ".")]
+    parts = [encode_path(part) for part in pattern.split("/") if part not in ("", ".")]
     if any(part == b".." or b"\0" in part for part in parts):
         raise NoSuchFile("no such file on the server")
     if parts and not root.hidden and any(part.startswith(b".") for part in parts):
@@ -83,7 +83,7 @@ def _matching(
     root: ServedRoot, path: list[bytes], parts: Sequence[bytes]
 ) -> Iterator[tuple[list[bytes], Entry]]:
     """Iterate over entries whose paths match, component by component."""
-    wanted = os.fsdecode(parts[0])
+    wanted = parts[0].decode(errors="surrogateescape")
     try:
         children = list(_children(root, path))
     except NoSuchFile:
@@ -92,7 +92,7 @@ def _matching(
         name = entry.path.rpartition("/")[2]
         if name != wanted and not fnmatchcase(name, wanted):
             continue
-        below = [*path, os.fsencode(name)]
+        below = [*path, encode_path(name)]
         if len(parts) == 1:
             yield below, entry
         elif entry.is_folder:
@@ -106,7 +106,7 @@ def _below(root: ServedRoot, path: list[bytes]) -> Iterator[Entry]:
     for entry in _children(root, path):
         yield entry
         if entry.is_folder:
-            yield from _below(root, [*path, os.fsencode(entry.path.rpartition("/")[2])])
+            yield from _below(root, [*path, encode_path(entry.path.rpartition("/")[2])])
 
 
 def _children(
@@ -139,7 +139,7 @@ def _entry(folder_fd: int, path: Sequence[bytes], name: bytes) -> Entry | None:
         status = os.lstat(name, dir_fd=folder_fd)
     except OSError:
         return None
-    full = os.fsdecode(b"/".join([*path, name]))
+    full = b"/".join([*path, name]).decode(errors="surrogateescape")
     mtime_ns = max(-(2**63), min(status.st_mtime_ns, 2**63 - 1))
     mode = S_IMODE(status.st_mode)
     if S_ISDIR(status.st_mode):

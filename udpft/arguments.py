@@ -12,6 +12,7 @@ from math import inf
 from typing import IO, Protocol, TypeGuard
 
 from udpft.errors import UsageError
+from udpft.protocol.params import CHUNK_SIZE, MAX_CHUNK_SIZE, MIN_CHUNK_SIZE
 from udpft.units import parse_bytes
 
 
@@ -80,6 +81,29 @@ def quantity_of(value: object, what: str) -> int:
     if not isinstance(value, bool) and isinstance(value, (int, float)) and 0 <= value < inf:
         return int(value)
     raise UsageError(f"{what} is a number of bytes, such as 2_000_000 or '2M', not {value!r}")
+
+
+def chunk_size_of(value: int | str | None, *, keyed: bool) -> int:
+    """The bytes of a chunk to ask for: a size, ``"auto"`` for the largest, or None.
+
+    None is `CHUNK_SIZE`; with a key, whose cost is for each packet more than for each byte, the
+    largest.
+
+    Raises:
+        UsageError: it is no size, or none that is to be had.
+    """
+    if value is None:
+        return MAX_CHUNK_SIZE if keyed else CHUNK_SIZE
+    if value == "auto":
+        return MAX_CHUNK_SIZE
+    is_whole = isinstance(value, int) and not isinstance(value, bool)
+    size = value if is_whole else quantity_of(value, "chunk_size")
+    if not MIN_CHUNK_SIZE <= int(size) <= MAX_CHUNK_SIZE:
+        raise UsageError(
+            f"a chunk of {size} bytes is not to be had",
+            hint=f"from {MIN_CHUNK_SIZE} to {MAX_CHUNK_SIZE}, or auto for what the path carries",
+        )
+    return int(size)
 
 
 def seconds_of(value: object, what: str) -> float:

@@ -22,6 +22,7 @@ from udpft.arguments import (
     Name,
     Output,
     ServerName,
+    chunk_size_of,
     is_stream,
     quantity_of,
     seconds_of,
@@ -41,11 +42,8 @@ from udpft.outcome.bottleneck import Usage
 from udpft.outcome.progress import Progress
 from udpft.outcome.result import Result
 from udpft.protocol.params import (
-    CHUNK_SIZE,
     CONNECT_TIMEOUT_S,
     IDLE_TIMEOUT_S,
-    MAX_CHUNK_SIZE,
-    MIN_CHUNK_SIZE,
 )
 
 if TYPE_CHECKING:
@@ -107,24 +105,12 @@ class Client:
         key_file: str | os.PathLike[str] | None = None,
         stop: Stop | None = None,
     ) -> None:
-        if chunk_size is None:
-            chunk_size = "auto" if key_file else CHUNK_SIZE
-        if chunk_size == "auto":
-            chunk_size = MAX_CHUNK_SIZE
-        else:
-            chunk_size = _chunk_size_of(chunk_size)
-        if not MIN_CHUNK_SIZE <= chunk_size <= MAX_CHUNK_SIZE:
-            raise UsageError(
-                f"a chunk of {chunk_size} bytes is not to be had",
-                hint=f"from {MIN_CHUNK_SIZE} to {MAX_CHUNK_SIZE}, "
-                "or auto for what the path carries",
-            )
         self.server = parse_server(server_of(server), DEFAULT_PORT)
         self.connect_timeout = seconds_of(connect_timeout, "connect_timeout")
         self.timeout = seconds_of(timeout, "timeout")
         self._connection = Connection(
             self.server,
-            chunk_size=chunk_size,
+            chunk_size=chunk_size_of(chunk_size, keyed=bool(key_file)),
             limit_rate=quantity_of(limit_rate, "limit_rate"),
             connect_timeout_s=connect_timeout,
             idle_timeout_s=timeout,
@@ -285,7 +271,7 @@ class Client:
             )
         except UnicodeEncodeError as error:
             raise LocalWriteFailed(
-                f"this process's locale has no way to write {ascii(error.object)}",
+                f"this process's locale has no way to write {error.object!a}",
                 hint="with PYTHONUTF8=1 names are the bytes that they are",
             ) from error
         if not result.bytes and not result.up_to_date:
@@ -598,9 +584,3 @@ class Client:
         result = transfer()
         used = self.usage().since(before)
         return result.measured(used, rate_limit=self.limit_rate, receives=receives)
-
-
-def _chunk_size_of(value: object) -> int:
-    if isinstance(value, int) and not isinstance(value, bool):
-        return value
-    return quantity_of(value, "chunk_size")

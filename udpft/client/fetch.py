@@ -19,7 +19,7 @@ from udpft.protocol.wire.hello import Hello, Role
 from udpft.storage.destination import Destination, Target
 
 if TYPE_CHECKING:
-    from udpft.storage.tree_destination import TreeDestination
+    from udpft.storage.trees.destination import TreeDestination
 
 
 def fetch(

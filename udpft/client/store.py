@@ -36,7 +36,7 @@ from udpft.storage.journal import JOURNAL_MIN_BYTES
 from udpft.storage.source_file import SourceFile
 
 if TYPE_CHECKING:
-    from udpft.storage.tree_files import TreeSource
+    from udpft.storage.trees.files import TreeSource
 
 _FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 

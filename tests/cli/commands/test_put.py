@@ -61,6 +61,7 @@ def test_several_names_share_a_session_and_one_that_fails_stops_no_other(
     assert done.returncode == 13
     assert "--force" in done.stderr
     assert [(stored / n).read_text() for n in "abc"] == ["a", "theirs", "c"]
+    server.stop()  # by then all is told
     assert [served.name for served in told] == ["a", "c"]  # b was compared by its size, and refused
     assert len({served.peer for served in told}) == 1
 

@@ -32,6 +32,7 @@ bug, and exits with 1.
 from __future__ import annotations
 
 from enum import IntEnum
+from typing import Any
 
 
 class ExitCode(IntEnum):
@@ -66,9 +67,11 @@ class UdpftError(Exception):
     Attributes:
         exit_code: of the command that this error ends; each class has its own.
         hint: what to try; empty where nothing is known to help.
+        result: `udpft.Result` of what has come of a tree, where not all of it has; else None.
     """
 
     exit_code: ExitCode = ExitCode.BUG
+    result: Any = None
 
     def __init__(self, message: str, *, hint: str = "") -> None:
         super().__init__(message)

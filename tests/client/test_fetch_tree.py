@@ -15,7 +15,7 @@ from udpft.api import RunningServer, connect
 from udpft.cli.main import run
 from udpft.client import fetch_tree
 from udpft.errors import DestinationExists, LocalWriteFailed, NoSuchFile, UsageError
-from udpft.protocol.wire.listing import Entry
+from udpft.protocol.wire.listing import Report
 from udpft.storage.trees.files import StagedTree
 
 
@@ -162,12 +162,25 @@ def test_a_listing_names_what_is_served_and_nothing_else(server: RunningServer) 
             names(nowhere)
 
 
+def test_ls_prints_for_people_and_for_programs(server: RunningServer) -> None:
+    done = run_udpft("ls", "-l", "t*", "-s", server.address)
+    assert done.returncode == 0
+    folder, file = done.stdout.splitlines()
+    assert (folder[:4], folder[-6:]) == ("drwx", " tree/")
+    assert file[11:].split()[:2] == ["2", "B"]
+    assert file.endswith(" two.txt")
+    assert r"tree/line\nbreak" in run_udpft("ls", "tree", "-s", server.address).stdout
+    done = run_udpft("ls", "*.bin", "--json", "-s", server.address)
+    assert '"name": "other.bin", "type": "file", "size": 3' in done.stdout
+    assert '"event": "summary", "ok": true' in done.stdout.splitlines()[-1]
+
+
 def test_a_file_that_changes_between_listing_and_sending_is_listed_again(
     server: RunningServer, served: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, calls = fetch_tree.fetch_listing, 0
+    real, calls = fetch_tree.fetch_report, 0
 
-    def meddling(*args: object, **options: object) -> tuple[list[Entry], int]:
+    def meddling(*args: object, **options: object) -> tuple[Report, int]:
         nonlocal calls
         listed = real(*args, **options)  # type: ignore[arg-type]
         calls += 1
@@ -175,7 +188,7 @@ def test_a_file_that_changes_between_listing_and_sending_is_listed_again(
             (served / "tree/many/007").write_text("changed meanwhile")
         return listed
 
-    monkeypatch.setattr(fetch_tree, "fetch_listing", meddling)
+    monkeypatch.setattr(fetch_tree, "fetch_report", meddling)
     udpft.get("tree", server=server.address, output=tmp_path / "out", recursive=True)
     assert calls == 2
     assert seen(tmp_path / "out/tree") == seen(served / "tree")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from udpft.client.tree_attempts import ATTEMPTS, repeated
-from udpft.errors import DestinationExists, DigestMismatch, SourceChanged, UdpftError
+from udpft.errors import DigestMismatch, SourceChanged, UdpftError
 from udpft.outcome.result import Result
 
 DONE = Result("tree", "tree", 1, 1.0, "", 0, "reliable", verified=True)
@@ -29,12 +29,11 @@ class Attempts:
             raise ending
         return DONE
 
-    def run(self, *, force: bool = False, trusted: bool = True) -> Result:
+    def run(self) -> Result:
         return repeated(
             self.list_tree,
             self.transfer,
-            force=force,
-            is_different=lambda: DestinationExists("a file differs") if trusted else None,
+            differs=lambda: "a file differs",
         )
 
 
@@ -57,37 +56,35 @@ def test_a_tree_that_never_rests_is_given_up() -> None:
     assert len(attempts.made) == ATTEMPTS
 
 
-def test_a_file_that_was_trusted_wrongly_is_an_error_without_force() -> None:
-    attempts = Attempts(DigestMismatch("they differ"))
-    with pytest.raises(DestinationExists):
-        attempts.run()
-    assert len(attempts.made) == 1
+def test_a_file_that_was_trusted_wrongly_is_found_by_an_attempt_that_trusts_none() -> None:
+    attempts = Attempts(DigestMismatch("they differ"), None)
+    assert attempts.run() is DONE
+    assert attempts.made == [(1, True), (2, False)]
 
 
-def test_with_force_the_next_attempt_trusts_none() -> None:
+def test_after_a_mismatch_no_attempt_trusts() -> None:
     attempts = Attempts(DigestMismatch("they differ"), SourceChanged("it changed"), None)
-    assert attempts.run(force=True) is DONE
+    assert attempts.run() is DONE
     assert attempts.made == [(1, True), (2, False), (3, False)]
 
 
-@pytest.mark.parametrize("force", [False, True])
-def test_what_differs_without_trust_is_no_file_of_ours(force: bool) -> None:
-    attempts = Attempts(DigestMismatch("they differ"))
-    with pytest.raises(DigestMismatch):
-        attempts.run(force=force, trusted=False)
-    assert len(attempts.made) == 1
+def test_a_file_that_cannot_be_read_is_left_out_by_the_next_listing_and_costs_no_attempt() -> None:
+    broken = [SourceChanged(f"cannot read: {n}") for n in range(3 * ATTEMPTS)]
+    attempts = Attempts(*broken, None)
+    assert attempts.run() is DONE
+    assert len(attempts.made) == len(broken) + 1
 
 
 def test_a_second_mismatch_is_raised() -> None:
     attempts = Attempts(DigestMismatch("they differ"), DigestMismatch("still"))
     with pytest.raises(DigestMismatch, match="still"):
-        attempts.run(force=True)
+        attempts.run()
 
 
 def test_a_mismatch_of_the_last_attempt_is_raised() -> None:
     changes = (SourceChanged("it changed") for _ in range(ATTEMPTS - 1))
     with pytest.raises(DigestMismatch):
-        Attempts(*changes, DigestMismatch("they differ")).run(force=True)
+        Attempts(*changes, DigestMismatch("they differ")).run()
 
 
 def test_a_listing_that_fails_is_not_made_again() -> None:
@@ -98,5 +95,5 @@ def test_a_listing_that_fails_is_not_made_again() -> None:
 
     attempts = Broken(None)
     with pytest.raises(DigestMismatch, match="of the listing"):
-        attempts.run(force=True)
+        attempts.run()
     assert attempts.made == []

@@ -12,7 +12,8 @@ import pytest
 from udpft.errors import Denied, LocalWriteFailed, ServerBusy, SourceChanged
 from udpft.protocol.wire.hello import Hello, Role
 from udpft.server import uploads as module
-from udpft.server.uploads import MAX_OPENING, MAX_UPLOAD_LISTING_BYTES, Uploads
+from udpft.server.tree_uploads import MAX_UPLOAD_LISTING_BYTES
+from udpft.server.uploads import MAX_OPENING, Uploads
 from udpft.storage.partfile import PartFile
 from udpft.storage.served_folder import ServedRoot
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from types import TracebackType
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Unpack
 
 from udpft.arguments import (
     Name,
@@ -47,6 +47,7 @@ from udpft.protocol.params import (
 )
 
 if TYPE_CHECKING:
+    from udpft.client.tree_outcome import TreeParameters
     from udpft.net.stop import Stop
     from udpft.protocol.handshake.path_probe import PathProbe
     from udpft.protocol.wire.listing import Entry
@@ -224,24 +225,27 @@ class Client:
         resume: bool = True,
         progress: Progress | None = None,
         on_resume: Progress | None = None,
+        **tree: Unpack[TreeParameters],
     ) -> Result:
         """Fetch the files that a pattern names; with ``recursive``, folders and all below them.
 
         A folder ``a/tree`` becomes ``OUTPUT/tree``, ``a/tree/`` becomes OUTPUT itself, as with
-        rsync. Times and permissions of files and folders are kept. Files that the destination has
-        already, of the same size and time, are left alone.
+        rsync. What it makes gets the times and permissions that it has there, the latter as far as
+        the umask allows. Files of the same size and time are left alone; symlinks, devices and
+        hidden names are left out. ``Result.tree`` says what did not come.
 
         Args:
             pattern: a file's name; a folder's; or one with wildcards, ``*``, ``?`` and ``[...]``,
                 matched between slashes.
             output: a folder, made where it is missing; by default the current one.
             recursive: folders too; without, they are left out.
-            force: replace different files.
+            force: replace different files, those of the same size and time too.
             resume: go on with what an earlier fetch left, and leave what there is if this one
                 fails.
             progress: called with the bytes done and the bytes in all, ten times a second and at
                 the end.
             on_resume: called with the bytes that were held already and the bytes in all.
+            tree: see `udpft.client.tree_outcome.TreeParameters`.
 
         Returns:
             The result of the whole. ``files`` says how many there are.
@@ -249,10 +253,15 @@ class Client:
         Raises:
             NoSuchFile: nothing has that name.
             UsageError: two files would have the same name, or only a folder has that name.
-            DestinationExists: a different file has a name that is needed, and no ``force``.
+            PartialTransfer: something cannot be read there, or not have its name here;
+                ``error.result`` tells of the rest, which has come.
+            DestinationExists: likewise, for a different file has its name, and no ``force``.
             UdpftError: whatever else went wrong; the destination is as it was.
         """
         from udpft.client.fetch_tree import fetch_tree  # a single file does without
+        from udpft.client.tree_outcome import choice_of
+
+        choice = choice_of(force=force, resume=resume, parameters=tree)
 
         pattern = text_of(pattern, "a name")
         folder = tidied(text_of("." if output is None else output, "output") or ".")
@@ -262,9 +271,8 @@ class Client:
                     self._connection,
                     pattern,
                     folder,
+                    choice,
                     recursive=recursive,
-                    force=force,
-                    resume=resume,
                     progress=progress,
                     on_resume=on_resume,
                 )
@@ -382,21 +390,23 @@ class Client:
         *,
         force: bool = False,
         progress: Progress | None = None,
+        **tree: Unpack[TreeParameters],
     ) -> Result:
         """Store a folder on a server that takes uploads, with all that is below it.
 
         ``a/tree`` becomes ``tree`` there; of ``a/tree/``, what is in it goes to the served folder
-        itself, as with rsync. Times and permissions of files and folders are kept; symlinks, and
-        what is neither a file nor a folder, are left out. Files that the server has already, of the
-        same size and time, are left alone.
+        itself, as with rsync. Files and folders that are made there get times and permissions of
+        those here. Symlinks, devices, hidden names and the like are left out; ``Result.tree`` says
+        so. Files that the server has already, of the same size and time, are left alone.
 
         Args:
             path: the local folder.
             as_name: its name on the server; with a slash at its end, the folder there that it goes
                 to.
-            force: replace different files.
+            force: replace different files, those of the same size and time too.
             progress: called with the bytes done and the bytes in all, ten times a second and at
                 the end.
+            tree: see `udpft.client.tree_outcome.TreeParameters`.
 
         Returns:
             The result of the whole. ``files`` says how many there are.
@@ -405,16 +415,20 @@ class Client:
             LocalReadFailed: the folder cannot be read.
             UploadRefused: the server takes no uploads.
             Denied: not this one.
-            DestinationExists: a different file has a name that is needed, and no ``force``.
+            PartialTransfer: something cannot be read here, or not have its name there;
+                ``error.result`` tells of the rest, which has arrived.
+            DestinationExists: likewise, for a different file has its name, and no ``force``.
             UdpftError: whatever else went wrong; on the server, the files are as they were.
         """
         from udpft.client.store_tree import store_tree  # a single file does without
+        from udpft.client.tree_outcome import choice_of
 
+        choice = choice_of(force=force, parameters=tree)
         folder = text_of(path, "a folder to store")
         named = None if as_name is None else text_of(as_name, "as_name")
         absolute(folder)  # or say that there is no way to tell
         return self._measured(
-            lambda: store_tree(self._connection, folder, named, force=force, progress=progress),
+            lambda: store_tree(self._connection, folder, named, choice, progress=progress),
             receives=False,
         )
 

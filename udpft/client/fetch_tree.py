@@ -1,32 +1,40 @@
 """Download of listings and trees.
 
 A tree comes in two requests over one socket: its listing, then the contents of all its files as
-one transfer. Thousands of small files so cost two handshakes and one digest.
+one transfer. Thousands of small files so cost two handshakes and one digest. What cannot come is
+told, and the rest comes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import NamedTuple
 
 from udpft.client.connection import Connection
 from udpft.client.fetch import request, result_of
 from udpft.client.tree_attempts import repeated
-from udpft.errors import DestinationExists, PartialTransfer, UsageError
+from udpft.client.tree_outcome import Omissions, TreeChoice, ended, nothing_sent
+from udpft.client.tree_rules import Rules
+from udpft.errors import NoSuchFile, PartialTransfer, UsageError
 from udpft.net.clock import clock
 from udpft.outcome.progress import Progress
 from udpft.outcome.result import Result
-from udpft.protocol.wire.hello import RECURSIVE, Role
+from udpft.protocol.params import WILDCARDS
+from udpft.protocol.wire.hello import RECURSIVE, REPORT, Role
 from udpft.protocol.wire.listing import (
     MAX_LISTING_BYTES,
     Entry,
     MalformedListing,
-    decode_listing_untrusted,
+    Reason,
+    Report,
+    decode_report_untrusted,
     identity_of,
 )
 from udpft.storage.destination import InMemory
-from udpft.storage.trees.destination import Placed, TreeDestination
+from udpft.storage.trees.destination import TreeDestination
+from udpft.storage.trees.survey import Link, Placed, Places, TreeOptions
 
 
 def fetch_listing(
@@ -39,49 +47,80 @@ def fetch_listing(
         PartialTransfer: what came is no listing that could be followed.
         UdpftError: as `Client.fetch`.
     """
+    report, identity = fetch_report(connection, pattern, RECURSIVE if recursive else 0)
+    return report.entries, identity
+
+
+def fetch_report(
+    connection: Connection, pattern: str, flags: int, of_upload: int = 0
+) -> tuple[Report, int]:
+    """Fetch a listing, with what is not sent of it where the flags ask for that.
+
+    Args:
+        connection: to the server.
+        pattern: of the names.
+        flags: as HELLO has them.
+        of_upload: identity of a listing that was stored, to hear what the server does not take.
+
+    Raises: as `fetch_listing` does.
+    """
     target = InMemory(MAX_LISTING_BYTES)
-    flags = RECURSIVE if recursive else 0
+    target.have_of = of_upload
     request(connection, pattern, target, role=Role.LIST, flags=flags)
     data = bytes(target.data)
     try:
-        return decode_listing_untrusted(data), identity_of(data)
+        return decode_report_untrusted(data), identity_of(data)
     except MalformedListing as error:
         raise PartialTransfer(f"the server's listing makes no sense: {error}") from None
+
+
+class _Plan(NamedTuple):
+    """Plan of a tree: what of its listing goes where, and what is not to come.
+
+    ``unwanted``: paths of files that the rules leave out.
+    """
+
+    placed: list[Placed]
+    links: list[Link]
+    omissions: Omissions
+    unwanted: set[str]
 
 
 def fetch_tree(
     connection: Connection,
     pattern: str,
     folder: str,
+    choice: TreeChoice,
     *,
     recursive: bool,
-    force: bool,
-    resume: bool,
     progress: Progress | None,
     on_resume: Progress | None,
 ) -> Result:
     """Fetch the files that a pattern names into a folder: see `Client.fetch_tree`."""
     began = clock()
-    name, flags = pattern.rstrip("/"), RECURSIVE if recursive else 0
-    targets: list[TreeDestination] = []
+    name, flags = pattern.rstrip("/"), REPORT | (RECURSIVE if recursive else 0)
 
-    def list_tree() -> tuple[list[Entry], int]:
-        return fetch_listing(connection, name, recursive=recursive)
+    def list_tree() -> tuple[Report, int]:
+        return fetch_report(connection, name, flags)
 
-    def transfer(listing: tuple[list[Entry], int], trust: bool) -> Result:
-        entries, identity = listing
+    def transfer(listing: tuple[Report, int], trust: bool) -> Result:
+        report, identity = listing
+        plan = _plan(pattern, report, choice, recursive=recursive)
+        if not report.entries and not plan.links:
+            _refuse_nothing(pattern, plan.omissions)
+        options = TreeOptions(choice.force, trust, choice.checksum, choice.resume, pattern)
+        if choice.dry_run:
+            return _dry(pattern, folder, plan, clock() - began)
         with TreeDestination(
             Path(folder),
             name,
-            _placed(pattern, entries, recursive=recursive),
+            plan.placed,
             identity,
-            force=force,
-            trust=trust,
-            resume=resume,
+            options._replace(unwanted=frozenset(plan.unwanted)),
             on_resume=on_resume,
             stop=connection.stop,
         ) as target:
-            targets.append(target)
+            target.links = plan.links
             if target.is_needed:
                 completed, download = request(
                     connection, name, target, role=Role.TREE, flags=flags, progress=progress
@@ -93,29 +132,81 @@ def fetch_tree(
                 progress(target.size, target.size)
             result = result_of(completed, download, pattern, folder, clock() - began)
         else:
-            result = _nothing_needed(pattern, target, clock() - began)
-        return result._replace(up_to_date=target.is_up_to_date, files=target.file_count)
+            result = nothing_sent(pattern, str(target.folder), target.size, clock() - began)
+        places = {one.entry.path: target.folder.joinpath(*one.place) for one in plan.placed}
+        for problem in target.problems:
+            plan.omissions.add(
+                str(places.get(problem.path, problem.path)), problem.reason, problem.words
+            )
+        result = result._replace(up_to_date=target.is_up_to_date, files=target.file_count)
+        return ended(result, plan.omissions, target.notes)
 
-    def is_different() -> DestinationExists | None:
-        return targets[-1].is_different() if targets[-1].trusted else None
-
-    return repeated(list_tree, transfer, force=force, is_different=is_different)
+    return repeated(list_tree, transfer, differs=_differs(pattern))
 
 
-def _nothing_needed(pattern: str, target: TreeDestination, seconds: float) -> Result:
-    """Result of a tree of which nothing had to come."""
-    return Result(
-        name=pattern,
-        local_path=str(target.folder),
-        bytes=target.size,
-        seconds=seconds,
-        digest="",
-        resent_packets=0,
-        mode="reliable",
-        verified=False,
-        resumed_bytes=target.size,
-        chunk_size=0,
+def _differs(pattern: str) -> Callable[[], str]:
+    return lambda: f"a file of {pattern!r} that is here differs from the one there"
+
+
+def _refuse_nothing(pattern: str, omissions: Omissions) -> None:
+    """Refuse a name that nothing comes of. Raises NoSuchFile."""
+    if not omissions.failed and len(omissions.all) == 1:
+        [one] = omissions.all
+        raise NoSuchFile(f"{pattern!r} is a {one.reason}, which is left out", hint="")
+
+
+def _dry(pattern: str, folder: str, plan: _Plan, seconds: float) -> Result:
+    """Result of a tree that is only looked at."""
+    files = [
+        one.entry
+        for one in plan.placed
+        if not one.entry.is_folder and one.entry.path not in plan.unwanted
+    ]
+    size = sum(entry.size for entry in files)
+    result = nothing_sent(pattern, folder, size, seconds)
+    listed = tuple((entry.path, entry.size) for entry in files)
+    return ended(result._replace(files=len(files)), plan.omissions, listed=listed)
+
+
+def _plan(pattern: str, report: Report, choice: TreeChoice, *, recursive: bool) -> _Plan:
+    """Decide what of a report goes where. Raises as `_placed` does."""
+    placed = _placed(pattern, report.entries, recursive=recursive)
+    skipped = _depth_kept(pattern)
+    omissions = Omissions()
+    links: list[Link] = []
+    unwanted: set[str] = set()
+    rules = Rules(choice.rules)
+    kept = [] if rules else placed
+    for one in placed if rules else ():
+        if not rules.leave_out(one.place, is_folder=one.entry.is_folder):
+            kept.append(one)
+        elif not one.entry.is_folder:
+            unwanted.add(one.entry.path)
+            kept.append(one)
+    pruned = Rules(choice.rules)
+    for entry in report.not_sent:
+        place = tuple(entry.path.split("/")[skipped:])
+        if _is_left_out(pruned, place):
+            continue
+        if choice.links and entry.reason is Reason.SYMLINK and entry.target and place:
+            links.append(Link(entry.path, place, entry.target))
+        else:
+            omissions.add_not_sent(entry, asked=choice.links)
+    return _Plan(kept, links, omissions, unwanted)
+
+
+def _is_left_out(rules: Rules, place: tuple[str, ...]) -> bool:
+    """Tell whether rules leave out an entry, or a folder that it is in."""
+    above = (place[:depth] for depth in range(1, len(place)))
+    return any(rules.leave_out(one, is_folder=True) for one in above) or rules.leave_out(
+        place, is_folder=False
     )
+
+
+def _depth_kept(pattern: str) -> int:
+    """Number of leading components that a pattern's entries lose."""
+    asked = [part for part in pattern.split("/") if part not in ("", ".")]
+    return len(asked) if pattern.endswith("/") or not asked else len(asked) - 1
 
 
 def _placed(pattern: str, entries: Sequence[Entry], *, recursive: bool) -> list[Placed]:
@@ -128,8 +219,11 @@ def _placed(pattern: str, entries: Sequence[Entry], *, recursive: bool) -> list[
         UsageError: two would have the same name.
     """
     asked = [part for part in pattern.split("/") if part not in ("", ".")]
-    kept_from = len(asked) if pattern.endswith("/") or not asked else len(asked) - 1
+    kept_from = _depth_kept(pattern)
+    # Two have one place only where what differs in their paths is not kept.
+    may_collide = any(sign in part for part in asked[:kept_from] for sign in WILDCARDS)
     placed: dict[tuple[str, ...], Entry] = {}
+    places = Places()
     result = []
     for entry in entries:
         components = entry.path.split("/")
@@ -140,12 +234,13 @@ def _placed(pattern: str, entries: Sequence[Entry], *, recursive: bool) -> list[
             raise PartialTransfer("the server listed what was not asked for")
         if entry.is_folder and not recursive:
             continue
-        place = tuple(components[kept_from:])
+        place = places.of(entry.path, kept_from)
         if place in placed and not (entry.is_folder and placed[place].is_folder):
             raise UsageError(
                 f"{placed[place].path!r} and {entry.path!r} would both become {'/'.join(place)!r}"
             )
-        placed[place] = entry
+        if may_collide:
+            placed[place] = entry
         result.append(Placed(entry, place))
     return result
 

@@ -11,6 +11,8 @@ from udpft.protocol.params import CHUNK_SIZE
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from udpft.outcome.tree import TreeRecord
+
 
 class Result(NamedTuple):
     """Record of a client's transfer: of one file, or of a tree.
@@ -23,7 +25,7 @@ class Result(NamedTuple):
     ``path`` is then their folder; ``local_path`` is the same as text. ``cpu_seconds``: of this
     process meanwhile. ``dropped_packets``: by the receiver's full buffer. ``limited_by``: what
     limited a transfer of half a second or more, in a word or two, and ``limit``, in a sentence;
-    ``slow``: whether it is worth telling: see `bottleneck`.
+    ``slow``: whether it is worth telling: see `bottleneck`. ``tree``: of a tree, what did not come.
     """
 
     name: str
@@ -44,6 +46,7 @@ class Result(NamedTuple):
     limited_by: str = ""
     limit: str = ""
     slow: bool = False
+    tree: TreeRecord | None = None
 
     @property
     def path(self) -> Path:

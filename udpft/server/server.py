@@ -29,7 +29,7 @@ from udpft.net.clock import clock
 from udpft.net.udp import UdpSocket, wait
 from udpft.outcome.bottleneck import Usage
 from udpft.outcome.result import Refused, Served
-from udpft.protocol.contract import Batch, Transmit
+from udpft.protocol.contract import Batch, OpenedSource, Transmit
 from udpft.protocol.params import (
     IDLE_TIMEOUT_S,
     MAX_BURST_BYTES,
@@ -40,6 +40,7 @@ from udpft.protocol.server.admission import Admission
 from udpft.protocol.server.admitting import Entropy, Limits
 from udpft.protocol.server.listener import AddressedTransmit, Listener
 from udpft.protocol.transfer.plain import is_plain
+from udpft.protocol.wire.hello import REPORT, Hello, Role
 from udpft.server.access import Access, PlainPolicy
 from udpft.server.plain import PlainTransfers
 from udpft.server.report import report
@@ -62,6 +63,10 @@ _BYTES_A_SEND = 32_768
 _BATCHES_A_TURN = 64
 """Batches received before anything is sent: as many as the bursts that drew them, where each comes
 from another client, or their queue would overflow."""
+
+
+_RECEIVE_S = 0.010
+"""Seconds after which a turn receives no more: tiny files cost more than their bytes."""
 
 
 class Server:
@@ -87,6 +92,7 @@ class Server:
         on_served: called in the server's thread with each transfer that is over; must not raise.
         on_refused: likewise, with each request that is refused, such as one for a file that is not
             there; not with those that are to come back later.
+        on_notice: called, from any thread, with what else should stand in a log; likewise.
         offload: use the kernel's segmentation offloads.
         key_file: holds the key that clients must have. Those that have it are answered wherever
             they are, and no others. Plain is off then.
@@ -140,6 +146,7 @@ class Server:
         timeout: float = IDLE_TIMEOUT_S,
         on_served: Callable[[Served], None] = lambda _: None,
         on_refused: Callable[[Refused], None] = lambda _: None,
+        on_notice: Callable[[str], None] = lambda _: None,
         offload: bool = True,
         key_file: str | os.PathLike[str] | None = None,
     ) -> None:
@@ -162,11 +169,10 @@ class Server:
         self._on_refused = on_refused
         self._sources = Sources(self._root, clock)
         self._max_rate = max_rate_bytes_per_s
-        self._waited_s = 0.0
-        self._moved = 0
-        self._uploads = Uploads(self._root, **upload_limits)
+        self._waited_s, self._moved = 0.0, 0
+        self._uploads = Uploads(self._root, on_notice, **upload_limits)
         self._listener = Listener(
-            open_source=self._sources.open,
+            open_source=self._open_source,
             entropy=_entropy(),
             limits=Limits(
                 Admission(self._access.limited_host, max_sessions=max_clients),
@@ -188,8 +194,8 @@ class Server:
         )
         self._unsent: AddressedTransmit | None = None
         self._wake_receiver, self._wake_sender = socket.socketpair()
-        self._wake_receiver.setblocking(False)
-        self._wake_sender.setblocking(False)
+        for end in (self._wake_receiver, self._wake_sender):
+            end.setblocking(False)
         self._stopping = False
         self._drain_until = inf
 
@@ -261,6 +267,12 @@ class Server:
                 self._wait(min(self._next_timeout(), self._drain_until))
             self._listener.handle_timeout(clock())
 
+    def _open_source(self, hello: Hello, name: str) -> OpenedSource:
+        """Open what a client fetches: see `Sources.open`; or what was refused of its upload."""
+        if hello.role == Role.LIST and hello.flags & REPORT and hello.have_of:
+            return self._uploads.open_report(hello.have_of)
+        return self._sources.open(hello, name)
+
     def _usage(self) -> Usage:
         return Usage.now(self._waited_s, self._moved, self.drops)
 
@@ -287,7 +299,10 @@ class Server:
 
     def _receive(self) -> bool:
         """Receive up to a few batches that have arrived; return whether any had."""
+        until = clock() + _RECEIVE_S
         for turn in range(_BATCHES_A_TURN):
+            if turn and clock() > until:
+                return True
             try:
                 received = self._socket.receive()
             except OSError:  # no memory left for a moment, for instance

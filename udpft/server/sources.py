@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from functools import partial
 from math import inf
 from typing import NamedTuple
 
@@ -11,12 +12,20 @@ from xxhash import xxh3_64
 
 from udpft.errors import LocalReadFailed, NoSuchFile, ServerBusy
 from udpft.protocol.contract import OpenedSource
-from udpft.protocol.wire.hello import RECURSIVE, Hello, Role
-from udpft.protocol.wire.listing import Entry, decode_listing_untrusted, encode_entry, encode_path
+from udpft.protocol.wire.hello import RECURSIVE, REPORT, Hello, Role
+from udpft.protocol.wire.listing import (
+    Entry,
+    NotSent,
+    decode_report_untrusted,
+    encode_any,
+    encode_path,
+)
+from udpft.server.job import Job
 from udpft.storage.served_folder import ServedRoot
 from udpft.storage.source_file import SourceFile
+from udpft.storage.trees.failures import Failures
 from udpft.storage.trees.files import TreeSource
-from udpft.storage.trees.walk import entries_of
+from udpft.storage.trees.walk import entries_of, report_of
 
 HINT_SHARE = 0.05
 """Part of the server's time that may go into hints: to find the nearest name takes 10 ms in a
@@ -32,7 +41,10 @@ LISTING_RETRY_AFTER_S = 0.2
 MAX_IN_THE_MAKING = 8
 """Listings that are made at the same time."""
 
-LISTING_KEPT_S = 5.0
+READ_AT_ONCE_BYTES = 256 << 10
+"""Bytes of a listing that is read in one go, in some ten milliseconds."""
+
+LISTING_KEPT_S = 30.0
 """Seconds for which a listing that took its time waits to be fetched."""
 
 
@@ -53,7 +65,7 @@ class Listed(NamedTuple):
 
     def entries(self) -> list[Entry]:
         """Read the listing."""
-        return decode_listing_untrusted(os.pread(self.fd, os.fstat(self.fd).st_size, 0))
+        return decode_report_untrusted(os.pread(self.fd, os.fstat(self.fd).st_size, 0)).entries
 
 
 class _Making:
@@ -68,12 +80,13 @@ class _Making:
         done: the listing; None until it is finished or has failed.
         finished_at: when it was finished or failed, by the clock; inf until then.
         fetched: whether a client has fetched it. Set by the owner.
+        reading: reads the listing, for its tree; None until a tree is asked for. Set by the owner.
         error: the exception that ended it; None otherwise.
         _hash: of the blocks written so far; the listing's identity in the end.
         _block: encoded entries that are not written yet; empty between slices.
     """
 
-    def __init__(self, entries: Iterator[Entry], clock: Callable[[], float]) -> None:
+    def __init__(self, entries: Iterator[Entry | NotSent], clock: Callable[[], float]) -> None:
         self._entries = entries
         self._clock = clock
         self._hash = xxh3_64()
@@ -82,6 +95,7 @@ class _Making:
         self.done: Listed | None = None
         self.finished_at = inf
         self.fetched = False
+        self.reading: Job[list[Entry]] | None = None
         self.error: Exception | None = None
 
     def work(self) -> None:
@@ -89,7 +103,7 @@ class _Making:
         until = self._clock() + SLICE_S
         try:
             for count, entry in enumerate(self._entries):
-                self._block += encode_entry(entry)
+                self._block += encode_any(entry)
                 if count % 64 == 63 and self._clock() > until:
                     break
             else:
@@ -113,14 +127,16 @@ class Sources:
 
     Attributes:
         _makings: listings that are being made, or that took more than a slice and wait to be
-            fetched, by pattern and whether they are recursive. At most `MAX_IN_THE_MAKING`.
+            fetched, by pattern and flags. At most `MAX_IN_THE_MAKING`.
+        _failures: files that could not be sent, which reports leave out.
         _next_hint_at: when a hint may be looked for again, by the clock; set after each one.
     """
 
     def __init__(self, root: ServedRoot, clock: Callable[[], float]) -> None:
         self._root = root
         self._clock = clock
-        self._makings: dict[tuple[str, bool], _Making] = {}
+        self._makings: dict[tuple[str, int], _Making] = {}
+        self._failures = Failures(clock)
         self._next_hint_at = -inf
 
     def open(self, hello: Hello, name: str) -> OpenedSource:
@@ -134,14 +150,18 @@ class Sources:
         try:
             if hello.role == Role.GET:
                 return self.open_file(name)
-            afresh = hello.role == Role.LIST
-            listed = self._list(name, recursive=bool(hello.flags & RECURSIVE), afresh=afresh)
+            flags = hello.flags & (RECURSIVE | REPORT)
+            making = self._list(name, flags, afresh=hello.role == Role.LIST)
             try:
+                assert making.done
                 if hello.role == Role.LIST:
-                    return listed.open()
-                return TreeSource(listed.entries(), listed.identity, self._open_entry)
+                    return making.done.open()
+                entries = self._read(making)
+                identity = making.done.identity
+                return TreeSource(entries, identity, self._open_entry, self._failures.note)
             finally:
-                os.close(listed.fd)
+                if (name, flags) not in self._makings:
+                    os.close(making.fd)
         except NoSuchFile as error:
             error.hint = error.hint or self.hint(name)
             raise
@@ -174,15 +194,15 @@ class Sources:
             if self._clock() > making.finished_at + LISTING_KEPT_S:
                 os.close(self._makings.pop(key).fd)
 
-    def _list(self, pattern: str, *, recursive: bool, afresh: bool) -> Listed:
-        """Make or find a listing, whose descriptor the caller closes. Raises as `open` does.
+    def _list(self, pattern: str, flags: int, *, afresh: bool) -> _Making:
+        """Make or find a listing; the caller closes one that is not kept. Raises as `open` does.
 
         Args:
             pattern: of the names listed.
-            recursive: whether all that is below matching folders is listed too.
+            flags: RECURSIVE, for all that is below matching folders too, and REPORT.
             afresh: make a new one where it was fetched already, for files may have changed.
         """
-        key = (pattern, recursive)
+        key = (pattern, flags)
         making = self._makings.get(key)
         if making and making.fetched and afresh:
             os.close(self._makings.pop(key).fd)
@@ -191,7 +211,7 @@ class Sources:
             if len(self._makings) >= MAX_IN_THE_MAKING:
                 self.work()
                 raise _not_yet()
-            making = _Making(entries_of(self._root, pattern, recursive=recursive), self._clock)
+            making = _Making(self._entries(pattern, flags), self._clock)
             making.work()
         if making.done is None:
             self._makings[key] = making
@@ -201,9 +221,27 @@ class Sources:
             os.close(making.fd)
             raise making.error
         making.fetched = True
-        if key in self._makings:
-            return Listed(os.dup(making.fd), making.done.identity)
-        return making.done
+        return making
+
+    def _entries(self, pattern: str, flags: int) -> Iterator[Entry | NotSent]:
+        recursive = bool(flags & RECURSIVE)
+        if flags & REPORT:
+            refuse = self._failures.reason
+            return report_of(self._root, pattern, recursive=recursive, refuse=refuse)
+        return entries_of(self._root, pattern, recursive=recursive)
+
+    def _read(self, making: _Making) -> list[Entry]:
+        """Read a listing for its tree; a long one in a thread. Raises ServerBusy: not yet."""
+        assert making.done
+        if os.fstat(making.fd).st_size <= READ_AT_ONCE_BYTES:
+            return making.done.entries()
+        if making.reading is None:
+            listed = Listed(os.dup(making.fd), making.done.identity)
+            making.reading = Job(partial(_read_and_close, listed))
+        if not making.reading.wait(0):
+            raise _not_yet()
+        entries, making.reading = making.reading.result(), None
+        return entries
 
     def close(self) -> None:
         """Drop all listings."""
@@ -226,6 +264,13 @@ class Sources:
         ended = self._clock()
         self._next_hint_at = ended + (ended - began) * (1 / HINT_SHARE - 1)
         return f"did you mean {near!r}?" if near else ""
+
+
+def _read_and_close(listed: Listed) -> list[Entry]:
+    try:
+        return listed.entries()
+    finally:
+        os.close(listed.fd)
 
 
 def _not_yet() -> ServerBusy:

@@ -11,7 +11,6 @@ import errno
 import os
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from time import monotonic
 from typing import Protocol
 
@@ -22,33 +21,20 @@ from udpft.errors import (
     LocalWriteFailed,
     NoSuchFile,
     ServerBusy,
-    SourceChanged,
     UdpftError,
 )
 from udpft.protocol.contract import OpenedSink
 from udpft.protocol.handshake.agreement import HandshakeResult
-from udpft.protocol.wire.hello import AFRESH, FORCE, Hello, Role
-from udpft.protocol.wire.listing import (
-    MalformedListing,
-    decode_listing_untrusted,
-    encode_path,
-    identity_of,
-)
+from udpft.protocol.wire.hello import FORCE, Hello, Role
 from udpft.server.job import Job
-from udpft.storage.claim import is_part_name
-from udpft.storage.destination import Destination, InMemory, Target
-from udpft.storage.served_folder import MAX_DEPTH, ServedRoot
-from udpft.storage.trees.destination import Placed, TreeDestination
+from udpft.server.tree_uploads import TreeUploads
+from udpft.storage.destination import Destination, Target
+from udpft.storage.served_folder import ServedRoot
+from udpft.storage.source_file import SourceFile
 from udpft.units import format_bytes
 
-MAX_UPLOAD_LISTING_BYTES = 16 << 20
-"""Bytes of a tree's listing: more than a hundred thousand entries."""
-
-MAX_UPLOAD_LISTINGS_BYTES = 3 * MAX_UPLOAD_LISTING_BYTES
-"""Bytes of all listings that are held or being received."""
-
 PLACE_KEPT_S = 30.0
-"""Seconds for which a listing waits for its tree, and an open place for its client."""
+"""Seconds for which an open place waits for its client."""
 
 MAX_OPENING = 16
 """Places that are being opened at once."""
@@ -143,50 +129,36 @@ class UploadPlace:
         return _told(error, self._name, of_a_file=self._of_a_file)
 
 
-class _Listing(InMemory):
-    """Target of a tree's listing.
-
-    Args:
-        check: called with all of it, once it is verified; keeps it, or raises.
-
-    Attributes:
-        _check: as ``check``.
-    """
-
-    def __init__(self, check: Callable[[bytes], None]) -> None:
-        super().__init__(MAX_UPLOAD_LISTING_BYTES)
-        self._check = check
-
-    def commit(self) -> None:
-        """Check whether it can be followed. Raises Denied."""
-        self._check(bytes(self.data))
-
-
 class Uploads:
     """Places for uploads of one server, opened by the names that clients ask for.
 
     Args:
         root: the served folder.
+        on_notice: called, from any thread, with lines for the server's log.
         max_bytes: of one upload; 0 for as many as the disk holds.
         quota_bytes: that uploads may bring, in all; 0 for no quota.
 
     Attributes:
         _promised_bytes: bytes received by closed places, and those that open ones may still
             receive; compared with the quota.
-        _coming_bytes: sizes of the listings that are being received.
-        _listings: listings that wait for their trees, by identity, each with the monotonic time of
-            its last use. Dropped when that is `PLACE_KEPT_S` ago. Threads add to it.
+        _trees: listings and destinations of trees.
         _opening: places that are being opened, or wait for their client, by what the HELLO asks.
             At most `MAX_OPENING`; an open one is dropped when it has waited for `PLACE_KEPT_S`.
     """
 
-    def __init__(self, root: ServedRoot, *, max_bytes: int = 0, quota_bytes: int = 0) -> None:
+    def __init__(
+        self,
+        root: ServedRoot,
+        on_notice: Callable[[str], None] = lambda _: None,
+        *,
+        max_bytes: int = 0,
+        quota_bytes: int = 0,
+    ) -> None:
         self._root = root
         self._max_bytes = max_bytes
         self._quota_bytes = quota_bytes
         self._promised_bytes = 0
-        self._coming_bytes = 0
-        self._listings: dict[int, tuple[bytes, float]] = {}
+        self._trees = TreeUploads(root, on_notice)
         self._opening: dict[tuple[object, ...], Job[UploadPlace]] = {}
 
     def open(self, hello: Hello, name: str) -> UploadPlace:
@@ -201,7 +173,9 @@ class Uploads:
         """
         self._forget()
         if hello.role == Role.PUT_LIST:
-            return self._open_listing(hello, name)
+            place = UploadPlace(hello, name, self._trees.open_listing(hello))
+            place.on_closed = partial(self._trees.note_listing_closed, hello.size)
+            return place
         if self._max_bytes and hello.size > self._max_bytes:
             raise Denied(f"the server takes uploads of up to {format_bytes(self._max_bytes)}")
         key = (hello.role, name, hello.flags, hello.size, hello.identity)
@@ -233,7 +207,9 @@ class Uploads:
         """Open a file's or a tree's place. Runs in a thread."""
         of_a_file = hello.role == Role.PUT
         try:
-            return self._open_file(hello, name) if of_a_file else self._open_tree(hello, name)
+            if of_a_file:
+                return self._open_file(hello, name)
+            return UploadPlace(hello, name, self._trees.open_tree(hello, name))
         except NoSuchFile:
             raise _no_name() from None
         except (UdpftError, OSError, ValueError) as error:
@@ -250,72 +226,16 @@ class Uploads:
             raise
         return UploadPlace(hello, name, target, folder_fd)
 
-    # ---------------------------------------------------------------------------------- trees
-
-    def _open_listing(self, hello: Hello, name: str) -> UploadPlace:
-        kept = list(self._listings.values())  # in one go, for threads add to it
-        held = self._coming_bytes + sum(len(data) for data, _ in kept)
-        if hello.size > MAX_UPLOAD_LISTING_BYTES:
-            raise Denied("the tree has too many files", hint="bring it folder by folder")
-        if held + hello.size > MAX_UPLOAD_LISTINGS_BYTES:
-            raise ServerBusy("the server has too many listings of trees at once")
-        self._coming_bytes += hello.size
-        place = UploadPlace(hello, name, _Listing(partial(self._keep, hello.identity)))
-        place.on_closed = partial(self._note_listing_closed, hello.size)
-        return place
-
-    def _note_listing_closed(self, size: int, _received: int) -> None:
-        self._coming_bytes -= size
-
-    def _keep(self, identity: int, data: bytes) -> None:
-        """Check whether a listing may be followed on this server, and keep it. Runs in a thread."""
-        try:
-            entries = decode_listing_untrusted(data)
-        except MalformedListing as error:
-            raise Denied(f"the tree's listing makes no sense: {error}") from None
-        if identity != identity_of(data):
-            raise Denied("the tree's listing is not the one that was announced")
-        for entry in entries:
-            components = entry.path.split("/")
-            if len(components) > MAX_DEPTH:
-                raise Denied(f"folders are nested more than {MAX_DEPTH} deep")
-            if any(is_part_name(encode_path(component)) for component in components):
-                raise Denied(f"{entry.path!r} is no name for an upload")
-            if not self._root.hidden and any(one.startswith(".") for one in components):
-                raise Denied(
-                    f"{entry.path!r}: the server takes no names that begin with a dot",
-                    hint="`udpft serve --hidden` takes them",
-                )
-        self._listings[identity] = data, monotonic()
-
-    def _open_tree(self, hello: Hello, name: str) -> UploadPlace:
-        known = self._listings.get(hello.identity)
-        if not known:
-            raise SourceChanged("the server does not have the tree's listing", hint="try again")
-        self._listings[hello.identity] = known[0], monotonic()
-        entries = decode_listing_untrusted(known[0])
-        target = TreeDestination(
-            Path(),
-            name,
-            [Placed(entry, tuple(entry.path.split("/"))) for entry in entries],
-            hello.identity,
-            force=bool(hello.flags & FORCE),
-            trust=not hello.flags & AFRESH,
-            folder_fd=self._root.open_folder([]),
-        )
-        if target.size != hello.size:
-            target.close()
-            raise Denied("the tree is not the one that was listed")
-        return UploadPlace(hello, name, target)
+    def open_report(self, identity: int) -> SourceFile:
+        """Open the report of what was refused of a tree. Raises NoSuchFile: there is none."""
+        return self._trees.open_report(identity)
 
     # ---------------------------------------------------------------------------------- ends
 
     def _forget(self) -> None:
-        """Drop listings and places that no client came back for."""
+        """Drop places that no client came back for."""
+        self._trees.forget()
         before = monotonic() - PLACE_KEPT_S
-        for identity, (_, used_at) in list(self._listings.items()):
-            if used_at < before:
-                del self._listings[identity]
         for key, job in list(self._opening.items()):
             if job.ended_at is not None and job.ended_at < before:
                 _close(self._opening.pop(key))

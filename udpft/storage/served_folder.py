@@ -30,9 +30,8 @@ from udpft.storage.claim import NAME_MAX, is_part_name
 from udpft.storage.source_file import SourceFile
 from udpft.storage.system_calls.openat2 import openat2
 
-MAX_DEPTH: Final = 100
-"""Folders within folders that are walked, each of which keeps a descriptor meanwhile, or that are
-made for an upload."""
+MAX_DEPTH: Final = 256
+"""Folders within folders that are walked, or that are made for an upload."""
 
 NEAREST_MAX_ENTRIES: Final = 1_000
 """Folder entries looked at for a hint: 10 ms of work, 50 ms where the names are made for it."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import random
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,6 @@ import pytest
 from tests.faults import failing_below
 from tests.storage.conftest import names, parts, refused, unprivileged
 from udpft.errors import (
-    DestinationExists,
     DigestMismatch,
     NetworkError,
     SourceChanged,
@@ -23,11 +23,14 @@ from udpft.protocol.handshake.initiator import HandshakeResult
 from udpft.protocol.params import MAX_BURST_BYTES
 from udpft.protocol.wire.accept import Accept
 from udpft.protocol.wire.data import chunk_hashes
-from udpft.protocol.wire.listing import Entry
+from udpft.protocol.wire.listing import Entry, Reason
 from udpft.storage.destination import RESUME_HINT
-from udpft.storage.trees.destination import Placed, TreeDestination
+from udpft.storage.trees.destination import TreeDestination
+from udpft.storage.trees.staging import staging_name
+from udpft.storage.trees.survey import Placed, Problem, TreeOptions
 
 IDENTITY = 0xABCD
+STAGING = staging_name("tree", "tree")
 CHUNK = 2048
 STEP = MAX_BURST_BYTES // CHUNK * CHUNK
 """Bytes of what was left that are checked at once."""
@@ -55,8 +58,17 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "out"
 
 
-def open_tree(folder: Path, *, force: bool = False, **options: Any) -> TreeDestination:
-    return TreeDestination(folder, "tree", PLACED, IDENTITY, force=force, **options)
+def open_tree(
+    folder: Path,
+    *,
+    on_resume: Callable[[int, int], None] | None = None,
+    folder_fd: int = -1,
+    **options: Any,
+) -> TreeDestination:
+    chosen = TreeOptions(**options)
+    return TreeDestination(
+        folder, "tree", PLACED, IDENTITY, chosen, on_resume=on_resume, folder_fd=folder_fd
+    )
 
 
 def agreed(
@@ -100,7 +112,7 @@ def test_a_tree_gets_names_times_and_permissions_when_it_is_whole(folder: Path) 
         assert tree.is_needed
         assert not tree.is_up_to_date
         assert receive(tree) == []
-        assert names(folder) == [".tree.udpft-part"]
+        assert names(folder) == [STAGING]
         tree.commit()
     assert content(folder) == dict(sorted(CONTENTS.items()))
     for entry in ENTRIES:
@@ -149,10 +161,12 @@ def test_a_different_file_is_kept_unless_forced(folder: Path, how: str) -> None:
     else:
         path.unlink()
         path.symlink_to("a/1") if how == "symlink" else os.mkfifo(path)
-    with pytest.raises(DestinationExists, match=r"z exists and is a different file$") as caught:
-        open_tree(folder)
-    assert "--force" in caught.value.hint
+    with open_tree(folder) as tree:
+        assert tree.problems == [Problem("z", Reason.DIFFERENT)]
+        assert not tree.is_needed
+        tree.commit()
     assert parts(folder) == []
+    assert path.is_fifo() or path.is_symlink() or path.stat().st_mtime_ns != MTIME_NS
     with open_tree(folder, force=True) as tree:
         receive(tree)
         tree.commit()
@@ -160,12 +174,12 @@ def test_a_different_file_is_kept_unless_forced(folder: Path, how: str) -> None:
     assert not path.is_symlink()
 
 
-def test_several_different_files_are_counted(folder: Path) -> None:
+def test_several_different_files_are_named(folder: Path) -> None:
     place(folder)
     for name in ("a/1", "a/b/2", "z"):
         (folder / name).write_bytes(b"something else")
-    with pytest.raises(DestinationExists, match="is a different file, and 2 more"):
-        open_tree(folder)
+    with open_tree(folder) as tree:
+        assert [problem.path for problem in tree.problems] == ["a/1", "a/b/2", "z"]
 
 
 def test_the_error_of_a_file_that_only_looks_the_same_names_the_folder(folder: Path) -> None:
@@ -190,8 +204,15 @@ def test_nothing_is_written_through_a_symlink(folder: Path, tmp_path: Path) -> N
     with open_tree(folder) as tree:
         receive(tree)
         (folder / "a").symlink_to(tmp_path / "outside")
-        with refused("Not a directory"):
-            tree.commit()
+        tree.commit()
+        assert [problem.path for problem in tree.problems] == [
+            "a",
+            "a/b",
+            "a/1",
+            "a/b/2",
+            "a/empty",
+        ]
+    assert content(folder) == {"z": b"z"}
     assert names(tmp_path / "outside") == []
 
 
@@ -236,7 +257,7 @@ def test_what_an_earlier_transfer_left_is_gone_on_with(folder: Path) -> None:
 
 def test_what_the_disk_spoiled_comes_again(folder: Path) -> None:
     broken_off(folder, NetworkError("gone"))
-    staged = folder / ".tree.udpft-part/1"
+    staged = folder / STAGING / "1"
     with open(staged, "r+b") as file:
         file.seek(10 * CHUNK)
         file.write(b"?")
@@ -267,9 +288,9 @@ def test_without_resume_nothing_is_left_and_nothing_gone_on_with(folder: Path) -
 
 def test_what_is_left_of_another_tree_is_thrown_away(folder: Path) -> None:
     broken_off(folder, NetworkError("gone"))
-    with TreeDestination(folder, "tree", PLACED, IDENTITY + 1, force=False) as tree:
+    with TreeDestination(folder, "tree", PLACED, IDENTITY + 1) as tree:
         assert tree.have == ()
-        assert names(folder / ".tree.udpft-part") == ["journal"]
+        assert names(folder / STAGING) == ["journal"]
 
 
 def test_a_tree_that_changed_since_it_was_listed_is_not_taken(folder: Path) -> None:
@@ -286,8 +307,8 @@ def test_two_transfers_do_not_write_one_tree(folder: Path) -> None:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="giving a folder away takes root")
 def test_the_part_folder_of_another_user_is_not_used(folder: Path) -> None:
-    (folder / ".tree.udpft-part").mkdir(parents=True)
-    os.chown(folder / ".tree.udpft-part", 65_534, 65_534)
+    (folder / STAGING).mkdir(parents=True)
+    os.chown(folder / STAGING, 65_534, 65_534)
     with refused("is somebody else's"):
         open_tree(folder)
 

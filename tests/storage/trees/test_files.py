@@ -14,7 +14,14 @@ from udpft.errors import DigestMismatch, SourceChanged
 from udpft.protocol.wire.listing import Entry
 from udpft.storage.served_folder import ServedRoot
 from udpft.storage.source_file import SourceFile
-from udpft.storage.trees.files import MAX_OPEN_FILES, Layout, StagedTree, TreeSource
+from udpft.storage.system_calls.allocate import punch
+from udpft.storage.trees.files import (
+    MAX_OPEN_FILES,
+    PACKED_BYTES,
+    Layout,
+    StagedTree,
+    TreeSource,
+)
 from udpft.storage.trees.walk import entries_of
 
 MTIME_NS = 1_234_567_890_123_456_789
@@ -211,9 +218,14 @@ def write_all_of(tree: StagedTree, content: bytes, *, seed: int = 1, burst: int 
         tree.writev(slots_of(content[at : at + burst], 1_000), at)
 
 
+def finish_file(fd: int, one: Entry) -> None:
+    os.fchmod(fd, one.mode & 0o777)
+    os.utime(fd, ns=(one.mtime_ns, one.mtime_ns))
+
+
 def finish_all(tree: StagedTree) -> None:
     for number in range(len(tree.layout.files)):
-        tree.finish(number)
+        tree.finish(number, finish_file)
     tree.close()
 
 
@@ -260,11 +272,12 @@ def test_zeros_become_a_hole(staging: Staging, tmp_path: Path) -> None:
 
 def test_a_tree_of_many_files_keeps_few_open(staging: Staging) -> None:
     count = 3 * MAX_OPEN_FILES
-    tree = staging.tree([entry(f"{number:03}", 10) for number in range(count)])
+    size = PACKED_BYTES + 10
+    tree = staging.tree([entry(f"{number:03}", size) for number in range(count)])
     before = len(os.listdir("/proc/self/fd"))
-    content = random.Random(3).randbytes(10 * count)
-    for at in range(0, len(content), 10):
-        tree.writev([memoryview(content)[at : at + 10]], at)
+    content = random.Random(3).randbytes(size * count)
+    for at in range(0, len(content), size):
+        tree.writev([memoryview(content)[at : at + size]], at)
         assert len(os.listdir("/proc/self/fd")) <= before + MAX_OPEN_FILES
     finish_all(tree)
     assert len(os.listdir("/proc/self/fd")) == before
@@ -289,7 +302,7 @@ def test_a_file_elsewhere_that_is_another_one_is_noticed(staging: Staging) -> No
         write_all_of(tree, WHOLE)
     tree.close()
     with pytest.raises(FileNotFoundError):
-        staging.tree(elsewhere=frozenset({0})).finish(0)
+        staging.tree(elsewhere=frozenset({0})).finish(0, finish_file)
 
 
 def test_a_symlink_in_the_staging_folder_is_not_written_through(
@@ -298,7 +311,27 @@ def test_a_symlink_in_the_staging_folder_is_not_written_through(
     (tmp_path / "victim").write_bytes(b"untouched")
     (staging.folder / "3").symlink_to(tmp_path / "victim")
     tree = staging.tree()
+    write_all_of(tree, WHOLE)
     with pytest.raises(OSError, match="symbolic links"):
-        write_all_of(tree, WHOLE)
+        finish_all(tree)
     tree.close()
     assert (tmp_path / "victim").read_bytes() == b"untouched"
+
+
+def test_small_files_share_one_until_they_are_finished_and_give_its_room_back(
+    staging: Staging, tmp_path: Path
+) -> None:
+    size, count = 20_000, 200
+    content = random.Random(5).randbytes(size * count)
+    tree = staging.tree([entry(f"{number:03}", size) for number in range(count)])
+    write_all_of(tree, content)
+    assert os.listdir(staging.folder) == ["pack"]
+    buffer = bytearray(30_000)
+    assert tree.readv(slots_of(buffer, 1_000), 15_000) == len(buffer)
+    assert buffer == content[15_000:45_000]
+    finish_all(tree)
+    assert b"".join(staging.content(number) for number in range(count)) == content
+    with open(tmp_path / "hole", "wb") as file:
+        file.truncate(1 << 20)
+        if punch(file.fileno(), 0, 1 << 20):
+            assert (staging.folder / "pack").stat().st_blocks * 512 < 2 << 20

@@ -48,6 +48,10 @@ def fetch(
     sha256: str | None = None,
     progress: ProgressStyle = "auto",
     as_json: bool = False,
+    rules: Sequence[str] = (),
+    links: bool = False,
+    checksum: bool = False,
+    dry_run: bool = False,
     **options: Any,
 ) -> None:
     """Fetch files, and tell of them. The arguments are the command's, and the others `Client`'s.
@@ -60,14 +64,29 @@ def fetch(
     resume = not no_resume and output not in _STANDARD_OUTPUT
     tally = Tally(console, as_json)
     progress = tally.progress_style(progress)
+    of_trees: dict[str, Any] = {"links": links, "checksum": checksum, "dry_run": dry_run}
     getter = _Getter(
-        output, mode, force, resume, recursive, allow_partial, sha256 or "", progress, tally
+        output,
+        mode,
+        force,
+        resume,
+        recursive,
+        allow_partial,
+        sha256 or "",
+        progress,
+        tally,
+        {**of_trees, "rules": rules},
     )
     with verdict(as_json=as_json, files=tally.files):
         single = [name for name in names if not getter.is_tree(name)]
         _check_output(single, output, as_json=as_json)
         if len(single) < len(names) and (output in _STANDARD_OUTPUT or mode == "plain"):
             raise UsageError("folders and wildcards go to a folder, and not by plain")
+        if single and (rules or any(of_trees.values())):
+            raise UsageError(
+                "--exclude, --include, --links, --checksum and --dry-run are of trees",
+                hint="-r fetches one",
+            )
         if sha256 and (len(single) > 1 or len(single) < len(names)):
             raise UsageError("--sha256 is of a single file")
         if sha256:
@@ -111,6 +130,7 @@ class _Getter(NamedTuple):
     sha256: str
     progress: ProgressStyle
     tally: Tally
+    of_trees: dict[str, Any]
 
     def is_tree(self, name: str) -> bool:
         """Whether a name may stand for more than one file."""
@@ -130,6 +150,8 @@ class _Getter(NamedTuple):
                     f"the end of {name!r} did not come", hint="what came was kept"
                 )
         except UdpftError as error:
+            if isinstance(error.result, Result):
+                self.tally.tell_partial(error.result, self._where(error.result, tree=True))
             self.tally.fail(name, error)
             return error
         self.tally.files.append(success(result))
@@ -165,6 +187,7 @@ class _Getter(NamedTuple):
         options: dict[str, Any] = {"force": self.force, "resume": self.resume}
         options |= {"progress": meter.update, "on_resume": on_resume}
         if tree:
+            options |= self.of_trees
             return client.fetch_tree(name, output, recursive=self.recursive, **options)
         return client.fetch(name, output, sha256=self.sha256, **options)
 

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from udpft.cli.commands.get import fetch
-from udpft.cli.help_screen import Command
+from udpft.cli.commands.tree_options import RuledCommand, tree_options
 from udpft.cli.options import (
     LOCAL_FILES,
     chunk_size_option,
@@ -22,7 +22,7 @@ from udpft.cli.options import (
 from udpft.cli.output.console import Console
 
 
-@click.command("get", cls=Command, short_help="Fetch files.")
+@click.command("get", cls=RuledCommand, short_help="Fetch files.")
 @click.argument("names", metavar="NAME...", nargs=-1, required=True)
 @server_option
 @click.option(
@@ -44,6 +44,7 @@ from udpft.cli.output.console import Console
 @chunk_size_option
 @limit_rate_option
 @click.option("-r", "--recursive", is_flag=True, help="Folders, with all that is below them.")
+@tree_options()
 @click.option("--no-resume", is_flag=True, help="Begin again, whatever an earlier get left.")
 @click.option("--allow-partial", is_flag=True, help="Plain: keep what came without the end.")
 @click.option("--sha256", metavar="HEX", help="What its SHA-256 must be; of a single file.")
@@ -58,4 +59,5 @@ def command(console: Console, /, **words: Any) -> None:
 
     Example: udpft get report.pdf -s files.lan
     """
+    del words["_ruled"]
     fetch(console, **words)

@@ -9,7 +9,7 @@ from typing import IO, Any, NamedTuple
 
 import click
 
-from udpft.cli.help_screen import Command
+from udpft.cli.commands.tree_options import RuledCommand, tree_options
 from udpft.cli.options import (
     LOCAL_FILES,
     chunk_size_option,
@@ -40,12 +40,13 @@ _ONE_FILE_ONLY = (Denied, DestinationExists, DigestMismatch, LocalReadFailed)
 """Errors after which the next file may do better; the others concern the server or the path."""
 
 
-@click.command("put", cls=Command, short_help="Bring files to a server.")
+@click.command("put", cls=RuledCommand, short_help="Bring files to a server.")
 @click.argument("files", metavar="FILE...", nargs=-1, required=True, shell_complete=LOCAL_FILES)
 @server_option
 @click.option("--as", "as_name", metavar="NAME", help="Its name there; DIR/ for a folder there.")
 @click.option("-f", "--force", is_flag=True, help="Replace a different file of that name.")
 @click.option("-r", "--recursive", is_flag=True, help="Folders, with all that is below them.")
+@tree_options("--hidden")
 @chunk_size_option
 @limit_rate_option
 @connect_timeout_option
@@ -64,6 +65,12 @@ def command(
     recursive: bool,
     progress: ProgressStyle,
     as_json: bool,
+    rules: tuple[str, ...],
+    links: bool,
+    hidden: bool,
+    checksum: bool,
+    dry_run: bool,
+    _ruled: None,
     **options: Any,
 ) -> None:
     """Bring FILEs to a server that is --writable; - is standard input, and needs --as.
@@ -72,7 +79,8 @@ def command(
     """
     tally = Tally(console, as_json)
     progress = tally.progress_style(progress)
-    putter = _Putter(as_name, force, recursive, progress, tally)
+    of_trees = {"links": links, "hidden": hidden, "checksum": checksum, "dry_run": dry_run}
+    putter = _Putter(as_name, force, recursive, progress, tally, {**of_trees, "rules": rules})
     with verdict(as_json=as_json, files=tally.files):
         putter.check(files)
         with Client(server, **options) as client:
@@ -88,6 +96,7 @@ class _Putter(NamedTuple):
     recursive: bool
     progress: ProgressStyle
     tally: Tally
+    of_trees: dict[str, Any]
 
     def check(self, files: Sequence[str]) -> None:
         """See that every file has a name of its own there.
@@ -100,6 +109,11 @@ class _Putter(NamedTuple):
             raise UsageError("--as names a single file", hint="with a slash at its end, a folder")
         if "-" in files and not named:
             raise UsageError("standard input has no name", hint="--as NAME gives it one")
+        if any(self.of_trees.values()) and not any(map(self._is_tree, files)):
+            raise UsageError(
+                "--exclude, --include, --links, --hidden, --checksum and --dry-run are of trees",
+                hint="-r brings one",
+            )
         taken: dict[str, str] = {}
         for file in files:
             if file != "-" and not self._is_tree(file):
@@ -119,6 +133,9 @@ class _Putter(NamedTuple):
             with metered(client, file, self.progress) as meter:
                 result = self._store(client, file, meter)
         except UdpftError as error:
+            if isinstance(error.result, Result):
+                where = f"{error.result.name} on {client.server}: {count_of_files(error.result)}"
+                self.tally.tell_partial(error.result, where)
             self.tally.fail(file, error)
             return error
         count = f": {count_of_files(result)}" if self._is_tree(file) else ""
@@ -130,7 +147,7 @@ class _Putter(NamedTuple):
     def _store(self, client: Client, file: str, meter: Meter) -> Result:
         options: dict[str, Any] = {"force": self.force, "progress": meter.update}
         if self._is_tree(file):
-            return client.store_tree(file, self.as_name, **options)
+            return client.store_tree(file, self.as_name, **options, **self.of_trees)
         source: Any = _standard_input() if file == "-" else file
         return client.store(source, self.as_name, **options)
 

@@ -112,7 +112,13 @@ def command(
         log = ServerLog(console, as_json)
         with ExitStack() as stack:
             server = stack.enter_context(
-                Server(directory, on_served=log.tell, on_refused=log.tell_refused, **options)
+                Server(
+                    directory,
+                    on_served=log.tell,
+                    on_refused=log.tell_refused,
+                    on_notice=console.log,
+                    **options,
+                )
             )
             page = stack.enter_context(_metrics(metrics, server)) if metrics else None
             stack.enter_context(_until_signal(server))

@@ -64,13 +64,49 @@ class Tally:
         if self.as_json:
             print_json("error", **failure(name, error))
 
+    def tell_partial(self, result: Result, where: str) -> None:
+        """Tell of what has come of a tree that has not come whole."""
+        self._tell_omissions(result)
+        self._tell_figures(result, where)
+
+    def _tell_omissions(self, result: Result) -> None:
+        """Tell of each entry of a tree that did not come; of those left out to who asked."""
+        if result.tree is None:
+            return
+        for name, kind, reason, number in result.tree.omissions:
+            if self.as_json:
+                counted = {"number": number} if number > 1 else {}
+                print_json(kind, name=name, reason=reason, **counted)
+            if kind == "left_out":
+                what = f"{number} {reason}" if number > 1 else reason
+                self.console.say(f"{name}: left out: {what}", level=1)
+            elif kind == "failed":
+                self.console.say(f"{name}: {reason}", level=-1)
+            else:
+                self.console.say(f"{name} {reason}", level=-1)
+        for note in result.tree.notes:
+            self.console.say(f"warning: {note}")
+        for name, size in result.tree.listed:
+            if self.as_json:
+                print_json("would_come", name=name, bytes=size)
+            self.console.say(f"{name}: {format_bytes(size)}")
+
     def tell(self, result: Result, where: str) -> None:
         """Tell of a file, or a tree, that is where it should be."""
+        self._tell_omissions(result)
         if self.as_json and result.complete:
             print_json("done", **success(result))
+        self._tell_figures(result, where)
+
+    def _tell_figures(self, result: Result, where: str) -> None:
+        """Tell how it went, and how much of a tree was left out."""
+        left_out = _left_out(result)
+        if result.tree and result.chunk_size == 0 and not result.up_to_date:
+            self.console.say(f"{where}: nothing was sent{left_out}")
+            return
         if result.up_to_date:
             by = "verified" if result.verified else "by size and time"
-            self.console.say(f"{where}: up to date, {by}")
+            self.console.say(f"{where}: up to date, {by}{left_out}")
             return
         size = format_bytes(result.bytes)
         if result.resumed_bytes:
@@ -78,7 +114,7 @@ class Tally:
         verdict = "verified" if result.verified else "unverified: plain checks nothing"
         self.console.say(
             f"{where}: {size} in {format_seconds(result.seconds)}, "
-            f"{format_rate(result.rate_bytes_per_s)}, {verdict}"
+            f"{format_rate(result.rate_bytes_per_s)}, {verdict}{left_out}"
         )
         if result.digest:
             self.console.say(
@@ -93,6 +129,16 @@ class Tally:
         )
         if result.limit:
             self.console.say(f"  limited by {result.limit}", level=0 if result.slow else 1)
+
+
+def _left_out(result: Result) -> str:
+    """Count of what was left out of a tree, in words that follow others; empty for none."""
+    if not result.tree or not result.tree.omissions:
+        return ""
+    from udpft.outcome.tree import count_left_out  # a single file does without
+
+    counts = count_left_out(result.tree.omissions)
+    return f"; left out: {counts}" if counts else ""
 
 
 def count_of_files(result: Result) -> str:

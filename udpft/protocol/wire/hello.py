@@ -56,6 +56,14 @@ AFRESH = 4
 """HELLO's flag, of a tree: take no file for the same because its size and time are."""
 
 
+REPORT = 8
+"""HELLO's flag, of listings and trees: say what is not sent, and why."""
+
+
+CHECKSUM = 16
+"""HELLO's flag, of a tree: take a file of the same size for the same; the digest tells."""
+
+
 class Hello(NamedTuple):
     """HELLO: a client's request.
 
@@ -64,8 +72,8 @@ class Hello(NamedTuple):
     ``have``: the byte ranges that need not be sent, for the client holds them already, of the file
     whose identity is ``have_of``; 0 for any.
 
-    ``flags`` are of `RECURSIVE`, `FORCE` and `AFRESH`. ``size``, ``mtime_ns`` and ``identity`` are
-    those of the client's file, where it brings one.
+    ``flags`` are of `RECURSIVE`, `FORCE`, `AFRESH`, `REPORT` and `CHECKSUM`. ``size``, ``mtime_ns``
+    and ``identity`` are those of the client's file, where it brings one.
     """
 
     nonce: int

@@ -3,6 +3,9 @@
 Entries stand in the order of their paths, compared component by component, so that a folder comes
 before what is in it. The same files give the same bytes, whose hash is the listing's *identity*.
 
+A *report* is a listing that also has entries for what is not sent: what is left out, such as
+symlinks, and what cannot be read. Only who asks for one is sent one.
+
 A *tree* is the contents of all files of a listing, one after another in its order: one file to
 those who send and receive it.
 """
@@ -11,15 +14,17 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Iterator
+from enum import IntEnum
 from itertools import accumulate
 from typing import Final, NamedTuple
 
 from xxhash import xxh3_64_intdigest
 
-# Entry: kind u8 (1 a file, 2 a folder), reserved u8, permission bits u16, length of the path u32,
-# size u64, time of the last change in nanoseconds i64, version u64; then the path
+# Entry: kind u8 (1 a file, 2 a folder, 3 not sent), reserved u8, permission bits u16 or reason,
+# length of the path u32, size u64 or length of the target, time of the last change in nanoseconds
+# i64, version u64 or count; then the path; then the target
 _ENTRY: Final = struct.Struct("<BBHIQqQ")
-_FILE, _FOLDER = 1, 2
+_FILE, _FOLDER, _NOT_SENT = 1, 2, 3
 
 MAX_PATH_BYTES: Final = 4_095
 """Bytes of a path: PATH_MAX of Linux without its terminator."""
@@ -50,6 +55,49 @@ class Entry(NamedTuple):
     version: int = 0
 
 
+class Reason(IntEnum):
+    """Reason for which an entry is not sent: up to `HIDDEN` it is left out, and else it failed."""
+
+    SYMLINK = 1
+    FIFO = 2
+    SOCKET = 3
+    DEVICE = 4
+    HIDDEN = 5
+    """Names that begin with a dot. They are counted and not named: the path is ``FOLDER/.*``."""
+    DENIED = 16
+    READ_ERROR = 17
+    TOO_LONG = 18
+    TOO_DEEP = 19
+    CHANGING = 20
+    UNREADABLE = 21
+    REFUSED = 32
+    """The receiver's file system takes no such name."""
+    DIFFERENT = 33
+    """The receiver has a different file of that name, which was not to be replaced."""
+    FOLDED = 34
+    """The receiver's file system takes two names of the listing for one."""
+
+
+class NotSent(NamedTuple):
+    """Entry of a report that is not sent.
+
+    ``target``: of a symlink that leads to somewhere in the listing; empty where it leads out.
+    ``number``: of hidden names.
+    """
+
+    path: str
+    reason: Reason
+    target: str = ""
+    number: int = 1
+
+
+class Report(NamedTuple):
+    """Listing, in the order of its paths, and what is not sent of it."""
+
+    entries: list[Entry]
+    not_sent: list[NotSent]
+
+
 def order_of(entry: Entry) -> list[bytes]:
     """Sort key of an entry: its path's components."""
     return encode_path(entry.path).split(b"/")
@@ -68,6 +116,18 @@ def encode_entry(entry: Entry) -> bytes:
     return _ENTRY.pack(kind, 0, mode, len(path), entry.size, entry.mtime_ns, entry.version) + path
 
 
+def encode_not_sent(entry: NotSent) -> bytes:
+    """Write an entry of a report that is not sent."""
+    path, target = encode_path(entry.path), encode_path(entry.target)
+    packed = _ENTRY.pack(_NOT_SENT, 0, entry.reason, len(path), len(target), 0, entry.number)
+    return packed + path + target
+
+
+def encode_any(entry: Entry | NotSent) -> bytes:
+    """Write an entry of a report."""
+    return encode_entry(entry) if isinstance(entry, Entry) else encode_not_sent(entry)
+
+
 def identity_of(listing: bytes) -> int:
     """Identity of a listing, and so of its tree; never 0, which stands for any."""
     return xxh3_64_intdigest(listing) or 1
@@ -82,7 +142,15 @@ def decode_listing_untrusted(data: bytes) -> list[Entry]:
     Raises:
         MalformedListing: it is cut short, out of order, or has another path.
     """
-    entries = []
+    report = decode_report_untrusted(data)
+    if report.not_sent:
+        raise MalformedListing("an entry of no known kind")
+    return report.entries
+
+
+def decode_report_untrusted(data: bytes) -> Report:
+    """Read a report, or a listing. Raises MalformedListing as `decode_listing_untrusted` does."""
+    report = Report([], [])
     at = 0
     last: list[bytes] = []
     file: list[bytes] | None = None
@@ -94,17 +162,33 @@ def decode_listing_untrusted(data: bytes) -> list[Entry]:
         path = data[at : at + length]
         at += length
         components = _components_untrusted(path, length)
+        text = path.decode(errors="surrogateescape")
+        if kind == _NOT_SENT:  # in no order, for nothing is made of it but symlinks, at the end
+            report.not_sent.append(_not_sent_untrusted(text, mode, data[at : at + size], version))
+            if len(data) < at + size or size > MAX_PATH_BYTES:
+                raise MalformedListing("a symlink's target is cut short")
+            at += size
+            continue
         if components <= last:
             raise MalformedListing("the entries are out of order")
         if file is not None and components[: len(file)] == file:
             raise MalformedListing("a file that has something in it")
+        last = components
         if kind not in (_FILE, _FOLDER) or mode > 0o777 or (kind == _FOLDER and size):
             raise MalformedListing("an entry of no known kind")
-        last = components
         file = components if kind == _FILE else None
-        text = path.decode(errors="surrogateescape")
-        entries.append(Entry(text, kind == _FOLDER, size, mtime_ns, mode, version))
-    return entries
+        report.entries.append(Entry(text, kind == _FOLDER, size, mtime_ns, mode, version))
+    return report
+
+
+def _not_sent_untrusted(path: str, reason: int, target: bytes, count: int) -> NotSent:
+    if b"\0" in target:
+        raise MalformedListing("a symlink to no possible place")
+    try:
+        known = Reason(reason)
+    except ValueError:  # a later version's
+        known = Reason.UNREADABLE
+    return NotSent(path, known, target.decode(errors="surrogateescape"), count)
 
 
 def _components_untrusted(path: bytes, length: int) -> list[bytes]:

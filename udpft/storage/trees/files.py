@@ -6,21 +6,32 @@ that file costs; where small files meet in it, each is read or written for itsel
 
 from __future__ import annotations
 
+import errno
 import os
 from bisect import bisect_left, bisect_right
 from collections import OrderedDict
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
-from itertools import groupby
+from itertools import accumulate, groupby
 from typing import Final
 
-from udpft.errors import DigestMismatch, NoSuchFile, SourceChanged
+from udpft.errors import (
+    DigestMismatch,
+    LocalReadFailed,
+    NoSuchFile,
+    SourceChanged,
+    UdpftError,
+)
 from udpft.protocol.wire.listing import Entry, files_of, pieces, starts_of
 from udpft.storage.holes import Holes
 from udpft.storage.partfile import write_all
 from udpft.storage.source_file import SourceFile
+from udpft.storage.system_calls.allocate import punch
 
 MAX_OPEN_FILES: Final = 32
 """Files that a tree being written keeps open: a batch rarely touches more, but tiny ones."""
+
+PACKED: Final = -1
+"""Number that stands for the file that small files share."""
 
 _HOLE_BYTES: Final = 1024
 """Zeros in one piece that are worth a closer look."""
@@ -76,19 +87,18 @@ class Layout:
 class TreeSource:
     """Tree being sent; a `udpft.protocol.contract.ChunkSource`. Opens one file at a time.
 
-    Attributes:
-        layout: which file has which of its bytes.
-
     Args:
         entries: of the listing.
         identity: of the listing.
         open_file: opens the file of an entry.
+        on_failure: called with an entry that cannot be sent, and the error; None if that failed
+            because it has changed.
 
     Attributes:
         size: bytes of all files; never changes.
         identity: of the listing; never changes.
         mtime_ns: 0: each file has its own, in the listing.
-        _layout: the range of bytes of each file.
+        layout: the range of bytes of each file; never changes.
         _file: the file that is open; None before the first read and once closed.
         _number: its number in the layout; -1 without one.
     """
@@ -100,9 +110,11 @@ class TreeSource:
         entries: Sequence[Entry],
         identity: int,
         open_file: Callable[[Entry], SourceFile],
+        on_failure: Callable[[Entry, UdpftError | None], None] = lambda *_: None,
     ) -> None:
         self.layout = Layout(entries)
         self._open_file = open_file
+        self._on_failure = on_failure
         self._file: SourceFile | None = None
         self._number = -1
         self.size = self.layout.size
@@ -112,29 +124,49 @@ class TreeSource:
         """Fill the slots, in order, from ``offset`` bytes on; return the bytes read.
 
         Raises:
-            SourceChanged: a file is not what the listing says.
-            LocalReadFailed, ServerBusy: it cannot be read.
+            SourceChanged: a file is not what the listing says, or cannot be read.
+            ServerBusy: no descriptor is left.
         """
         got = 0
         for number, own, at in self.layout.parts(slots, offset):
-            got += self._file_of(number).readv(own, at)
+            file = self._file_of(number)
+            wanted = sum(map(len, own))
+            try:
+                read = file.readv(own, at)
+            except LocalReadFailed as error:
+                raise self._failed(number, error) from error
+            if read < wanted:  # it has become shorter, and what follows would stand in its place
+                raise self._failed(number)
+            got += read
         return got
 
     def _file_of(self, number: int) -> SourceFile:
         if number == self._number and self._file:
             return self._file
         if self.changed():
-            raise _changed()
+            raise self._failed(self._number)
         self.close()
         entry = self.layout.files[number]
         try:
             self._file = self._open_file(entry)
-        except NoSuchFile:
-            raise _changed() from None
+        except NoSuchFile as error:
+            raise self._failed(number, error) from error
         self._number = number
         if (self._file.size, self._file.identity) != (entry.size, entry.version):
-            raise _changed()
+            raise self._failed(number)
         return self._file
+
+    def _failed(self, number: int, error: UdpftError | None = None) -> SourceChanged:
+        """Note that a file cannot be sent; make the error that the tree is to be listed again."""
+        entry = self.layout.files[number]
+        cause = error.__cause__ if error else None
+        if isinstance(cause, OSError) and cause.errno != errno.ENOENT:
+            self._on_failure(entry, error)
+            return SourceChanged(f"cannot read {entry.path!r}: {cause.strerror}", hint="try again")
+        self._on_failure(entry, None)
+        return SourceChanged(
+            f"a file of the tree changed while it was sent: {entry.path!r}", hint="try again"
+        )
 
     def changed(self) -> bool:
         """Tell whether the open file has changed. The others had not when they were closed."""
@@ -148,12 +180,22 @@ class TreeSource:
         self._number = -1
 
 
-def _changed() -> SourceChanged:
-    return SourceChanged("a file of the tree changed while it was sent", hint="try again")
+PACKED_BYTES: Final = 32 << 10
+"""Bytes up to which a file comes into one that all such files share. A server so makes and opens
+no file for each KiB that comes, but in a thread in the end."""
+
+MAX_PACK_BYTES: Final = 1 << 30
+"""Bytes of that one; what is beyond comes into files of its own. FAT has none of 4 GiB."""
+
+_PACK: Final = "pack"
+_PUNCHED_BYTES: Final = 1 << 20
+"""Bytes of it that are given back at once, when their files have been made."""
 
 
 class StagedTree:
     """Tree being received: its files in a staging folder, named by their numbers.
+
+    Small files share one file, back to back, until `finish` makes them.
 
     Args:
         folder_fd: the staging folder, which is not closed.
@@ -161,12 +203,15 @@ class StagedTree:
         held: numbers of files that the destination holds already. They are read and compared at the
             destination, never written.
         open_held: opens one of them by its number; may raise OSError.
+        skipped: numbers of files that are not kept, whatever comes of them.
 
     Attributes:
         layout: the range of bytes of each file; never changes.
         _open: descriptors of open files by their numbers, the one used last at the end. At most
             `MAX_OPEN_FILES`; the one unused for longest is closed for another.
         _holes: makes holes where zeros are written.
+        _packed_at: offset of each small file in the one that they share; never changes.
+        _punched: offset up to which the file that small files share was given back.
     """
 
     def __init__(
@@ -175,13 +220,20 @@ class StagedTree:
         entries: Sequence[Entry],
         held: Container[int],
         open_held: Callable[[int], int],
+        skipped: Container[int] = (),
     ) -> None:
         self._held = held
+        self._skipped = skipped
         self._open_held = open_held
         self.layout = Layout(entries)
         self._folder_fd = folder_fd
         self._open: OrderedDict[int, int] = OrderedDict()
         self._holes = Holes()
+        self._punched = 0
+        sizes = (file.size for file in self.layout.files)
+        self._packed_at = list(
+            accumulate((size if size <= PACKED_BYTES else 0 for size in sizes), initial=0)
+        )
 
     def writev(self, slots: Sequence[memoryview], offset: int) -> None:
         """Write the slots one after another from ``offset`` bytes on.
@@ -191,13 +243,19 @@ class StagedTree:
             OSError: the disk refuses.
         """
         for number, own, at in self.layout.parts(slots, offset):
+            if number in self._skipped:
+                continue
             if number in self._held:
                 # It comes only because HELLO has no room to name all ranges that are held.
                 wanted = b"".join(own)
                 if os.pread(self._fd(number), len(wanted), at) != wanted:
                     raise DigestMismatch("a file that is here is not the one that was sent")
                 continue
-            fd, length = self._fd(number), sum(map(len, own))
+            length = sum(map(len, own))
+            if self._is_packed(number):
+                write_all(self._fd(PACKED), own, self._packed_at[number] + at, length)
+                continue
+            fd = self._fd(number)
             zero = length >= _HOLE_BYTES and not own[0][0]
             if not (zero and self._holes.dig(fd, own, at, length, number)):
                 write_all(fd, own, at, length)
@@ -206,8 +264,18 @@ class StagedTree:
         """Fill the slots with bytes that are held; return the bytes read. Raises OSError."""
         got = 0
         for number, own, at in self.layout.parts(slots, offset):
-            got += os.preadv(self._fd(number), own, at)
+            if number in self._skipped:
+                raise OSError(errno.ENOENT, os.strerror(errno.ENOENT))
+            if self._is_packed(number):
+                got += os.preadv(self._fd(PACKED), own, self._packed_at[number] + at)
+            else:
+                got += os.preadv(self._fd(number), own, at)
         return got
+
+    def _is_packed(self, number: int) -> bool:
+        size = self.layout.files[number].size
+        fits = size <= PACKED_BYTES and self._packed_at[number] + size <= MAX_PACK_BYTES
+        return fits and number not in self._held
 
     def _fd(self, number: int) -> int:
         fd = self._open.get(number)
@@ -220,17 +288,38 @@ class StagedTree:
             fd = self._open_held(number)
         else:
             flags = os.O_RDWR | os.O_CREAT | _FLAGS
-            fd = os.open(str(number), flags, 0o600, dir_fd=self._folder_fd)
+            name = _PACK if number == PACKED else str(number)
+            fd = os.open(name, flags, 0o600, dir_fd=self._folder_fd)
         self._open[number] = fd
         return fd
 
-    def finish(self, number: int) -> None:
-        """Give a file its size, time and permissions; one that is empty is made. Raises OSError."""
+    def finish(self, number: int, finish_file: Callable[[int, Entry], None]) -> None:
+        """Give a file its size, and what else it should have; make an empty one. Raises OSError."""
         entry = self.layout.files[number]
+        if self._is_packed(number):
+            self._unpack(number, entry, finish_file)
+            return
         fd = self._fd(number)
         os.ftruncate(fd, entry.size)  # an earlier fetch, of another tree, may have left more
-        os.fchmod(fd, entry.mode & 0o777)
-        os.utime(fd, ns=(entry.mtime_ns, entry.mtime_ns))
+        finish_file(fd, entry)
+
+    def _unpack(self, number: int, entry: Entry, finish_file: Callable[[int, Entry], None]) -> None:
+        """Make a small file out of the one that they share, in the order of their numbers."""
+        start = self._packed_at[number]
+        pack = self._fd(PACKED)
+        content = os.pread(pack, entry.size, start)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | _FLAGS
+        fd = os.open(str(number), flags, 0o600, dir_fd=self._folder_fd)
+        try:
+            if content:
+                write_all(fd, [memoryview(content)], 0, len(content))
+            os.ftruncate(fd, entry.size)
+            finish_file(fd, entry)
+        finally:
+            os.close(fd)
+        if start - self._punched >= _PUNCHED_BYTES:
+            punch(pack, self._punched, start - self._punched)
+            self._punched = start
 
     def close(self) -> None:
         """Close all files."""

@@ -1,0 +1,291 @@
+"""Trees that clients store: their listings, their destinations, and reports of what was refused.
+
+A listing comes first and waits for its tree. Where something of the tree cannot be taken, a client
+that knows of reports is refused, asks for the report, and sends the rest.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from time import monotonic
+
+from udpft.errors import (
+    Denied,
+    DestinationExists,
+    LocalWriteFailed,
+    NoSuchFile,
+    ServerBusy,
+    SourceChanged,
+)
+from udpft.protocol.contract import OpenedSink
+from udpft.protocol.handshake.agreement import HandshakeResult
+from udpft.protocol.wire.hello import AFRESH, CHECKSUM, FORCE, REPORT, Hello
+from udpft.protocol.wire.listing import (
+    MalformedListing,
+    NotSent,
+    Reason,
+    Report,
+    decode_report_untrusted,
+    encode_not_sent,
+    encode_path,
+    identity_of,
+)
+from udpft.storage.claim import is_part_name
+from udpft.storage.destination import InMemory
+from udpft.storage.served_folder import MAX_DEPTH, ServedRoot
+from udpft.storage.source_file import SourceFile
+from udpft.storage.trees.destination import TreeDestination
+from udpft.storage.trees.survey import Link, Placed, Places, Problem, TreeOptions
+
+MAX_UPLOAD_LISTING_BYTES = 16 << 20
+"""Bytes of a tree's listing: more than a hundred thousand entries."""
+
+MAX_UPLOAD_LISTINGS_BYTES = 3 * MAX_UPLOAD_LISTING_BYTES
+"""Bytes of all listings that are held or being received."""
+
+LISTING_KEPT_S = 30.0
+"""Seconds for which a listing waits for its tree, and a report for its client."""
+
+MAX_REPORTS = 64
+"""Reports that wait for their clients."""
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Context without collections of garbage, which would hold up every thread.
+
+    Each looks at all entries of all listings, a hundred thousand and more, and none is garbage.
+    """
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        if was_enabled:
+            gc.enable()
+
+
+class _Listing(InMemory):
+    """Target of a tree's listing.
+
+    Args:
+        check: called with all of it, once it is verified; keeps it, or raises.
+
+    Attributes:
+        _check: as ``check``.
+    """
+
+    def __init__(self, check: Callable[[bytes], None]) -> None:
+        super().__init__(MAX_UPLOAD_LISTING_BYTES)
+        self._check = check
+
+    def commit(self) -> None:
+        """Check whether it can be followed. Raises Denied."""
+        self._check(bytes(self.data))
+
+
+class _StoredTree:
+    """Target of a stored tree, which refuses it in the end where not all of it could be placed.
+
+    Args:
+        target: the destination.
+        refuse: called with the problems; raises where there are any.
+
+    Attributes:
+        have: byte ranges of the tree that are held already; never changes.
+        have_of: identity of the listing.
+        compares: False: nothing is compared by this.
+        _target: the destination; None once this is closed.
+    """
+
+    compares = False
+
+    def __init__(self, target: TreeDestination, refuse: Callable[[list[Problem]], None]) -> None:
+        self._target: TreeDestination | None = target
+        self._refuse = refuse
+        self.have = target.have
+        self.have_of = target.have_of
+
+    def open_sink(self, handshake: HandshakeResult) -> OpenedSink:
+        """Open the sink: see `TreeDestination.open_sink`."""
+        assert self._target
+        return self._target.open_sink(handshake)
+
+    def commit(self) -> None:
+        """Put everything in its place that can be. Raises UdpftError: something cannot."""
+        assert self._target
+        self._target.commit()
+        problems = self._target.problems
+        self.close()
+        self._refuse(problems)
+
+    def is_different(self) -> DestinationExists:
+        """Make the error that a file that was held is a different one."""
+        return DestinationExists("a file on the server differs", hint="--force replaces it")
+
+    def close(self, error: BaseException | None = None) -> None:
+        """Keep what can be resumed, or remove it."""
+        target, self._target = self._target, None  # the entries of a large tree take memory
+        if target:
+            target.close(error)
+            target.forget()
+
+
+class TreeUploads:
+    """Listings and destinations of the trees that one server's clients store.
+
+    Args:
+        root: the served folder.
+        on_notice: called, from any thread, with lines for the server's log.
+
+    Attributes:
+        _coming_bytes: sizes of the listings that are being received.
+        _listings: listings that wait for their trees, by identity, each with the monotonic time of
+            its last use. Dropped when that is `LISTING_KEPT_S` ago. Threads add to it.
+        _reports: reports that wait for their clients, likewise. Threads add to it.
+    """
+
+    def __init__(self, root: ServedRoot, on_notice: Callable[[str], None]) -> None:
+        self._root = root
+        self._on_notice = on_notice
+        self._coming_bytes = 0
+        self._listings: dict[int, tuple[bytes, float]] = {}
+        self._reports: dict[int, tuple[bytes, float]] = {}
+
+    # -------------------------------------------------------------------------------- listings
+
+    def open_listing(self, hello: Hello) -> InMemory:
+        """Open the target of a tree's listing. Raises Denied, ServerBusy."""
+        kept = list(self._listings.values())  # in one go, for threads add to it
+        held = self._coming_bytes + sum(len(data) for data, _ in kept)
+        if hello.size > MAX_UPLOAD_LISTING_BYTES:
+            raise Denied("the tree has too many files", hint="bring it folder by folder")
+        if held + hello.size > MAX_UPLOAD_LISTINGS_BYTES:
+            raise ServerBusy("the server has too many listings of trees at once")
+        self._coming_bytes += hello.size
+        return _Listing(partial(self._keep, hello.identity))
+
+    def note_listing_closed(self, size: int, _received: int) -> None:
+        """Note that a listing of so many bytes is not being received any more."""
+        self._coming_bytes -= size
+
+    def _keep(self, identity: int, data: bytes) -> None:
+        """Check whether a listing may be followed on this server, and keep it. Runs in a thread."""
+        try:
+            with _no_collection():
+                report = decode_report_untrusted(data)
+        except MalformedListing as error:
+            raise Denied(f"the tree's listing makes no sense: {error}") from None
+        if identity != identity_of(data):
+            raise Denied("the tree's listing is not the one that was announced")
+        paths = [entry.path for entry in report.entries]
+        for path in paths + [entry.path for entry in report.not_sent]:
+            components = path.split("/")
+            if len(components) > MAX_DEPTH:
+                raise Denied(f"folders are nested more than {MAX_DEPTH} deep")
+            if any(is_part_name(encode_path(component)) for component in components):
+                raise Denied(f"{path!r} is no name for an upload")
+            if not self._root.hidden and any(one.startswith(".") for one in components):
+                raise Denied(
+                    f"{path!r}: the server takes no names that begin with a dot",
+                    hint="`udpft serve --hidden` takes them",
+                )
+        self._listings[identity] = data, monotonic()
+
+    # ----------------------------------------------------------------------------------- trees
+
+    def open_tree(self, hello: Hello, name: str) -> _StoredTree:
+        """Open the destination of a tree. Runs in a thread.
+
+        Raises:
+            SourceChanged: its listing is not held.
+            DestinationExists, LocalWriteFailed: it, or something of it, cannot be taken.
+            Denied: it is not what was listed.
+        """
+        known = self._listings.get(hello.identity)
+        if not known:
+            raise SourceChanged("the server does not have the tree's listing", hint="try again")
+        self._listings[hello.identity] = known[0], monotonic()
+        with _no_collection():
+            return self._open_listed(hello, name, decode_report_untrusted(known[0]))
+
+    def _open_listed(self, hello: Hello, name: str, report: Report) -> _StoredTree:
+        places = Places()
+        target = TreeDestination(
+            Path(),
+            name,
+            [Placed(entry, places.of(entry.path)) for entry in report.entries],
+            hello.identity,
+            TreeOptions(
+                force=bool(hello.flags & FORCE),
+                trust=not hello.flags & AFRESH,
+                checksum=bool(hello.flags & CHECKSUM),
+                key=f"{hello.identity:016x}",
+            ),
+            folder_fd=self._root.open_folder([]),
+        )
+        for removed in target.removed:
+            self._on_notice(f"{removed}: removed, for nobody came back for it")
+        try:
+            if target.size != hello.size:
+                raise Denied("the tree is not the one that was listed")
+            self._refuse(hello, target.problems)
+        except BaseException as error:
+            target.close(error)
+            raise
+        target.links = [
+            Link(one.path, tuple(one.path.split("/")), one.target)
+            for one in report.not_sent
+            if one.reason is Reason.SYMLINK
+        ]
+        return _StoredTree(target, partial(self._refuse, hello))
+
+    def _refuse(self, hello: Hello, problems: list[Problem]) -> None:
+        """Refuse a tree of which something cannot be taken, and keep the report of it.
+
+        Raises:
+            DestinationExists: something is there that is different.
+            LocalWriteFailed: something cannot be written.
+        """
+        if not problems:
+            return
+        if hello.flags & REPORT:
+            found = [NotSent(one.path, one.reason, one.words) for one in problems]
+            data = b"".join(map(encode_not_sent, found))
+            self._reports[hello.identity] = data, monotonic()
+            while len(self._reports) > MAX_REPORTS:
+                self._reports.pop(next(iter(self._reports)))
+        different = [one for one in problems if one.reason is Reason.DIFFERENT]
+        if different:
+            more = f", and {len(different) - 1} more" if len(different) > 1 else ""
+            raise DestinationExists(f"{different[0].path} exists and is a different file{more}")
+        one = problems[0]
+        raise LocalWriteFailed(f"cannot write {one.path}: {one.words or one.reason.name.lower()}")
+
+    # --------------------------------------------------------------------------------- reports
+
+    def open_report(self, identity: int) -> SourceFile:
+        """Open the report of a tree as a file to send. Raises NoSuchFile: there is none."""
+        data, _ = self._reports.get(identity, (None, 0.0))
+        if data is None:
+            raise NoSuchFile("the server has no report of that tree")
+        fd = os.memfd_create("udpft-report")
+        with open(fd, "wb", closefd=False) as file:
+            file.write(data)
+        source = SourceFile(fd, os.fstat(fd))
+        source.identity = identity_of(data)
+        return source
+
+    def forget(self) -> None:
+        """Drop listings and reports that no client came back for."""
+        before = monotonic() - LISTING_KEPT_S
+        for kept in (self._listings, self._reports):
+            for identity, (_, used_at) in list(kept.items()):
+                if used_at < before:
+                    del kept[identity]

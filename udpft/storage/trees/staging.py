@@ -1,0 +1,220 @@
+"""Staging folder of a tree: its name, its lock, its journal, and the room that leftovers take.
+
+It lies beside the tree's destination and is named after the tree, so that the same transfer finds
+it again. Two trees of the same last name have two, and a file's part has another name than either.
+One that nobody comes back for is removed after a week, or when its room is needed.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from stat import S_ISDIR
+from time import time
+from typing import Final
+
+from xxhash import xxh3_64_hexdigest
+
+from udpft.errors import LocalWriteFailed
+from udpft.storage.claim import ELSEWHERE_HINT, is_part_name, part_name
+from udpft.storage.trees.folders import FOLDER_FLAGS
+from udpft.units import format_bytes
+
+JOURNAL: Final = "journal"
+"""Name of the journal in the staging folder, whose other files are named by numbers."""
+
+ABANDONED_S: Final = 7 * 24 * 3600
+"""Seconds after which a staging folder that nobody writes to is removed."""
+
+IDLE_S: Final = 600
+"""Seconds after which it is removed where its room is needed."""
+
+_PROBE_NS: Final = 1_000_000_001_123_456_789
+"""A time of an odd second, to find out which times a file system has."""
+
+_GRANULARITIES: Final = (1, 100, 1_000, 10_000_000, 1_000_000_000, 2_000_000_000)
+"""Nanoseconds between two times of a file system: ext4, NTFS, UDF, exFAT, ext3, FAT."""
+
+_NO_LOCKS: Final = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL)
+
+NOTE_NO_LOCKS: Final = "the file system has no locks: see that nothing else writes the same files"
+
+
+def staging_name(name: str, key: str) -> str:
+    """Name the staging folder of a tree: after its last name, and a hash of ``key``."""
+    last = name.rstrip("/").rpartition("/")[2] or "tree"
+    return part_name(f"{last}.{xxh3_64_hexdigest(key.encode(errors='surrogateescape'))[:8]}")
+
+
+class Staging:
+    """Staging folder, open and locked.
+
+    Args:
+        folder_fd: the folder that it is in, which is not closed.
+        name: of it; see `staging_name`.
+        note: called with each line that the user should read.
+
+    Attributes:
+        name: as ``name``; never changes.
+        fd: its descriptor, which has the lock; -1 once it is closed, as the next.
+        journal_fd: descriptor of the journal's file.
+
+    Raises:
+        LocalWriteFailed: another process has it, or it is somebody else's.
+        OSError: it cannot be made.
+    """
+
+    def __init__(self, folder_fd: int, name: str, note: Callable[[str], None]) -> None:
+        self._folder_fd = folder_fd
+        self.name = name
+        self.journal_fd = -1
+        with suppress(FileExistsError):
+            os.mkdir(name, 0o700, dir_fd=folder_fd)
+        self.fd = os.open(name, FOLDER_FLAGS, dir_fd=folder_fd)
+        try:
+            self._claim(note)
+            flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+            self.journal_fd = os.open(JOURNAL, flags, 0o600, dir_fd=self.fd)
+        except BaseException:
+            self.close()
+            raise
+
+    def _claim(self, note: Callable[[str], None]) -> None:
+        status, top = os.fstat(self.fd), os.fstat(self._folder_fd)
+        # On a mount that maps owners, everything is the mount's owner's, the folder too.
+        if status.st_uid not in (os.geteuid(), top.st_uid):
+            raise LocalWriteFailed(f"{self.name} is somebody else's")
+        try:
+            fcntl.flock(self.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise LocalWriteFailed(
+                "another transfer is writing the same tree",
+                hint=f"wait for it, or {ELSEWHERE_HINT}",
+            ) from error
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:
+                raise
+            note(NOTE_NO_LOCKS)
+
+    def time_granularity_ns(self) -> int:
+        """Find out which times the file system keeps: nanoseconds between two; 0 for none.
+
+        A file there has a time of its own making where ours is refused.
+        """
+        try:
+            os.utime(self.journal_fd, ns=(_PROBE_NS, _PROBE_NS))
+            found = os.fstat(self.journal_fd).st_mtime_ns
+            os.utime(self.journal_fd)
+        except OSError:
+            return 0
+        return next((g for g in _GRANULARITIES if abs(found - _PROBE_NS) < g), 0)
+
+    def distrust_cache(self) -> None:
+        """See that what is read of the staged files from here on is what the disk has.
+
+        After an error of writing back, the page cache may hold what the disk does not.
+        """
+        for name in os.listdir(self.fd):
+            flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+            try:
+                fd = os.open(name, flags, dir_fd=self.fd)
+            except OSError:
+                continue
+            try:
+                os.fdatasync(fd)
+                os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+            finally:
+                os.close(fd)
+
+    def staged_bytes(self) -> int:
+        """Count the bytes that staged files occupy already."""
+        return _occupied_bytes(self.fd)
+
+    def empty(self, but: str = "") -> None:
+        """Remove what is in it. Raises OSError."""
+        _empty(self.fd, but)
+
+    def remove(self) -> None:
+        """Remove it with what is in it, as far as the disk lets us."""
+        with suppress(OSError):
+            self.empty()
+            os.rmdir(self.name, dir_fd=self._folder_fd)
+
+    def close(self) -> None:
+        """Close and unlock it; what is in it stays."""
+        for fd in (self.journal_fd, self.fd):
+            if fd >= 0:
+                os.close(fd)
+        self.journal_fd = self.fd = -1
+
+
+def _empty(fd: int, but: str = "") -> None:
+    for name in os.listdir(fd):
+        if name != but:
+            os.unlink(name, dir_fd=fd)
+
+
+def _occupied_bytes(fd: int) -> int:
+    total = 0
+    for name in os.listdir(fd):
+        with suppress(OSError):
+            total += os.stat(name, dir_fd=fd, follow_symlinks=False).st_blocks * 512
+    return total
+
+
+def make_room(staging: Staging, folder_fd: int, size: int, files: int) -> list[str]:
+    """See that a tree fits, and remove abandoned staging folders; return their names.
+
+    Args:
+        staging: of the tree.
+        folder_fd: the folder that it is in.
+        size: bytes that are still to be written, those staged already included.
+        files: how many files are to be made.
+
+    Raises:
+        LocalWriteFailed: it does not fit.
+    """
+    removed = list(_removed(folder_fd, staging.name, ABANDONED_S))
+    for attempt in range(2):
+        space = os.fstatvfs(staging.fd)
+        free = space.f_bavail * space.f_frsize + staging.staged_bytes()
+        fits = not space.f_blocks or free >= size  # one that counts no blocks does not know
+        if fits and (not space.f_files or space.f_favail >= files):
+            break
+        if attempt:
+            what = f"{format_bytes(size)}, and there are {format_bytes(free)}"
+            if fits:
+                what = f"{files} files, and there is room for {space.f_favail}"
+            raise LocalWriteFailed(
+                f"disk full: the tree needs {what}", hint=f"make room, or {ELSEWHERE_HINT}"
+            )
+        removed += _removed(folder_fd, staging.name, IDLE_S)
+    return removed
+
+
+def _removed(folder_fd: int, own: str, idle_s: float) -> Iterator[str]:
+    """Remove staging folders that nobody has written to for so long; iterate over their names."""
+    for name in os.listdir(folder_fd):
+        if name == own or not is_part_name(os.fsencode(name)):
+            continue
+        try:
+            fd = os.open(name, FOLDER_FLAGS, dir_fd=folder_fd)
+        except OSError:  # a file's part, mostly
+            continue
+        try:
+            status = os.fstat(fd)
+            with suppress(OSError):
+                status = os.stat(JOURNAL, dir_fd=fd, follow_symlinks=False)
+            if not S_ISDIR(os.fstat(fd).st_mode) or status.st_mtime + idle_s > time():
+                continue
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _empty(fd)
+            os.rmdir(name, dir_fd=folder_fd)
+            yield name
+        except OSError:
+            continue
+        finally:
+            os.close(fd)

@@ -1,0 +1,230 @@
+"""Survey of a tree's destination: which of its files are there, which come, which cannot."""
+
+from __future__ import annotations
+
+import errno
+import os
+import unicodedata
+from collections.abc import Sequence
+from pathlib import Path
+from stat import S_ISDIR, S_ISREG
+from typing import Final, NamedTuple
+
+from udpft.errors import LocalWriteFailed
+from udpft.protocol.wire.listing import Entry, Reason
+from udpft.storage.claim import ELSEWHERE_HINT
+from udpft.storage.partfile import write_failure
+from udpft.storage.trees.folders import Folders
+
+REFUSALS: Final = {
+    errno.ENAMETOOLONG: "the name is too long there",
+    errno.EINVAL: "no such name can be there",
+    errno.EILSEQ: "the name is no UTF-8, and has to be there",
+    errno.ENOENT: "no such name can be there",
+    errno.EACCES: "permission denied",
+    errno.EPERM: "not permitted there",
+    errno.ELOOP: "a symlink is in the way",
+    errno.ENOTDIR: "no folder leads there",
+}
+"""Errors of the system that concern one name, and what to say of them. Others end the transfer."""
+
+
+class Placed(NamedTuple):
+    """Entry of a listing, and its place.
+
+    ``place``: components of its path below the destination; none for the destination itself.
+    """
+
+    entry: Entry
+    place: tuple[str, ...]
+
+
+class Places:
+    """Places of a listing's entries, whose folders' names take memory once.
+
+    Attributes:
+        _known: names of folders.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[str, str] = {}
+
+    def of(self, path: str, skipped: int = 0) -> tuple[str, ...]:
+        """The place of a path, without so many of its first components."""
+        *folders, last = path.split("/")[skipped:] or [""]
+        if not last:
+            return ()
+        known = self._known
+        return (*(known.setdefault(one, one) for one in folders), last)
+
+
+class Link(NamedTuple):
+    """Symlink to be made.
+
+    ``path``: as the listing has it. ``place``: as of `Placed`.
+    """
+
+    path: str
+    place: tuple[str, ...]
+    target: str
+
+
+class Problem(NamedTuple):
+    """Entry of a tree that does not come, or has not come.
+
+    ``path``: as the listing has it. ``words``: the reason, for people; empty where `Reason` says
+    all.
+    """
+
+    path: str
+    reason: Reason
+    words: str = ""
+
+
+class TreeOptions(NamedTuple):
+    """Options of a tree's destination.
+
+    ``force``: replace different files. ``trust``: take a file of the same size and time for the
+    same; else those of the same size are compared, byte by byte. ``checksum``: take a file of the
+    same size for the same, and let the digest of the tree say whether it is. ``resume``: go on with
+    what an earlier transfer left, and leave what is held to the next one. ``key``: tells the
+    staging folder from those of other trees of this name. ``unwanted``: paths of files that the
+    listing has, and that are left alone.
+    """
+
+    force: bool = False
+    trust: bool = True
+    checksum: bool = False
+    resume: bool = True
+    key: str = ""
+    unwanted: frozenset[str] = frozenset()
+
+
+class Survey(NamedTuple):
+    """Finding of a survey; files by their numbers.
+
+    ``held``: the destination has them, as far as size and time or the digest tell. ``compared``:
+    those that come and are compared with what is there. ``skipped``: they are not to come.
+    ``twins``: places of which the file system may take two for one.
+    """
+
+    held: set[int]
+    compared: set[int]
+    skipped: set[int]
+    problems: list[Problem]
+    twins: set[tuple[str, ...]]
+
+
+def survey(
+    folders: Folders,
+    folder: Path,
+    placed: Sequence[Placed],
+    options: TreeOptions,
+    granularity_ns: int,
+) -> Survey:
+    """Look at the destination of each entry.
+
+    Args:
+        folders: of the destination.
+        folder: the destination, for messages.
+        placed: the entries.
+        options: of the tree.
+        granularity_ns: nanoseconds between two times of the file system; 0 where it takes none.
+
+    Raises:
+        LocalWriteFailed: a folder has a file's name, or something else has a folder's.
+    """
+    found = Survey(set(), set(), set(), [], _twins(placed))
+    number = -1
+    for entry, place in placed:
+        number += not entry.is_folder
+        if not place:
+            continue
+        if entry.path in options.unwanted:
+            found.skipped.add(number)
+            continue
+        path = folder.joinpath(*place)
+        try:
+            status = _status(folders, place)
+        except OSError as error:
+            if error.errno not in REFUSALS or error.errno == errno.EACCES:
+                raise write_failure(path, error) from error
+            found.problems.append(Problem(entry.path, Reason.REFUSED, REFUSALS[error.errno]))
+            if not entry.is_folder:
+                found.skipped.add(number)
+            continue
+        if status is None:
+            continue
+        if S_ISDIR(status.st_mode) != entry.is_folder:
+            what = "no folder" if entry.is_folder else "a folder"
+            raise LocalWriteFailed(f"cannot write {path}: it is {what}", hint=ELSEWHERE_HINT)
+        if not entry.is_folder:
+            _look_at(found, folders, number, Placed(entry, place), status, options, granularity_ns)
+    return found
+
+
+def _look_at(
+    found: Survey,
+    folders: Folders,
+    number: int,
+    placed: Placed,
+    status: os.stat_result,
+    options: TreeOptions,
+    granularity_ns: int,
+) -> None:
+    """Decide about a file whose name something has."""
+    entry, place = placed
+    if place in found.twins and not is_spelled_so(folders, place):
+        found.problems.append(Problem(entry.path, Reason.FOLDED))
+        found.skipped.add(number)
+        return
+    same_size = S_ISREG(status.st_mode) and status.st_size == entry.size
+    step = max(1, granularity_ns)
+    same_time = not granularity_ns or abs(status.st_mtime_ns - entry.mtime_ns) < step
+    if same_size and options.trust and (same_time or options.checksum):
+        found.held.add(number)
+    elif same_size and not options.trust:
+        found.compared.add(number)
+    elif not options.force:
+        found.problems.append(Problem(entry.path, Reason.DIFFERENT))
+        found.skipped.add(number)
+
+
+def _status(folders: Folders, place: Sequence[str]) -> os.stat_result | None:
+    """Read the status of a place; None where it is missing, or behind a symlink."""
+    try:
+        return os.lstat(place[-1], dir_fd=folders.open(place[:-1]))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+def is_spelled_so(folders: Folders, place: Sequence[str]) -> bool:
+    """Tell whether a folder lists a name as it is, and not another that the file system folds."""
+    try:
+        return place[-1] in os.listdir(folders.open(place[:-1]))
+    except OSError:
+        return False
+
+
+def _twins(placed: Sequence[Placed]) -> set[tuple[str, ...]]:
+    """Places of files that differ in what some file systems do not tell apart."""
+    seen: set[int] = set()  # of hashes, which take less memory than names
+    twice: set[int] = set()
+    for _, place in placed:
+        key = hash(_folded(place))
+        (twice if key in seen else seen).add(key)
+    if not twice:
+        return set()
+    return {place for _, place in placed if hash(_folded(place)) in twice}
+
+
+def _folded(place: tuple[str, ...]) -> str:
+    """A place without case, Unicode's forms, and the dots and spaces that FAT drops at an end."""
+    text = "/".join(place)
+    if not text.isascii():
+        text = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
+    else:
+        text = text.lower()
+    if ". " not in text and not text.endswith((".", " ")) and "./" not in text and " /" not in text:
+        return text
+    return "/".join(part.rstrip(". ") for part in text.split("/"))

@@ -14,8 +14,10 @@ from udpft.errors import (
     PartialTransfer,
     SourceChanged,
 )
-from udpft.protocol.contract import OpenedSink
+from udpft.protocol.contract import Completed, OpenedSink
 from udpft.protocol.handshake.agreement import HandshakeResult
+from udpft.protocol.params import IDLE_TIMEOUT_S
+from udpft.protocol.transfer import receiver
 from udpft.testing.network import MemorySink, MemorySource, Shape, SimNet, random_bytes
 
 SIZE = 2**20 + 3
@@ -35,6 +37,64 @@ def test_a_source_that_changes_meanwhile_fails_the_transfer_at_both_ends() -> No
     [ended] = net.ended
     assert isinstance(ended.error, SourceChanged)
     assert net.sources["file"].closed
+
+
+@pytest.mark.parametrize("down", [Shape(), PACED, Shape(loss=0.05)])
+def test_a_source_that_grows_meanwhile_comes_as_it_was(down: Shape) -> None:
+    net = SimNet({"file": CONTENT}, down=down, up=down)
+    client = net.get("file")
+    net.run_to(0.05)
+    net.sources["file"].content = CONTENT + b"one more line"
+    net.sources["file"].is_suspect = True
+    net.run()
+    assert isinstance(client.outcome, Completed)
+    assert client.content == CONTENT
+
+
+def test_a_source_that_changes_inside_meanwhile_fails_the_transfer_at_both_ends() -> None:
+    net = SimNet({"file": CONTENT}, down=PACED)
+    client = net.get("file")
+    net.run_to(MIDDLE_S)
+    net.sources["file"].content = b"!" + CONTENT[1:]
+    net.sources["file"].is_suspect = True
+    net.run()
+    assert isinstance(client.error, SourceChanged)
+    assert "nothing writes to it" in client.error.hint
+    assert isinstance(net.ended[0].error, SourceChanged)
+
+
+class SlowToCompare(MemorySource):
+    """A file on a disk that has become slow when it is to be compared.
+
+    Attributes:
+        net: the network, whose time passes.
+        is_comparing: whether `suspects` was asked.
+    """
+
+    net: SimNet
+    is_comparing = False
+
+    def readv(self, slots: Sequence[memoryview], offset: int, /) -> int:
+        if self.is_comparing:
+            self.net.now += 1.0
+        return super().readv(slots, offset)
+
+    def suspects(self) -> Sequence[tuple[int, int]]:
+        self.is_comparing = True
+        return [(0, self.size)]
+
+
+def test_patience_lasts_while_the_sender_compares(monkeypatch: pytest.MonkeyPatch) -> None:
+    content = random_bytes(20 * SIZE)
+    monkeypatch.setattr(receiver, "READING_BYTES_PER_S", 100_000)
+    net = SimNet({"file": content})
+    source = SlowToCompare(content)
+    source.net = net
+    net.sources["file"] = source
+    client = net.get("file")
+    net.run()
+    assert isinstance(client.outcome, Completed)
+    assert net.now > 2 * IDLE_TIMEOUT_S
 
 
 def test_a_source_that_becomes_shorter_meanwhile_fails_the_transfer_at_both_ends() -> None:

@@ -16,8 +16,6 @@ from udpft.errors import (
 )
 from udpft.protocol.contract import Completed, OpenedSink
 from udpft.protocol.handshake.agreement import HandshakeResult
-from udpft.protocol.params import IDLE_TIMEOUT_S
-from udpft.protocol.transfer import receiver
 from udpft.testing.network import MemorySink, MemorySource, Shape, SimNet, random_bytes
 
 SIZE = 2**20 + 3
@@ -61,40 +59,6 @@ def test_a_source_that_changes_inside_meanwhile_fails_the_transfer_at_both_ends(
     assert isinstance(client.error, SourceChanged)
     assert "nothing writes to it" in client.error.hint
     assert isinstance(net.ended[0].error, SourceChanged)
-
-
-class SlowToCompare(MemorySource):
-    """A file on a disk that has become slow when it is to be compared.
-
-    Attributes:
-        net: the network, whose time passes.
-        is_comparing: whether `suspects` was asked.
-    """
-
-    net: SimNet
-    is_comparing = False
-
-    def readv(self, slots: Sequence[memoryview], offset: int, /) -> int:
-        if self.is_comparing:
-            self.net.now += 1.0
-        return super().readv(slots, offset)
-
-    def suspects(self) -> Sequence[tuple[int, int]]:
-        self.is_comparing = True
-        return [(0, self.size)]
-
-
-def test_patience_lasts_while_the_sender_compares(monkeypatch: pytest.MonkeyPatch) -> None:
-    content = random_bytes(20 * SIZE)
-    monkeypatch.setattr(receiver, "READING_BYTES_PER_S", 100_000)
-    net = SimNet({"file": content})
-    source = SlowToCompare(content)
-    source.net = net
-    net.sources["file"] = source
-    client = net.get("file")
-    net.run()
-    assert isinstance(client.outcome, Completed)
-    assert net.now > 2 * IDLE_TIMEOUT_S
 
 
 def test_a_source_that_becomes_shorter_meanwhile_fails_the_transfer_at_both_ends() -> None:

@@ -11,7 +11,6 @@ Both ends use it: a client for trees that it fetches, a server for trees that cl
 
 from __future__ import annotations
 
-import fcntl
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -26,7 +25,7 @@ from udpft.protocol.handshake.agreement import HandshakeResult, whole_chunks
 from udpft.protocol.ranges import RangeSet
 from udpft.protocol.wire.hello import MAX_HAVE
 from udpft.protocol.wire.listing import Entry
-from udpft.storage.claim import ELSEWHERE_HINT, part_name
+from udpft.storage.claim import ELSEWHERE_HINT, lock_or_warn, part_name
 from udpft.storage.destination import WORTHLESS, guarded, say_how_to_resume
 from udpft.storage.journal import Journal, Label, MalformedJournal
 from udpft.storage.partfile import read_hashes, write_failure
@@ -209,7 +208,7 @@ class TreeDestination:
         if status.st_uid != os.geteuid():
             raise LocalWriteFailed(f"{self.folder / self._staging} is somebody else's")
         try:
-            fcntl.flock(self._staging_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock_or_warn(self._staging_fd)
         except BlockingIOError as error:
             raise LocalWriteFailed(
                 f"another transfer is writing {self.folder}",

@@ -129,6 +129,20 @@ def test_the_same_file_that_appears_there_meanwhile_is_none_to_complain_about(
     assert os.listdir(stored) == ["file"]
 
 
+def test_files_that_do_not_know_their_sizes_are_stored_and_fetched(
+    server: RunningServer, stored: Path, tmp_path: Path
+) -> None:
+    version = Path("/proc/version")
+    assert version.stat().st_size == 0
+    result = udpft.put(version, server=server.address)
+    assert result.bytes == len(version.read_bytes())
+    assert (stored / "version").read_bytes() == version.read_bytes()
+    assert udpft.put(version, server=server.address).up_to_date
+    with udpft.serve("/proc/sys/kernel", port=0) as proc:
+        udpft.get("ostype", server=proc.address, output=tmp_path / "ostype")
+    assert (tmp_path / "ostype").read_bytes() == Path("/proc/sys/kernel/ostype").read_bytes()
+
+
 def test_a_log_that_grows_is_stored_as_it_was(
     server: RunningServer, stored: Path, tmp_path: Path
 ) -> None:

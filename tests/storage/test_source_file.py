@@ -9,7 +9,9 @@ import pytest
 
 from tests.storage.conftest import content
 from udpft.errors import LocalReadFailed
+from udpft.storage import source_file
 from udpft.storage.served_folder import ServedRoot
+from udpft.storage.source_file import open_source
 
 
 def test_a_burst_is_read_into_its_slots(tmp_path: Path) -> None:
@@ -162,3 +164,50 @@ def test_a_closed_file_does_not_read(tmp_path: Path) -> None:
     assert file.changed()
     with pytest.raises(LocalReadFailed, match="cannot read the file"):
         file.readv([memoryview(bytearray(1))], 0)
+
+
+@pytest.mark.parametrize("path", ["/proc/version", "/proc/self/status", "/sys/kernel/fscaps"])
+def test_a_file_that_does_not_know_its_size_is_read_to_its_end(path: str) -> None:
+    """Of 0 bytes in /proc, of a page in /sys."""
+    if not Path(path).exists():
+        pytest.skip(f"there is no {path} here")
+    expected = Path(path).read_bytes()
+    fd = os.open(path, os.O_RDONLY)
+    said = os.fstat(fd)
+    with open_source(fd, said) as file:
+        if said.st_size == len(expected):
+            pytest.skip(f"{path} knows its size here")
+        assert file.size > 0
+        if path != "/proc/self/status":  # which counts the reads
+            assert content(file) == expected
+        assert not file.suspects()
+
+
+def test_the_copy_of_a_file_without_a_size_has_an_identity_of_its_content() -> None:
+    identities = set()
+    for _ in range(2):
+        fd = os.open("/proc/version", os.O_RDONLY)
+        with open_source(fd, os.fstat(fd)) as file:
+            identities.add(file.identity)
+    assert len(identities) == 1
+
+
+def test_a_file_without_a_size_has_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(source_file, "MAX_UNSIZED_BYTES", 10)
+    before = len(os.listdir("/proc/self/fd"))
+    fd = os.open("/proc/version", os.O_RDONLY)
+    with pytest.raises(LocalReadFailed, match="does not know its size, and is too long"):
+        open_source(fd, os.fstat(fd))
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+@pytest.mark.parametrize("size", [0, 1, 100_000])
+def test_empty_and_sparse_files_know_their_sizes(tmp_path: Path, size: int) -> None:
+    path = tmp_path / "a"
+    path.touch()
+    os.truncate(path, size)
+    fd = os.open(path, os.O_RDONLY)
+    with open_source(fd, os.fstat(fd)) as file:
+        assert file.size == size
+        assert content(file) == bytes(size)
+        assert file._fd == fd

@@ -3,6 +3,9 @@
 It is sent as it was when it was opened: what is written behind its end later is none of it, and
 whatever becomes of its name does not matter. What is written inside it shows in its times, as much
 else does; so those only raise a suspicion, and its content decides.
+
+Files of /proc, of /sys and of some FUSE file systems say a size that is not theirs: 0, or a page.
+They are read to their end first, into memory, and that is sent.
 """
 
 from __future__ import annotations
@@ -13,6 +16,9 @@ from hashlib import blake2b
 from typing import Final, Self
 
 from udpft.errors import LocalReadFailed
+
+MAX_UNSIZED_BYTES: Final = 16 << 20
+"""Bytes that are read of a file that does not know its size: they are held in memory."""
 
 _INT64_MAX: Final = 2**63 - 1
 
@@ -103,6 +109,63 @@ class SourceFile:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def open_source(fd: int, status: os.stat_result) -> SourceFile:
+    """Make a source of a regular file, or of its content where it does not know its size.
+
+    Args:
+        fd: its descriptor, which is taken over.
+        status: of the file.
+
+    Raises:
+        LocalReadFailed: it does not know its size, and cannot be read or is too long.
+    """
+    try:
+        if _knows_its_size(fd, status):
+            return SourceFile(fd, status)
+        with os.fdopen(os.dup(fd), "rb", buffering=0) as file:
+            content = b""
+            while len(content) <= MAX_UNSIZED_BYTES and (block := file.read(1 << 20)):
+                content += block
+    except OSError as error:
+        os.close(fd)
+        raise LocalReadFailed(f"cannot read the file: {error.strerror}") from error
+    os.close(fd)
+    if len(content) > MAX_UNSIZED_BYTES:
+        raise LocalReadFailed(
+            "the file does not know its size, and is too long to be read before it is sent",
+            hint="udpft put - sends what a program writes",
+        )
+    return _source_of(content)
+
+
+def _knows_its_size(fd: int, status: os.stat_result) -> bool:
+    """Tell whether a file ends where its status says.
+
+    Looks at files only that say to be empty or to take no room: others are on a disk.
+    """
+    try:
+        if not status.st_size:
+            return not os.pread(fd, 1, 0)
+        return bool(status.st_blocks or os.pread(fd, 1, status.st_size - 1))
+    except OSError:
+        return True  # whoever reads it will say why
+
+
+def _source_of(content: bytes) -> SourceFile:
+    """Make a source of bytes, in an anonymous file."""
+    copy = os.memfd_create("udpft-source")
+    try:
+        with os.fdopen(os.dup(copy), "wb") as file:
+            file.write(content)
+        source = SourceFile(copy, os.fstat(copy))
+    except OSError:
+        os.close(copy)
+        raise
+    # Its time is that of the copy, and says nothing.
+    source.identity = int.from_bytes(blake2b(content, digest_size=8).digest(), "little")
+    return source
 
 
 def file_identity(status: os.stat_result) -> int:

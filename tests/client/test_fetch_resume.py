@@ -244,15 +244,26 @@ def test_what_is_small_leaves_nothing(slow: RunningServer, out: Path, folder: Pa
     assert names(out.parent) == []
 
 
-def test_a_source_that_changes_leaves_nothing(slow: RunningServer, out: Path, folder: Path) -> None:
-    with pytest.raises(SourceChanged):
-        udpft.get(
-            "file",
-            server=slow.address,
-            output=out,
-            progress=lambda *_: os.utime(folder / "file"),
-        )
-    assert names(out.parent) == []
+def test_a_source_that_is_written_to_inside_fails_and_leaves_what_came(
+    slow: RunningServer, out: Path, folder: Path
+) -> None:
+    def write(*_: int) -> None:
+        with (folder / "file").open("r+b") as file:
+            file.write(b"another beginning")
+
+    with pytest.raises(SourceChanged) as caught:
+        udpft.get("file", server=slow.address, output=out, progress=write)
+    assert "nothing writes to it" in caught.value.hint
+    assert names(out.parent) == [".out.udpft-part"]
+
+
+def test_a_source_whose_times_change_is_as_it_was(
+    slow: RunningServer, out: Path, folder: Path
+) -> None:
+    udpft.get(
+        "file", server=slow.address, output=out, progress=lambda *_: os.utime(folder / "file")
+    )
+    assert out.read_bytes() == (folder / "file").read_bytes()
 
 
 def test_a_disk_that_fills_up_leaves_what_it_took(slow: RunningServer, out: Path) -> None:

@@ -19,6 +19,7 @@ from udpft.errors import (
     DestinationExists,
     LocalReadFailed,
     NoSuchFile,
+    SourceChanged,
     UploadRefused,
 )
 from udpft.keys import new_key_file
@@ -125,6 +126,52 @@ def test_the_same_file_that_appears_there_meanwhile_is_none_to_complain_about(
 
     monkeypatch.setattr(PartFile, "commit", appear_and_commit)
     udpft.put(local(tmp_path, MB), server=server.address)
+    assert os.listdir(stored) == ["file"]
+
+
+def test_files_that_do_not_know_their_sizes_are_stored_and_fetched(
+    server: RunningServer, stored: Path, tmp_path: Path
+) -> None:
+    version = Path("/proc/version")
+    assert version.stat().st_size == 0
+    result = udpft.put(version, server=server.address)
+    assert result.bytes == len(version.read_bytes())
+    assert (stored / "version").read_bytes() == version.read_bytes()
+    assert udpft.put(version, server=server.address).up_to_date
+    with udpft.serve("/proc/sys/kernel", port=0) as proc:
+        udpft.get("ostype", server=proc.address, output=tmp_path / "ostype")
+    assert (tmp_path / "ostype").read_bytes() == Path("/proc/sys/kernel/ostype").read_bytes()
+
+
+def test_a_log_that_grows_is_stored_as_it_was(
+    server: RunningServer, stored: Path, tmp_path: Path
+) -> None:
+    file = local(tmp_path, MB * 3)
+
+    def grow(*_: int) -> None:
+        with file.open("ab") as log:
+            log.write(b"one more line")
+
+    udpft.put(file, server=server.address, progress=grow, limit_rate=8_000_000)
+    assert file.stat().st_size > len(MB * 3)
+    assert (stored / "file").read_bytes() == MB * 3
+
+
+def test_a_file_that_is_written_to_inside_is_not_stored(
+    server: RunningServer, stored: Path, tmp_path: Path
+) -> None:
+    file = local(tmp_path, MB * 3)
+
+    def write(*_: int) -> None:
+        with file.open("r+b") as changing:
+            changing.write(b"changed")
+
+    with pytest.raises(SourceChanged, match="changed while it was sent") as caught:
+        udpft.put(file, server=server.address, progress=write, limit_rate=8_000_000)
+    assert "nothing writes to it" in caught.value.hint
+    assert os.listdir(stored) == [".file.udpft-part"]
+    udpft.put(file, server=server.address)
+    assert (stored / "file").read_bytes() == b"changed" + (MB * 3)[7:]
     assert os.listdir(stored) == ["file"]
 
 

@@ -113,11 +113,12 @@ def test_a_file_that_becomes_shorter_or_changes_ends_one_transfer(tmp_path: Path
     def shorten(_done: int, _total: int) -> None:
         os.truncate(path, 100)
 
-    def touch(_done: int, _total: int) -> None:
-        os.utime(path, ns=(0, 0))
+    def write(_done: int, _total: int) -> None:
+        with path.open("r+b") as file:
+            file.write(b"another beginning")
 
     with udpft.serve(tmp_path, port=0, max_rate=4_000_000, on_served=served.put) as server:
-        for change, why in ((shorten, "shorter"), (touch, "changed")):
+        for change, why in ((shorten, "shorter"), (write, "changed")):
             path.write_bytes(sample(LARGE)[:2_000_000])
             with pytest.raises(UdpftError, match=why) as caught:
                 udpft.get(
@@ -126,7 +127,7 @@ def test_a_file_that_becomes_shorter_or_changes_ends_one_transfer(tmp_path: Path
             assert caught.value.exit_code == udpft.errors.ExitCode.PARTIAL
             assert why in str(wait_for(served, "changing").error)
         assert udpft.ping(server.address) > 0
-    assert names(tmp_path) == ["changing"]
+    assert names(tmp_path) == [".out.udpft-part", "changing"]
 
 
 @pytest.mark.parametrize("code", [errno.ENETUNREACH, errno.EACCES, errno.ENODEV])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import signal
@@ -201,3 +202,30 @@ def test_long_names_have_shorter_part_names(tmp_path: Path, name: str) -> None:
         assert names(tmp_path) == [part]
         file.commit()
     assert names(tmp_path) == [name]
+
+
+@pytest.mark.parametrize("code", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP])
+def test_a_file_system_without_locks_is_written_to_without_one(
+    destination: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with pytest.warns(RuntimeWarning, match="has no locks: let no two transfers"):
+        part = PartFile.open(destination, len(NEW))
+    with part:
+        write(part, NEW)
+        part.commit()
+    assert destination.read_bytes() == NEW
+
+
+def test_a_lock_that_fails_otherwise_is_an_error(
+    destination: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with refused("Input/output error"):
+        PartFile.open(destination, len(NEW))

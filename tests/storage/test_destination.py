@@ -210,10 +210,17 @@ def test_a_server_that_takes_what_is_left_for_another_file_is_not_believed(tmp_p
 
 
 def test_what_is_worthless_is_not_kept(tmp_path: Path) -> None:
-    for error in (DigestMismatch("wrong"), SourceChanged("it changed")):
-        break_off(tmp_path / "out", error)
-        assert names(tmp_path) == []
-        assert error.hint == ""
+    error = DigestMismatch("wrong")
+    break_off(tmp_path / "out", error)
+    assert names(tmp_path) == []
+    assert error.hint == ""
+
+
+def test_what_has_come_of_a_file_that_changed_is_kept(tmp_path: Path) -> None:
+    error = SourceChanged("it changed", hint="try again when nothing writes to it")
+    break_off(tmp_path / "out", error)
+    assert names(tmp_path) == [".out.udpft-part"]
+    assert error.hint == "try again when nothing writes to it"
 
 
 def test_an_interrupt_says_how_to_go_on(tmp_path: Path) -> None:

@@ -247,8 +247,10 @@ def test_what_setting_blocks_aside_may_say(
     monkeypatch.setattr(allocate, "_libc_fallocate", answer)
     monkeypatch.setattr(allocate, "_is_in_memory", lambda _: False)
     if code in (errno.EDQUOT, errno.ENOSPC):
-        with refused("disk quota exceeded" if code == errno.EDQUOT else "disk full"):
-            PartFile.open(destination, len(NEW))
+        with PartFile.open(destination, len(NEW)) as part:
+            assert asked == []  # before anything has come
+            with refused("disk quota exceeded" if code == errno.EDQUOT else "disk full"):
+                write(part, NEW)
     else:
         with PartFile.open(destination, len(NEW)) as part:
             write(part, NEW)
@@ -256,6 +258,13 @@ def test_what_setting_blocks_aside_may_say(
         assert destination.read_bytes() == NEW
     assert asked == [(1, 0, len(NEW))]
     assert names(destination.parent) == ["file.bin"]
+
+
+def test_a_size_that_is_only_said_takes_no_room(tmp_path: Path) -> None:
+    with PartFile.open(tmp_path / "file", 1 << 30) as part:
+        assert part.part_path.stat().st_blocks * 512 < 1 << 20
+        write(part, b"x" * 4096)
+        assert part.part_path.stat().st_blocks * 512 <= partfile._ALLOCATION_STEP + (1 << 20)
 
 
 def test_blocks_are_set_aside_without_a_change_of_size(tmp_path: Path) -> None:

@@ -9,7 +9,9 @@ import pytest
 
 from tests.storage.conftest import content
 from udpft.errors import LocalReadFailed
+from udpft.storage import source_file
 from udpft.storage.served_folder import ServedRoot
+from udpft.storage.source_file import open_source
 
 
 def test_a_burst_is_read_into_its_slots(tmp_path: Path) -> None:
@@ -62,25 +64,65 @@ def test_a_file_cut_short_reads_short_and_has_changed(tmp_path: Path) -> None:
         assert file.changed()
 
 
-def test_a_file_that_grew_reads_on_and_has_changed(tmp_path: Path) -> None:
+def test_a_file_that_grows_is_as_it_was_and_is_to_be_compared(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"12345")
     with ServedRoot(tmp_path) as root, root.open_file("a") as file:
-        assert not file.changed()
+        assert not file.suspects()
         with (tmp_path / "a").open("ab") as more:
             more.write(b"6")
-        assert file.changed()
+        assert not file.changed()
+        assert file.was_written()
+        assert file.suspects() == ((0, 5),)
+        assert file.size == 5
 
 
-def test_a_file_that_is_replaced_keeps_its_bytes_and_has_changed(tmp_path: Path) -> None:
-    (tmp_path / "a").write_bytes(b"old")
-    (tmp_path / "b").write_bytes(b"new")
+@pytest.mark.parametrize("change", ["rename", "link", "chmod", "replace", "unlink"])
+def test_what_becomes_of_the_name_is_no_change(tmp_path: Path, change: str) -> None:
+    path, other = tmp_path / "a", tmp_path / "b"
+    path.write_bytes(b"old")
     with ServedRoot(tmp_path) as root, root.open_file("a") as file:
-        (tmp_path / "b").rename(tmp_path / "a")
+        if change == "rename":
+            path.rename(other)
+        elif change == "link":
+            other.hardlink_to(path)
+        elif change == "chmod":
+            path.chmod(0o600)
+        elif change == "replace":
+            other.write_bytes(b"newer")
+            other.rename(path)
+        else:
+            path.unlink()
         assert content(file) == b"old"
-        assert file.changed()
-        with root.open_file("a") as other:
-            assert other.identity != file.identity
-            assert content(other) == b"new"
+        assert not file.changed()
+        assert not file.was_written()
+
+
+def test_a_write_whose_time_was_put_back_is_to_be_compared(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    path.write_bytes(b"old")
+    os.utime(path, ns=(0, 10**18))
+    with ServedRoot(tmp_path) as root, root.open_file("a") as file:
+        before = path.stat().st_ctime_ns
+        while path.stat().st_ctime_ns == before:  # a tick of the kernel's clock
+            with path.open("r+b") as again:
+                again.write(b"new")
+            os.utime(path, ns=(0, 10**18))
+        assert not file.was_written()
+        assert file.suspects() == ((0, 3),)
+
+
+def test_the_identity_outlasts_a_move_to_another_device(tmp_path: Path) -> None:
+    """As after a remount, or in a container that is made anew."""
+    for path in (tmp_path / "a", tmp_path / "b"):
+        path.write_bytes(b"12345")
+        os.utime(path, ns=(0, 10**18))
+    (tmp_path / "a").chmod(0o600)
+    with (
+        ServedRoot(tmp_path) as root,
+        root.open_file("a") as file,
+        root.open_file("b") as copy,
+    ):
+        assert copy.identity == file.identity
 
 
 def test_the_identity_stays_and_changes_with_the_file(tmp_path: Path) -> None:
@@ -122,3 +164,50 @@ def test_a_closed_file_does_not_read(tmp_path: Path) -> None:
     assert file.changed()
     with pytest.raises(LocalReadFailed, match="cannot read the file"):
         file.readv([memoryview(bytearray(1))], 0)
+
+
+@pytest.mark.parametrize("path", ["/proc/version", "/proc/self/status", "/sys/kernel/fscaps"])
+def test_a_file_that_does_not_know_its_size_is_read_to_its_end(path: str) -> None:
+    """Of 0 bytes in /proc, of a page in /sys."""
+    if not Path(path).exists():
+        pytest.skip(f"there is no {path} here")
+    expected = Path(path).read_bytes()
+    fd = os.open(path, os.O_RDONLY)
+    said = os.fstat(fd)
+    with open_source(fd, said) as file:
+        if said.st_size == len(expected):
+            pytest.skip(f"{path} knows its size here")
+        assert file.size > 0
+        if path != "/proc/self/status":  # which counts the reads
+            assert content(file) == expected
+        assert not file.suspects()
+
+
+def test_the_copy_of_a_file_without_a_size_has_an_identity_of_its_content() -> None:
+    identities = set()
+    for _ in range(2):
+        fd = os.open("/proc/version", os.O_RDONLY)
+        with open_source(fd, os.fstat(fd)) as file:
+            identities.add(file.identity)
+    assert len(identities) == 1
+
+
+def test_a_file_without_a_size_has_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(source_file, "MAX_UNSIZED_BYTES", 10)
+    before = len(os.listdir("/proc/self/fd"))
+    fd = os.open("/proc/version", os.O_RDONLY)
+    with pytest.raises(LocalReadFailed, match="does not know its size, and is too long"):
+        open_source(fd, os.fstat(fd))
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+@pytest.mark.parametrize("size", [0, 1, 100_000])
+def test_empty_and_sparse_files_know_their_sizes(tmp_path: Path, size: int) -> None:
+    path = tmp_path / "a"
+    path.touch()
+    os.truncate(path, size)
+    fd = os.open(path, os.O_RDONLY)
+    with open_source(fd, os.fstat(fd)) as file:
+        assert file.size == size
+        assert content(file) == bytes(size)
+        assert file._fd == fd

@@ -14,7 +14,7 @@ from udpft.errors import (
     PartialTransfer,
     SourceChanged,
 )
-from udpft.protocol.contract import OpenedSink
+from udpft.protocol.contract import Completed, OpenedSink
 from udpft.protocol.handshake.agreement import HandshakeResult
 from udpft.testing.network import MemorySink, MemorySource, Shape, SimNet, random_bytes
 
@@ -35,6 +35,30 @@ def test_a_source_that_changes_meanwhile_fails_the_transfer_at_both_ends() -> No
     [ended] = net.ended
     assert isinstance(ended.error, SourceChanged)
     assert net.sources["file"].closed
+
+
+@pytest.mark.parametrize("down", [Shape(), PACED, Shape(loss=0.05)])
+def test_a_source_that_grows_meanwhile_comes_as_it_was(down: Shape) -> None:
+    net = SimNet({"file": CONTENT}, down=down, up=down)
+    client = net.get("file")
+    net.run_to(0.05)
+    net.sources["file"].content = CONTENT + b"one more line"
+    net.sources["file"].is_suspect = True
+    net.run()
+    assert isinstance(client.outcome, Completed)
+    assert client.content == CONTENT
+
+
+def test_a_source_that_changes_inside_meanwhile_fails_the_transfer_at_both_ends() -> None:
+    net = SimNet({"file": CONTENT}, down=PACED)
+    client = net.get("file")
+    net.run_to(MIDDLE_S)
+    net.sources["file"].content = b"!" + CONTENT[1:]
+    net.sources["file"].is_suspect = True
+    net.run()
+    assert isinstance(client.error, SourceChanged)
+    assert "nothing writes to it" in client.error.hint
+    assert isinstance(net.ended[0].error, SourceChanged)
 
 
 def test_a_source_that_becomes_shorter_meanwhile_fails_the_transfer_at_both_ends() -> None:

@@ -11,6 +11,7 @@ import os
 import re
 import signal
 import sys
+import warnings
 from collections.abc import Sequence
 from types import FrameType
 from typing import Any
@@ -28,6 +29,7 @@ def run(arguments: Sequence[str]) -> int:
         if number == signal.SIGTERM or handler != signal.SIG_IGN:  # nohup has it ignored
             signal.signal(number, _terminate)
     _never_fail_to_encode()
+    shown_before, warnings.showwarning = warnings.showwarning, _show_warning
     try:
         words = read_get(arguments, os.environ)
         if words is not None:
@@ -48,6 +50,7 @@ def run(arguments: Sequence[str]) -> int:
         return code
     finally:
         _flush_output()
+        warnings.showwarning = shown_before
         for number, handler in before.items():
             signal.signal(number, handler or signal.SIG_DFL)
 
@@ -82,6 +85,11 @@ def _explain(ending: BaseException) -> None:
         what = escape(f"{type(ending).__name__}: {ending}")
         print_aside(f"udpft: a bug in udpft: {what}")
         print_aside("hint: run it again as `udpft -v …` for the traceback, and report it")
+
+
+def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
+    """Say a warning of the library in one line, without the place in the code."""
+    print_aside(f"udpft: warning: {escape(str(message))}")
 
 
 def _never_fail_to_encode() -> None:

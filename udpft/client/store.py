@@ -33,7 +33,7 @@ from udpft.protocol.contract import Completed, Event, Failed, OpenedSource
 from udpft.protocol.wire.hello import FORCE, Hello, Role
 from udpft.storage.destination import TEMPORARY_HINT, say_how_to_resume
 from udpft.storage.journal import JOURNAL_MIN_BYTES
-from udpft.storage.source_file import SourceFile
+from udpft.storage.source_file import SourceFile, open_source
 
 if TYPE_CHECKING:
     from udpft.storage.trees.files import TreeSource
@@ -61,7 +61,7 @@ def open_local(path: str) -> Iterator[SourceFile]:
                 f"cannot send {path}: it is a folder", hint="-r brings it with all that is in it"
             )
         raise LocalReadFailed(f"cannot send {path}: it is no regular file")
-    with SourceFile(fd, status) as source:
+    with open_source(fd, status) as source:
         yield source
 
 

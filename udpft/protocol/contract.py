@@ -95,7 +95,14 @@ class ChunkSource(Protocol):
         ...
 
     def changed(self) -> bool:
-        """Whether the file is no longer the one that was opened."""
+        """Whether the file can no longer be read as it was when it was opened."""
+        ...
+
+    def suspects(self) -> Sequence[tuple[int, int]]:
+        """Byte ranges that may have changed since they were read first: their content will tell.
+
+        Asked for once, when everything was read; what is read after that is only compared.
+        """
         ...
 
 
@@ -126,7 +133,7 @@ class OpenedSource(ChunkSource, Protocol):
 
     @property
     def identity(self) -> int:
-        """Identity: 64 bits that change when the file is replaced or written to."""
+        """Identity: 64 bits that change when the file is written to."""
         ...
 
     def close(self) -> None:

@@ -4,6 +4,8 @@ A lock (flock(2)) on the part file keeps a second download of the same name out.
 process, so a part file without a lock is a leftover of one that was killed or gave up, and is taken
 over. Between opening a part file and locking it, its owner may have renamed or removed it; so after
 locking, the name must still lead to what was locked, or it all begins again.
+
+Some file systems have no such locks. There it goes on without one, and warns.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import warnings
 from stat import S_ISDIR, S_ISLNK, S_ISREG
 from typing import Final
 
@@ -23,6 +26,9 @@ NAME_MAX: Final = 255
 
 _CLAIM_ATTEMPTS: Final = 16
 """How often the part file may be taken away between opening and locking it."""
+
+_NO_LOCKS: Final = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
+"""Errors of flock(2) on Lustre and some FUSE file systems, on NFS without its lock daemon."""
 
 _PART_FLAGS: Final = (
     os.O_RDWR
@@ -150,7 +156,7 @@ def _lock(folder_fd: int, name: str, fd: int, destination: str, created: bool) -
     if not S_ISREG(status.st_mode):
         raise _in_the_way(destination, name)
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        lock_or_warn(fd)
     except BlockingIOError as error:
         raise _is_being_written(destination) from error
     if not leads_to(folder_fd, name, fd):
@@ -161,6 +167,26 @@ def _lock(folder_fd: int, name: str, fd: int, destination: str, created: bool) -
         os.unlink(name, dir_fd=folder_fd)
         return False
     return True
+
+
+def lock_or_warn(fd: int) -> None:
+    """Lock a file or folder; where its file system has no locks, warn, once, and go on.
+
+    Raises:
+        BlockingIOError: another process has the lock.
+        OSError: the disk fails.
+    """
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+        # The same words each time, which are said once.
+        warnings.warn(
+            "this file system has no locks: let no two transfers write the same file",
+            RuntimeWarning,
+            stacklevel=1,
+        )
 
 
 def leads_to(folder_fd: int, name: str, fd: int) -> bool:

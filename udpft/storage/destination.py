@@ -37,7 +37,7 @@ TEMPORARY_HINT = "TMPDIR names a folder on another disk"
 """What helps where the temporary folder has no room."""
 
 WORTHLESS = (DigestMismatch, SourceChanged)
-"""Errors that tell that the bytes held are of no file that the sender has."""
+"""Errors that tell that the bytes held of a tree are of none that the sender has."""
 
 
 class Target(Protocol):
@@ -326,7 +326,7 @@ class Destination:
     def close(self, error: BaseException | None = None) -> None:
         """Keep or remove the part file, unless it was committed."""
         if self._part:
-            if error and self._part.resumable and not isinstance(error, WORTHLESS):
+            if error and self._part.resumable and not isinstance(error, DigestMismatch):
                 self._part.keep()
                 say_how_to_resume(error)
             self._part.discard()

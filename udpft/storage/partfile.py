@@ -27,6 +27,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from stat import S_ISREG
+from sys import maxsize
 from typing import TYPE_CHECKING, Final, Self
 
 from udpft.errors import DestinationExists, LocalReadFailed, LocalWriteFailed
@@ -52,6 +53,10 @@ _STAT_BLOCK: Final = 512
 """The unit of st_blocks, whatever the file system's own (POSIX.1-2017, sys/stat.h)."""
 
 _FOLDER_FLAGS: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+
+_ALLOCATION_STEP: Final = 64 << 20
+"""Bytes whose blocks are set aside ahead of what is written: what a peer says of a file's size
+takes no room before its bytes come."""
 
 _ALLOCATED_BYTES: Final = 1 << 20
 """Files of this size have their blocks set aside: a full disk shows soon enough in smaller ones."""
@@ -82,9 +87,12 @@ class PartFile:
         _part_name: name of the part file in the same folder; never changes.
         _sync: syncs the data while more is written.
         _holes: makes holes where zeros are written.
+        _allocated: offset up to which disk blocks are set aside; moves on with what is written.
+            `sys.maxsize` where none are: the file is small or a leftover, or all of them are.
     """
 
     __slots__ = (
+        "_allocated",
         "_fd",
         "_folder_fd",
         "_holes",
@@ -108,6 +116,7 @@ class PartFile:
         self.resumable = False
         self._sync = BackgroundSync(fd)
         self._holes = Holes()
+        self._allocated = maxsize
 
     @property
     def part_path(self) -> Path:
@@ -277,9 +286,22 @@ class PartFile:
             length = len(slots[0]) * (len(slots) - 1) + len(slots[-1])
             if length and not slots[0][0] and self._holes.dig(self._fd, slots, offset, length):
                 return
+            if offset + length > self._allocated:
+                self._allocate(offset)
             write_all(self._fd, slots, offset, length)
         except OSError as error:
             raise write_failure(self.destination, error) from error
+
+    def _allocate(self, offset: int) -> None:
+        """Set disk blocks aside for what is written from ``offset`` bytes on, a step ahead."""
+        from udpft.storage.system_calls.allocate import allocate  # small files do without ctypes
+
+        size = self.size or 0
+        begin = max(offset, self._allocated)
+        self._allocated = min(offset + _ALLOCATION_STEP, size)
+        allocate(self._fd, self._allocated - begin, begin)
+        if self._allocated == size:
+            self._allocated = maxsize  # nothing lies behind it
 
     def commit(self, mtime_ns: int | None = None, sha256: str = "", *, new: bool = False) -> None:
         """Sync the file and rename it to its destination. It must be whole and verified.
@@ -425,13 +447,8 @@ class PartFile:
                 hint=_FREE_SPACE,
             )
         os.ftruncate(self._fd, 0)
-        if size >= _ALLOCATED_BYTES:
-            from udpft.storage.system_calls.allocate import (
-                allocate,
-            )  # small files do without ctypes
-
-            allocate(self._fd, size)
         os.ftruncate(self._fd, size)
+        self._allocated = 0 if (self.size or 0) >= _ALLOCATED_BYTES else maxsize
 
 
 def _parent_of(path: StrPath) -> str:

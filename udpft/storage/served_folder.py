@@ -27,7 +27,7 @@ from typing import Final, Self
 from udpft.errors import LocalReadFailed, NoSuchFile, ServerBusy
 from udpft.protocol.wire.listing import MAX_PATH_BYTES
 from udpft.storage.claim import NAME_MAX, is_part_name
-from udpft.storage.source_file import SourceFile
+from udpft.storage.source_file import SourceFile, open_source
 from udpft.storage.system_calls.openat2 import openat2
 
 MAX_DEPTH: Final = 256
@@ -96,6 +96,7 @@ class ServedRoot:
             NoSuchFile: there is no such file, or it would not be served: not beneath the folder,
                 reached through a symlink, hidden, no regular file, not readable. One message for
                 all of them.
+            LocalReadFailed: it does not know its size, and cannot be read to its end.
             ServerBusy: no descriptor or no memory is left.
         """
         return self.open_at(_components_untrusted(name, self.hidden))
@@ -105,7 +106,7 @@ class ServedRoot:
         fd = self._open(components, _FILE_FLAGS)
         status = os.fstat(fd)
         if S_ISREG(status.st_mode):
-            return SourceFile(fd, status)
+            return open_source(fd, status)
         os.close(fd)
         raise _no_such_file()
 
@@ -199,7 +200,7 @@ class ServedRoot:
     def _serves(self, name: str) -> bool:
         try:
             self.open_file(name).close()
-        except (NoSuchFile, ServerBusy):
+        except (LocalReadFailed, NoSuchFile, ServerBusy):
             return False
         return True
 

@@ -1,4 +1,12 @@
-"""Source file: a regular file opened for sending, and the identity of its content."""
+"""Source file: a regular file opened for sending, and the identity of its content.
+
+It is sent as it was when it was opened: what is written behind its end later is none of it, and
+whatever becomes of its name does not matter. What is written inside it shows in its times, as much
+else does; so those only raise a suspicion, and its content decides.
+
+Files of /proc, of /sys and of some FUSE file systems say a size that is not theirs: 0, or a page.
+They are read to their end first, into memory, and that is sent.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +16,9 @@ from hashlib import blake2b
 from typing import Final, Self
 
 from udpft.errors import LocalReadFailed
+
+MAX_UNSIZED_BYTES: Final = 16 << 20
+"""Bytes that are read of a file that does not know its size: they are held in memory."""
 
 _INT64_MAX: Final = 2**63 - 1
 
@@ -23,18 +34,16 @@ class SourceFile:
         size: bytes, when it was opened; never changes, nor do the others.
         mtime_ns: time of the last change in nanoseconds since the epoch, clamped to a signed 64
             bit integer: file systems reach further.
-        identity: 64 bits that change when the file is replaced or written to. Two writes within
-            one tick of the kernel's clock (4 ms or less; nanoseconds from Linux 6.13 on) that
-            leave the size as it is can look like one.
+        identity: 64 bits that change when the file is written to; see `file_identity`.
         _fd: its descriptor; -1 once it is closed.
-        _version: place, size and times when it was opened, for `changed`.
+        _status: as ``status``, for `changed` and `suspects`.
     """
 
-    __slots__ = ("_fd", "_version", "identity", "mtime_ns", "size")
+    __slots__ = ("_fd", "_status", "identity", "mtime_ns", "size")
 
     def __init__(self, fd: int, status: os.stat_result) -> None:
         self._fd = fd
-        self._version = _version(status)
+        self._status = status
         self.size = status.st_size
         self.mtime_ns = max(-_INT64_MAX, min(status.st_mtime_ns, _INT64_MAX))
         self.identity = file_identity(status)
@@ -69,14 +78,25 @@ class SourceFile:
         return got
 
     def changed(self) -> bool:
-        """Tell whether the file is no longer the one that was opened.
-
-        A change of its permissions or its name counts, for what moves st_ctime moves this.
-        """
+        """Tell whether the file can no longer be read as it was: it has become shorter."""
         try:
-            return _version(os.fstat(self._fd)) != self._version
+            return os.fstat(self._fd).st_size < self.size
         except OSError:
             return True
+
+    def suspects(self) -> Sequence[tuple[int, int]]:
+        """Return all of the file where its size or a time has moved since it was opened.
+
+        A change of its permissions or its name moves one too, and its content then clears it.
+        """
+        now, then = os.fstat(self._fd), self._status
+        if (now.st_ctime_ns, *_version(now)) == (then.st_ctime_ns, *_version(then)):
+            return ()
+        return ((0, self.size),)
+
+    def was_written(self) -> bool:
+        """Tell whether the file may have been written to since it was opened."""
+        return _version(os.fstat(self._fd)) != _version(self._status)
 
     def close(self) -> None:
         """Close the file. May be called twice."""
@@ -91,16 +111,79 @@ class SourceFile:
         self.close()
 
 
+def open_source(fd: int, status: os.stat_result) -> SourceFile:
+    """Make a source of a regular file, or of its content where it does not know its size.
+
+    Args:
+        fd: its descriptor, which is taken over.
+        status: of the file.
+
+    Raises:
+        LocalReadFailed: it does not know its size, and cannot be read or is too long.
+    """
+    try:
+        if _knows_its_size(fd, status):
+            return SourceFile(fd, status)
+        with os.fdopen(os.dup(fd), "rb", buffering=0) as file:
+            content = b""
+            while len(content) <= MAX_UNSIZED_BYTES and (block := file.read(1 << 20)):
+                content += block
+    except OSError as error:
+        os.close(fd)
+        raise LocalReadFailed(f"cannot read the file: {error.strerror}") from error
+    os.close(fd)
+    if len(content) > MAX_UNSIZED_BYTES:
+        raise LocalReadFailed(
+            "the file does not know its size, and is too long to be read before it is sent",
+            hint="udpft put - sends what a program writes",
+        )
+    return _source_of(content)
+
+
+def _knows_its_size(fd: int, status: os.stat_result) -> bool:
+    """Tell whether a file ends where its status says.
+
+    Looks at files only that say to be empty or to take no room: others are on a disk.
+    """
+    try:
+        if not status.st_size:
+            return not os.pread(fd, 1, 0)
+        return bool(status.st_blocks or os.pread(fd, 1, status.st_size - 1))
+    except OSError:
+        return True  # whoever reads it will say why
+
+
+def _source_of(content: bytes) -> SourceFile:
+    """Make a source of bytes, in an anonymous file."""
+    copy = os.memfd_create("udpft-source")
+    try:
+        with os.fdopen(os.dup(copy), "wb") as file:
+            file.write(content)
+        source = SourceFile(copy, os.fstat(copy))
+    except OSError:
+        os.close(copy)
+        raise
+    # Its time is that of the copy, and says nothing.
+    source.identity = int.from_bytes(blake2b(content, digest_size=8).digest(), "little")
+    return source
+
+
 def file_identity(status: os.stat_result) -> int:
-    """Compute the ``identity`` of a file; see `SourceFile`."""
+    """Compute the ``identity`` of a file: of its size and the time of its last change.
+
+    Nothing else outlasts a remount, a container or a copy: device numbers change with each, and
+    some file systems number their files anew (FAT, FUSE). Two writes within one tick of the
+    kernel's clock (4 ms or less; nanoseconds from Linux 6.13 on) that leave the size as it is can
+    look like one, and so can files that were given the same time. The digest tells them apart.
+    """
     # As text, for a time may pass 64 bits.
     digest = blake2b(repr(_version(status)).encode(), digest_size=8).digest()
     return int.from_bytes(digest, "little")
 
 
-def _version(status: os.stat_result) -> tuple[int, ...]:
-    """Key of one state of one file: its place, size and times."""
-    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+def _version(status: os.stat_result) -> tuple[int, int]:
+    """Key of one state of a file: its size and the time of its last change."""
+    return status.st_size, status.st_mtime_ns
 
 
 def _skip(slots: Sequence[memoryview], count: int) -> list[memoryview]:

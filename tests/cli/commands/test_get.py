@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
 import os
 import signal
 import socket
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -404,3 +407,23 @@ def test_as_processes_with_the_server_from_the_environment(
     assert (done.returncode, done.stdout) == (0, "")
     assert "unverified" in done.stderr
     assert Path(out).read_bytes() == sample(2049)
+
+
+def test_a_file_system_without_locks_is_warned_of_once(
+    server: RunningServer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    output = f"{tmp_path}{os.sep}"
+    with warnings.catch_warnings():
+        warnings.simplefilter("default")
+        assert run(["get", "4096", "1", "-s", server.address, "-o", output]) == 0
+    said = capsys.readouterr().err.splitlines()
+    warned = "udpft: warning: this file system has no locks: let no two transfers write the same"
+    assert [line for line in said if "warning" in line] == [f"{warned} file"]
+    assert (tmp_path / "4096").read_bytes() == sample(4096)

@@ -13,6 +13,7 @@ from udpft.errors import SourceChanged
 from udpft.protocol.params import MAX_BURST_BYTES
 from udpft.protocol.ranges import RangeSet
 from udpft.protocol.transfer.chunk_queue import ChunkQueue
+from udpft.protocol.transfer.file_digest import SEGMENT_CHUNKS
 from udpft.protocol.wire.data import BurstWriter, chunk_hashes
 from udpft.testing.network import MemorySource, random_bytes
 
@@ -163,6 +164,73 @@ def test_a_file_that_changed_has_no_digest() -> None:
     source.is_changed = True
     with pytest.raises(SourceChanged):
         supply.digest()
+
+
+# ------------------------------------------------------------------------------------- comparing
+
+LONG = random_bytes(3 * SEGMENT_CHUNKS * CHUNK + 5)
+
+
+def compared(supply: ChunkQueue, source: ReadsCounted) -> int:
+    """Compare what is to be compared; return the bytes that were read for it."""
+    read_on(supply, 20)
+    source.reads.clear()
+    while supply.find_suspects():
+        assert supply.is_comparing
+        before = len(source.reads)
+        supply.compare(2)
+        assert len(source.reads) <= before + 2
+    return sum(length for _, length in source.reads)
+
+
+@pytest.mark.parametrize("held", [RangeSet(), RangeSet([(0, 40), (90, 3000)])])
+def test_what_may_have_changed_and_has_not_is_read_once_more(held: RangeSet) -> None:
+    supply, source = supply_of(LONG, have=held)
+    source.is_suspect = True
+    assert compared(supply, source) == len(LONG)
+    assert not supply.is_comparing
+    assert supply.digest() == digest_of(LONG)
+
+
+@pytest.mark.parametrize("at", [0, 1024 * CHUNK, 2047 * CHUNK, len(LONG) - 1])
+def test_a_byte_that_changed_is_found(at: int) -> None:
+    supply, source = supply_of(LONG)
+    read_on(supply, 20)
+    source.is_suspect = True
+    source.content = LONG[:at] + bytes([LONG[at] ^ 1]) + LONG[at + 1 :]
+    with pytest.raises(SourceChanged, match="changed while it was sent") as caught:
+        compared(supply, source)
+    assert caught.value.hint == "try again when nothing writes to it"
+
+
+def test_what_has_become_longer_has_not_changed() -> None:
+    supply, source = supply_of(LONG)
+    source.is_suspect = True
+    source.content = LONG + b"one more line"
+    assert compared(supply, source) == len(LONG)
+
+
+def test_what_nobody_suspects_is_not_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    supply, source = supply_of(LONG)
+    assert compared(supply, source) == 0
+    supply, source = supply_of(LONG)
+    middle = SEGMENT_CHUNKS * CHUNK
+    monkeypatch.setattr(source, "suspects", lambda: [(middle + 5, middle + 6)])
+    assert compared(supply, source) == middle
+
+
+def test_what_was_lost_goes_before_what_is_compared() -> None:
+    supply, source = supply_of(LONG)
+    source.is_suspect = True
+    read_on(supply, 20)
+    assert supply.find_suspects()
+    supply.note_lost(5, 6)
+    assert not supply.is_comparing
+    assert supply.take(5) == range(5, 6)
+    assert supply.is_comparing
+    supply.note_first_missing(supply.chunk_count)
+    supply.repeat_last()
+    assert supply.take(5) == range(supply.chunk_count - 1, supply.chunk_count)
 
 
 # ---------------------------------------------------------------------------------- passing over

@@ -8,7 +8,7 @@ from random import Random
 import pytest
 from xxhash import xxh3_128_digest
 
-from udpft.protocol.transfer.file_digest import FileDigest
+from udpft.protocol.transfer.file_digest import SEGMENT_CHUNKS, FileDigest, SegmentDigests
 from udpft.protocol.wire.data import HASH_SIZE
 
 COUNT = 200
@@ -45,3 +45,15 @@ def test_it_is_of_what_lies_before_the_first_hole() -> None:
     assert (digest.chunks, digest.digest()) == (5, xxh3_128_digest(hashes(0, 5)))
     digest.add(5, hashes(5, 10))
     assert (digest.chunks, digest.digest()) == (20, xxh3_128_digest(hashes(0, 20)))
+
+
+def test_a_segment_is_compared_by_itself() -> None:
+    many = bytes(range(256)) * (10 * SEGMENT_CHUNKS // 256 * HASH_SIZE // 4)
+    size = SEGMENT_CHUNKS * HASH_SIZE
+    digests = SegmentDigests()
+    for at in range(0, len(many), 1_000):
+        digests.add(many[at : at + 1_000])
+    for segment in range(-(-len(many) // size)):
+        own = many[segment * size : (segment + 1) * size]
+        assert digests.agrees(segment, own)
+        assert not digests.agrees(segment, own[:-1] + b"!")

@@ -27,6 +27,7 @@ from udpft.protocol.params import (
     MAX_BURST_BYTES,
     READING_BYTES_PER_S,
 )
+from udpft.protocol.transfer import receiver
 from udpft.protocol.transfer.receiver import FileLayout, Receiver
 from udpft.protocol.wire.accept import Accept, encode_accept
 from udpft.protocol.wire.ack import Ack, decode_ack_untrusted, encode_ack
@@ -428,6 +429,26 @@ def test_a_sender_that_reads_what_is_present_may_take_its_time_and_not_for_ever(
         receiver.handle_datagrams(Batch.of(accept), now)
         receiver.handle_timeout(now)
         assert receiver.ended == (now >= 59 + 10)
+
+
+def test_a_sender_that_compares_what_it_sent_may_take_its_time_and_not_for_ever(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(receiver, "READING_BYTES_PER_S", len(CONTENT) / 30)
+    net = Receiving()
+    net.feed_all(0.0)
+    for now in range(1, 60):
+        net.feed(10 + now, [10], now)
+        net.receiver.handle_timeout(now)
+        assert net.receiver.ended == (now >= 29 + 10)
+
+
+def test_repeats_are_no_sign_of_life_while_something_is_missing() -> None:
+    net = Receiving()
+    net.feed(0, range(9), 0.0)
+    net.feed(10, [8], 9.0)
+    net.receiver.handle_timeout(10.0)
+    assert net.receiver.ended
 
 
 @pytest.mark.parametrize("again", [True, False])

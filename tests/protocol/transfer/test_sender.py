@@ -11,13 +11,14 @@ from tests.protocol.transfer.sending import (
     CONTENT,
     IDLE_S,
     RTT_S,
+    Data,
     Sending,
     digest_of,
     to_the_end,
     type_of,
 )
 from udpft.errors import SourceChanged, TimedOut
-from udpft.protocol.contract import Completed
+from udpft.protocol.contract import Completed, Failed
 from udpft.protocol.params import (
     DATA_HEADER_SIZE,
     INITIAL_WINDOW_PACKETS,
@@ -254,6 +255,43 @@ def test_a_source_that_changed_since_is_found_out_while_skipping() -> None:
     net.source.is_changed = True
     net.control(0.0)
     assert isinstance(net.failure(), SourceChanged)
+
+
+def test_what_may_have_changed_is_compared_before_the_end_a_piece_at_a_time() -> None:
+    content = random_bytes(60_000 * CHUNK)
+    net = Sending(content, have=RangeSet([(0, 60_000)]))
+    net.source.is_suspect = True
+    flight: list[Data] = []
+    control: list[bytes] = []
+    now = 0.0
+    while not control:
+        assert net.sender.next_timeout() is not None
+        now += IDLE_S / 10
+        net.sender.handle_timeout(now)
+        data, control = net.sent(now)
+        flight += data
+        net.ack(data, now)
+    assert [type_of(one) for one in control] == [PacketType.FIN]
+    # The last chunk, and that again as a sign of life.
+    assert {one.chunk for one in flight} == {60_000}
+    assert len(flight) > 3
+    net.fin_ack(now)
+    assert net.events() == [Completed(digest_of(content))]
+
+
+def test_what_has_changed_inside_is_no_file_that_was_there() -> None:
+    net = Sending()
+    net.source.is_suspect = True
+    net.ack(net.data(0.0), 0.0)
+    net.source.content = b"!" + CONTENT[1:]
+    now = 0.0
+    while not (events := net.events()):
+        data, control = net.sent(now)
+        assert PacketType.FIN not in map(type_of, control)
+        now += RTT_S
+        net.ack(data, now)
+    assert isinstance(events[0], Failed)
+    assert isinstance(events[0].error, SourceChanged)
 
 
 def test_what_is_skipped_is_read_a_piece_at_a_time() -> None:

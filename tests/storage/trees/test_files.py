@@ -147,13 +147,13 @@ def test_a_part_is_read_again_from_anywhere(served: Served) -> None:
     source.close()
 
 
-@pytest.mark.parametrize("what", ["longer", "rewritten", "gone"])
+@pytest.mark.parametrize("what", ["shorter", "rewritten", "gone"])
 def test_a_file_that_is_not_what_was_listed_ends_it(served: Served, what: str) -> None:
     path = served.folder / "d/8"
     if what == "gone":
         path.unlink()
-    elif what == "longer":
-        path.write_bytes(bytes(100_001))
+    elif what == "shorter":
+        path.write_bytes(bytes(99_999))
     else:
         replaced = served.folder / "new"
         replaced.write_bytes(bytes(100_000))
@@ -165,17 +165,44 @@ def test_a_file_that_is_not_what_was_listed_ends_it(served: Served, what: str) -
     source.close()
 
 
-def test_a_file_that_changes_while_it_is_read_is_noticed_before_the_next(served: Served) -> None:
+def test_a_file_that_grew_since_it_was_listed_comes_as_long_as_it_was(served: Served) -> None:
+    for number in (7, 8):
+        with (served.folder / f"d/{number}").open("ab") as file:
+            file.write(b"one more line")
+    source = served.source()
+    assert read(source) == WHOLE
+    assert (source.changed(), source.suspects()) == (False, [])
+    source.close()
+
+
+def test_a_file_that_is_written_to_while_it_is_read_is_to_be_compared(served: Served) -> None:
     source = served.source()
     large = sum(SIZES[:8])
     source.readv(slots_of(bytearray(4_096), 2_048), large)
-    assert not source.changed()
     with open(served.folder / "d/8", "r+b") as file:
         file.write(b"changed")
     os.utime(served.folder / "d/8", ns=(1, 1))
+    source.readv(slots_of(bytearray(3), 3), large + 100_000)
+    assert not source.changed()
+    assert source.suspects() == [(large, large + 100_000)]
+    buffer = bytearray(100_000)
+    source.readv(slots_of(buffer, 100_000), large)  # though it is not what was listed
+    assert buffer == b"changed" + CONTENTS[8][7:]
+    os.truncate(served.folder / "d/8", 5)
     assert source.changed()
-    with pytest.raises(SourceChanged):
-        source.readv(slots_of(bytearray(3), 3), large + 100_000)
+    source.close()
+
+
+def test_a_file_that_is_replaced_while_it_is_read_is_read_on(served: Served) -> None:
+    source = served.source()
+    large = sum(SIZES[:8])
+    source.readv(slots_of(bytearray(4_096), 2_048), large)
+    (served.folder / "new").write_bytes(bytes(100_000))
+    (served.folder / "new").rename(served.folder / "d/8")
+    buffer = bytearray(100_000)
+    source.readv(slots_of(buffer, 100_000), large)
+    assert buffer == CONTENTS[8]
+    assert (source.changed(), source.suspects()) == (False, [])
     source.close()
 
 

@@ -1,7 +1,8 @@
 """Queue of a file's chunks that are due to be sent: lost ones first, then new ones, in order.
 
 Each chunk is hashed when it is read for the first time, whether it is sent or the receiver holds
-it already; once all were, the digest of the file is known.
+it already; once all were, the digest of the file is known. What may have changed meanwhile is
+then read and hashed once more: a file that only grew, or whose name changed, is as it was.
 """
 
 from __future__ import annotations
@@ -9,8 +10,8 @@ from __future__ import annotations
 from udpft.errors import SourceChanged
 from udpft.protocol.contract import ChunkSource
 from udpft.protocol.ranges import RangeSet
-from udpft.protocol.transfer.file_digest import FileDigest
-from udpft.protocol.wire.data import BurstWriter, chunk_hashes
+from udpft.protocol.transfer.file_digest import SEGMENT_CHUNKS, FileDigest, SegmentDigests
+from udpft.protocol.wire.data import HASH_SIZE, BurstWriter, chunk_hashes
 
 Chunks = range | list[int]
 """Numbers of chunks in ascending order: a range where they are consecutive."""
@@ -44,6 +45,9 @@ class ChunkQueue:
         self._first_missing = 0  # all before it have arrived
         self._next = 0  # the first that has neither been sent nor passed over
         self._digest = FileDigest()  # of those that were read once
+        self._segments = SegmentDigests()  # the same
+        self._suspect: RangeSet | None = None  # segments to be compared; None until all were read
+        self._reread = bytearray()  # hashes of the chunks of the first of them, as far as compared
         self.size = size
         self.writer = writer
         self.chunk_count = size // writer.chunk_size + 1
@@ -68,14 +72,19 @@ class ChunkQueue:
         """Whether the receiver holds the next new chunk already, so that `pass_over` is due."""
         return bool(self._held) and not self._lost and self._next in self._held
 
+    @property
+    def is_comparing(self) -> bool:
+        """Whether chunks wait to be compared with what they were, so that `compare` is due."""
+        return bool(self._suspect) and not self._lost
+
     def digest(self) -> bytes:
         """XXH3-128 of the hashes of all chunks, in order.
 
         Raises:
-            SourceChanged: the file is no longer the one that was opened.
+            SourceChanged: the file can no longer be read as it was.
         """
         if self._source.changed():
-            raise SourceChanged("the file changed while it was sent")
+            raise _changed()
         return self._digest.digest()
 
     # ------------------------------------------------------------------- what became of them
@@ -143,6 +152,7 @@ class ChunkQueue:
         if chunks[0] < self._digest.chunks:
             return False
         self._digest.add(chunks[0], hashes)
+        self._segments.add(hashes)
         return True
 
     def pass_over(self, max_bursts: int) -> None:
@@ -159,3 +169,48 @@ class ChunkQueue:
             chunks = range(self._next, stop)
             self.note_hashes(chunks, chunk_hashes(self.load(chunks)))
             self._next = stop
+
+    # --------------------------------------------------------------------- whether it has changed
+
+    def find_suspects(self) -> bool:
+        """Ask the source what may have changed; return whether anything waits to be compared.
+
+        Asked once all was read. When all has been compared, it is not asked again.
+        """
+        if self._suspect is None:
+            segment_bytes = SEGMENT_CHUNKS * self.writer.chunk_size
+            self._suspect = RangeSet()
+            for start, stop in self._source.suspects():
+                self._suspect.add(start // segment_bytes, -(-stop // segment_bytes))
+        return bool(self._suspect)
+
+    def compare(self, max_bursts: int) -> None:
+        """Read and hash what may have changed; some at a time, for other transfers wait too.
+
+        Raises:
+            SourceChanged: it has.
+            UdpftError: see `load`.
+        """
+        for _ in range(max_bursts):
+            if not self._suspect:
+                return
+            segment = self._suspect.start
+            start = segment * SEGMENT_CHUNKS + len(self._reread) // HASH_SIZE
+            end = min((segment + 1) * SEGMENT_CHUNKS, self.chunk_count)
+            stop = min(start + self.writer.capacity, end)
+            self._reread += chunk_hashes(self.load(range(start, stop)))
+            if stop == end:
+                if not self._segments.agrees(segment, bytes(self._reread)):
+                    raise _changed()
+                self._reread.clear()
+                self._suspect.remove(segment, segment + 1)
+
+    def repeat_last(self) -> None:
+        """Send the last chunk again, whether it has arrived or not: a sign of life."""
+        self._lost.add(self.chunk_count - 1, self.chunk_count)
+
+
+def _changed() -> SourceChanged:
+    return SourceChanged(
+        "the file changed while it was sent", hint="try again when nothing writes to it"
+    )

@@ -178,7 +178,7 @@ class Receiver:
         self._events: deque[Event] = deque()
         self._last_progress_at = now  # when a new chunk came last
         self._patience_stopped = False  # held chunks were just read: patience begins anew
-        self._reading_until = now  # until when the sender may be silent, for it reads what is held
+        self._reading_until = now  # until when the sender may send nothing new, for it reads
         self.heard_at = now
         self.totals = ReceivedTotals()
 
@@ -299,6 +299,8 @@ class Receiver:
             self._last_progress_at = now
             count -= end - start
         self.totals.duplicate_packets += count
+        if self.complete and now < self._reading_until:
+            self._last_progress_at = now  # the sender still compares what it has sent
 
     def _lengths_fit(self, burst: Burst) -> bool:
         """Whether every chunk exists, and has the length that its place in the file asks for."""
@@ -322,6 +324,8 @@ class Receiver:
         if self._note_hashes:
             self._note_hashes(first, hashes)
         self._digest.add(first, hashes)
+        if self.complete:
+            self._reading_until = self.heard_at + layout.size / READING_BYTES_PER_S
 
     def _handle_control(self, datagram: memoryview, now: float) -> None:
         try:

@@ -8,8 +8,10 @@ three things: the congestion controller's window and pace, and the room that the
 reported (`flow`).
 
 The sender hashes each chunk as it leaves for the first time, and when it has done so with the
-last one it knows the digest of the file. It then says FIN, and says it again each probe timeout
-until FIN_ACK comes: the end is an agreement, not a silence.
+last one it knows the digest of the file. What may have changed on the disk since is read and
+hashed again first (`ChunkQueue.compare`), while the last chunk is repeated as a sign of life. It
+then says FIN, and says it again each probe timeout until FIN_ACK comes: the end is an agreement,
+not a silence.
 
 The first datagram is a prelude, which is ACCEPT where the server sends: it is repeated with each
 probe until the peer shows by any packet that it knows our connection id.
@@ -58,7 +60,10 @@ _PROBE_PACKETS = 2
 """Packets that a probe may send beyond the windows (RFC 9002, 6.2.4)."""
 
 _PASSED_BURSTS_A_TURN = 16
-"""Bursts of chunks that the receiver holds, hashed in one go: other transfers wait too."""
+"""Bursts of chunks that need not be sent, hashed in one go: other transfers wait too."""
+
+_SIGN_OF_LIFE_S = 1.0
+"""Seconds between repeats of the last chunk while nothing else is to be sent but later."""
 
 _FORGET_AFTER_PTOS = 3
 """Probe timeouts after which a packet declared lost can no longer be merely late."""
@@ -366,6 +371,8 @@ class Sender:
         if self._state is SenderState.ENDED:
             return None
         queue = self._queue
+        if queue.is_comparing:
+            return self._compare(now)
         allowed = self._timers.probes or self._flow.allowance(
             self._history.packets_in_flight, queue, now
         )
@@ -381,9 +388,27 @@ class Sender:
             chunks = queue.take(allowed)
             return self._send_chunks(chunks, now) if chunks else None
         except UdpftError as error:
-            changed = isinstance(error, SourceChanged)
-            self.abort(error, ErrorCode.CHANGED if changed else ErrorCode.READ_FAILED)
-            return self.poll_transmit(now)
+            return self._fail_to_read(error, now)
+
+    def _fail_to_read(self, error: UdpftError, now: float) -> Transmit | None:
+        changed = isinstance(error, SourceChanged)
+        self.abort(error, ErrorCode.CHANGED if changed else ErrorCode.READ_FAILED)
+        return self.poll_transmit(now)
+
+    def _compare(self, now: float) -> Transmit | None:
+        """Hash again what may have changed, instead of sending anything."""
+        queue, timers = self._queue, self._timers
+        try:
+            queue.compare(_PASSED_BURSTS_A_TURN)
+            timers.progress_at = now
+            timers.heard_at = now  # nobody is asked anything meanwhile
+            if not queue.find_suspects():
+                self._finish_first_pass()
+            elif now >= timers.sent_at + _SIGN_OF_LIFE_S:
+                queue.repeat_last()
+        except UdpftError as error:
+            return self._fail_to_read(error, now)
+        return self.poll_transmit(now) if self._control else None
 
     def _pass_over(self, now: float) -> None:
         """Hash chunks that the receiver holds instead of sending them."""
@@ -441,9 +466,13 @@ class Sender:
     def _finish_first_pass(self) -> None:
         """Note that every chunk has been read once: the digest is known.
 
+        Unless something may have changed since: that is compared first.
+
         Raises:
-            SourceChanged: the file is no longer the one that was opened.
+            SourceChanged: the file can no longer be read as it was.
         """
+        if self._queue.find_suspects():
+            return
         self._fin = Fin(self._queue.size, self._queue.digest())
         self._follow(SenderEvent.ALL_READ)
         self._say_fin()
@@ -517,6 +546,8 @@ class Sender:
         if self._state is SenderState.ENDED:
             return None
         timers, queue = self._timers, self._queue
+        if queue.is_comparing:
+            return timers.progress_at  # at once
         at = timers.loss_at if timers.loss_at < inf else self._probe_at()
         at = min(at, timers.patience_ends_at, self._unconfirmed_at())
         if queue.is_due and self._flow.window_room(self._history.packets_in_flight, queue):

@@ -63,6 +63,10 @@ class SyntheticSource:
         """Return False: the bytes never change."""
         return False
 
+    def suspects(self) -> Sequence[tuple[int, int]]:
+        """Return nothing: the bytes never change."""
+        return ()
+
     def close(self) -> None:
         """Do nothing: no file is open."""
 

@@ -101,6 +101,9 @@ class TreeSource:
         layout: the range of bytes of each file; never changes.
         _file: the file that is open; None before the first read and once closed.
         _number: its number in the layout; -1 without one.
+        _suspects: byte ranges of the files that were written to while they were open.
+        _comparing: whether `suspects` was asked; what is read then is only compared, and a file
+            need not be the version that the listing has.
     """
 
     mtime_ns = 0
@@ -117,6 +120,8 @@ class TreeSource:
         self._on_failure = on_failure
         self._file: SourceFile | None = None
         self._number = -1
+        self._suspects: list[tuple[int, int]] = []
+        self._comparing = False
         self.size = self.layout.size
         self.identity = identity
 
@@ -145,6 +150,7 @@ class TreeSource:
             return self._file
         if self.changed():
             raise self._failed(self._number)
+        self._note_suspect()
         self.close()
         entry = self.layout.files[number]
         try:
@@ -152,9 +158,17 @@ class TreeSource:
         except NoSuchFile as error:
             raise self._failed(number, error) from error
         self._number = number
-        if (self._file.size, self._file.identity) != (entry.size, entry.version):
+        grown = self._file.size > entry.size
+        same = (self._file.size, self._file.identity) == (entry.size, entry.version)
+        if not (same or grown or self._comparing):
             raise self._failed(number)
         return self._file
+
+    def _note_suspect(self) -> None:
+        """Note the range of the open file where it was written to."""
+        if self._file and not self._comparing and self._file.was_written():
+            starts = self.layout.starts
+            self._suspects.append((starts[self._number], starts[self._number + 1]))
 
     def _failed(self, number: int, error: UdpftError | None = None) -> SourceChanged:
         """Note that a file cannot be sent; make the error that the tree is to be listed again."""
@@ -169,8 +183,17 @@ class TreeSource:
         )
 
     def changed(self) -> bool:
-        """Tell whether the open file has changed. The others had not when they were closed."""
+        """Tell whether the open file has become shorter. The others had not when closed."""
         return self._file is not None and self._file.changed()
+
+    def suspects(self) -> Sequence[tuple[int, int]]:
+        """Return the ranges of files that were written to while they were sent.
+
+        What was appended to a file since it was listed is none of it.
+        """
+        self._note_suspect()
+        self._comparing = True
+        return self._suspects
 
     def close(self) -> None:
         """Close the file that is open."""

@@ -28,6 +28,7 @@ class MemorySource:
         identity: of this version of the file.
         closed: whether the sender has closed it.
         is_changed: the answer of `changed`; a test may set it.
+        is_suspect: whether `suspects` names all of it; a test may set it.
     """
 
     def __init__(self, content: bytes) -> None:
@@ -37,6 +38,7 @@ class MemorySource:
         self.identity = 1
         self.closed = False
         self.is_changed = False
+        self.is_suspect = False
 
     def readv(self, slots: Sequence[memoryview], offset: int, /) -> int:
         """Fill the slots from ``offset`` bytes on; return the bytes read."""
@@ -50,6 +52,10 @@ class MemorySource:
     def changed(self) -> bool:
         """Whether the file is no longer the one that was opened: ``is_changed``."""
         return self.is_changed
+
+    def suspects(self) -> Sequence[tuple[int, int]]:
+        """All of it where ``is_suspect``, else nothing."""
+        return [(0, self.size)] if self.is_suspect else []
 
     def close(self) -> None:
         """Note that the sender has closed the file."""

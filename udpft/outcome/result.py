@@ -23,7 +23,8 @@ class Result(NamedTuple):
     ``path`` is then their folder; ``local_path`` is the same as text. ``cpu_seconds``: of this
     process meanwhile. ``dropped_packets``: by the receiver's full buffer. ``limited_by``: what
     limited a transfer of half a second or more, in a word or two, and ``limit``, in a sentence;
-    ``slow``: whether it is worth telling: see `bottleneck`.
+    ``slow``: whether it is worth telling: see `bottleneck`. ``sent_singly``: whether this end sent
+    packet by packet, because the path drops the kernel's bursts.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Result(NamedTuple):
     limited_by: str = ""
     limit: str = ""
     slow: bool = False
+    sent_singly: bool = False
 
     @property
     def path(self) -> Path:
@@ -111,8 +113,8 @@ class Served(NamedTuple):
     ``verified``: the client has said that it has the file and that the digests agree; never so
     in plain. ``bytes_received``: of an upload, those of the file that were new; else None.
     ``cpu_seconds``: of the whole server meanwhile, other transfers included; for each GB that it
-    moved then, ``cpu_seconds_per_gb``. ``dropped_packets``, ``limited_by``, ``limit`` and ``slow``:
-    see `Result`; by what this end knows of it.
+    moved then, ``cpu_seconds_per_gb``. ``dropped_packets``, ``limited_by``, ``limit``, ``slow``
+    and ``sent_singly``: see `Result`; by what this end knows of it.
     """
 
     name: str
@@ -131,6 +133,7 @@ class Served(NamedTuple):
     limited_by: str = ""
     limit: str = ""
     slow: bool = False
+    sent_singly: bool = False
 
     @property
     def new_bytes(self) -> int:

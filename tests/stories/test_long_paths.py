@@ -24,7 +24,7 @@ def test_a_satellites_round_trip_with_jitter_costs_few_repeats(seed: int) -> Non
     net.run_until_quiet()
     [ended] = net.ended
     assert ended.error is None
-    assert ended.traffic.packets_resent <= 0.03 * SIZE / client.chunk_size
+    assert ended.traffic.packets_resent <= 0.04 * SIZE / client.chunk_size
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -110,7 +110,9 @@ def test_where_acknowledgements_stop_the_server_gives_up_and_says_so() -> None:
     net.up.shape = Shape(loss=1.0)
     net.run()
     assert isinstance(client.error, TimedOut)
-    assert client.ended_at <= 12
+    assert str(client.error) == "the server gave up: the client stopped answering"
+    assert [ended.seconds <= 12 for ended in net.ended] == [True]
+    assert client.ended_at <= 43, "it looked for another server longer than its patience"
     assert net.down.sent_bytes <= sent_before + 300_000, "it went on sending to nobody"
 
 

@@ -6,6 +6,7 @@ from random import Random
 
 import pytest
 
+from udpft.protocol.contract import Completed
 from udpft.protocol.wire.packet import PacketType
 from udpft.testing.network import Shape, SimNet, random_bytes
 
@@ -191,3 +192,32 @@ def test_ten_dead_seconds_at_the_very_end_only_delay_it() -> None:
     assert ends < client.ended_at < ends + 2
     net.run_until_quiet()
     assert [(ended.error, ended.confirmed) for ended in net.ended] == [(None, True)]
+
+
+@pytest.mark.parametrize("kind", ["get", "put"])
+@pytest.mark.parametrize("loss", [0.0, 0.05])
+def test_a_path_that_drops_bursts_is_served_packet_by_packet(kind: str, loss: float) -> None:
+    content = random_bytes(500_000)
+    net = SimNet({"file": content}, seed=1, down=Shape(loss=loss), up=Shape(loss=loss))
+    net.drops_bursts = True
+    client = net.get("file") if kind == "get" else net.put("up", content)
+    net.run()
+    assert isinstance(client.outcome, Completed)
+    if kind == "get":
+        assert client.content == content
+    else:
+        assert net.stored == {"up": content}
+    assert client.ended_at < 10.0
+    net.run_until_quiet()
+    assert [ended.traffic.sent_singly for ended in net.ended] == [kind == "get"]
+
+
+def test_a_path_that_was_dead_for_a_while_keeps_its_bursts() -> None:
+    content = random_bytes(3_000_000)
+    down = Shape(rate_bytes_per_s=1e6, dead=lambda now: 1.0 <= now < 6.0)
+    net = SimNet({"file": content}, seed=1, down=down)
+    client = net.get("file")
+    net.run()
+    assert client.content == content
+    net.run_until_quiet()
+    assert [ended.traffic.sent_singly for ended in net.ended] == [False]

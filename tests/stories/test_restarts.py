@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from udpft.errors import NoSuchFile, SourceChanged, TimedOut
+from udpft.errors import NoSuchFile, PartialTransfer, SourceChanged, TimedOut
+from udpft.protocol.contract import Completed
 from udpft.protocol.handshake.initiator import probe_sizes
 from udpft.protocol.server.admission import Admission
 from udpft.protocol.wire.error import ErrorCode, decode_error_untrusted
@@ -245,3 +246,65 @@ def test_a_question_joined_to_a_greeting_is_answered_by_the_transfer() -> None:
     assert counts[PacketType.ACCEPT] - before[PacketType.ACCEPT] == 1
     net.run()
     assert client.content == CONTENT
+
+
+# ------------------------------------------------------------------- a server that says goodbye
+
+
+@pytest.mark.parametrize("pause_s", [0.1, 5.0, 20.0])
+def test_after_a_server_has_stopped_and_begun_again_the_same_fetch_goes_on(pause_s: float) -> None:
+    net, client = in_mid_transfer()
+    net.listener.draining = True
+    net.listener.abort_all(PartialTransfer("the server is stopping"))
+    net.run_to(1.0 + pause_s)
+    net.restart_server()
+    here = client.download.bytes_held
+    before = net.down.sent_bytes
+    net.run()
+    assert client.content == CONTENT
+    assert net.down.sent_bytes - before <= 1.1 * (SIZE - here) + WINDOW
+
+
+def test_one_that_does_not_begin_again_ends_the_fetch_with_its_word() -> None:
+    net, client = in_mid_transfer()
+    net.listener.draining = True
+    net.listener.abort_all(PartialTransfer("the server is stopping"))
+    net.run()
+    assert str(client.error) == "the server is stopping"
+    assert client.ended_at == pytest.approx(31.0, abs=1.0)
+
+
+@pytest.mark.parametrize("seconds", [3.0, 20.0])
+@pytest.mark.parametrize("kind", ["get", "put"])
+def test_a_client_that_stood_still_goes_on(kind: str, seconds: float) -> None:
+    net = SimNet({"file": CONTENT}, seed=1, down=DOWN, up=DOWN, idle_timeout_s=2.0)
+    if kind == "get":
+        client = net.get("file", idle_timeout_s=2.0)
+    else:
+        client = net.put("file", CONTENT, idle_timeout_s=2.0)
+    net.run_to(1.0)
+    net.suspend(client, seconds)
+    net.run()
+    assert isinstance(client.outcome, Completed)
+    assert client.outcome.confirmed
+
+
+@pytest.mark.parametrize("times", [1, 3])
+def test_a_fetch_goes_on_from_another_address(times: int) -> None:
+    net, client = in_mid_transfer()
+    for _ in range(times):
+        net.readdress(client)
+        net.run_to(net.now + 0.3)
+    net.run()
+    assert client.content == CONTENT
+    assert client.ended_at <= 10.0
+
+
+def test_where_the_old_flow_leads_nowhere_it_asks_from_a_new_port() -> None:
+    net, client = in_mid_transfer()
+    stuck = client.address
+    net.blocked.add(stuck)
+    net.run()
+    assert client.content == CONTENT
+    assert client.address != stuck
+    assert client.ended_at <= 25.0

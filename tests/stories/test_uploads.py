@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from udpft.errors import PartialTransfer, TimedOut
-from udpft.protocol.contract import Completed, Failed
+from udpft.protocol.contract import Completed
 from udpft.protocol.params import CHUNK_SIZE
 from udpft.protocol.wire.packet import PacketType
 from udpft.testing.network import MemorySink, Shape, SimNet, random_bytes
@@ -126,13 +128,90 @@ def test_a_client_that_never_comes_back_is_given_up() -> None:
 
 
 def test_a_server_that_is_gone_is_noticed() -> None:
+    gone: list[float] = []
+    dead = Shape(rate_bytes_per_s=200_000, dead=lambda _: bool(gone))
+    net = SimNet({}, seed=1, up=dead)
+    client = net.put("file", CONTENT)
+    net.run_to(1.0)
+    gone.append(1.0)
+    net.run(until=60)
+    assert isinstance(client.error, TimedOut)
+    assert str(client.error) == "the server stopped answering"
+
+
+@pytest.mark.parametrize("held", [False, True])
+@pytest.mark.parametrize("loss", [0.0, 0.1])
+def test_it_goes_on_with_a_server_started_again(loss: float, held: bool) -> None:
+    net = SimNet({}, seed=1, up=Shape(rate_bytes_per_s=200_000, loss=loss), down=Shape(loss=loss))
+    client = net.put("file", CONTENT)
+    net.run_to(1.0)
+    if held:  # of what the server before has kept, nothing is sent again
+        net.left["file"] = MemorySink(len(CONTENT))
+        net.left["file"].content[:100_000] = CONTENT[:100_000]
+        net.left["file"].written = 100_000
+    net.restart_server()
+    before = net.up.sent_bytes
+    net.run(until=60)
+    assert confirmed(net)
+    assert net.stored == {"file": CONTENT}
+    missing = len(CONTENT) - 100_000 * held
+    assert net.up.sent_bytes - before <= 1.4 * missing / (1 - loss) + 40_000
+    assert client.ended_at <= 3.0 + 1.5 * missing / 200_000 / (1 - loss) ** 2
+
+
+@pytest.mark.parametrize("key", [None, bytes(32)])
+def test_it_goes_on_from_another_address(key: bytes | None) -> None:
+    net = SimNet({}, seed=1, up=Shape(rate_bytes_per_s=200_000), key=key)
+    client = net.put("file", CONTENT)
+    net.run_to(1.0)
+    net.readdress(client)
+    net.run_to(1.2)
+    net.readdress(client)
+    net.run(until=60)
+    assert confirmed(net)
+    assert net.stored == {"file": CONTENT}
+    assert client.ended_at <= 8
+
+
+@pytest.mark.parametrize("ways", ["up", "down", "both"])
+@pytest.mark.parametrize("mtu", [1_280, 1_450])
+def test_it_goes_on_where_the_path_carries_less_than_before(mtu: int, ways: str) -> None:
     net = SimNet({}, seed=1, up=Shape(rate_bytes_per_s=200_000))
     client = net.put("file", CONTENT)
     net.run_to(1.0)
+    for link in (net.up, net.down):
+        if ways in ("both", "up" if link is net.up else "down"):
+            link.shape = replace(link.shape, mtu_payload=mtu)
+    net.run(until=60)
+    assert confirmed(net)
+    assert net.stored == {"file": CONTENT}
+    assert client.ended_at <= 12
+
+
+def test_it_goes_on_after_a_server_has_stopped_and_begun_again() -> None:
+    net = SimNet({}, seed=1, up=Shape(rate_bytes_per_s=200_000))
+    client = net.put("file", CONTENT)
+    net.run_to(1.0)
+    net.listener.draining = True
+    net.listener.abort_all(PartialTransfer("the server is stopping"))
+    net.run_to(1.5)
     net.restart_server()
     net.run(until=60)
-    assert isinstance(client.outcome, Failed)
-    assert isinstance(client.error, TimedOut)
+    assert confirmed(net)
+    assert net.stored == {"file": CONTENT}
+    assert client.ended_at <= 8
+
+
+def test_one_that_stood_still_goes_on_though_the_server_gave_it_up() -> None:
+    net = SimNet({}, seed=1, up=Shape(rate_bytes_per_s=200_000), idle_timeout_s=5.0)
+    client = net.put("file", CONTENT)
+    net.run_to(1.0)
+    net.suspend(client, 20.0)
+    net.run(until=60)
+    assert confirmed(net)
+    assert net.stored == {"file": CONTENT}
+    [ended, _] = net.ended
+    assert str(ended.error) == "nothing came from the client for 5 s"
 
 
 def test_strangers_draw_nothing_from_an_upload_that_is_over() -> None:

@@ -11,15 +11,16 @@ import os
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from math import inf
 from time import sleep
 from typing import TYPE_CHECKING, TypeVar
 
 from udpft.errors import PartialTransfer, PortClosed, ServerBusy, TimedOut
 from udpft.net import loop
-from udpft.net.address import Address, resolve
+from udpft.net.address import Address, resolve_all
 from udpft.net.clock import clock
 from udpft.net.udp import UdpSocket
-from udpft.protocol.handshake.initiator import HandshakeOptions, Initiator
+from udpft.protocol.handshake.initiator import HandshakeOptions, Initiator, probe_sizes
 from udpft.protocol.transfer.closing import parting_words
 from udpft.protocol.wire.hello import NO_COOKIE, Hello, encode_name, without_dot
 
@@ -104,10 +105,12 @@ class Connection:
         self.resent_share = 0.0
         self.file_counts: tuple[int, int] | None = None
         self._offload = offload
-        self._family, self._sockaddr = resolve(server, stop)
-        sock = self.open_socket(fragment=False)
-        self._socket = _sealed(sock, channel) if channel else sock
         self._cookie = NO_COOKIE  # from the last handshake: proves this address to the server
+        # All addresses of the server's name, the one in use first
+        self._addresses = resolve_all(server, stop)
+        sock = UdpSocket(self._connected_first(), offload=offload)
+        self._socket: UdpSocket | SealedSocket = _sealed(sock, channel) if channel else sock
+        self._size_limit = inf  # bytes of the largest datagram that an unanswered attempt has left
 
     def open_socket(self, *, fragment: bool) -> UdpSocket:
         """Open one more socket to the server.
@@ -119,13 +122,44 @@ class Connection:
             PortClosed: there is no way to its address.
         """
         with self.explained():
-            sock = socket.socket(self._family, socket.SOCK_DGRAM)
+            sock = self._connected()
+            return UdpSocket(sock, offload=self._offload and not fragment, fragment=fragment)
+
+    def _connected(self) -> socket.socket:
+        family, sockaddr = self._addresses[0]
+        sock = socket.socket(family, socket.SOCK_DGRAM)
+        try:
+            sock.connect(sockaddr)
+        except OSError:
+            sock.close()
+            raise
+        return sock
+
+    def _connected_first(self) -> socket.socket:
+        """Connect a socket to the first address of the name that there is a way to."""
+        while True:
             try:
-                sock.connect(self._sockaddr)
-                return UdpSocket(sock, offload=self._offload and not fragment, fragment=fragment)
-            except OSError:
-                sock.close()
-                raise
+                with self.explained():
+                    return self._connected()
+            except PortClosed:
+                if len(self._addresses) == 1:
+                    raise
+                del self._addresses[0]
+
+    def reaching(self, attempt: Callable[[], T]) -> T:
+        """Make an attempt, at each address of the server's name until somebody listens there.
+
+        Raises:
+            PortClosed: nobody listens at the last one.
+        """
+        while True:
+            try:
+                return attempt()
+            except PortClosed:
+                if len(self._addresses) == 1 or self._cookie != NO_COOKIE:
+                    raise
+                del self._addresses[0]
+                self._socket.replace(self._connected_first())
 
     def close(self) -> None:
         """Close the socket."""
@@ -137,11 +171,13 @@ class Connection:
 
     def handshake_options(self) -> HandshakeOptions:
         """Options of the next handshake: what is known of the path, and how patient it is."""
+        sizes = probe_sizes(self.chunk_size, keyed=self.keyed)
         return HandshakeOptions(
             self.known_size,
             self.keyed,
             self._socket.largest_datagram(),
             self.connect_timeout_s,
+            tuple(size for size in sizes if size <= self._size_limit) or sizes[-1:],
         )
 
     @contextmanager
@@ -186,7 +222,7 @@ class Connection:
         asked, pause = clock(), self.stop.sleep if self.stop else sleep
         while True:
             try:
-                return attempt()
+                return self.reaching(attempt)
             except ServerBusy as busy:
                 from random import uniform
 
@@ -225,6 +261,9 @@ class Connection:
                 yield
         except BaseException as error:
             self._abort(endpoint, error)
+            self._size_limit = min(self._size_limit, endpoint.largest_size)
+            if self._size_limit < self.known_size:
+                self.known_size = 0
             raise
         handshake = endpoint.handshake
         if handshake and handshake.hello_size:

@@ -46,7 +46,33 @@ def fetch_plain(
             "plain has neither a client's rate, nor another chunk size, nor a key",
             hint="a server's --plain-rate limits it; or ask without --mode plain",
         )
-    request, began = plain_request(name), clock()
+    request = plain_request(name)
+
+    def attempt() -> Result:
+        return _attempt(
+            connection,
+            (name, request),
+            destination,
+            force=force,
+            allow_partial=allow_partial,
+            sha256=sha256,
+            progress=progress,
+        )
+
+    return connection.reaching(attempt)
+
+
+def _attempt(
+    connection: Connection,
+    asked: tuple[str, bytes],
+    destination: str,
+    *,
+    force: bool,
+    allow_partial: bool,
+    sha256: str,
+    progress: Progress | None,
+) -> Result:
+    (name, request), began = asked, clock()
     with (
         closing(connection.open_socket(fragment=True)) as udp,
         PartFile.open(destination, None) as part,

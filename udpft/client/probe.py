@@ -12,6 +12,10 @@ from udpft.protocol.handshake.path_probe import PathProbe
 
 def ping(connection: Connection) -> float:
     """Ask the server whether it is there; return the round trip in seconds: see `Client.ping`."""
+    return connection.reaching(lambda: _ping(connection))
+
+
+def _ping(connection: Connection) -> float:
     initiator = Initiator(
         connection.hello(""),
         now=clock(),
@@ -33,6 +37,10 @@ def ping(connection: Connection) -> float:
 
 def probe_path(connection: Connection) -> PathProbe:
     """Probe the path to the server: see `Client.probe_path`."""
+    return connection.reaching(lambda: _probe_path(connection))
+
+
+def _probe_path(connection: Connection) -> PathProbe:
     probe = PathProbe(
         connection.hello(""),
         now=clock(),

@@ -137,20 +137,21 @@ def result_of(
     assert upload.sender
     assert upload.handshake
     accept = upload.handshake.accept
-    resumed_bytes = sum(stop - start for start, stop in accept.have)
+    resumed_bytes = sum(stop - start for start, stop in upload.held_at_first)
     return Result(
         name=name,
         local_path=path,
         bytes=size,
         seconds=seconds,
         digest=completed.digest.hex(),
-        resent_packets=upload.sender.packets_resent,
+        resent_packets=upload.packets_resent,
         dropped_packets=upload.sender.receiver_drops,
         mode="reliable",
         verified=True,
         resumed_bytes=resumed_bytes,
         chunk_size=accept.chunk_size,
         up_to_date=0 < resumed_bytes == size,
+        sent_singly=upload.sender.sends_singly,
     )
 
 
@@ -232,7 +233,15 @@ def _run(
 
     try:
         with connection.transferring(upload):
-            connection.drive(upload, on_event, ticker(progress, measure))
+            tick = ticker(progress, measure)
+            while not outcome:
+                try:
+                    connection.drive(upload, on_event, tick)
+                except ConnectionRefusedError:
+                    if not upload.handshake:
+                        raise
+                    # It vanished in mid-transfer, and may be back before the time-out.
+                    upload.note_refused(clock())
     except BaseException as error:
         resumable = hello.role != Role.MEASURE_PUT and source.size >= JOURNAL_MIN_BYTES
         if upload.sender and resumable:
@@ -257,7 +266,7 @@ def _failure(error: UdpftError, connection: Connection, upload: Upload, hello: H
     """The error for the user, of an upload that has failed."""
     if isinstance(error, TimedOut) and not upload.handshake:
         return connection.no_answer(error.hint)
-    compared = upload.handshake and upload.handshake.accept.have == ((0, hello.size),)
+    compared = upload.handshake and upload.held_at_first == ((0, hello.size),)
     of_a_file = hello.role == Role.PUT
     if isinstance(error, DigestMismatch) and compared and of_a_file and not hello.flags & FORCE:
         # The server compared what it has with what we have.

@@ -67,10 +67,17 @@ def parse_server(text: str, default_port: int) -> Address:
 
 
 def resolve(address: Address, stop: Stop | None = None) -> tuple[socket.AddressFamily, Sockaddr]:
-    """Resolve a host; return the family and address for `socket.socket`, ``connect`` or ``bind``.
+    """Resolve a host; return the first of `resolve_all`. Raises as that does."""
+    return resolve_all(address, stop)[0]
 
-    Where a name has addresses of both families, IPv4 is taken: it is what servers bind to unless
-    told otherwise, and over UDP nobody says that the other family would have answered.
+
+def resolve_all(
+    address: Address, stop: Stop | None = None
+) -> list[tuple[socket.AddressFamily, Sockaddr]]:
+    """Resolve a host; return families and addresses for `socket.socket`, ``connect`` or ``bind``.
+
+    Where a name has addresses of both families, those of IPv4 come first: it is what servers bind
+    to unless told otherwise, and over UDP nobody says that the other family would have answered.
 
     Raises:
         HostNotFound: the name does not resolve.
@@ -88,8 +95,8 @@ def resolve(address: Address, stop: Stop | None = None) -> tuple[socket.AddressF
             f"no host is known as {address.host!r}: {why}",
             hint="check the spelling; in containers both must be on the same network",
         ) from None
-    family, _, _, _, sockaddr = min(found, key=lambda info: info[0] != socket.AF_INET)
-    return family, sockaddr
+    found.sort(key=lambda info: info[0] != socket.AF_INET)
+    return list(dict.fromkeys((family, sockaddr) for family, _, _, _, sockaddr in found))
 
 
 def _without_brackets(host: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
 from math import inf
 from typing import TYPE_CHECKING
@@ -47,6 +48,10 @@ class SealedSocket:
     def close(self) -> None:
         """Close the socket."""
         self._socket.close()
+
+    def replace(self, sock: socket.socket) -> None:
+        """See `UdpSocket.replace`."""
+        self._socket.replace(sock)
 
     def receive_queue(self) -> tuple[int, int]:
         """See `UdpSocket.receive_queue`."""

@@ -22,6 +22,8 @@ from collections import deque
 from math import inf
 from typing import TYPE_CHECKING, Any
 
+from udpft.net import pktinfo
+from udpft.net.pktinfo import ControlMessage, Peer
 from udpft.protocol.contract import Batch, Transmit
 from udpft.protocol.params import MAX_BATCH_BYTES, MAX_SEND_BYTES, MAX_SEND_PACKETS
 
@@ -53,7 +55,7 @@ _BATCH_RECEIVES = 1_000
 _RECEIVE_BYTES = 65_536
 _LAST_OFFSET = MAX_BATCH_BYTES - _RECEIVE_BYTES
 _TRUNCATED = int(socket.MSG_TRUNC)  # as an enum's member it costs microseconds
-_CONTROL_BYTES = socket.CMSG_SPACE(4)
+_CONTROL_BYTES = socket.CMSG_SPACE(4)  # of UDP_GRO
 # Segment size: u16, as the kernel reads it
 _SEGMENT_SIZE = struct.Struct("=H")
 _IPV4_HEADERS, _IPV6_HEADERS = 28, 48  # with UDP's
@@ -99,7 +101,7 @@ class UdpSocket:
     def __init__(
         self, sock: socket.socket, *, offload: bool = True, fragment: bool = False
     ) -> None:
-        self._socket = sock
+        self._offload = offload
         self.buffer = bytearray(MAX_BATCH_BYTES)
         self._view = memoryview(self.buffer)
         self._held: deque[tuple[Batch, int]] = deque()
@@ -110,25 +112,51 @@ class UdpSocket:
         """Calls of the batch receiver since it was last taken into use."""
         self._joined = False
         """Whether the kernel has joined what came last; small datagrams leave it as it is."""
-        self._control: list[tuple[int, int, bytes]] = []
+        self._control: list[ControlMessage] = []
         """Control messages of what was received last."""
         self._can_segment = offload
         """Whether segmentation is used; False once the kernel has none."""
         self._refused: set[Any] = set()
-        """Addresses on whose path segmentation was refused; none is taken out."""
-        self._segment_control: dict[int, list[tuple[int, int, bytes]]] = {}
+        """Addresses, and whole hosts, on whose path segmentation is not used; none is taken out."""
+        self._segment_control: dict[int, list[ControlMessage]] = {}
         """Control messages that ask for segmentation, by segment size in bytes, as in use."""
+        self._fragment = fragment
+        self._adopt(sock)
+
+    def _adopt(self, sock: socket.socket) -> None:
+        """Set a socket up, and use it from now on."""
+        self._socket = sock
         sock.setblocking(False)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
-        discover = IP_PMTUDISC_DONT if fragment else IP_PMTUDISC_PROBE
+        discover = IP_PMTUDISC_DONT if self._fragment else IP_PMTUDISC_PROBE
         if sock.family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, IPV6_MTU_DISCOVER, discover)
         # An IPv6 socket has both: it may have IPv4 clients, by their mapped addresses.
         sock.setsockopt(socket.IPPROTO_IP, IP_MTU_DISCOVER, discover)
-        self._can_join = offload and self._join(True)
+        self._batch_receiver = None
+        self._can_join = self._offload and self._join(True)
         self._connected = _is_connected(sock)
         self._can_batch = self._connected and sys.platform == "linux"  # it has recvmmsg
+        self._is_wildcard = not self._connected and pktinfo.ask_for(sock)
+        """Whether peers are named with the address of ours that they have asked."""
+        self._control_bytes = _CONTROL_BYTES + (pktinfo.CONTROL_BYTES if self._is_wildcard else 0)
+        """Bytes of room for control messages."""
+
+    def replace(self, sock: socket.socket) -> None:
+        """Use another socket from now on, as from the beginning; the one before is closed."""
+        self._socket.close()
+        self._adopt(sock)
+
+    def _renew(self) -> None:
+        """Use a new port from now on, to the same peer, where there is one to be had."""
+        sock = socket.socket(self._socket.family, socket.SOCK_DGRAM)
+        try:
+            sock.connect(self._socket.getpeername())
+        except OSError:
+            sock.close()  # no way now, or not connected: the old one goes on
+            return
+        self.replace(sock)
 
     def _join(self, wanted: bool) -> bool:
         """Ask the kernel to join datagrams that it receives, or not to; return whether it can."""
@@ -180,19 +208,20 @@ class UdpSocket:
             return batch
         _, length, segment_size, address = batch
         view, receive, like = self._view, self._socket.recvmsg_into, self._control
-        joined = bool(like)
+        joined, room = _segment_size_of(like) > 0, self._control_bytes
+        as_joined, sockaddr = joined, pktinfo.sockaddr_of(address)
         while 0 < length <= _LAST_OFFSET and length % segment_size == 0:
             place = view[length : length + _RECEIVE_BYTES]
             try:
-                got, control, flags, sender = receive((place,), _CONTROL_BYTES)
+                got, control, flags, sender = receive((place,), room)
             except OSError as error:
                 if self._is_final(error) and error.errno != errno.ECONNREFUSED:
                     raise
                 break  # what came before it counts first
-            if control == like and control and sender == address and not flags & _TRUNCATED:
+            if control == like and as_joined and sender == sockaddr and not flags & _TRUNCATED:
                 length += got
                 continue
-            joined = joined or bool(control)
+            joined = joined or _segment_size_of(control) > 0
             more = self._read(got, control, flags, sender)
             shorter = more.length == more.segment_size < segment_size
             if more.address != address or not (more.segment_size == segment_size or shorter):
@@ -246,7 +275,7 @@ class UdpSocket:
         """Receive by one system call, to the buffer's start."""
         place = self._view[:_RECEIVE_BYTES]
         try:
-            return self._read(*self._socket.recvmsg_into((place,), _CONTROL_BYTES))
+            return self._read(*self._socket.recvmsg_into((place,), self._control_bytes))
         except OSError as error:
             if self._is_final(error):
                 raise
@@ -262,18 +291,17 @@ class UdpSocket:
             return False
         return error.errno == errno.ECONNREFUSED or error.errno not in _TRANSIENT
 
-    def _read(
-        self, length: int, control: list[tuple[int, int, bytes]], flags: int, address: Any
-    ) -> Batch:
+    def _read(self, length: int, control: list[ControlMessage], flags: int, address: Any) -> Batch:
         """Make a batch of the result of `recvmsg_into`; the kernel says if it was joined."""
         self._control = control
+        if self._is_wildcard:
+            address = pktinfo.peer_of(address, control)
         if flags & _TRUNCATED:
             return Batch(self.buffer, 0, 1, address)
-        for level, kind, data in control:
-            if level == socket.IPPROTO_UDP and kind == UDP_GRO:
-                segment_size = int.from_bytes(data[:4], "little")
-                self._joined = True
-                return Batch(self.buffer, length, segment_size, address)
+        segment_size = _segment_size_of(control)
+        if segment_size:
+            self._joined = True
+            return Batch(self.buffer, length, segment_size, address)
         self._joined = self._joined and length < 1024  # small ones, such as FIN, tell nothing
         return Batch(self.buffer, length, max(1, length), address)
 
@@ -316,10 +344,15 @@ class UdpSocket:
         Raises:
             ConnectionRefusedError: on a connected socket, nothing listens at the other end.
         """
-        data, segment_size = transmit
+        data, segment_size, singly, from_new_port = transmit
+        if from_new_port:
+            self._renew()
         at, length, step = 0, len(data), segment_size
-        if length > segment_size and self._can_segment and address not in self._refused:
-            step *= min(MAX_SEND_PACKETS, MAX_SEND_BYTES // segment_size)
+        if length > segment_size and self._can_segment:
+            if singly:
+                self._forgo_segments(address and address[0])
+            elif not self._refused or self._may_segment(address):
+                step *= min(MAX_SEND_PACKETS, MAX_SEND_BYTES // segment_size)
         told = False
         while True:
             piece = data if length <= step else data[at : at + step]
@@ -328,10 +361,12 @@ class UdpSocket:
                     self._send_segmented(piece, segment_size, address)
                 elif address is None:
                     self._socket.send(piece)
+                elif type(address) is Peer:
+                    self._socket.sendmsg((piece,), (address.local,), 0, address.sockaddr)
                 else:
                     self._socket.sendto(piece, address)
             except BlockingIOError:
-                return Transmit(data[at:], segment_size)
+                return Transmit(data[at:], segment_size, singly)
             except OSError as error:
                 if len(piece) > segment_size and error.errno in _OFFLOAD_REFUSED:
                     self._refuse(error, address)
@@ -350,8 +385,20 @@ class UdpSocket:
     def _refuse(self, error: OSError, address: Any) -> None:
         if error.errno in (errno.ENOPROTOOPT, errno.EOPNOTSUPP):
             self._can_segment = False
-        elif len(self._refused) < 10_000:
-            self._refused.add(address)
+        else:
+            self._forgo_segments(address)
+
+    def _may_segment(self, address: Any) -> bool:
+        """Whether segmentation was refused neither to an address nor to all of its host."""
+        return address not in self._refused and (not address or address[0] not in self._refused)
+
+    def _forgo_segments(self, to: Any) -> None:
+        """Send one datagram at a time from now on to an address or a host.
+
+        None stands for both on a connected socket.
+        """
+        if len(self._refused) < 10_000:
+            self._refused.add(to)
 
     def _send_segmented(self, data: memoryview, segment_size: int, address: Any) -> None:
         control = self._segment_control.get(segment_size)
@@ -362,8 +409,18 @@ class UdpSocket:
                 self._segment_control[segment_size] = control
         if address is None:
             self._socket.sendmsg((data,), control)
+        elif type(address) is Peer:
+            self._socket.sendmsg((data,), (*control, address.local), 0, address.sockaddr)
         else:
             self._socket.sendmsg((data,), control, 0, address)
+
+
+def _segment_size_of(control: list[ControlMessage]) -> int:
+    """Size of the datagrams that the kernel has joined, in bytes; 0 where it was a single one."""
+    for level, kind, data in control:
+        if level == socket.IPPROTO_UDP and kind == UDP_GRO:
+            return int.from_bytes(data[:4], "little")
+    return 0
 
 
 def _is_connected(sock: socket.socket) -> bool:

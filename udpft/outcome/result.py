@@ -26,6 +26,8 @@ class Result(NamedTuple):
     process meanwhile. ``dropped_packets``: by the receiver's full buffer. ``limited_by``: what
     limited a transfer of half a second or more, in a word or two, and ``limit``, in a sentence;
     ``slow``: whether it is worth telling: see `bottleneck`. ``tree``: of a tree, what did not come.
+    ``sent_singly``: whether this end sent packet by packet, because the path drops the kernel's
+    bursts.
     """
 
     name: str
@@ -47,6 +49,7 @@ class Result(NamedTuple):
     limit: str = ""
     slow: bool = False
     tree: TreeRecord | None = None
+    sent_singly: bool = False
 
     @property
     def path(self) -> Path:
@@ -114,8 +117,8 @@ class Served(NamedTuple):
     ``verified``: the client has said that it has the file and that the digests agree; never so
     in plain. ``bytes_received``: of an upload, those of the file that were new; else None.
     ``cpu_seconds``: of the whole server meanwhile, other transfers included; for each GB that it
-    moved then, ``cpu_seconds_per_gb``. ``dropped_packets``, ``limited_by``, ``limit`` and ``slow``:
-    see `Result`; by what this end knows of it.
+    moved then, ``cpu_seconds_per_gb``. ``dropped_packets``, ``limited_by``, ``limit``, ``slow``
+    and ``sent_singly``: see `Result`; by what this end knows of it.
     """
 
     name: str
@@ -134,6 +137,7 @@ class Served(NamedTuple):
     limited_by: str = ""
     limit: str = ""
     slow: bool = False
+    sent_singly: bool = False
 
     @property
     def new_bytes(self) -> int:

@@ -27,11 +27,15 @@ from udpft.errors import UdpftError
 class Transmit(NamedTuple):
     """Datagrams to send: ``data`` cut every ``segment_size`` bytes, the last one perhaps shorter.
 
-    Valid until the endpoint is next asked for one.
+    Valid until the endpoint is next asked for one. ``singly``: they are to leave one by one, from
+    now on to this peer: its path drops what the kernel cuts. ``from_new_port``: the datagram, and
+    all that follow it, are to leave from a new port.
     """
 
     data: memoryview
     segment_size: int
+    singly: bool = False
+    from_new_port: bool = False
 
 
 class Batch(NamedTuple):
@@ -167,9 +171,14 @@ class Completed(NamedTuple):
 
 
 class Failed(NamedTuple):
-    """Event: the transfer has ended with an error."""
+    """Event: the transfer has ended with an error.
+
+    ``given_up``: the peer has ended the session for want of patience, or because it stops; nothing
+    is wrong with the file, and another session may go on.
+    """
 
     error: UdpftError
+    given_up: bool = False
 
 
 Event = Verified | Completed | Failed

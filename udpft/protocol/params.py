@@ -189,6 +189,10 @@ CONNECT_TIMEOUT_S: Final = 5.0
 IDLE_TIMEOUT_S: Final = 30.0
 """Seconds without progress after which a transfer has failed."""
 
+STOOD_STILL_S: Final = 1.0
+"""Seconds after its time that a deadline is looked at only by an end that itself stood still: its
+process was stopped, or its machine suspended. Patience then begins anew."""
+
 QUIET_S: Final = 1.0
 """Seconds of silence, and two round trips, after which a client asks whether the server still knows
 of its transfer: a living one that waits for an answer says something each `MAX_PTO_S`."""

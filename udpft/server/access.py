@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from typing import Any, Literal
 
 PlainPolicy = Literal["auto", "always", "never"]
 """Hosts that are answered in the plain protocol: private ones, all, none."""
 
 _MAX_CACHED_HOSTS = 10_000
+_MAX_TOLD_HOSTS = 100
+"""Hosts that are met by silence and named in the log: more would be for strangers to fill it."""
 
 _PRIVATE_NETWORKS = tuple(
     ipaddress.ip_network(network)
@@ -56,6 +58,9 @@ class Access:
     Attributes:
         _public: as ``public``; never changes.
         _plain: as ``plain``; never changes.
+        on_silence: called with each host that asks and is not answered, once, for the log.
+        _told: hosts that it was called with; no more than `_MAX_TOLD_HOSTS`, for they come from the
+            network.
         _private: cache of `is_private` by host, for it is asked for every batch. Emptied when it
             has more than `_MAX_CACHED_HOSTS` entries, for its keys come from the network.
     """
@@ -64,10 +69,22 @@ class Access:
         self._public = public
         self._plain = plain
         self._private: dict[str, bool] = {}
+        self._told: set[str] = set()
+        self.on_silence: Callable[[str], None] = lambda _: None
+
+    @property
+    def is_public(self) -> bool:
+        """Whether addresses that are neither loopback nor private are answered."""
+        return self._public
 
     def allows_reliable(self, host: str) -> bool:
         """Tell whether a host is answered in the reliable protocol."""
-        return self._public or self._is_private(host)
+        if self._public or self._is_private(host):
+            return True
+        if len(self._told) < _MAX_TOLD_HOSTS and host not in self._told:
+            self._told.add(host)
+            self.on_silence(host)
+        return False
 
     def allows_plain(self, host: str) -> bool:
         """Tell whether a host is answered in the plain protocol."""

@@ -16,6 +16,7 @@ from typing import Any
 
 from udpft.errors import PartialTransfer, UdpftError
 from udpft.net.address import Address
+from udpft.net.pktinfo import Peer, beside, sockaddr_of
 from udpft.net.udp import UdpSocket
 from udpft.outcome.result import Refused, Served
 from udpft.protocol.contract import Batch, OpenedSource, Transmit
@@ -154,18 +155,23 @@ class PlainTransfers:
                     sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
             self._main.share_port(True)
             try:
-                sock.bind(self._main.address)
-                sock.connect(address)
+                sock.bind(self._local_address(address))
+                sock.connect(sockaddr_of(address))
             finally:
                 self._main.share_port(False)
             sibling = _Sibling(sock)
             for stray in sibling.take_all():
-                if stray.address != address:
-                    self._on_stray(stray)
+                if stray.address != sockaddr_of(address):
+                    self._on_stray(stray._replace(address=beside(address, stray.address)))
         except BaseException:
             sock.close()
             raise
         return sibling
+
+    def _local_address(self, address: Any) -> Any:
+        """Address to send from: the one that the client has asked, where there are many."""
+        host, *rest = self._main.address
+        return (address.local_host if type(address) is Peer else host, *rest)
 
     def transmit(self, now: float) -> None:
         """Send the datagrams that are due."""
@@ -200,7 +206,10 @@ class PlainTransfers:
     def _end(self, transfer: _Transfer, error: UdpftError | None, now: float) -> list[Batch]:
         """End a transfer; return what its client has sent since."""
         del self._transfers[transfer.address]
-        requests = transfer.sibling.leave()
+        requests = [
+            request._replace(address=beside(transfer.address, request.address))
+            for request in transfer.sibling.leave()
+        ]
         transfer.source.close()
         self._on_served(
             Served(

@@ -54,4 +54,5 @@ def report(outcome: Outcome, usage: Usage, *, max_rate: int) -> Served:
         limited_by=verdict.limit if verdict else "",
         limit=verdict.words if verdict else "",
         slow=verdict is not None and verdict.slow,
+        sent_singly=traffic.sent_singly,
     )

@@ -235,6 +235,17 @@ class Server:
         except OSError:
             return  # it has been woken already, or is gone
 
+    def on_silence(self, tell: Callable[[str], None]) -> bool:
+        """Have each public host named that asks and is not answered, once; a hundred of them.
+
+        Returns whether there can be any: whether public addresses are met by silence.
+
+        Args:
+            tell: called in the server's thread with the host; must not raise.
+        """
+        self._access.on_silence = tell
+        return not self._access.is_public
+
     @property
     def transfers(self) -> int:
         """Number of transfers at work. From any thread."""

@@ -15,8 +15,10 @@ from types import TracebackType
 from typing import NamedTuple, Self
 
 from udpft.errors import PortClosed, TimedOut, UsageError
-from udpft.net.address import Address, Sockaddr, resolve
+from udpft.net import pktinfo
+from udpft.net.address import Address, Sockaddr, resolve, resolve_all
 from udpft.net.clock import clock
+from udpft.net.pktinfo import Peer
 from udpft.net.udp import wait
 from udpft.small_modes.exchange import Asking
 
@@ -59,6 +61,10 @@ class Conversation:
     def __init__(self, sock: socket.socket, input_fd: int | None = None) -> None:
         sock.setblocking(False)
         self._sock = sock
+        self._is_wildcard = pktinfo.ask_for(sock)
+        """Whether sources are named with the address of ours that they have asked."""
+        self._others: list[tuple[socket.AddressFamily, Sockaddr]] = []
+        """Addresses of the peer's name besides the one in use; fewer after `go_on`."""
         self._input_fd = input_fd
         self._typed = b""
         """Bytes of input that were read and not returned as lines yet."""
@@ -95,14 +101,36 @@ class Conversation:
             HostNotFound: the name does not resolve.
             PortClosed: this machine has no way to that address.
         """
-        family, sockaddr = resolve(address)
-        sock = socket.socket(family, socket.SOCK_DGRAM)
-        try:
-            sock.connect(sockaddr)
-        except OSError as error:
-            sock.close()
-            raise PortClosed(f"no way to {address}: {error.strerror}") from None
-        return cls(sock, input_fd)
+        addresses = resolve_all(address)
+        while True:
+            family, sockaddr = addresses.pop(0)
+            sock = socket.socket(family, socket.SOCK_DGRAM)
+            try:
+                sock.connect(sockaddr)
+            except OSError as error:
+                sock.close()
+                if not addresses:
+                    raise PortClosed(f"no way to {address}: {error.strerror}") from None
+                continue
+            conversation = cls(sock, input_fd)
+            conversation._others = addresses
+            return conversation
+
+    def go_on(self) -> bool:
+        """Go on to the next address of the peer's name; return whether there is one."""
+        while self._others:
+            family, sockaddr = self._others.pop(0)
+            sock = socket.socket(family, socket.SOCK_DGRAM)
+            try:
+                sock.connect(sockaddr)
+            except OSError:
+                sock.close()
+                continue
+            sock.setblocking(False)
+            self._sock.close()
+            self._sock = sock
+            return True
+        return False
 
     @property
     def address(self) -> Address:
@@ -129,6 +157,8 @@ class Conversation:
         try:
             if to is None:
                 self._sock.send(datagram)
+            elif type(to) is Peer:
+                self._sock.sendmsg((datagram,), (to.local,), 0, to.sockaddr)
             else:
                 self._sock.sendto(datagram, to)
         except ConnectionRefusedError:
@@ -157,7 +187,12 @@ class Conversation:
 
     def _receive(self) -> Datagram | Signal | None:
         try:
-            return Datagram(*self._sock.recvfrom(_MAX_DATAGRAM_BYTES))
+            if not self._is_wildcard:
+                return Datagram(*self._sock.recvfrom(_MAX_DATAGRAM_BYTES))
+            data, control, _, source = self._sock.recvmsg(
+                _MAX_DATAGRAM_BYTES, pktinfo.CONTROL_BYTES
+            )
+            return Datagram(data, pktinfo.peer_of(source, control))
         except ConnectionRefusedError:
             return Signal.PORT_CLOSED
         except OSError:
@@ -212,7 +247,7 @@ def ask(
         if isinstance(happened, Datagram):
             asking.handle_datagram(happened.data, clock())
             on_reply()
-        elif happened is Signal.PORT_CLOSED:
+        elif happened is Signal.PORT_CLOSED and (asking.heard or not conversation.go_on()):
             raise PortClosed(f"nothing listens on {server}", hint=hint)
 
 

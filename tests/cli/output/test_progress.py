@@ -46,7 +46,7 @@ def test_a_total_that_is_not_known_is_not_made_up(capsys: pytest.CaptureFixture[
         meter.update(2_000_000, -1)
     assert capsys.readouterr().err.splitlines() == [
         "big: 2 MB, 200 kB/s (1.6 Mbit/s)",
-        "big: 2 MB, 0 B/s (0 kbit/s)",
+        "big: 2 MB, waiting for the other end, 35 s",
     ]
 
 

@@ -171,6 +171,50 @@ def test_a_smaller_hellos_answer_is_enough_after_a_moment() -> None:
     assert len(datagram) == 1472
 
 
+def test_larger_hellos_without_an_answer_are_sent_again_where_that_is_quick() -> None:
+    client = initiator()
+    poll_all(client, 0.0)
+    client.handle(retry_for(client, 1472), 0.001)
+    assert sorted({len(datagram) for datagram in poll_all(client, 0.001)}) == [2072]
+    client.handle(retry_for(client, 2072, attempt=1), 0.002)
+    [datagram] = poll_all(client, 0.002)
+    assert len(datagram) == 2072
+    assert hello_in(datagram).cookie == b"c" * 16
+
+
+def test_what_no_path_answers_twice_is_too_large() -> None:
+    client = initiator()
+    poll_all(client, 0.0)
+    client.handle(retry_for(client, 1472), 0.001)
+    poll_all(client, 0.001)
+    client.handle(retry_for(client, 1448), 0.001)
+    moment = client.next_timeout
+    assert 0.002 < moment < 0.02
+    [datagram] = poll_all(client, moment)
+    assert len(datagram) == 1472
+
+
+def test_on_a_slow_path_hellos_do_not_fill_the_queue() -> None:
+    # One that left first is answered, and the queue still has those behind it.
+    client, now, sent = initiator(), 0.0, 0
+    poll_all(client, now)
+    client.handle(retry_for(client, 2072), 0.01)
+    while now <= 2.5:
+        sent += len(poll_all(client, now))
+        now = client.next_timeout
+    assert sent <= 3
+    assert client.hello.nonce == HELLO.nonce
+
+
+def test_where_nothing_answers_for_long_the_smallest_leaves_first() -> None:
+    client, now, orders = initiator(), 0.0, []
+    while now < 3.0:
+        orders.append([len(datagram) for datagram in poll_all(client, now)])
+        now = client.next_timeout
+    assert [order[0] for order in orders[:4]] == [2072, 2072, 2072, 1200]
+    assert len(orders) <= 6
+
+
 def test_what_cannot_leave_this_machine_is_tried_and_not_waited_for() -> None:
     client = initiator(largest=1472)
     assert max(map(len, poll_all(client, 0.0))) == 2072
@@ -219,6 +263,7 @@ def test_where_no_accept_comes_back_it_asks_anew_for_less() -> None:
     client, now = initiator(), 0.0
     poll_all(client, now)
     client.handle(retry_for(client, 2072), now)
+    client.handle(retry_for(client, 1472), now)
     first = client.hello
     while client.hello.nonce == first.nonce:
         poll_all(client, now)

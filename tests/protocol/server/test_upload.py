@@ -146,6 +146,7 @@ def test_a_server_that_stops_tells_those_who_bring_files() -> None:
     client = net.put("file", CONTENT)
     net.run_to(0.5)
     error = ServerBusy("the server is stopping")
+    net.listener.draining = True
     net.listener.abort_all(error)
     net.run()
     assert isinstance(client.error, PartialTransfer)

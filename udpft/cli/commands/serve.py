@@ -14,7 +14,7 @@ import click
 
 from udpft.cli.help_screen import Command
 from udpft.cli.options import LOCAL_FOLDERS, QUANTITY, json_option, key_file_option, timeout_option
-from udpft.cli.output.console import Console, print_json
+from udpft.cli.output.console import Console, escape, print_json
 from udpft.cli.output.exit_status import verdict
 from udpft.cli.output.server_log import ServerLog
 from udpft.net.address import Address, parse_server
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from udpft.server.metrics import Metrics
 
 _OTHER_OPEN_FILES = 64
+
+_TO_ANSWER = "--key-file answers those with the key, --insecure-public everybody"
 
 DEFAULT_METRICS_PORT = 9100
 """The TCP port of --metrics, unless it names one."""
@@ -124,13 +126,26 @@ def command(
             stack.enter_context(_until_signal(server))
             if as_json:
                 print_json("start", host=server.host, port=server.port)
-            console.log(f"serving {directory} on {Address(server.host, server.port)}")
+            silent = server.on_silence(
+                lambda host: console.log(
+                    f"no answer to {escape(host)}: a public address ({_TO_ANSWER})"
+                )
+            )
+            where = Address(server.host, server.port)
+            only = ", to private addresses only" if silent and not _is_loopback(server.host) else ""
+            console.log(f"serving {directory} on {where}{only}")
+            if only:
+                console.log(f"public addresses hear nothing; {_TO_ANSWER}")
             if page:
                 log.also = page.count
                 console.log(f"metrics on http://{page.address}/metrics")
             server.run()
             log.tell_untold()
             console.log("stopped")
+
+
+def _is_loopback(host: str) -> bool:
+    return host.startswith("127.") or host == "::1"
 
 
 def _metrics(address: str, server: Server) -> Metrics:

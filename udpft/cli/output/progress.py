@@ -19,6 +19,9 @@ _BAR = "{desc}: {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt}B, {remaining} left
 _BAR_WITHOUT_TOTAL = "{desc}: {n_fmt}B, {elapsed}{postfix}"
 _NAME_WIDTH = 20
 
+_WAITING_AFTER_S = 2.0
+"""Seconds without a byte after which it is said that the transfer waits."""
+
 _INTERVAL_S = {"line": 10.0, "json": 1.0}
 
 
@@ -52,6 +55,10 @@ class Meter:
         self._bar: Any = None
         self._shown_at = clock()
         self._shown_bytes = 0
+        self._moved_at = clock()
+        """Seconds on the clock: when a byte came last."""
+        self._last_bytes = -1
+        """Bytes done at that time."""
 
     def __enter__(self) -> Meter:
         return self
@@ -71,6 +78,8 @@ class Meter:
 
     def update(self, done_bytes: int, total_bytes: int) -> None:
         """Show that so many bytes of so many are here; -1 where the total is not known."""
+        if done_bytes != self._last_bytes:
+            self._last_bytes, self._moved_at = done_bytes, self._clock()
         if self._style == "bar":
             self._move_bar(done_bytes, total_bytes)
         elif self._style != "none":
@@ -95,6 +104,7 @@ class Meter:
                 total_files=total_files,
                 rate_bytes_per_s=round(rate_bytes_per_s),
                 resent_share=round(self._resent_share(), 6),
+                waiting=self._waits,
             )
             return
         share = left = ""
@@ -104,13 +114,24 @@ class Meter:
                 left_s = (total_bytes - done_bytes) / rate_bytes_per_s
                 left = f", {format_seconds(left_s)} left"
         amount = f"{format_bytes(done_bytes)}{share}{self._files()}"
-        told = f"{amount}, {format_rate(rate_bytes_per_s)}{left}"
+        told = f"{amount}, {self._pace(rate_bytes_per_s)}{left}"
         print_aside(f"{escape(self._name)}: {told}{self._resent()}")
 
     def _files(self) -> str:
         """How many files of a tree are done, in words."""
         counts = self._file_counts()
         return f", {counts[0]} of {counts[1]} files" if counts else ""
+
+    @property
+    def _waits(self) -> bool:
+        """Whether nothing has come for a while."""
+        return self._clock() - self._moved_at >= _WAITING_AFTER_S
+
+    def _pace(self, rate_bytes_per_s: float) -> str:
+        """The rate, or that nothing comes."""
+        if not self._waits:
+            return format_rate(rate_bytes_per_s)
+        return f"waiting for the other end, {format_seconds(self._clock() - self._moved_at)}"
 
     def _resent(self) -> str:
         """The share of packets sent again, where there were any."""
@@ -138,7 +159,7 @@ class Meter:
         rate = figures["rate"]  # a moving average, once there are enough figures for one
         if rate is None and figures["elapsed"] > 0:
             rate = (done_bytes - figures["initial"]) / figures["elapsed"]
-        postfix = f"{format_rate(rate or 0)}{self._files()}{self._resent()}"
+        postfix = f"{self._pace(rate or 0)}{self._files()}{self._resent()}"
         self._bar.set_postfix_str(postfix, refresh=False)
         self._bar.update(done_bytes - self._bar.n)
 

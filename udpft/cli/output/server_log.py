@@ -86,6 +86,7 @@ class ServerLog:
             "dropped_packets": served.dropped_packets,
             "limited_by": served.limited_by or None,
             "slow": served.slow,
+            "sent_singly": served.sent_singly,
         }
         if served.error:
             fields |= {"message": str(served.error), "exit_code": int(served.error.exit_code)}
@@ -116,6 +117,8 @@ class ServerLog:
         told, verbose = _in_words(served), self._console.verbosity > 0
         if verbose and served.cpu_seconds_per_gb is not None:
             told += f", {served.cpu_seconds_per_gb:.2f} s of processor for each GB"
+        if served.sent_singly and verbose:
+            told += ", packet by packet: the path drops the kernel's bursts"
         if served.limit and (served.slow or verbose):
             told += f"; limited by {served.limit}"
         return told

@@ -122,6 +122,8 @@ class Tally:
                 f"digest {result.digest} of {result.chunk_size}-byte chunks",
                 level=1,
             )
+        if result.sent_singly:
+            self.console.say("  packet by packet: the path drops the kernel's bursts", level=1)
         per_gb = result.cpu_seconds_per_gb
         costs = "" if per_gb is None else f", {per_gb:.2f} s for each GB"
         self.console.say(
@@ -168,6 +170,7 @@ def success(result: Result) -> dict[str, Any]:
         "dropped_packets": result.dropped_packets,
         "limited_by": result.limited_by or None,
         "slow": result.slow,
+        "sent_singly": result.sent_singly,
     }
 
 

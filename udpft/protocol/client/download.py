@@ -34,6 +34,7 @@ class DownloadState(Enum):
 
     HANDSHAKE = auto()
     RECEIVING = auto()
+    ABANDONED = auto()
     ENDED = auto()
 
 
@@ -44,6 +45,7 @@ class DownloadEvent(Enum):
     FAIL = auto()
     OTHER_SERVER = auto()
     OTHER_CHUNKS = auto()
+    GIVEN_UP = auto()
     RECEIVER_ENDED = auto()
 
 
@@ -56,6 +58,10 @@ DOWNLOAD_STATES = TransitionTable(
         (_S.HANDSHAKE, _E.FAIL, _S.ENDED, "ERROR, no answer in time, or a sink that does not open"),
         (_S.RECEIVING, _E.OTHER_SERVER, _S.RECEIVING, "another server goes on with the same file"),
         (_S.RECEIVING, _E.OTHER_CHUNKS, _S.RECEIVING, "the same, in chunks of another size"),
+        (_S.RECEIVING, _E.GIVEN_UP, _S.ABANDONED, "the server has ended the session, by its clock"),
+        (_S.ABANDONED, _E.OTHER_SERVER, _S.RECEIVING, "it goes on, here or there"),
+        (_S.ABANDONED, _E.OTHER_CHUNKS, _S.RECEIVING, "the same, in chunks of another size"),
+        (_S.ABANDONED, _E.FAIL, _S.ENDED, "no server has let it in again in time"),
         (_S.RECEIVING, _E.RECEIVER_ENDED, _S.ENDED, "the receiver has told its outcome"),
     ],
 )
@@ -129,6 +135,11 @@ class Download:
         chunks = self.receiver.chunks_received if self.receiver else 0
         return self.resent_packets / max(1, chunks + self.resent_packets)
 
+    @property
+    def largest_size(self) -> float:
+        """Bytes of the largest datagram that the handshake still tries: see `Initiator`."""
+        return self._initiator.largest_size
+
     def note_refused(self, now: float) -> None:
         """Note that nothing listens at the other end, now; another server may soon."""
         if self._failover:
@@ -149,6 +160,8 @@ class Download:
             self.receiver.handle_datagrams(batch, now)
             if self._failover and self._failover.awake:
                 self._look_for_another_server(batch, now)
+            if self.receiver.ended:
+                self._note_end(now)
             return
         for count, datagram in enumerate(batch.datagrams(), 1):
             self._initiator.handle(datagram, now)
@@ -190,7 +203,12 @@ class Download:
         )
         for first_chunk, hashes in opened.present:
             self.receiver.note_held(first_chunk, hashes)
-        self._failover = Failover(hello, found, self._held, keyed=self._keyed)
+        self._failover = self._new_failover(hello, found)
+
+    def _new_failover(self, hello: Hello, found: HandshakeResult) -> Failover:
+        return Failover(
+            hello, found, self._held, keyed=self._keyed, patience_s=self._idle_timeout_s
+        )
 
     def _let_down(self, accept: Accept, error: UdpftError) -> None:
         """Tell a server that has agreed to a transfer that there will be none, and why."""
@@ -207,16 +225,29 @@ class Download:
         accept = self.handshake.accept
         return byte_ranges(self.receiver.chunks, accept.chunk_size, accept.size)
 
+    def _note_end(self, now: float) -> None:
+        """Take in how the receiver has ended: where the server gave up, another one is asked."""
+        assert self.receiver
+        assert self._failover
+        while event := self.receiver.poll_event():
+            if isinstance(event, Failed) and event.given_up:
+                self._follow(DownloadEvent.GIVEN_UP)
+                self._failover.note_given_up(event.error, now)
+            else:
+                self._events.append(event)
+
     def _look_for_another_server(self, batch: Batch, now: float) -> None:
         assert self.receiver
         assert self._failover
         failover = self._failover
         for count, datagram in enumerate(batch.datagrams(), 1):
-            if self.receiver.state in (ReceiverState.VERIFIED, ReceiverState.ENDED):
+            abandoned = self._state is DownloadState.ABANDONED
+            over = (ReceiverState.VERIFIED, ReceiverState.ENDED)
+            if self.receiver.state in over and not abandoned:
                 return
             failover.handle(datagram, now, self.receiver.heard_at)
             if failover.error:
-                self.receiver.abort(failover.error)
+                self.abort(failover.error)
             elif failover.result:
                 self._change_server(failover.hello, failover.result, now)
                 self.receiver.handle_datagrams(batch.after(count), now)
@@ -233,7 +264,7 @@ class Download:
             if new.chunk_size == old.chunk_size:
                 self._follow(DownloadEvent.OTHER_SERVER)
                 self.receiver.change_session(_ids(hello, new), now)
-                self._failover = Failover(hello, found, self._held, keyed=self._keyed)
+                self._failover = self._new_failover(hello, found)
             else:
                 self._follow(DownloadEvent.OTHER_CHUNKS)
                 self._received_before = self.bytes_received
@@ -241,7 +272,7 @@ class Download:
                 self._begin_receiving(self._open_sink(found), found, hello, now)
         except UdpftError as error:
             self._let_down(new, error)
-            self.receiver.abort(error)
+            self.abort(error)
             return
         self.handshake = found
 
@@ -262,19 +293,34 @@ class Download:
             datagram, self._closing = self._closing, None
         elif self.receiver:
             transmit = self.receiver.poll_transmit(now)
-            if transmit or self.receiver.ended or not self._failover:
+            ended = self.receiver.ended and self._state is not DownloadState.ABANDONED
+            if transmit or ended or not self._failover:
                 return transmit
-            datagram = self._failover.poll(now, self.receiver.heard_at)
+            return self._poll_failover(self._failover, now)
         elif self._state is DownloadState.HANDSHAKE:
             datagram = self._initiator.poll(now)
         return None if datagram is None else Transmit(memoryview(datagram), len(datagram))
 
+    def _poll_failover(self, failover: Failover, now: float) -> Transmit | None:
+        assert self.receiver
+        datagram = failover.poll(now, self.receiver.heard_at)
+        if datagram is None:
+            if failover.error and self._state is DownloadState.ABANDONED:
+                self._fail(failover.error)
+            return None
+        renewed = failover.from_new_port(now)
+        return Transmit(memoryview(datagram), len(datagram), from_new_port=renewed)
+
     def poll_event(self) -> Event | None:
         """The next event: see `Receiver.poll_event`."""
         if self._events:
-            return self._events.popleft()
-        event = self.receiver.poll_event() if self.receiver else None
-        if isinstance(event, (Completed, Failed)):
+            event: Event | None = self._events.popleft()
+        elif self._state is DownloadState.RECEIVING and self.receiver:
+            event = self.receiver.poll_event()
+        else:
+            return None
+        ended = self._state is DownloadState.RECEIVING
+        if ended and isinstance(event, (Completed, Failed)):
             self._follow(DownloadEvent.RECEIVER_ENDED)
         return event
 
@@ -282,6 +328,8 @@ class Download:
         """When something is due."""
         if self.receiver:
             due_at = self.receiver.next_timeout()
+            if due_at is None and self._state is DownloadState.ABANDONED:
+                due_at = inf
             if due_at is None or not self._failover:
                 return due_at
             return min(due_at, self._failover.next_timeout(self.receiver.heard_at))
@@ -290,7 +338,9 @@ class Download:
 
     def abort(self, error: UdpftError, code: ErrorCode = ErrorCode.CANCELLED) -> None:
         """End the transfer from this side, and tell the server where there is one."""
-        if self.receiver:
+        if self._state is DownloadState.ABANDONED:
+            self._fail(error)
+        elif self.receiver:
             self.receiver.abort(error, code)
         elif self._state is DownloadState.HANDSHAKE:
             self._fail(error)

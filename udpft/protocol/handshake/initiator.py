@@ -20,13 +20,15 @@ A client that fetches several files shows the same cookie again, and saves the f
 
 The HELLOs have the Don't Fragment bit and leave largest first, so the first RETRY to come back
 tells the largest datagram that the path carries, at no further round trip (RFC 8899 with the
-handshake as its probe). ACCEPT is padded in turn, which tries the way back: where it does not
-arrive, the client begins again with the next smaller size, and then with the smallest.
+handshake as its probe). Larger ones without an answer are sent once more where that takes little
+time, for loss is not narrowness. ACCEPT is padded in turn, which tries the way back: where it does
+not arrive, the client begins again with the next smaller size, and then with the smallest.
 """
 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from math import inf
 from typing import Final, NamedTuple
 
@@ -36,6 +38,7 @@ from udpft.protocol.params import (
     CHUNK_ALIGNMENT,
     CONNECT_TIMEOUT_S,
     DATA_HEADER_SIZE,
+    GRANULARITY_S,
     KEYED_HELLO_OVERHEAD,
     MAX_CHUNK_SIZE,
     MIN_CHUNK_SIZE,
@@ -52,11 +55,33 @@ from udpft.protocol.wire.retry import Retry, decode_retry_untrusted
 
 _U32, _U64 = 0xFFFF_FFFF, 0xFFFF_FFFF_FFFF_FFFF
 
-HELLO_INTERVALS_S: Final = (0.1, 0.2, 0.4)
-"""Seconds before the first repeats of a HELLO; then every `HELLO_INTERVAL_MAX_S`."""
+HELLO_INTERVALS_S: Final = (0.1, 0.2, 0.4, 0.8)
+"""Seconds before the first repeats of a HELLO; then every `HELLO_INTERVAL_MAX_S`. They double,
+because on a slow link they fill the queue that the answer waits for."""
 
-HELLO_INTERVAL_MAX_S: Final = 0.5
-"""Seconds between later repeats of a HELLO."""
+HELLO_INTERVAL_MAX_S: Final = 1.0
+"""Seconds between later repeats of a HELLO: who begins to listen late is found soon."""
+
+MAX_ASK_AGAIN_RTT_S: Final = 0.03
+"""Round trip in seconds up to which larger HELLOs without an answer are sent again before a smaller
+datagram is settled for: they may have been lost by chance. It costs one round trip."""
+
+ASK_AGAIN_COPIES: Final = 2
+"""Copies of each larger HELLO that is sent again: at 10 % loss each way, one in a hundred answers
+fails to come by then."""
+
+_SMALLEST_FIRST_AFTER = 3
+"""Attempts without any answer after which the path may be slow, and the smallest leaves first."""
+
+_SLOW_INTERVAL_S = 5.0
+"""Seconds between repeats on such a path, at least: as long as its queue may be."""
+
+_TOGETHER_S = 0.05
+"""Seconds within which HELLOs that left together are answered where no queue holds them up."""
+
+_SLOW_FACTOR = 4
+"""Factor of the intervals on a path that answers one HELLO, and not those that left behind it: they
+wait in its queue, and so does what is sent now."""
 
 MAX_RETRY_WAIT_S: Final = 0.02
 """Seconds to wait, at most, for the answer to a larger HELLO that may have been overtaken."""
@@ -82,7 +107,8 @@ def unanswered(within_s: float, *, keyed: bool) -> TimedOut:
     key = "is its key this one" if keyed else "does it want a key (--key-file)"
     return TimedOut(
         f"no answer within {within_s:g} s",
-        hint=f"is the server running there, {key}, and is its UDP port open in the firewall?",
+        hint=f"is the server running there, {key}, and is its UDP port open in the firewall? "
+        "To public addresses a server is silent without --key-file or --insecure-public",
     )
 
 
@@ -151,6 +177,8 @@ class Initiator:
         """Seconds on the clock: when the handshake fails. A first answer moves it on."""
         self._answered = options.known_size
         """Bytes of the HELLO that brought the cookie; 0 without one, and after a step down."""
+        self._answered_at = -inf
+        """Seconds on the clock: when that cookie came."""
         self._attempt = 0
         """Attempts so far, each of one or more HELLOs."""
         self._unanswered = 0
@@ -161,6 +189,11 @@ class Initiator:
         """Seconds on the clock at which an attempt left, by its number modulo 256."""
         self._repeat_at = now
         """Seconds on the clock: when the next attempt is due. Each attempt and RETRY sets it."""
+        self._keeps_up = bool(options.known_size)
+        """Whether the path has answered smaller HELLOs beside the largest answered: it is not slow.
+        Unknown on a path that was found before, and taken for granted."""
+        self._is_slow = False
+        """Whether answers have come one by one, out of a queue: then nothing is sent in haste."""
         self._queue: deque[bytes] = deque()
         """HELLOs of the last attempt that `poll` has not returned yet."""
         self.result: HandshakeResult | None = None
@@ -171,6 +204,14 @@ class Initiator:
     def done(self) -> bool:
         """Whether there is a handshake, an answered ping or an error."""
         return bool(self.result or self.error or (self._ping and self.rtt_s is not None))
+
+    @property
+    def largest_size(self) -> float:
+        """Bytes of the largest datagram that is still tried; inf where none was given up.
+
+        Larger ones brought no ACCEPT: the way back does not carry them.
+        """
+        return self._sizes[0] if self._stepped_down else inf
 
     def poll(self, now: float) -> bytes | None:
         """Return the next datagram to send, or None. Some may be larger than the path carries."""
@@ -193,19 +234,37 @@ class Initiator:
                 nonce=(self.hello.nonce + 1) & _U64,
                 connection_id=(self.hello.connection_id + 1) & _U32,
             )
-        hello = self.hello._replace(attempt=self._attempt)
         self._sent_at[self._attempt & 0xFF] = now
-        sizes = (self._answered,) if self._answered else self._sizes
-        overhead = KEYED_HELLO_OVERHEAD if self._options.keyed else 0
-        self._queue.extend(encode_hello(hello, size - overhead) for size in sizes)
-        repeats = self._unanswered if self._answered else self._attempt
+        self._enqueue(self._sizes_due())
         intervals = (*HELLO_INTERVALS_S, HELLO_INTERVAL_MAX_S)
-        interval_s = intervals[min(repeats, len(HELLO_INTERVALS_S))]
-        if self._answered and self.rtt_s:
-            interval_s = max(interval_s, 1.25 * self.rtt_s)
+        interval_s = intervals[min(self._unanswered, len(HELLO_INTERVALS_S))]
+        if self._answered:
+            interval_s = max(interval_s, 1.25 * (self.rtt_s or 0.0))
+            if not self._keeps_up:
+                interval_s *= _SLOW_FACTOR
+            if self._is_slow:
+                interval_s = max(interval_s, _SLOW_INTERVAL_S)
         self._repeat_at = now + interval_s
         self._attempt += 1
         self._unanswered += 1
+
+    def _sizes_due(self) -> tuple[int, ...]:
+        """Sizes of the HELLOs of the next attempt, in the order in which they leave."""
+        if self._answered:
+            return (self._answered,)
+        if not self._attempt or self._stepped_down:
+            return self._sizes
+        # The middle ones wait for an answer: repeats of all would fill a slow link.
+        largest = next(
+            (size for size in self._sizes if size <= self._options.largest), self._sizes[-1]
+        )
+        ends = (largest, self._sizes[-1]) if largest > self._sizes[-1] else (largest,)
+        return ends[::-1] if self._attempt >= _SMALLEST_FIRST_AFTER else ends
+
+    def _enqueue(self, sizes: Sequence[int]) -> None:
+        hello = self.hello._replace(attempt=self._attempt)
+        overhead = KEYED_HELLO_OVERHEAD if self._options.keyed else 0
+        self._queue.extend(encode_hello(hello, size - overhead) for size in sizes)
 
     def handle(self, datagram: memoryview, now: float) -> None:
         """Take in a datagram; what is not for this handshake is ignored."""
@@ -251,22 +310,55 @@ class Initiator:
             self.rtt_s = now - sent_at
         if retry.version != VERSION:
             self.error = other_version(retry.version)
-        elif not self._ping and retry.hello_size >= self._answered:
+        elif self._ping:
+            return
+        elif retry.hello_size >= self._answered:
             self._take_cookie(retry, now)
+        else:
+            self._note_smaller(now)
+
+    def _note_smaller(self, now: float) -> None:
+        """Note that a HELLO smaller than the largest answered was answered, too.
+
+        At once, it tells that the path is not slow. Later, it tells that those which left together
+        come out of a queue one by one: what is sent before it is empty lengthens it.
+        """
+        if now <= self._answered_at + _TOGETHER_S:
+            self._keeps_up = True
+        elif not self._keeps_up and not self._is_slow:
+            # Its answer shows that there is room in the queue, once; what was sent before may
+            # have found none.
+            self._is_slow = True
+            self._unanswered = 0
+            self._repeat_at = now
 
     def _take_cookie(self, retry: Retry, now: float) -> None:
         """Take the cookie of a first answer, of one to a larger HELLO, or of a later one."""
-        if not self._answered:
+        first = not self._answered
+        if first:
             self._unanswered = 0
             self._give_up_at = now + self._options.connect_timeout_s
         larger = retry.hello_size > self._answered
-        if larger or retry.cookie != self.hello.cookie:
-            self._answered = retry.hello_size
-            self.hello = self.hello._replace(cookie=retry.cookie)
+        if not larger and retry.cookie == self.hello.cookie:
+            return
+        self._keeps_up = self._keeps_up or not first or retry.hello_size == self._sizes[-1]
+        self._answered = retry.hello_size
+        self._answered_at = now
+        self.hello = self.hello._replace(cookie=retry.cookie)
+        self._repeat_at = now
+        largest = self._options.largest
+        awaited = [size for size in self._sizes if retry.hello_size < size <= largest]
+        if awaited:
             # The network may have put a smaller one's answer first: give it a moment to mend that.
-            jitter_s = min(MAX_RETRY_WAIT_S, (self.rtt_s or 0.0) / 8)
-            awaited = any(retry.hello_size < size <= self._options.largest for size in self._sizes)
-            self._repeat_at = now + jitter_s if awaited else now
+            rtt_s = self.rtt_s or 0.0
+            self._repeat_at += min(MAX_RETRY_WAIT_S, rtt_s / 8)
+            if first and rtt_s <= MAX_ASK_AGAIN_RTT_S and not self._stepped_down:
+                # Or it may have lost them.
+                self._queue.clear()
+                self._attempt += 1
+                self._sent_at[self._attempt & 0xFF] = now
+                self._enqueue(awaited * ASK_AGAIN_COPIES)
+                self._repeat_at = now + GRANULARITY_S + 2 * rtt_s
 
     def handle_timeout(self, now: float) -> None:
         """Give up where no answer came in time."""

@@ -136,7 +136,7 @@ class ClientChannel:
         data = transmit.data
         if data[0] == PacketType.HELLO:
             sealed = self._seal_hello(bytes(data))
-            return Transmit(memoryview(sealed), len(sealed))
+            return transmit._replace(data=memoryview(sealed), segment_size=len(sealed))
         sealer = self._sealers.get(connection_id_untrusted(data))
         return sealer.seal(transmit) if sealer else None
 

@@ -184,7 +184,7 @@ class Sealer:
 
         The result is good until the buffers are next used.
         """
-        data, size = transmit
+        data, size, singly, _ = transmit
         if len(data) <= size:
             sealed = self._seal_one(bytes(data))
             self.bytes_sealed += len(sealed)
@@ -208,7 +208,7 @@ class Sealer:
         places = buffers.places.of(buffers.buffer, length, sealed_size)
         written = sum(map(aead.encrypt_into, nonces, packets, repeat(None), places))
         assert written == length - count * _HEADER.size
-        return Transmit(buffers.view[:length], sealed_size)
+        return Transmit(buffers.view[:length], sealed_size, singly)
 
     def _seal_one(self, packet: bytes) -> bytes:
         counters = self._take_counters(1)

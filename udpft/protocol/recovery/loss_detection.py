@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from udpft.protocol.params import PACKET_THRESHOLD, TIME_THRESHOLD
+from udpft.protocol.recovery.burst_fates import BurstFates
 from udpft.protocol.recovery.delivery_rate import FlightState
 
 MAX_PACKET_THRESHOLD: Final = 4_096
@@ -143,6 +144,9 @@ class SentHistory:
         self.time_threshold = TIME_THRESHOLD
         """Round trips after which an overtaken packet is lost (kTimeThreshold); widened alike."""
 
+        self.fates = BurstFates()
+        """Fates of the bursts, each taken in once all of its packets are known of."""
+
     def add(self, burst: SentBurst) -> None:
         """Record a burst as it leaves. Packet numbers only ever grow."""
         self._bursts.append(burst)
@@ -179,6 +183,8 @@ class SentHistory:
                     verdicts.count(burst.epoch, n, 0)
                     verdicts.newest = burst
                     verdicts.largest_is_new = bool(hit >> (largest - first) & 1)
+                    if not burst.outstanding:
+                        self.fates.note(first, burst.stop - first, burst.lost)
                 if burst.lost & named:
                     late = burst.lost & named
                     burst.lost ^= late
@@ -225,6 +231,8 @@ class SentHistory:
     def _lose(self, burst: SentBurst, gone: int, verdicts: Verdicts) -> None:
         burst.outstanding ^= gone
         burst.lost |= gone
+        if not burst.outstanding:
+            self.fates.note(burst.first, burst.stop - burst.first, burst.lost)
         n = gone.bit_count()
         self.packets_in_flight -= n
         verdicts.lost += n

@@ -14,6 +14,7 @@ class Traffic(NamedTuple):
     chunk. ``bytes_received``: bytes of an upload that were new; None of a download.
     ``receiver_drops``: datagrams that the client's full buffer dropped. ``chunk_size``: bytes.
     ``client_rate``: bytes per second that the client asked not to exceed, 0 for no limit.
+    ``sent_singly``: whether packets left one by one, because the path drops bursts.
     """
 
     bytes_sent: int
@@ -22,6 +23,7 @@ class Traffic(NamedTuple):
     receiver_drops: int = 0
     chunk_size: int = 0
     client_rate: int = 0
+    sent_singly: bool = False
 
 
 class Refused(NamedTuple):

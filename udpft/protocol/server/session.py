@@ -79,6 +79,7 @@ class Session:
                 receiver_drops=end.receiver_drops if isinstance(end, Sender) else 0,
                 chunk_size=terms.accept.chunk_size,
                 client_rate=terms.hello.max_rate_bytes_per_s,
+                sent_singly=isinstance(end, Sender) and end.sends_singly,
             ),
             usage=self.usage,
         )

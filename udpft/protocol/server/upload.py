@@ -217,12 +217,21 @@ class ServerUpload:
             if batch.length and batch.buffer[0] == PacketType.FIN:
                 self._control.append(self._fin_ack)  # the last one was lost
             return
+        if batch.length and batch.buffer[0] == PacketType.HELLO:
+            self._handle_question(batch, now)
+            return
         try:
             self._receiver.handle_datagrams(batch, now)
         except UdpftError as error:
             self._fail(error)
         self.heard = self.heard or self._receiver.heard_at > self._began
         self._proceed(now)
+
+    def _handle_question(self, batch: Batch, now: float) -> None:
+        """Tell a client that hears nothing, and asks, that this end is still here."""
+        self._receiver.handle_datagrams(batch, now)
+        if self._receiver.heard_at == now and self.prelude not in self._control:
+            self._control.append(self.prelude)
 
     def _proceed(self, now: float) -> None:
         """See whether it is time to commit, or over."""

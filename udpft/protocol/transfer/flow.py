@@ -74,6 +74,8 @@ class FlowControl:
         burst: packets that leave together, where the window lets them; set with each ACK.
         longest: packets that may leave together where the sender is late; set with each ACK.
         rate: packets per second of the pace; set with each ACK.
+        passes_one: whether the path passes one packet at a time, so that none leave together. Set
+            by the sender.
         receiver_drops: datagrams that the receiver's buffer had no room for, in this transfer.
     """
 
@@ -88,6 +90,7 @@ class FlowControl:
         "_writer",
         "burst",
         "longest",
+        "passes_one",
         "rate",
         "receiver_drops",
         "window",
@@ -105,6 +108,7 @@ class FlowControl:
         self.window = 0
         self.burst = 0
         self.longest = 0
+        self.passes_one = False
         self.rate = inf
         self.receiver_drops = 0
 
@@ -143,6 +147,8 @@ class FlowControl:
         burst = min(writer.capacity, sends * writer.send_capacity, congestion.burst_packets)
         paced = self._max_packets_per_s * MAX_BURST_INTERVAL_S
         self.burst = max(_MIN_FLOW_WINDOW, int(paced)) if paced < burst else burst
+        if self.passes_one:
+            self.burst = self.longest = 1
 
     def note_in_flight(self, in_flight: int, now: float) -> None:
         """Note what is in flight after an ACK: the windows may have opened for a burst."""

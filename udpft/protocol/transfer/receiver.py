@@ -37,6 +37,7 @@ from udpft.protocol.params import (
     IDLE_TIMEOUT_S,
     MAX_PACKETS,
     READING_BYTES_PER_S,
+    STOOD_STILL_S,
 )
 from udpft.protocol.ranges import RangeSet
 from udpft.protocol.states import TransitionTable
@@ -89,6 +90,7 @@ RECEIVER_STATES = TransitionTable(
         (_S.VERIFIED, _E.FIN, _S.VERIFIED, "FIN again, while the file is committed"),
         (_S.VERIFIED, _E.CONFIRM, _S.ENDED, "the file is committed: FIN_ACK"),
         (_S.VERIFIED, _E.FAIL, _S.ENDED, "the file could not be committed, or the peer gave up"),
+        (_S.ENDED, _E.NEW_SESSION, _S.RECEIVING, "the server gave up, and another one goes on"),
         (_S.ENDED, _E.CONFIRM, _S.ENDED, "the peer gave up while the file was committed"),
     ],
 )
@@ -342,7 +344,8 @@ class Receiver:
             elif packet.type is PacketType.ERROR:
                 refusal = decode_error_untrusted(packet)
                 if refusal.nonce == self._ids.nonce and not self.ended:
-                    self._fail(refusal.as_error())
+                    error = refusal.as_error(self._peer)
+                    self._end(ReceiverEvent.FAIL, Failed(error, refusal.is_giving_up))
         except MalformedPacket:
             return
 
@@ -409,7 +412,10 @@ class Receiver:
         """Give the transfer up where nothing new came for too long."""
         if self.ended or self._patience_stopped:
             return
-        if now >= self._last_progress_at + self._idle_timeout_s:
+        if now >= self._last_progress_at + self._idle_timeout_s + STOOD_STILL_S:
+            # It was this end that stood still, stopped or suspended: patience begins anew.
+            self._last_progress_at = now
+        elif now >= self._last_progress_at + self._idle_timeout_s:
             stalled = TimedOut(
                 f"nothing came from the {self._peer} for {self._idle_timeout_s:g} s",
                 hint=f"see whether the {self._peer} still runs; --timeout sets how long to wait",

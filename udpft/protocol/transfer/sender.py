@@ -27,7 +27,7 @@ from typing import Final
 
 from udpft.errors import PartialTransfer, SourceChanged, TimedOut, UdpftError
 from udpft.protocol.contract import Batch, Completed, Event, Failed, TransferIds, Transmit
-from udpft.protocol.params import FIN_PATIENCE_S, MAX_PACKETS, MAX_PTO_S
+from udpft.protocol.params import FIN_PATIENCE_S, MAX_PACKETS, MAX_PTO_S, STOOD_STILL_S
 from udpft.protocol.recovery.congestion import CongestionController
 from udpft.protocol.recovery.delivery_rate import DeliveryRate
 from udpft.protocol.recovery.loss_detection import (
@@ -58,6 +58,9 @@ PERSISTENT_CONGESTION_PTOS: Final = 3
 
 _PROBE_PACKETS = 2
 """Packets that a probe may send beyond the windows (RFC 9002, 6.2.4)."""
+
+_UNHEARD_PTO_S = 3.0
+"""Seconds between probes, at most, before the first ACK."""
 
 _PASSED_BURSTS_A_TURN = 16
 """Bursts of chunks that need not be sent, hashed in one go: other transfers wait too."""
@@ -97,10 +100,10 @@ _S, _E = SenderState, SenderEvent
 SENDER_STATES = TransitionTable(
     [_S.UNHEARD, _S.SENDING],
     [
-        (_S.UNHEARD, _E.HEARD, _S.SENDING, "an ACK: the peer knows of the transfer"),
+        (_S.UNHEARD, _E.HEARD, _S.SENDING, "an ACK, or a question: the peer knows of it"),
         (_S.UNHEARD, _E.ALL_READ, _S.UNHEARD_READ, "every chunk has left once, to nobody known"),
         (_S.UNHEARD, _E.FAIL, _S.ENDED, "an error at either end, or silence"),
-        (_S.UNHEARD_READ, _E.HEARD, _S.FINISHING, "an ACK: the peer knows of the transfer"),
+        (_S.UNHEARD_READ, _E.HEARD, _S.FINISHING, "an ACK, or a question: the peer knows of it"),
         (_S.UNHEARD_READ, _E.FIN_ACK, _S.ENDED, "the peer has the file: its ACKs were lost"),
         (_S.UNHEARD_READ, _E.FAIL, _S.ENDED, "an error at either end, or silence"),
         (_S.SENDING, _E.ALL_READ, _S.FINISHING, "every chunk was read once: FIN"),
@@ -150,12 +153,15 @@ class SenderTimers:
         sent_at: when a packet left last.
         progress_at: when something new was acknowledged last, or chunks were passed over.
         heard_at: when an ACK came last.
+        spoken_at: when any packet of this transfer came last that shows that the peer knows it.
         loss_at: when the next packet is overdue, and so lost; inf while none is.
         ptos: probe timeouts since something new was acknowledged (RFC 9002, 6.2).
         probes: packets that may leave beyond the windows, as a probe.
+        data_first: whether the next probe is led by DATA, and not by ACCEPT.
     """
 
     __slots__ = (
+        "data_first",
         "heard_at",
         "idle_timeout_s",
         "loss_at",
@@ -163,6 +169,7 @@ class SenderTimers:
         "progress_at",
         "ptos",
         "sent_at",
+        "spoken_at",
     )
 
     def __init__(self, now: float, idle_timeout_s: float) -> None:
@@ -170,9 +177,11 @@ class SenderTimers:
         self.sent_at = now
         self.progress_at = now
         self.heard_at = now
+        self.spoken_at = now
         self.loss_at = inf
         self.ptos = 0
         self.probes = 0
+        self.data_first = False
 
     @property
     def patience_ends_at(self) -> float:
@@ -261,6 +270,31 @@ class Sender:
         return self._flow.receiver_drops
 
     @property
+    def sends_singly(self) -> bool:
+        """Whether packets leave one by one, because the path drops the kernel's bursts."""
+        return self._history.fates.bursts_vanish
+
+    @property
+    def spoken_at(self) -> float:
+        """When a packet came last that shows that the peer knows the transfer, in seconds."""
+        return self._timers.spoken_at
+
+    @property
+    def patience_ends_at(self) -> float:
+        """When the transfer has failed, unless there is progress; in seconds."""
+        return self._timers.patience_ends_at
+
+    @property
+    def ended(self) -> bool:
+        """Whether there is nothing more to come from this end but its last packets."""
+        return self._state is SenderState.ENDED
+
+    @property
+    def _peer(self) -> str:
+        """What the other end is called: a server begins with ACCEPT, a client without."""
+        return "client" if self.prelude else "server"
+
+    @property
     def heard(self) -> bool:
         """Whether the peer has shown that it knows of the transfer; always so without a prelude."""
         return self._state not in _UNHEARD
@@ -292,12 +326,20 @@ class Sender:
         elif packet.type is PacketType.ERROR:
             refusal = decode_error_untrusted(packet)
             if refusal.nonce == self._ids.nonce:
-                self._end(SenderEvent.FAIL, Failed(refusal.as_error()))
+                error = refusal.as_error(self._peer)
+                self._end(SenderEvent.FAIL, Failed(error, refusal.is_giving_up))
+        elif packet.type is PacketType.ACCEPT:
+            self._timers.spoken_at = now  # the answer to a question: the server knows us
         elif packet.type is PacketType.HELLO:
             # A client that hears nothing asks whether we are still here.
             asks = decode_hello_untrusted(packet).nonce == self._ids.nonce
-            if asks and self.prelude and self.prelude not in self._control:
-                self._control.append(self.prelude)
+            if asks and self.prelude:
+                if self._state in _UNHEARD:
+                    self._follow(SenderEvent.HEARD)  # it was sent to our connection id
+                    self._timers.heard_at = now
+                    self._probe_with_data()
+                if self.prelude not in self._control:
+                    self._control.append(self.prelude)
 
     def _handle_ack(self, ack: Ack, now: float) -> None:
         queue, timers = self._queue, self._timers
@@ -308,7 +350,7 @@ class Sender:
             return
         if self._state in _UNHEARD:
             self._follow(SenderEvent.HEARD)
-        timers.heard_at = now
+        timers.heard_at = timers.spoken_at = now
         history = self._history
         verdicts = history.acknowledge(ack.ranges)
         newest = verdicts.newest
@@ -357,23 +399,26 @@ class Sender:
             sample=sample,
             in_flight=self._history.packets_in_flight,
         )
+        self._flow.passes_one = self._history.fates.only_first_passes
         self._flow.decide(self.congestion, min_rtt_s)
 
     # ------------------------------------------------------------------------------- outgoing
 
     def poll_transmit(self, now: float) -> Transmit | None:
         """The next burst: control packets, then lost chunks, then new ones."""
-        if self._control:
+        if self._control and not self._timers.data_first:
             datagram = self._control.popleft()
             self._timers.sent_at = now
             self.totals.n_bytes += len(datagram)
             return Transmit(memoryview(datagram), len(datagram))
+        self._timers.data_first = False
         if self._state is SenderState.ENDED:
             return None
         queue = self._queue
         if queue.is_comparing:
             return self._compare(now)
-        allowed = self._timers.probes or self._flow.allowance(
+        # Probes leave one by one: a path may drop what leaves together.
+        allowed = min(1, self._timers.probes) or self._flow.allowance(
             self._history.packets_in_flight, queue, now
         )
         if not allowed:
@@ -451,7 +496,7 @@ class Sender:
         timers.sent_at = now
         totals.packets += count
         totals.n_bytes += len(data)
-        return Transmit(data, writer.packet_size)
+        return Transmit(data, writer.packet_size, history.fates.bursts_vanish)
 
     def _wants_ack(self, chunks: Chunks, wants_train: bool) -> bool:
         """Whether the burst should draw an ACK at once: twice a window, and for the last chunk."""
@@ -497,12 +542,16 @@ class Sender:
         """Declare losses that are due, probe a silent peer, or give the transfer up."""
         if self._state is SenderState.ENDED:
             return
+        timers = self._timers
+        if now >= min(timers.patience_ends_at, self._unconfirmed_at()) + STOOD_STILL_S:
+            # It was this end that stood still, stopped or suspended: patience begins anew.
+            timers.progress_at = timers.heard_at = now
         if now >= self._unconfirmed_at():
             # It was sent everything, and went away without a word.
             assert self._fin
             self._end(SenderEvent.UNCONFIRMED, Completed(self._fin.digest, confirmed=False))
         elif now >= self._timers.patience_ends_at:
-            self.abort(TimedOut("the receiver stopped answering"), ErrorCode.TIMED_OUT)
+            self.abort(TimedOut(f"the {self._peer} stopped answering"), ErrorCode.TIMED_OUT)
         elif self._timers.loss_at < inf:
             if now >= self._timers.loss_at:
                 verdicts = Verdicts()
@@ -522,7 +571,9 @@ class Sender:
         timers = self._timers
         quiet = self._state in (SenderState.SENDING, SenderState.READING)
         if self._history.packets_in_flight or not quiet:
-            return timers.sent_at + min(MAX_PTO_S, self.rtt.pto_s * 2.0**timers.ptos)
+            # Of a path that was never heard, nobody knows how slow it is.
+            longest_s = MAX_PTO_S if self.heard else _UNHEARD_PTO_S
+            return timers.sent_at + min(longest_s, self.rtt.pto_s * 2.0**timers.ptos)
         return inf
 
     def _probe(self, now: float) -> None:
@@ -532,14 +583,22 @@ class Sender:
         timers.sent_at = now
         self.repeat_prelude()
         self._say_fin()
-        if self._history.packets_in_flight and self._state not in _PEER_HOLDS_ALL:
-            timers.probes = _PROBE_PACKETS
-            if not self._queue.is_due:
-                for start, stop in self._history.give_up_oldest(_PROBE_PACKETS):
-                    self._queue.note_lost(start, stop)
+        if self._probe_with_data():
+            # A policer may pass no more than the first packet of each probe: DATA has its turns.
+            timers.data_first = not self.heard and timers.ptos % 2 == 0
             if timers.ptos == PERSISTENT_CONGESTION_PTOS:
                 self.congestion.on_persistent_congestion()
                 self._flow.decide(self.congestion, self.rtt.min_rtt_s)
+
+    def _probe_with_data(self) -> bool:
+        """Let packets leave as a probe, where any is in flight; return whether they may."""
+        if not self._history.packets_in_flight or self._state in _PEER_HOLDS_ALL:
+            return False
+        self._timers.probes = _PROBE_PACKETS
+        if not self._queue.is_due:
+            for start, stop in self._history.give_up_oldest(_PROBE_PACKETS):
+                self._queue.note_lost(start, stop)
+        return True
 
     def next_timeout(self) -> float | None:
         """When something is due: a loss, a probe, the next paced burst, the end of patience."""

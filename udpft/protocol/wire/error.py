@@ -76,6 +76,12 @@ _ERROR = struct.Struct("<QI")
 _MAX_REASON_BYTES = 400
 
 
+_OF_THE_OTHER_END = (ErrorCode.TIMED_OUT, ErrorCode.VIOLATION)
+"""Codes whose reason says of the end that receives it how the other one sees it."""
+
+_HINT = "the path or this end stood still; --timeout, there, sets how long to wait"
+
+
 class Refusal(NamedTuple):
     """ERROR: the reason for which the transfer is over."""
 
@@ -84,9 +90,21 @@ class Refusal(NamedTuple):
     reason: str
     retry_after_s: float = 0.0
 
-    def as_error(self) -> errors.UdpftError:
-        """Exception for this ERROR, at the end that receives it; the second line is its hint."""
+    @property
+    def is_giving_up(self) -> bool:
+        """Whether the peer's patience has ended, or the peer itself, and nothing else is wrong."""
+        return self.code in (ErrorCode.TIMED_OUT, ErrorCode.SHUTTING_DOWN)
+
+    def as_error(self, peer: str = "") -> errors.UdpftError:
+        """Exception for this ERROR, at the end that receives it; the second line is its hint.
+
+        ``peer``: what the other end of a transfer is called, so that what it says of us is told as
+        its word; empty for the answer to a request, which is worded for us.
+        """
         message, _, hint = self.reason.partition("\n")
+        if peer and self.code in _OF_THE_OTHER_END:
+            message = f"the {peer} gave up: {message or self.code.name.lower()}"
+            hint = _HINT if self.code is ErrorCode.TIMED_OUT else ""
         error = ERROR_TYPES[self.code](message or self.code.name.lower(), hint=hint)
         if isinstance(error, errors.ServerBusy) and self.retry_after_s:
             error.retry_after_s = self.retry_after_s

@@ -40,7 +40,8 @@ class SimulatedClient:
 
     ``download``: the client's end, of an upload too. ``channel``: None without a key. ``sink`` and
     ``handshake``: of a download, None until the server has agreed to it. ``outcome``: None until
-    the transfer has ended, at ``ended_at`` seconds on the virtual clock.
+    the transfer has ended, at ``ended_at`` seconds on the virtual clock. ``suspended_until``:
+    seconds on it until which the client's process stands still.
     """
 
     download: Download | Upload
@@ -51,6 +52,7 @@ class SimulatedClient:
     handshake: HandshakeResult | None = None
     outcome: Completed | Failed | None = None
     ended_at: float = 0.0
+    suspended_until: float = 0.0
 
     @property
     def content(self) -> bytes:
@@ -97,6 +99,8 @@ class SimNet:
         busy_commits: commits of each new upload that are not done yet when they are asked for.
         clients: by their addresses.
         ended: outcomes of transfers as the server saw them, in order.
+        blocked: addresses of clients whose datagrams, to them and from them, are lost.
+        drops_bursts: whether datagrams that leave together are lost, unless they are sent singly.
     """
 
     def __init__(
@@ -123,6 +127,8 @@ class SimNet:
         self.busy_commits = 0
         self.clients: dict[str, SimulatedClient] = {}
         self.ended: list[Outcome] = []
+        self.blocked: set[str] = set()
+        self.drops_bursts = False
         self._inboxes = {SERVER: Inbox()}
         self._arrivals: list[tuple[float, int, str, str, bytes]] = []
         """Datagrams on the links, as a heap: arrival time, number, source, target, bytes."""
@@ -230,8 +236,9 @@ class SimNet:
         address: str = "",
         key: bytes | None = None,
         role: Role = Role.PUT,
+        **options: Any,
     ) -> SimulatedClient:
-        """Start storing a file on the server, now."""
+        """Start storing a file on the server, now; ``options`` are those of `Upload`."""
         key = self.key if key is None else key
         channel = ClientChannel(key, Suite.AES_GCM, self.random.randbytes) if key else None
         source = MemorySource(content)
@@ -251,6 +258,7 @@ class SimNet:
             now=self.now,
             random=self.random,
             options=HandshakeOptions(keyed=channel is not None),
+            **options,
         )
         inbox = Inbox(_RECEIVE_BUFFER_BYTES)
         client = SimulatedClient(upload, address or f"client-{len(self.clients)}", inbox, channel)
@@ -258,9 +266,24 @@ class SimNet:
         self._inboxes[client.address] = inbox
         return client
 
+    def suspend(self, client: SimulatedClient, seconds: float) -> None:
+        """Let a client's process stand still for a while: what comes waits in its inbox."""
+        client.suspended_until = self.now + seconds
+
+    def _suspended_until(self, address: str) -> float:
+        client = self.clients.get(address)
+        return client.suspended_until if client else 0.0
+
     def vanish(self, client: SimulatedClient) -> None:
         """Remove a client without a word: what is sent to it is lost."""
         del self.clients[client.address], self._inboxes[client.address]
+
+    def readdress(self, client: SimulatedClient) -> None:
+        """Give a client another address: what is on its way to the one before is lost."""
+        del self.clients[client.address], self._inboxes[client.address]
+        client.address = f"{client.address.partition('#')[0]}#{next(self._order)}"
+        self.clients[client.address] = client
+        self._inboxes[client.address] = client.inbox
 
     # ----------------------------------------------------------------------------------- time
 
@@ -296,20 +319,27 @@ class SimNet:
             if target in self._inboxes:
                 self._inboxes[target].put(source, datagram)
         for target, inbox in self._inboxes.items():
-            while inbox.ready_at() <= self.now:
+            while max(inbox.ready_at(), self._suspended_until(target)) <= self.now:
                 self._deliver(target, *inbox.take(self.now))
         self.listener.handle_timeout(self.now)
         for client in self.clients.values():
-            if client.outcome is None:
+            if client.outcome is None and client.suspended_until <= self.now:
                 client.download.handle_timeout(self.now)
         self._transmit_all()
         return self.now
 
     def _next_moment(self) -> float:
-        moments = [inbox.ready_at() for inbox in self._inboxes.values()]
-        timeouts = [c.download.next_timeout() for c in self.clients.values() if not c.outcome]
-        timeouts.append(self.listener.next_timeout())
-        moments += [at for at in timeouts if at is not None]
+        moments = [
+            max(inbox.ready_at(), self._suspended_until(address))
+            for address, inbox in self._inboxes.items()
+        ]
+        for client in self.clients.values():
+            at = None if client.outcome else client.download.next_timeout()
+            if at is not None:
+                moments.append(max(at, client.suspended_until))
+        server_at = self.listener.next_timeout()
+        if server_at is not None:
+            moments.append(server_at)
         return min(self._arrivals[0][0] if self._arrivals else inf, *moments)
 
     def _deliver(self, target: str, source: str, batch: list[bytes]) -> None:
@@ -340,8 +370,8 @@ class SimNet:
             self._send(addressed.transmit, self.down, SERVER, addressed.address)
         while ended := self.listener.poll_outcome():
             self.ended.append(ended)
-        for client in self.clients.values():
-            while client.outcome is None:
+        for client in list(self.clients.values()):
+            while client.outcome is None and client.suspended_until <= self.now:
                 self._transmit(client)
                 event = client.download.poll_event()
                 if event is None:
@@ -356,6 +386,8 @@ class SimNet:
 
     def _transmit(self, client: SimulatedClient) -> None:
         while transmit := client.download.poll_transmit(self.now):
+            if transmit.from_new_port:
+                self.readdress(client)
             if client.channel:
                 transmit = client.channel.seal(transmit)
                 if transmit is None:
@@ -363,11 +395,15 @@ class SimNet:
             self._send(transmit, self.up, client.address, SERVER)
 
     def _send(self, transmit: Transmit, link: Link, source: str, target: str) -> None:
-        data, size = transmit
+        data, size, singly, _ = transmit
+        if self.drops_bursts and len(data) > size and not singly:
+            return
         for at in range(0, len(data), size):
             self.inject(bytes(data[at : at + size]), link, source, target)
 
     def inject(self, datagram: bytes, link: Link, source: str, target: str) -> None:
         """Put a datagram on a link, as an attacker may too."""
+        if source in self.blocked or target in self.blocked:
+            return
         for at, arrived in link.carry(datagram, self.now):
             heapq.heappush(self._arrivals, (at, next(self._order), source, target, arrived))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from random import Random
 
 from udpft.protocol.params import INITIAL_WINDOW_PACKETS, MAX_PACKETS
@@ -42,7 +43,7 @@ def test_the_more_has_left_the_rarer_a_skip_but_never_rarer_than_its_limit() -> 
     for seed in range(20):
         at = skips(seed, 1_000_000, burst=64)
         assert len(at) <= 17  # a gigabyte and a half costs so few acknowledgements
-        for before, after in zip(at, at[1:], strict=False):
+        for before, after in pairwise(at):
             assert after - before < 1.5 * MAX_SKIP_DISTANCE + 64 + 1
             assert after < 8 * max(before, FIRST_SKIP)
 

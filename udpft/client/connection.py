@@ -210,6 +210,37 @@ class Connection:
         """Run an endpoint over the socket: see `net.loop.drive`."""
         loop.drive(endpoint, self._socket, on_event, on_turn, self.stop, self._note_wait)
 
+    def drive_transfer(
+        self,
+        transfer: Download | Upload,
+        on_event: Callable[[Event], bool],
+        on_turn: Callable[[float], None] | None = None,
+        on_refused: Callable[[float], None] = lambda _: None,
+    ) -> None:
+        """Run a transfer over the socket: as `drive`, but safe from who forges ICMP (RFC 5927).
+
+        That the server's port is closed ends it only until the server has answered. After that
+        ``on_refused`` is called with the time, and silence decides.
+        """
+        sock, told = self._socket, self._socket.refusals
+
+        def turn(now: float) -> None:
+            nonlocal told
+            sock.refusal_is_final = not transfer.answered
+            if sock.refusals != told:
+                told = sock.refusals
+                on_refused(now)
+            if on_turn:
+                on_turn(now)
+
+        while True:
+            try:
+                self.drive(transfer, on_event, turn)
+                return
+            except ConnectionRefusedError:
+                if not transfer.answered:
+                    raise  # or it came between the answer and the next turn
+
     def _note_wait(self, seconds: float) -> None:
         self.waited_s += seconds
 
@@ -226,6 +257,8 @@ class Connection:
         except BaseException as error:
             self._abort(endpoint, error)
             raise
+        finally:
+            self._socket.refusal_is_final = True  # the next transfer asks anew who is there
         handshake = endpoint.handshake
         if handshake and handshake.hello_size:
             self._cookie = handshake.cookie

@@ -143,14 +143,8 @@ def _run(
 
     tick = ticker(progress, measure)
     with connection.transferring(download):
-        while not outcome:
-            try:
-                connection.drive(download, on_event, tick)
-            except ConnectionRefusedError:
-                if not download.handshake:
-                    raise
-                # It vanished in mid-transfer, and may be back before the time-out.
-                download.note_refused(clock())
+        # A server that vanished in mid-transfer may be back before the time-out.
+        connection.drive_transfer(download, on_event, tick, download.note_refused)
     return outcome[0], download
 
 

@@ -232,7 +232,7 @@ def _run(
 
     try:
         with connection.transferring(upload):
-            connection.drive(upload, on_event, ticker(progress, measure))
+            connection.drive_transfer(upload, on_event, ticker(progress, measure))
     except BaseException as error:
         resumable = hello.role != Role.MEASURE_PUT and source.size >= JOURNAL_MIN_BYTES
         if upload.sender and resumable:

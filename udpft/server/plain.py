@@ -8,6 +8,7 @@ what it sends after the last datagram is a new request.
 from __future__ import annotations
 
 import socket
+from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -28,16 +29,62 @@ _BATCHES_TAKEN = 16
 """Batches read from a sibling in one go."""
 
 
+_QUOTED_BYTES = 16
+"""Bytes of a chunk that a message about it must quote to be believed."""
+
+_CHUNKS_REMEMBERED = 1_024
+"""Chunks that such a message may be about: 0.2 s at the default rate."""
+
+_IP_RECVERR, _IPV6_RECVERR = 11, 25  # socket options, which the socket module does not name
+
+
 class _Sibling(UdpSocket):
     """Socket on the server's port, connected to one client.
 
+    That the client's port is closed, anybody can say in its host's name (RFC 5927). So it is
+    believed where it quotes what was sent, as hosts do, and who does not see it cannot.
+
     Attributes:
+        closed: whether the client's port is.
         _sock: the socket, for `leave` to disconnect it.
+        _sent: the beginnings of the chunks sent last, oldest first.
     """
 
     def __init__(self, sock: socket.socket) -> None:
         super().__init__(sock, offload=False, fragment=True)
         self._sock = sock
+        self._sent: deque[bytes] = deque(maxlen=_CHUNKS_REMEMBERED)
+        self.refusal_is_final = False
+        self.closed = False
+        # Keep what such messages quote. An IPv6 socket may have an IPv4 client
+        with suppress(OSError):
+            sock.setsockopt(socket.IPPROTO_IP, _IP_RECVERR, 1)
+        if sock.family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, _IPV6_RECVERR, 1)
+
+    def send_chunk(self, chunk: memoryview) -> None:
+        """Send a chunk; where the send buffer is full it is lost, as on the wire.
+
+        Raises:
+            ConnectionRefusedError: the client's port is closed.
+        """
+        before = self.refusals
+        self.send(Transmit(chunk, max(1, len(chunk))))
+        if self.refusals != before:
+            self._read_quotes()
+        if self.closed:
+            raise ConnectionRefusedError
+        self._sent.append(bytes(chunk[:_QUOTED_BYTES]))
+
+    def _read_quotes(self) -> None:
+        """See whether what the network says of datagrams is said of those that were sent."""
+        for _ in range(_BATCHES_TAKEN):
+            try:
+                quoted = self._sock.recvmsg(_QUOTED_BYTES, 0, socket.MSG_ERRQUEUE)[0]
+            except OSError:
+                return
+            if len(quoted) == _QUOTED_BYTES and quoted in self._sent:
+                self.closed = True
 
     def take_all(self) -> list[Batch]:
         """Empty the receive queue, up to `_BATCHES_TAKEN`, so that a flood holds nobody up."""
@@ -175,8 +222,7 @@ class PlainTransfers:
                 while (chunk := transfer.sender.poll(now)) is not None:
                     if transfer.sender.done:
                         transfer.sibling.take_all()  # and ignore it
-                    # Where the send buffer is full the chunk is lost, as on the wire.
-                    transfer.sibling.send(Transmit(chunk, max(1, len(chunk))))
+                    transfer.sibling.send_chunk(chunk)
                 if not transfer.sender.done:
                     continue
             except ConnectionRefusedError:

@@ -85,6 +85,11 @@ class Upload:
         self.handshake: HandshakeResult | None = None
         self.sender: Sender | None = None
 
+    @property
+    def answered(self) -> bool:
+        """Whether the server has answered the request in any way."""
+        return self.handshake is not None or self._initiator.rtt_s is not None
+
     def _follow(self, event: UploadEvent) -> None:
         self._state = UPLOAD_STATES.follow(self._state, event)
 

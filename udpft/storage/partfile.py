@@ -56,6 +56,12 @@ _FOLDER_FLAGS: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _ALLOCATED_BYTES: Final = 1 << 20
 """Files of this size have their blocks set aside: a full disk shows soon enough in smaller ones."""
 
+_RESERVED_BYTES: Final = 16 << 20
+"""Bytes that are set aside at first, beyond as many as have come: whoever sends may say any size,
+and take no more of the disk than he brings. With 16 MiB, a GB takes seven steps."""
+
+_NEVER: Final = 1 << 63
+
 _FREE_SPACE: Final = f"free some space, or {ELSEWHERE_HINT}"
 
 
@@ -82,14 +88,24 @@ class PartFile:
         _part_name: name of the part file in the same folder; never changes.
         _sync: syncs the data while more is written.
         _holes: makes holes where zeros are written.
+        _came: bytes written since `begin`.
+        _end: end of the last of them in the file.
+        _reserved: bytes from the file's start that are set aside; grows ahead of ``_came``.
+        _reserve_at: bytes that must have come for more to be set aside.
+        _room: bytes that the file has, journal included; set by `begin`.
     """
 
     __slots__ = (
+        "_came",
+        "_end",
         "_fd",
         "_folder_fd",
         "_holes",
         "_name",
         "_part_name",
+        "_reserve_at",
+        "_reserved",
+        "_room",
         "_sync",
         "destination",
         "journal",
@@ -108,6 +124,8 @@ class PartFile:
         self.resumable = False
         self._sync = BackgroundSync(fd)
         self._holes = Holes()
+        self._came = self._end = self._reserved = self._room = 0
+        self._reserve_at = _NEVER  # nothing for what another process has left
 
     @property
     def part_path(self) -> Path:
@@ -275,6 +293,11 @@ class PartFile:
         try:
             # Adding the lengths up would cost a quarter of the write itself.
             length = len(slots[0]) * (len(slots) - 1) + len(slots[-1])
+            self._came += length
+            if offset + length > self._end:
+                self._end = offset + length
+            if self._came > self._reserve_at:
+                self._reserve()
             if length and not slots[0][0] and self._holes.dig(self._fd, slots, offset, length):
                 return
             write_all(self._fd, slots, offset, length)
@@ -369,6 +392,7 @@ class PartFile:
 
     def keep(self) -> None:
         """Unlock the part file and leave it, to be resumed later."""
+        self._give_back()
         self._close()
 
     def discard(self) -> None:
@@ -425,13 +449,33 @@ class PartFile:
                 hint=_FREE_SPACE,
             )
         os.ftruncate(self._fd, 0)
-        if size >= _ALLOCATED_BYTES:
-            from udpft.storage.system_calls.allocate import (
-                allocate,
-            )  # small files do without ctypes
-
-            allocate(self._fd, size)
         os.ftruncate(self._fd, size)
+        self._came = self._end = self._reserved = 0
+        self._room = size
+        self._reserve_at = 0 if size >= _ALLOCATED_BYTES else _NEVER
+
+    def _reserve(self) -> None:
+        """Set aside as much again as has come, so that a full disk shows before it is reached.
+
+        Raises:
+            OSError: the disk is full, or the quota exceeded.
+        """
+        from udpft.storage.system_calls.allocate import allocate  # small files do without ctypes
+
+        ahead = min(self._room, 2 * self._came + _RESERVED_BYTES)
+        self._reserve_at = _NEVER if ahead == self._room else (self._came + ahead) // 2
+        if ahead > self._reserved:
+            allocate(self._fd, ahead - self._reserved, self._reserved)
+            self._reserved = ahead
+
+    def _give_back(self) -> None:
+        """Give back what was set aside behind the last byte that has come."""
+        start, stop = self._end, min(self._reserved, self.size or 0)  # the journal stands behind
+        if start < stop:
+            from udpft.storage.system_calls.allocate import punch
+
+            with suppress(OSError):
+                punch(self._fd, start, stop - start)
 
 
 def _parent_of(path: StrPath) -> str:

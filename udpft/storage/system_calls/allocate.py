@@ -27,8 +27,8 @@ def allocate(fd: int, size: int, offset: int = 0) -> None:
 
     It tells a full disk and an exceeded quota before they are reached. On ext4 a GiB takes 2 ms,
     and writing it afterwards is no slower; on tmpfs it takes 300 ms, for every page is cleared, so
-    a full tmpfs shows only when it is written to. By fallocate(2) itself: posix_fallocate of glibc writes to every block where
-    the file system has no better way.
+    a full tmpfs shows only when it is written to. By fallocate(2) itself: posix_fallocate of glibc
+    writes to every block where the file system has no better way.
 
     Raises:
         OSError: ENOSPC, EDQUOT. That the file system cannot do it is no error.

@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from time import sleep
 from typing import TYPE_CHECKING, TypeVar
 
-from udpft.errors import PartialTransfer, PortClosed, ServerBusy, TimedOut
+from udpft.errors import PartialTransfer, PortClosed, ServerBusy, TimedOut, TooLarge
 from udpft.net import loop
 from udpft.net.address import Address, resolve
 from udpft.net.clock import clock
@@ -50,6 +50,7 @@ class Connection:
         connect_timeout_s: seconds to wait for the first answer, and for a busy server.
         idle_timeout_s: seconds without progress after which a transfer has failed.
         stop: cancellation token; None where nobody cancels. It may be replaced between transfers.
+        max_size: bytes of the largest file or tree that is fetched; 0 for no limit.
         keyed: whether packets are sealed with a key.
         known_size: bytes of the largest datagram that the path is known to carry, from the last
             handshake; 0 before the first.
@@ -98,6 +99,7 @@ class Connection:
         self.connect_timeout_s = connect_timeout_s
         self.idle_timeout_s = idle_timeout_s
         self.stop = stop
+        self.max_size = 0
         self.keyed = channel is not None
         self.known_size = 0
         self.waited_s = 0.0
@@ -156,6 +158,20 @@ class Connection:
             ) from None
         except OSError as error:
             raise PortClosed(f"no way to {self.server}: {error.strerror or error}") from error
+
+    def check_size(self, name: str, size: int) -> None:
+        """Refuse what is larger than `max_size`.
+
+        Raises:
+            TooLarge: it is.
+        """
+        if 0 < self.max_size < size:
+            from udpft.units import format_bytes  # for words that are seldom said
+
+            raise TooLarge(
+                f"{name!r} has {format_bytes(size)}, more than the {format_bytes(self.max_size)} "
+                "that --max-size allows"
+            )
 
     def no_answer(self, hint: str) -> TimedOut:
         """The error that the server did not answer in time."""

@@ -54,6 +54,12 @@ def fetch_plain(
         if not force and os.path.lexists(destination):
             raise DestinationExists(f"{destination} exists", hint=_ANOTHER_NAME)
         receiver = PlainReceiver(part)
+        tick = ticker(progress, lambda: (receiver.bytes_received, -1))
+
+        def on_turn(now: float) -> None:
+            connection.check_size(name, receiver.bytes_received)
+            tick(now)
+
         try:
             with connection.explained():
                 receive_plain(
@@ -62,7 +68,7 @@ def fetch_plain(
                     receiver,
                     connect_timeout_s=connection.connect_timeout_s,
                     timeout_s=connection.idle_timeout_s,
-                    on_turn=ticker(progress, lambda: (receiver.bytes_received, -1)),
+                    on_turn=on_turn,
                     stop=connection.stop,
                 )
         except TimedOut as error:

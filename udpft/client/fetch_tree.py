@@ -42,7 +42,7 @@ def fetch_listing(
     target = InMemory(MAX_LISTING_BYTES)
     flags = RECURSIVE if recursive else 0
     request(connection, pattern, target, role=Role.LIST, flags=flags)
-    data = bytes(target.data)
+    data, target.data = bytes(target.data), bytearray()
     try:
         return decode_listing_untrusted(data), identity_of(data)
     except MalformedListing as error:
@@ -70,6 +70,7 @@ def fetch_tree(
 
     def transfer(listing: tuple[list[Entry], int], trust: bool) -> Result:
         entries, identity = listing
+        connection.check_size(pattern, sum(entry.size for entry in entries))
         with TreeDestination(
             Path(folder),
             name,

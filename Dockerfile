@@ -7,21 +7,23 @@
 # Targets: `tool`, the above; `test`, the checks; `bench`, an end of a benchmark's path. compose.yml
 # uses them all.
 
-FROM python:3.13-slim AS wheels
+# Another base, or this one by its digest: --build-arg BASE=python:3.13-slim@sha256:...
+ARG BASE=python:3.13-slim
+
+FROM ${BASE} AS wheels
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore
 WORKDIR /src
 # What udpft depends on comes first: it changes less often than the source, so its layer is kept.
-COPY pyproject.toml ./
-RUN python -c "import tomllib; project = tomllib.load(open('pyproject.toml', 'rb'))['project']; \
-    print(*project['dependencies'], *project['optional-dependencies']['keys'], sep='\n')" \
-    > dependencies.txt \
- && pip wheel --wheel-dir /wheels -r dependencies.txt
-COPY README.md LICENSE ./
+# Their versions and hashes are in the lock: what was changed since is not installed.
+COPY requirements.lock build.lock ./
+RUN pip wheel --require-hashes --wheel-dir /wheels -r requirements.lock \
+ && pip install --require-hashes -r build.lock
+COPY pyproject.toml README.md LICENSE ./
 COPY udpft udpft
-RUN pip wheel --no-deps --wheel-dir /wheels .
+RUN pip wheel --no-deps --no-build-isolation --wheel-dir /wheels .
 
 
-FROM python:3.13-slim AS tool
+FROM ${BASE} AS tool
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore
 COPY --from=wheels /wheels /tmp/wheels
 # 1000 is the first ordinary user on most hosts, so that what is mounted is often that user's own.
@@ -32,7 +34,8 @@ RUN pip install --no-index --find-links=/tmp/wheels 'udpft[keys]' \
 # Every address of the container, because loopback is not reached from outside; and each line at
 # once, because a log is read while it grows.
 ENV UDPFT_HOST=0.0.0.0 PYTHONUNBUFFERED=1
-USER udpft
+# By its number, which an orchestrator can tell from root's.
+USER 1000:1000
 EXPOSE 9000/udp
 HEALTHCHECK --interval=30s --timeout=5s --start-period=10s \
     CMD udpft -q ping -s "127.0.0.1:${UDPFT_PORT:-9000}" --connect-timeout 3 || exit 1
@@ -50,7 +53,7 @@ RUN python -c "import tomllib; project = tomllib.load(open('pyproject.toml', 'rb
 # Owned by the user that runs the checks, whose caches are written beside the source.
 COPY --chown=udpft . .
 RUN pip install --no-deps --editable . && chown udpft .
-USER udpft
+USER 1000:1000
 HEALTHCHECK NONE
 ENTRYPOINT []
 CMD [".ci/check"]

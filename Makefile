@@ -7,7 +7,7 @@ PIP := $(VENV)/bin/python -m pip --disable-pip-version-check --quiet
 # What is installed comes first, and nothing tells it that make has called: tests call make too.
 IN_VENV := env -u MAKELEVEL -u MAKEFLAGS PATH="$(CURDIR)/$(VENV)/bin:$$PATH"
 
-.PHONY: help demo test containers docs sim snapshot fuzz bench bench-quick bench-micro clean
+.PHONY: help demo test containers docs sim snapshot fuzz bench bench-quick bench-micro lock sbom clean
 .DELETE_ON_ERROR:
 
 help: ## Show this list
@@ -49,6 +49,24 @@ bench-micro: $(VENV)/test.stamp ## Time the engine's hot functions, against the 
 	  --benchmark-storage file://bench/reports/micro --benchmark-compare \
 	  --benchmark-columns min,median,iqr,rounds --benchmark-sort name
 
+# Nothing of the index that they are asked of gets into them.
+LOCK := pip-compile --quiet --upgrade --generate-hashes --strip-extras --allow-unsafe --no-header \
+  --no-annotate --no-emit-index-url --no-emit-trusted-host --no-emit-find-links
+lock: $(VENV)/supply.stamp ## Choose the versions that the image installs, and note their hashes
+	$(IN_VENV) $(LOCK) --extra keys --output-file - pyproject.toml > requirements.new
+	$(IN_VENV) $(LOCK) --only-build-deps --build-deps-for wheel --output-file - pyproject.toml \
+	  > build.new
+	@{ echo '# What the image installs, with hashes: `make lock` writes it.'; \
+	  cat requirements.new; } > requirements.lock
+	@{ echo '# What the image builds udpft with, with hashes: `make lock` writes it.'; \
+	  cat build.new; } > build.lock
+	@rm requirements.new build.new
+
+sbom: $(VENV)/supply.stamp ## List what the image installs as CycloneDX, in dist/sbom.json
+	@mkdir -p dist
+	$(IN_VENV) cyclonedx-py requirements --pyproject pyproject.toml --output-reproducible \
+	  --output-file dist/sbom.json requirements.lock
+
 clean: ## Remove what these commands made
 	rm -rf $(VENV) dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks .coverage
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
@@ -67,6 +85,10 @@ $(VENV)/test.stamp: pyproject.toml | $(VENV)/pyvenv.cfg
 $(VENV)/fuzz.stamp: pyproject.toml | $(VENV)/pyvenv.cfg
 	$(PIP) install --editable '.[test,fuzz]'
 	@touch $(VENV)/tool.stamp $(VENV)/test.stamp $@
+
+$(VENV)/supply.stamp: pyproject.toml | $(VENV)/pyvenv.cfg
+	$(PIP) install --editable '.[supply]'
+	@touch $(VENV)/tool.stamp $@
 
 $(VENV)/bench.stamp: pyproject.toml | $(VENV)/pyvenv.cfg
 	$(PIP) install --editable '.[bench]'

@@ -25,7 +25,14 @@ from udpft.errors import (
     TimedOut,
     UsageError,
 )
-from udpft.keys import fastest_suite, new_key_file, read_key_file, readable_by_others
+from udpft.keys import (
+    client_channel,
+    fastest_suite,
+    keyed_acceptor,
+    new_key_file,
+    read_key_file,
+    readable_by_others,
+)
 from udpft.protocol.keyed.noise import Suite
 from udpft.protocol.keyed.notice import KeyedType
 from udpft.server import access
@@ -94,8 +101,21 @@ def test_what_is_no_key_is_refused_and_not_repeated(tmp_path: Path, text: bytes)
     assert "0000" not in said
 
 
+@pytest.mark.parametrize("byte", [0, 1, 0x42, 0xFF])
+def test_a_key_of_one_byte_again_and_again_is_refused(tmp_path: Path, byte: int) -> None:
+    # Of a disk that was never written, or typed: whoever tries a few keys tries these.
+    path = tmp_path / "key"
+    path.write_text(bytes([byte] * 32).hex() + "\n")
+    for use in (read_key_file, client_channel, keyed_acceptor):
+        with pytest.raises(UsageError, match="the same byte 32 times") as refused:
+            use(path)
+        assert "udpft key new" in refused.value.hint
+    path.write_text(bytes([byte] * 31 + [byte ^ 1]).hex())
+    assert read_key_file(path)
+
+
 @given(
-    key=st.binary(min_size=32, max_size=32),
+    key=st.binary(min_size=32, max_size=32).filter(lambda key: len(set(key)) > 1),
     upper=st.booleans(),
     end=st.sampled_from(["", "\n", "\r\n"]),
 )

@@ -11,11 +11,13 @@ import tarfile
 import tomllib
 from email import message_from_bytes
 from email.message import Message
+from itertools import pairwise
 from pathlib import Path
 from zipfile import ZipFile
 
 import click
 import pytest
+from packaging.requirements import Requirement
 
 import udpft
 from tests.cli.processes import PATIENCE_S, environment
@@ -109,7 +111,9 @@ def test_the_source_distribution_can_be_tested(tmp_path: Path) -> None:
 
 def test_versions_and_extras_agree() -> None:
     assert PROJECT["version"] == udpft.__version__
-    assert {"keys", "test", "testing", "bench", "fuzz"} <= set(PROJECT["optional-dependencies"])
+    assert {"keys", "test", "testing", "bench", "fuzz", "supply"} <= set(
+        PROJECT["optional-dependencies"]
+    )
     changes = (ROOT / "CHANGELOG.md").read_text()
     assert re.search(rf"^## \[(Unreleased|{re.escape(udpft.__version__)})\]", changes, re.M)
 
@@ -150,6 +154,72 @@ def test_hooks_run_the_installed_tools_and_download_none() -> None:
     for entry in entries:  # as the checks call them, but for the files, which a hook names
         words = [word for word in entry if word != "--force-exclude"]
         assert " ".join(words).removeprefix(".venv/bin/") in checks
+
+
+# ----------------------------------------------------------------------------------- supply chain
+
+DOCKERFILE = (ROOT / "Dockerfile").read_text()
+LOCKS = ("requirements.lock", "build.lock")
+
+
+def locked(name: str) -> dict[str, str]:
+    """Versions of the packages in a lock."""
+    return dict(re.findall(r"^([\w.-]+)==([\w.]+) \\$", (ROOT / name).read_text(), re.M))
+
+
+@pytest.mark.parametrize("name", LOCKS)
+def test_a_lock_has_hashes_of_all_and_names_no_index(name: str) -> None:
+    lines = [line for line in (ROOT / name).read_text().splitlines() if line[0] != "#"]
+    assert lines
+    for before, line in pairwise(["", *lines]):
+        if not re.fullmatch(r"    --hash=sha256:[0-9a-f]{64}( \\)?", line):
+            assert re.fullmatch(r"[\w.-]+==[\w.]+ \\", line)
+            assert not before.endswith("\\")  # the one before has its hashes
+    assert re.fullmatch(r"    --hash=sha256:[0-9a-f]{64}", lines[-1])
+
+
+def test_what_is_locked_is_what_is_needed_and_no_older() -> None:
+    needed = [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["keys"]]
+    versions = locked("requirements.lock")
+    for one in map(Requirement, needed):
+        assert versions[one.name] in one.specifier
+    system = tomllib.loads((ROOT / "pyproject.toml").read_text())["build-system"]
+    [backend] = map(Requirement, system["requires"])
+    assert locked("build.lock")[backend.name] in backend.specifier
+
+
+def test_no_floor_is_a_version_that_was_withdrawn_or_fails() -> None:
+    extras = PROJECT["optional-dependencies"]
+    floors = {one.name: one.specifier for one in map(Requirement, PROJECT["dependencies"])}
+    assert "3.4.0" not in floors["xxhash"]  # yanked
+    assert "3.4.1" in floors["xxhash"]
+    assert "8.3.0" not in floors["click"]  # its "did you mean" has other words than we show
+    assert "8.4.0" in floors["click"]
+    [metrics] = map(Requirement, extras["metrics"])
+    assert "0.19.0" not in metrics.specifier  # its server cannot be stopped
+
+
+def test_the_image_installs_what_is_locked_and_nothing_else() -> None:
+    tool = DOCKERFILE.split("AS test")[0]
+    installs = re.findall(r"pip (?:install|wheel) (.*)$", tool, re.M)
+    assert len(installs) == 4
+    for words in installs:
+        assert re.search("--require-hashes|--no-deps --no-build-isolation|--no-index", words)
+
+
+def test_the_base_image_can_be_named_by_its_digest_and_the_user_is_a_number() -> None:
+    assert re.search("^ARG BASE=", DOCKERFILE, re.M)
+    bases = re.findall(r"^FROM (\S+)", DOCKERFILE, re.M)
+    assert set(bases) == {"${BASE}", "tool"}
+    users = re.findall(r"^USER (.*)$", DOCKERFILE, re.M)
+    assert users[0] == "1000:1000"
+    assert set(users) == {"1000:1000", "root"}  # root only where a stage for tests is built
+
+
+def test_what_compose_runs_has_limits_of_memory_and_processes() -> None:
+    tool = (ROOT / "compose.yml").read_text().split("services:")[0]
+    assert re.search(r"^  mem_limit: \d+m$", tool, re.M)
+    assert re.search(r"^  pids_limit: \d+$", tool, re.M)
 
 
 # ---------------------------------------------------------------------------------------- systemd

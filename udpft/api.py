@@ -41,6 +41,7 @@ class ClientOptions(TypedDict, total=False):
     offload: bool
     key_file: str | os.PathLike[str] | None
     stop: Stop | None
+    max_size: int
 
 
 class ServerOptions(TypedDict, total=False):

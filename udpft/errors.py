@@ -52,6 +52,7 @@ class ExitCode(IntEnum):
     READ_FAILED = 26
     TIMED_OUT = 28
     DIGEST_MISMATCH = 32
+    TOO_LARGE = 63
     KEY_REJECTED = 67
     BUSY = 75
     NO_SUCH_FILE = 78
@@ -179,6 +180,12 @@ class DigestMismatch(UdpftError):
     """Everything arrived, and its digest is not the one that the sender computed."""
 
     exit_code = ExitCode.DIGEST_MISMATCH
+
+
+class TooLarge(UdpftError):
+    """What the server has is larger than was asked for at most; nothing of it is kept."""
+
+    exit_code = ExitCode.TOO_LARGE
 
 
 class KeyRejected(UdpftError):

@@ -71,7 +71,13 @@ def read_key_file(path: str | os.PathLike[str]) -> bytes:
             f"there is no key in {os.fspath(path)}: a key is 64 hexadecimal digits",
             hint="`udpft key new FILE` makes one; passphrases will not do",
         )
-    return bytes.fromhex(digits.decode())
+    key = bytes.fromhex(digits.decode())
+    if len(set(key)) == 1:
+        raise UsageError(
+            f"the key in {os.fspath(path)} is the same byte {_KEY_BYTES} times: easily guessed",
+            hint="`udpft key new FILE` makes one; copy it to both ends",
+        )
+    return key
 
 
 def readable_by_others(path: str | os.PathLike[str]) -> bool:

@@ -49,7 +49,9 @@ def by_click(arguments: list[str]) -> dict[str, Any]:
 
 
 CLIENT = inspect.signature(Client).parameters
-DEFAULTS = {name: CLIENT[name].default for name in ("connect_timeout", "timeout", "limit_rate")}
+DEFAULTS = {
+    name: CLIENT[name].default for name in ("connect_timeout", "timeout", "limit_rate", "max_size")
+}
 """What `Client` is not told, where click is not asked."""
 
 

@@ -128,7 +128,7 @@ def test_a_file_may_be_named(writer: Client, tmp_path: Path) -> None:
 
 def test_with_a_key(served: Path, tmp_path: Path) -> None:
     key_file = tmp_path / "key"
-    key_file.write_text("5a" * 32)
+    key_file.write_text("5a" * 31 + "a5")
     with (
         udpft.serve(served, port=0, writable=True, key_file=key_file) as server,
         connect(server.address, key_file=key_file) as client,

@@ -262,6 +262,37 @@ def test_a_closed_port_is_an_error_of_a_connected_socket_only(open_: Open) -> No
         assert unconnected.receive() is None
 
 
+def test_where_it_is_not_final_a_closed_port_is_counted_and_nothing_is_lost_for_it(
+    open_: Open,
+) -> None:
+    # Anybody can say so in the other end's name (RFC 5927).
+    with bound() as gone:
+        address = gone.getsockname()
+    connected = bound()
+    connected.connect(address)
+    udp = open_(connected)
+    udp.refusal_is_final = False
+    udp.send(burst(b"anybody?", 8))
+    assert udp.receive() is None
+    assert udp.refusals == 1
+    udp.send(burst(b"anybody?", 8))
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as back:
+        back.bind(address)
+        back.settimeout(PATIENCE_S)
+        # The other end is back, and the news that it was gone is still on its way.
+        assert udp.send(burst(b"123456789", 3)) is None
+        assert udp.refusals == 2
+        assert b"".join(back.recv(100) for _ in range(3)) == b"123456789"
+        back.sendto(b"here", udp.address)
+        received = udp.receive()
+        assert received
+        assert bytes(received.buffer[: received.length]) == b"here"
+    udp.refusal_is_final = True
+    udp.send(burst(b"anybody?", 8))
+    with pytest.raises(ConnectionRefusedError):
+        udp.receive()
+
+
 def test_what_no_path_takes_is_dropped(open_: Open, foreign: socket.socket) -> None:
     udp = open_()
     assert udp.send(burst(bytes(65_508), 65_508), foreign.getsockname()) is None

@@ -21,10 +21,16 @@ from tests.plain_peers import ask
 from tests.samples import LARGE, PATIENCE_S, SIZES, sample, unless_lost
 from udpft.api import RunningServer
 from udpft.errors import PartialTransfer
+from udpft.net.clock import clock
 from udpft.net.udp import UdpSocket
 from udpft.outcome.result import Served
 from udpft.server import access
-from udpft.server.plain import MAX_PLAIN_TRANSFERS, PlainTransfers
+from udpft.server.plain import (
+    MAX_FILES_A_PORT,
+    MAX_PLAIN_TRANSFERS,
+    PORT_FORGOTTEN_S,
+    PlainTransfers,
+)
 from udpft.server.server import Server
 from udpft.storage.served_folder import ServedRoot
 
@@ -222,6 +228,88 @@ def test_a_file_that_becomes_shorter_has_no_end(tmp_path: Path, stranger: socket
         assert len(stranger.recv(65_536)) == 2048
         os.truncate(path, 100)
         assert "became shorter" in str(served.get(timeout=PATIENCE_S).error)
+
+
+# --------------------------------------------------------------------- servers that answer servers
+
+
+def main_port(transfers: PlainTransfers) -> int:
+    port: int = transfers._main.address[1]
+    return port
+
+
+def served_names(folder: Path, name: str, content: str) -> Path:
+    """A folder whose one file is, to another server, a request."""
+    folder.mkdir()
+    (folder / name).write_text(content)
+    return folder
+
+
+def test_two_servers_that_a_forged_request_sets_on_each_other_fall_silent(tmp_path: Path) -> None:
+    served: Queue[Served] = Queue()
+    ping = Server(served_names(tmp_path / "a", "ping", "pong"), port=0, on_served=served.put)
+    pong = Server(served_names(tmp_path / "b", "pong", "ping"), port=0, on_served=served.put)
+    with ping, pong:
+        # What the first one answers is a request to the second one, and so on.
+        ping._plains.begin(b"ping", where(pong), clock())
+        with running(ping), running(pong):
+            said = [served.get(timeout=PATIENCE_S) for _ in range(2 * MAX_FILES_A_PORT)]
+            with open_socket() as other:
+                assert ask(other, where(pong), "pong") == [b"ping"]
+                assert ask(other, where(ping), "ping") == [b"pong"]
+    assert {one.error for one in said} == {None}
+    assert served.qsize() == 2  # those of the client; the servers are silent
+
+
+@pytest.mark.parametrize("port", [7, 19, 53, 123, 1023])
+def test_a_service_of_the_system_is_no_client(
+    by_hand: tuple[PlainTransfers, list[Served]], port: int
+) -> None:
+    # echo, chargen, DNS, NTP: they would answer what they never asked for
+    transfers, _ = by_hand
+    transfers.begin(b"1", ("127.0.0.1", port), 1.0)
+    assert len(transfers) == 0
+
+
+def test_a_server_on_the_same_port_or_this_one_is_no_client(
+    by_hand: tuple[PlainTransfers, list[Served]],
+) -> None:
+    transfers, _ = by_hand
+    for host in ("127.0.0.1", "127.0.0.2"):
+        transfers.begin(b"1", (host, main_port(transfers)), 1.0)
+    assert len(transfers) == 0
+
+
+def test_a_port_that_asks_on_and_on_gets_silence_until_it_has_been_silent(
+    by_hand: tuple[PlainTransfers, list[Served]], stranger: socket.socket
+) -> None:
+    transfers, ended = by_hand
+
+    def served(now: float) -> bool:
+        before = len(ended)
+        transfers.begin(b"1", stranger.getsockname(), now)
+        transfers.transmit(now)
+        return len(ended) > before
+
+    now = 1.0
+    for _ in range(MAX_FILES_A_PORT):
+        now += PORT_FORGOTTEN_S - 1
+        assert served(now)
+    for _ in range(3):
+        now += PORT_FORGOTTEN_S - 1
+        assert not served(now)  # and asking keeps it so
+    assert served(now + PORT_FORGOTTEN_S)
+
+
+def test_ports_that_asked_are_forgotten_when_there_are_too_many(
+    by_hand: tuple[PlainTransfers, list[Served]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    transfers, _ = by_hand
+    monkeypatch.setattr("udpft.server.plain.MAX_PORTS_REMEMBERED", 10)
+    for port in range(2_000, 2_020):
+        transfers.begin(b"1", ("127.0.0.1", port), 1.0)
+        transfers.transmit(1.0)
+    assert len(transfers._files_served) == 10
 
 
 # ---------------------------------------------------------------------- without a loop, by hand

@@ -438,6 +438,14 @@ def test_a_small_file_that_cannot_be_put_in_place_leaves_nothing(tmp_path: Path)
 # ------------------------------------------------------------------------------------- in memory
 
 
+def test_a_size_that_is_said_takes_no_memory_before_bytes_come() -> None:
+    target = InMemory(len(CONTENT))
+    opened = target.open_sink(agreed())
+    assert target.data == b""
+    opened.sink.writev([memoryview(CONTENT)[:100]], 0)
+    assert target.data == CONTENT[:100]
+
+
 def test_what_is_kept_in_memory_has_a_limit() -> None:
     target = InMemory(len(CONTENT))
     opened = target.open_sink(agreed())

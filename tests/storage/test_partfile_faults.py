@@ -14,6 +14,7 @@ import pytest
 from tests.faults import failing_below, file_size_limit
 from tests.storage.conftest import NEW, OLD, names, parts, refused, unprivileged, write
 from udpft.storage import partfile
+from udpft.storage.journal import Journal, Label
 from udpft.storage.partfile import PartFile
 from udpft.storage.sync import BackgroundSync
 from udpft.storage.system_calls import allocate
@@ -247,10 +248,9 @@ def test_what_setting_blocks_aside_may_say(
     monkeypatch.setattr(allocate, "_libc_fallocate", answer)
     monkeypatch.setattr(allocate, "_is_in_memory", lambda _: False)
     if code in (errno.EDQUOT, errno.ENOSPC):
-        with PartFile.open(destination, len(NEW)) as part:
-            assert asked == []  # before anything has come
-            with refused("disk quota exceeded" if code == errno.EDQUOT else "disk full"):
-                write(part, NEW)
+        full = refused("disk quota exceeded" if code == errno.EDQUOT else "disk full")
+        with PartFile.open(destination, len(NEW)) as part, full:
+            write(part, NEW)
     else:
         with PartFile.open(destination, len(NEW)) as part:
             write(part, NEW)
@@ -260,11 +260,67 @@ def test_what_setting_blocks_aside_may_say(
     assert names(destination.parent) == ["file.bin"]
 
 
-def test_a_size_that_is_only_said_takes_no_room(tmp_path: Path) -> None:
-    with PartFile.open(tmp_path / "file", 1 << 30) as part:
-        assert part.part_path.stat().st_blocks * 512 < 1 << 20
-        write(part, b"x" * 4096)
-        assert part.part_path.stat().st_blocks * 512 <= partfile._ALLOCATION_STEP + (1 << 20)
+@pytest.fixture
+def reserved(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
+    """Ranges that are set aside, as (first, stop), in place of setting them aside."""
+    ranges: list[tuple[int, int]] = []
+
+    def note(_fd: int, size: int, offset: int = 0) -> None:
+        ranges.append((offset, offset + size))
+
+    monkeypatch.setattr(allocate, "allocate", note)
+    return ranges
+
+
+def bring(part: PartFile, megabytes: range) -> None:
+    for at in megabytes:
+        part.writev([memoryview(b"x" * 2**20)], at * 2**20)
+
+
+def test_a_size_that_is_said_takes_no_disk_before_bytes_come(
+    destination: Path, reserved: list[tuple[int, int]]
+) -> None:
+    # Whoever sends may say any size, and that of another file.
+    with PartFile.open(destination, 2**30) as part:
+        assert reserved == []
+        assert part.part_path.stat().st_blocks == 0
+        bring(part, range(1))
+        came = 2**20
+        assert reserved[-1][1] <= 2 * came + 16 * 2**20
+        bring(part, range(1000, 1001))  # at the end, so that it seems nearly all here
+        assert reserved[-1][1] <= 2 * 2 * came + 16 * 2**20
+
+
+def test_what_is_set_aside_keeps_ahead_of_what_comes(
+    destination: Path, reserved: list[tuple[int, int]]
+) -> None:
+    with PartFile.open(destination, 100 * 2**20) as part:
+        for at in range(100):
+            bring(part, range(at, at + 1))
+            assert reserved[-1][1] >= min(100, at + 1 + 4) * 2**20
+            assert reserved[-1][1] <= 2 * (at + 1) * 2**20 + 16 * 2**20
+    assert [start for start, _ in reserved] == [0, *(stop for _, stop in reserved[:-1])]
+    assert reserved[-1][1] == 100 * 2**20
+    assert len(reserved) < 8
+
+
+def test_what_was_set_aside_and_not_filled_is_given_back_with_what_is_kept(
+    destination: Path,
+) -> None:
+    label = Label(64 * 2**20, 1, 2, 2048)
+    part = PartFile.open(destination, 64 * 2**20, label)
+    bring(part, range(3))
+    blocks = part.part_path.stat().st_blocks
+    path = part.part_path
+    part.keep()
+    left = path.stat().st_blocks * 512
+    assert left <= 3 * 2**20 + 2**20  # with the journal
+    if allocate._is_in_memory(os.open(destination.parent, os.O_RDONLY)):
+        pytest.skip("the temporary folder is in memory, where nothing is set aside")
+    assert left < blocks * 512
+    assert path.read_bytes()[: 3 * 2**20] == b"x" * (3 * 2**20)
+    with path.open("rb") as file:
+        assert Journal.read_untrusted(file.fileno()).label == label
 
 
 def test_blocks_are_set_aside_without_a_change_of_size(tmp_path: Path) -> None:

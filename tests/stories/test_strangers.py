@@ -8,6 +8,7 @@ import pytest
 
 from udpft.errors import PartialTransfer
 from udpft.protocol.handshake.initiator import probe_sizes
+from udpft.protocol.keyed.notice import KeyedType, no_key_notice
 from udpft.protocol.params import (
     COOKIE_EPOCH_S,
     MAX_BURST_BYTES,
@@ -299,3 +300,25 @@ def test_a_wrong_fin_ack_does_not_end_the_session() -> None:
     net.inject(wrong, net.up, client.address, SERVER)
     net.run()
     assert client.content == CONTENT
+
+
+# ------------------------------------------------------------------- servers that answer servers
+
+
+def test_nothing_that_a_server_says_draws_a_word_from_another_server() -> None:
+    # Else a forged source would set the two on each other for good.
+    net = SimNet({"file": CONTENT})
+    net.get("file")
+    net.get("another")
+    net.run()
+    kinds = {PacketType(one[0]) for one in net.down.sent}
+    assert kinds >= {PacketType.RETRY, PacketType.ACCEPT, PacketType.ERROR, PacketType.FIN}
+    keyed_hello = bytes([KeyedType.HELLO]) + bytes(1_391)
+    said = [*net.down.sent, *forgeries(1, Random(1)), no_key_notice(memoryview(keyed_hello))]
+    said += [bytes([kind]) + bytes(1_391) for kind in (0x92, 0x93, 0x94)]
+    other = SimNet({"file": CONTENT})
+    for one in said:
+        other.inject(one, other.up, "another server", SERVER)
+    other.run_to(30.0)
+    assert other.down.sent == []
+    assert len(other.listener) == 0

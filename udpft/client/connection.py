@@ -15,7 +15,7 @@ from math import inf
 from time import sleep
 from typing import TYPE_CHECKING, TypeVar
 
-from udpft.errors import PartialTransfer, PortClosed, ServerBusy, TimedOut
+from udpft.errors import PartialTransfer, PortClosed, ServerBusy, TimedOut, TooLarge
 from udpft.net import loop
 from udpft.net.address import Address, resolve_all
 from udpft.net.clock import clock
@@ -51,6 +51,7 @@ class Connection:
         connect_timeout_s: seconds to wait for the first answer, and for a busy server.
         idle_timeout_s: seconds without progress after which a transfer has failed.
         stop: cancellation token; None where nobody cancels. It may be replaced between transfers.
+        max_size: bytes of the largest file or tree that is fetched; 0 for no limit.
         keyed: whether packets are sealed with a key.
         known_size: bytes of the largest datagram that the path is known to carry, from the last
             handshake; 0 before the first.
@@ -99,6 +100,7 @@ class Connection:
         self.connect_timeout_s = connect_timeout_s
         self.idle_timeout_s = idle_timeout_s
         self.stop = stop
+        self.max_size = 0
         self.keyed = channel is not None
         self.known_size = 0
         self.waited_s = 0.0
@@ -193,6 +195,20 @@ class Connection:
         except OSError as error:
             raise PortClosed(f"no way to {self.server}: {error.strerror or error}") from error
 
+    def check_size(self, name: str, size: int) -> None:
+        """Refuse what is larger than `max_size`.
+
+        Raises:
+            TooLarge: it is.
+        """
+        if 0 < self.max_size < size:
+            from udpft.units import format_bytes  # for words that are seldom said
+
+            raise TooLarge(
+                f"{name!r} has {format_bytes(size)}, more than the {format_bytes(self.max_size)} "
+                "that --max-size allows"
+            )
+
     def no_answer(self, hint: str) -> TimedOut:
         """The error that the server did not answer in time."""
         return TimedOut(
@@ -246,6 +262,37 @@ class Connection:
         """Run an endpoint over the socket: see `net.loop.drive`."""
         loop.drive(endpoint, self._socket, on_event, on_turn, self.stop, self._note_wait)
 
+    def drive_transfer(
+        self,
+        transfer: Download | Upload,
+        on_event: Callable[[Event], bool],
+        on_turn: Callable[[float], None] | None = None,
+        on_refused: Callable[[float], None] = lambda _: None,
+    ) -> None:
+        """Run a transfer over the socket: as `drive`, but safe from who forges ICMP (RFC 5927).
+
+        That the server's port is closed ends it only until the server has answered. After that
+        ``on_refused`` is called with the time, and silence decides.
+        """
+        sock, told = self._socket, self._socket.refusals
+
+        def turn(now: float) -> None:
+            nonlocal told
+            sock.refusal_is_final = not transfer.answered
+            if sock.refusals != told:
+                told = sock.refusals
+                on_refused(now)
+            if on_turn:
+                on_turn(now)
+
+        while True:
+            try:
+                self.drive(transfer, on_event, turn)
+                return
+            except ConnectionRefusedError:
+                if not transfer.answered:
+                    raise  # or it came between the answer and the next turn
+
     def _note_wait(self, seconds: float) -> None:
         self.waited_s += seconds
 
@@ -265,6 +312,8 @@ class Connection:
             if self._size_limit < self.known_size:
                 self.known_size = 0
             raise
+        finally:
+            self._socket.refusal_is_final = True  # the next transfer asks anew who is there
         handshake = endpoint.handshake
         if handshake and handshake.hello_size:
             self._cookie = handshake.cookie

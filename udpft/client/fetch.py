@@ -13,13 +13,16 @@ from udpft.net.clock import clock
 from udpft.outcome.progress import Progress, ticker
 from udpft.outcome.result import Result
 from udpft.protocol.client.download import Download
-from udpft.protocol.contract import Completed, Event, Failed, Verified
-from udpft.protocol.handshake.agreement import byte_ranges
+from udpft.protocol.contract import Completed, Event, Failed, OpenedSink, Verified
+from udpft.protocol.handshake.agreement import HandshakeResult, byte_ranges
 from udpft.protocol.wire.hello import Hello, Role
 from udpft.storage.destination import Destination, Target
 
 if TYPE_CHECKING:
     from udpft.storage.trees.destination import TreeDestination
+
+_SIZED = (Role.GET, Role.TREE)
+"""Roles that bring files, which a user may not want larger than so many bytes."""
 
 
 def fetch(
@@ -108,9 +111,15 @@ def _run(
     connection: Connection, hello: Hello, name: str, target: Target, progress: Progress | None
 ) -> tuple[Completed, Download]:
     """Run one download from its HELLO to its FIN_ACK."""
+
+    def open_sink(handshake: HandshakeResult) -> OpenedSink:
+        if hello.role in _SIZED:
+            connection.check_size(name, handshake.accept.size)
+        return target.open_sink(handshake)
+
     download = Download(
         hello,
-        open_sink=target.open_sink,
+        open_sink=open_sink,
         receive_queue=connection.receive_queue,
         now=clock(),
         options=connection.handshake_options(),
@@ -143,14 +152,8 @@ def _run(
 
     tick = ticker(progress, measure)
     with connection.transferring(download):
-        while not outcome:
-            try:
-                connection.drive(download, on_event, tick)
-            except ConnectionRefusedError:
-                if not download.handshake:
-                    raise
-                # It vanished in mid-transfer, and may be back before the time-out.
-                download.note_refused(clock())
+        # A server that vanished in mid-transfer may be back before the time-out.
+        connection.drive_transfer(download, on_event, tick, download.note_refused)
     return outcome[0], download
 
 

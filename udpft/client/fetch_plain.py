@@ -80,6 +80,12 @@ def _attempt(
         if not force and os.path.lexists(destination):
             raise DestinationExists(f"{destination} exists", hint=_ANOTHER_NAME)
         receiver = PlainReceiver(part)
+        tick = ticker(progress, lambda: (receiver.bytes_received, -1))
+
+        def on_turn(now: float) -> None:
+            connection.check_size(name, receiver.bytes_received)
+            tick(now)
+
         try:
             with connection.explained():
                 receive_plain(
@@ -88,7 +94,7 @@ def _attempt(
                     receiver,
                     connect_timeout_s=connection.connect_timeout_s,
                     timeout_s=connection.idle_timeout_s,
-                    on_turn=ticker(progress, lambda: (receiver.bytes_received, -1)),
+                    on_turn=on_turn,
                     stop=connection.stop,
                 )
         except TimedOut as error:
@@ -163,20 +169,18 @@ def receive_plain(
     while not receiver.done:
         if stop:
             stop.check()
-        try:
-            received = sock.receive()
-        except ConnectionRefusedError:
-            if receiver.datagrams_received:
-                raise _not_the_end(receiver) from None
-            raise
+        received = sock.receive()
         now = clock()
         if received is None:
             patience_s = timeout_s if receiver.datagrams_received else connect_timeout_s
+            if sock.refusals:  # or somebody says so in the server's name: silence decides, sooner
+                patience_s = min(patience_s, connect_timeout_s)
             if now - heard_at >= patience_s:
                 raise _silence(receiver, patience_s)
             wait(awaited, [], heard_at + patience_s - now)
             continue
         heard_at = now
+        sock.refusal_is_final = False
         _, length, segment_size, _ = received
         for at in range(0, max(1, length), segment_size):  # once for an empty datagram
             receiver.handle(view[at : min(at + segment_size, length)])

@@ -67,7 +67,7 @@ def fetch_report(
     target = InMemory(MAX_LISTING_BYTES)
     target.have_of = of_upload
     request(connection, pattern, target, role=Role.LIST, flags=flags)
-    data = bytes(target.data)
+    data, target.data = bytes(target.data), bytearray()
     try:
         return decode_report_untrusted(data), identity_of(data)
     except MalformedListing as error:
@@ -111,6 +111,7 @@ def fetch_tree(
         options = TreeOptions(choice.force, trust, choice.checksum, choice.resume, pattern)
         if choice.dry_run:
             return _dry(pattern, folder, plan, clock() - began)
+        connection.check_size(pattern, sum(entry.size for entry in report.entries))
         with TreeDestination(
             Path(folder),
             name,

@@ -233,15 +233,9 @@ def _run(
 
     try:
         with connection.transferring(upload):
-            tick = ticker(progress, measure)
-            while not outcome:
-                try:
-                    connection.drive(upload, on_event, tick)
-                except ConnectionRefusedError:
-                    if not upload.handshake:
-                        raise
-                    # It vanished in mid-transfer, and may be back before the time-out.
-                    upload.note_refused(clock())
+            connection.drive_transfer(
+                upload, on_event, ticker(progress, measure), upload.note_refused
+            )
     except BaseException as error:
         resumable = hello.role != Role.MEASURE_PUT and source.size >= JOURNAL_MIN_BYTES
         if upload.sender and resumable:

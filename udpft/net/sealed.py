@@ -53,6 +53,21 @@ class SealedSocket:
         """See `UdpSocket.replace`."""
         self._socket.replace(sock)
 
+    @property
+    def refusal_is_final(self) -> bool:
+        """See `UdpSocket`."""
+        return self._socket.refusal_is_final
+
+    @refusal_is_final.setter
+    def refusal_is_final(self, final: bool) -> None:
+        """See `UdpSocket`."""
+        self._socket.refusal_is_final = final
+
+    @property
+    def refusals(self) -> int:
+        """See `UdpSocket`."""
+        return self._socket.refusals
+
     def receive_queue(self) -> tuple[int, int]:
         """See `UdpSocket.receive_queue`."""
         return self._socket.receive_queue()

@@ -96,6 +96,10 @@ class UdpSocket:
 
     Attributes:
         buffer: for received batches; each `receive` writes over the last one.
+        refusal_is_final: whether it is an error that the host at the other end of a connected
+            socket says that the port is closed. Anybody can say so in its name (RFC 5927): once
+            the other end has answered, set it to False, and let silence decide.
+        refusals: times that this was said; only grows.
     """
 
     def __init__(
@@ -120,6 +124,8 @@ class UdpSocket:
         """Addresses, and whole hosts, on whose path segmentation is not used; none is taken out."""
         self._segment_control: dict[int, list[ControlMessage]] = {}
         """Control messages that ask for segmentation, by segment size in bytes, as in use."""
+        self.refusal_is_final = True
+        self.refusals = 0
         self._fragment = fragment
         self._adopt(sock)
 
@@ -197,7 +203,8 @@ class UdpSocket:
         address and are cut alike: what follows costs per batch.
 
         Raises:
-            ConnectionRefusedError: on a connected socket, nothing listens at the other end.
+            ConnectionRefusedError: on a connected socket, nothing listens at the other end; only
+                while `refusal_is_final`.
         """
         batch = self._take_held()
         if batch is None:
@@ -281,15 +288,21 @@ class UdpSocket:
                 raise
             return None
 
-    @staticmethod
-    def _is_final(error: OSError) -> bool:
+    def _is_final(self, error: OSError) -> bool:
         """Whether an error ends receiving, as a closed port does.
 
         That nothing has arrived does not, nor does a transient error of a datagram sent earlier.
         """
         if isinstance(error, BlockingIOError):
             return False
-        return error.errno == errno.ECONNREFUSED or error.errno not in _TRANSIENT
+        if error.errno == errno.ECONNREFUSED:
+            return self._note_refusal()
+        return error.errno not in _TRANSIENT
+
+    def _note_refusal(self) -> bool:
+        """Count a refusal; return whether it is final."""
+        self.refusals += 1
+        return self.refusal_is_final
 
     def _read(self, length: int, control: list[ControlMessage], flags: int, address: Any) -> Batch:
         """Make a batch of the result of `recvmsg_into`; the kernel says if it was joined."""
@@ -342,7 +355,8 @@ class UdpSocket:
         What the path refuses is dropped, as it might have been on the wire.
 
         Raises:
-            ConnectionRefusedError: on a connected socket, nothing listens at the other end.
+            ConnectionRefusedError: on a connected socket, nothing listens at the other end; only
+                while `refusal_is_final`.
         """
         data, segment_size, singly, from_new_port = transmit
         if from_new_port:
@@ -372,7 +386,8 @@ class UdpSocket:
                     self._refuse(error, address)
                     step = segment_size
                     continue
-                closed = error.errno == errno.ECONNREFUSED and address is None
+                refused = error.errno == errno.ECONNREFUSED and address is None
+                closed = refused and self._note_refusal()
                 if closed or error.errno not in _TRANSIENT:
                     raise
                 if not told:

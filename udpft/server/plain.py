@@ -8,6 +8,7 @@ what it sends after the last datagram is a new request.
 from __future__ import annotations
 
 import socket
+from collections import OrderedDict, deque
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -25,20 +26,80 @@ from udpft.protocol.transfer.plain import NotARequest, PlainSender, decode_reque
 MAX_PLAIN_TRANSFERS = 64
 """Plain transfers at once; further requests get the silence that a lost one gets."""
 
+MAX_FILES_A_PORT = 64
+"""Files that one address and port is served in a row. What is sent there may come back: to another
+server, the end of a file is a request, and its answer may be one to this server."""
+
+PORT_FORGOTTEN_S = 3_600.0
+"""Seconds of silence after which an address and port may ask as often again: longer than a file
+takes at the default rate, unless it has 36 GB, for its end is what asks."""
+
+MAX_PORTS_REMEMBERED = 4_096
+"""Addresses and ports whose files are counted; the one that asked longest ago is forgotten."""
+
+_PRIVILEGED_PORTS = 1_024
+"""Ports below it are services of the system, which never ask for a file, and may answer one."""
+
 _BATCHES_TAKEN = 16
 """Batches read from a sibling in one go."""
+
+
+_QUOTED_BYTES = 16
+"""Bytes of a chunk that a message about it must quote to be believed."""
+
+_CHUNKS_REMEMBERED = 1_024
+"""Chunks that such a message may be about: 0.2 s at the default rate."""
+
+_IP_RECVERR, _IPV6_RECVERR = 11, 25  # socket options, which the socket module does not name
 
 
 class _Sibling(UdpSocket):
     """Socket on the server's port, connected to one client.
 
+    That the client's port is closed, anybody can say in its host's name (RFC 5927). So it is
+    believed where it quotes what was sent, as hosts do, and who does not see it cannot.
+
     Attributes:
+        closed: whether the client's port is.
         _sock: the socket, for `leave` to disconnect it.
+        _sent: the beginnings of the chunks sent last, oldest first.
     """
 
     def __init__(self, sock: socket.socket) -> None:
         super().__init__(sock, offload=False, fragment=True)
         self._sock = sock
+        self._sent: deque[bytes] = deque(maxlen=_CHUNKS_REMEMBERED)
+        self.refusal_is_final = False
+        self.closed = False
+        # Keep what such messages quote. An IPv6 socket may have an IPv4 client
+        with suppress(OSError):
+            sock.setsockopt(socket.IPPROTO_IP, _IP_RECVERR, 1)
+        if sock.family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, _IPV6_RECVERR, 1)
+
+    def send_chunk(self, chunk: memoryview) -> None:
+        """Send a chunk; where the send buffer is full it is lost, as on the wire.
+
+        Raises:
+            ConnectionRefusedError: the client's port is closed.
+        """
+        before = self.refusals
+        self.send(Transmit(chunk, max(1, len(chunk))))
+        if self.refusals != before:
+            self._read_quotes()
+        if self.closed:
+            raise ConnectionRefusedError
+        self._sent.append(bytes(chunk[:_QUOTED_BYTES]))
+
+    def _read_quotes(self) -> None:
+        """See whether what the network says of datagrams is said of those that were sent."""
+        for _ in range(_BATCHES_TAKEN):
+            try:
+                quoted = self._sock.recvmsg(_QUOTED_BYTES, 0, socket.MSG_ERRQUEUE)[0]
+            except OSError:
+                return
+            if len(quoted) == _QUOTED_BYTES and quoted in self._sent:
+                self.closed = True
 
     def take_all(self) -> list[Batch]:
         """Empty the receive queue, up to `_BATCHES_TAKEN`, so that a flood holds nobody up."""
@@ -93,6 +154,8 @@ class PlainTransfers:
 
     Attributes:
         _transfers: those at work, by the client's address: one each.
+        _files_served: files served in a row, and when the last was asked for, by the client's
+            address; the one that asked longest ago first.
     """
 
     def __init__(
@@ -112,6 +175,7 @@ class PlainTransfers:
         self._on_served = on_served
         self._on_refused = on_refused
         self._transfers: dict[Any, _Transfer] = {}
+        self._files_served: OrderedDict[Any, tuple[int, float]] = OrderedDict()
 
     def __len__(self) -> int:
         """Count the transfers at work."""
@@ -123,6 +187,8 @@ class PlainTransfers:
         The protocol has no errors: a request that cannot be served gets silence.
         """
         if address in self._transfers or len(self._transfers) >= MAX_PLAIN_TRANSFERS:
+            return
+        if not self._may_ask(address, now):
             return
         try:
             name = decode_request_untrusted(datagram)
@@ -140,6 +206,27 @@ class PlainTransfers:
             return
         sender = PlainSender(source, rate_bytes_per_s=self._rate_bytes_per_s, now=now)
         self._transfers[address] = _Transfer(name, address, sibling, source, sender, now)
+        self._files_served[address] = self._files_in_a_row(address, now) + 1, now
+        self._files_served.move_to_end(address)
+        if len(self._files_served) > MAX_PORTS_REMEMBERED:
+            self._files_served.popitem(last=False)
+
+    def _may_ask(self, address: Any, now: float) -> bool:
+        """Tell whether an address may be a client's, and not a server's that a forged request has
+        set on this one: two of them would answer each other for ever."""
+        port = address[1]
+        if port < _PRIVILEGED_PORTS or port == self._main.address[1]:
+            return False
+        if self._files_in_a_row(address, now) < MAX_FILES_A_PORT:
+            return True
+        self._files_served[address] = MAX_FILES_A_PORT, now
+        self._files_served.move_to_end(address)
+        return False
+
+    def _files_in_a_row(self, address: Any, now: float) -> int:
+        """Count the files that an address was served since it was silent."""
+        files, asked_at = self._files_served.get(address, (0, now))
+        return files if now < asked_at + PORT_FORGOTTEN_S else 0
 
     def _connected_sibling(self, address: Any) -> _Sibling:
         """Open a sibling for a client.
@@ -181,8 +268,7 @@ class PlainTransfers:
                 while (chunk := transfer.sender.poll(now)) is not None:
                     if transfer.sender.done:
                         transfer.sibling.take_all()  # and ignore it
-                    # Where the send buffer is full the chunk is lost, as on the wire.
-                    transfer.sibling.send(Transmit(chunk, max(1, len(chunk))))
+                    transfer.sibling.send_chunk(chunk)
                 if not transfer.sender.done:
                     continue
             except ConnectionRefusedError:

@@ -353,7 +353,8 @@ class InMemory:
         max_bytes: more is refused.
 
     Attributes:
-        data: the bytes; zeros where nothing has come yet. Made anew by `open_sink`.
+        data: the bytes, as far as the last that has come; zeros where nothing has come yet. Made
+            anew by `open_sink`.
         have: empty: nothing of a listing is held already.
         have_of: 0, as ``have`` is empty.
         compares: False: nothing is compared.
@@ -368,19 +369,21 @@ class InMemory:
         self.data = bytearray()
 
     def open_sink(self, handshake: HandshakeResult) -> OpenedSink:
-        """Allocate the memory.
+        """Begin with nothing: memory is taken as bytes come, whatever size the sender says.
 
         Raises:
             PartialTransfer: it would be more than anybody wants in memory.
         """
         if handshake.accept.size > self.max_bytes:
             raise PartialTransfer("the listing is too long", hint="ask for less of it")
-        self.data = bytearray(handshake.accept.size)
+        self.data = bytearray()
         return OpenedSink(self)
 
     def writev(self, slots: Sequence[memoryview], offset: int, /) -> None:
         """Write the slots one after another."""
         joined = b"".join(slots)
+        if offset > len(self.data):
+            self.data.extend(bytes(offset - len(self.data)))
         self.data[offset : offset + len(joined)] = joined
 
     def commit(self) -> None:

@@ -27,7 +27,6 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from stat import S_ISREG
-from sys import maxsize
 from typing import TYPE_CHECKING, Final, Self
 
 from udpft.errors import DestinationExists, LocalReadFailed, LocalWriteFailed
@@ -54,12 +53,14 @@ _STAT_BLOCK: Final = 512
 
 _FOLDER_FLAGS: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
-_ALLOCATION_STEP: Final = 64 << 20
-"""Bytes whose blocks are set aside ahead of what is written: what a peer says of a file's size
-takes no room before its bytes come."""
-
 _ALLOCATED_BYTES: Final = 1 << 20
 """Files of this size have their blocks set aside: a full disk shows soon enough in smaller ones."""
+
+_RESERVED_BYTES: Final = 16 << 20
+"""Bytes that are set aside at first, beyond as many as have come: whoever sends may say any size,
+and take no more of the disk than he brings. With 16 MiB, a GB takes seven steps."""
+
+_NEVER: Final = 1 << 63
 
 _FREE_SPACE: Final = f"free some space, or {ELSEWHERE_HINT}"
 
@@ -87,17 +88,24 @@ class PartFile:
         _part_name: name of the part file in the same folder; never changes.
         _sync: syncs the data while more is written.
         _holes: makes holes where zeros are written.
-        _allocated: offset up to which disk blocks are set aside; moves on with what is written.
-            `sys.maxsize` where none are: the file is small or a leftover, or all of them are.
+        _came: bytes written since `begin`.
+        _end: end of the last of them in the file.
+        _reserved: bytes from the file's start that are set aside; grows ahead of ``_came``.
+        _reserve_at: bytes that must have come for more to be set aside.
+        _room: bytes that the file has, journal included; set by `begin`.
     """
 
     __slots__ = (
-        "_allocated",
+        "_came",
+        "_end",
         "_fd",
         "_folder_fd",
         "_holes",
         "_name",
         "_part_name",
+        "_reserve_at",
+        "_reserved",
+        "_room",
         "_sync",
         "destination",
         "journal",
@@ -116,7 +124,8 @@ class PartFile:
         self.resumable = False
         self._sync = BackgroundSync(fd)
         self._holes = Holes()
-        self._allocated = maxsize
+        self._came = self._end = self._reserved = self._room = 0
+        self._reserve_at = _NEVER  # nothing for what another process has left
 
     @property
     def part_path(self) -> Path:
@@ -284,24 +293,16 @@ class PartFile:
         try:
             # Adding the lengths up would cost a quarter of the write itself.
             length = len(slots[0]) * (len(slots) - 1) + len(slots[-1])
+            self._came += length
+            if offset + length > self._end:
+                self._end = offset + length
+            if self._came > self._reserve_at:
+                self._reserve()
             if length and not slots[0][0] and self._holes.dig(self._fd, slots, offset, length):
                 return
-            if offset + length > self._allocated:
-                self._allocate(offset)
             write_all(self._fd, slots, offset, length)
         except OSError as error:
             raise write_failure(self.destination, error) from error
-
-    def _allocate(self, offset: int) -> None:
-        """Set disk blocks aside for what is written from ``offset`` bytes on, a step ahead."""
-        from udpft.storage.system_calls.allocate import allocate  # small files do without ctypes
-
-        size = self.size or 0
-        begin = max(offset, self._allocated)
-        self._allocated = min(offset + _ALLOCATION_STEP, size)
-        allocate(self._fd, self._allocated - begin, begin)
-        if self._allocated == size:
-            self._allocated = maxsize  # nothing lies behind it
 
     def commit(self, mtime_ns: int | None = None, sha256: str = "", *, new: bool = False) -> None:
         """Sync the file and rename it to its destination. It must be whole and verified.
@@ -391,6 +392,7 @@ class PartFile:
 
     def keep(self) -> None:
         """Unlock the part file and leave it, to be resumed later."""
+        self._give_back()
         self._close()
 
     def discard(self) -> None:
@@ -448,7 +450,32 @@ class PartFile:
             )
         os.ftruncate(self._fd, 0)
         os.ftruncate(self._fd, size)
-        self._allocated = 0 if (self.size or 0) >= _ALLOCATED_BYTES else maxsize
+        self._came = self._end = self._reserved = 0
+        self._room = size
+        self._reserve_at = 0 if size >= _ALLOCATED_BYTES else _NEVER
+
+    def _reserve(self) -> None:
+        """Set aside as much again as has come, so that a full disk shows before it is reached.
+
+        Raises:
+            OSError: the disk is full, or the quota exceeded.
+        """
+        from udpft.storage.system_calls.allocate import allocate  # small files do without ctypes
+
+        ahead = min(self._room, 2 * self._came + _RESERVED_BYTES)
+        self._reserve_at = _NEVER if ahead == self._room else (self._came + ahead) // 2
+        if ahead > self._reserved:
+            allocate(self._fd, ahead - self._reserved, self._reserved)
+            self._reserved = ahead
+
+    def _give_back(self) -> None:
+        """Give back what was set aside behind the last byte that has come."""
+        start, stop = self._end, min(self._reserved, self.size or 0)  # the journal stands behind
+        if start < stop:
+            from udpft.storage.system_calls.allocate import punch
+
+            with suppress(OSError):
+                punch(self._fd, start, stop - start)
 
 
 def _parent_of(path: StrPath) -> str:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import gc
+from types import FunctionType, ModuleType
+
 import pytest
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -13,7 +17,7 @@ from udpft.protocol.keyed.channel import (
     KeyedAcceptor,
     ServerChannel,
 )
-from udpft.protocol.keyed.noise import Suite
+from udpft.protocol.keyed.noise import Handshake, Suite
 from udpft.protocol.keyed.notice import KeyedType, no_key_notice
 from udpft.protocol.params import (
     KEYED_ANSWER_OVERHEAD,
@@ -223,3 +227,70 @@ def test_a_server_without_a_key_is_believed_until_one_with_it_answers() -> None:
     assert not client.server_has_no_key
     assert opened(client, notice) == b""
     assert not client.server_has_no_key
+
+
+# ------------------------------------------------------------------------ secrets that are dropped
+
+
+def reachable(root: object) -> list[object]:
+    """All that an object holds, however deep, but code."""
+    found: dict[int, object] = {}
+    waiting = [root]
+    while waiting:
+        one = waiting.pop()
+        if id(one) in found or isinstance(one, (type, ModuleType, FunctionType)):
+            continue
+        found[id(one)] = one
+        waiting += gc.get_referents(one)
+    return list(found.values())
+
+
+def secrets_of(root: object) -> tuple[list[Handshake], list[X25519PrivateKey], set[bytes]]:
+    """Handshakes, ephemeral keys and 32-byte strings that an object still holds."""
+    held = reachable(root)
+    return (
+        [one for one in held if isinstance(one, Handshake)],
+        [one for one in held if isinstance(one, X25519PrivateKey)],
+        {one for one in held if isinstance(one, bytes) and len(one) == 32},
+    )
+
+
+def test_when_a_transfer_begins_the_handshakes_secrets_are_dropped() -> None:
+    # Of a machine taken over later, no recording of a transfer before is opened with them.
+    client, acceptor = ends()
+    for _ in range(3):
+        seal(client, HELLO)  # repeats that are never answered
+    channel = channel_for(acceptor, seal(client, HELLO))
+    handshakes, ephemerals, chaining = secrets_of(client)
+    assert (len(handshakes), len(ephemerals)) == (4, 4)
+    acceptor_keys = secrets_of(acceptor)[2]
+    server_before = secrets_of(channel._handshake)[2]
+    channel.begin(ACCEPT, TransferIds(CLIENT_ID, SERVER_ID, 7))
+    assert opened(client, seal(channel, ACCEPT)) == ACCEPT
+
+    handshakes, ephemerals, left = secrets_of(client)
+    assert handshakes == []
+    assert ephemerals == []
+    assert left & chaining <= {KEY}  # what the next transfer needs
+    channel._acceptor = None  # type: ignore[assignment]  # which holds what all transfers begin with
+    handshakes, ephemerals, left = secrets_of(channel)
+    assert handshakes == []
+    assert ephemerals == []
+    assert not left & (server_before | acceptor_keys)
+
+
+def test_after_the_keys_of_a_transfer_a_handshake_gives_no_more() -> None:
+    handshake = Handshake(Suite.AES_GCM, KEY, b"")
+    handshake.write_first(b"", bytes(range(32)))
+    before = secrets_of(handshake)[2] - {handshake.hash}
+    keys = set(handshake.split())
+    _, ephemerals, left = secrets_of(handshake)
+    assert ephemerals == []
+    assert not left & (before | keys)
+
+
+def test_the_next_transfer_of_a_client_begins_anew() -> None:
+    client, acceptor, _ = begun()
+    channel = channel_for(acceptor, seal(client, HELLO))
+    channel.begin(ACCEPT, TransferIds(CLIENT_ID, SERVER_ID, 7))
+    assert opened(client, seal(channel, ACCEPT)) == ACCEPT

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -58,3 +59,49 @@ def test_ahead_means_in_order_and_new() -> None:
     assert window.is_ahead([4, 5, 9])
     for counters in ([3, 4], [4, 4], [5, 4], [0]):
         assert not window.is_ahead(counters)
+
+
+# ---------------------------------------------------------------------------------- its edges
+
+
+def test_it_is_as_wide_as_it_is_documented() -> None:
+    assert REPLAY_WINDOW_PACKETS == 16_384
+
+
+@pytest.mark.parametrize("ahead", [False, True])
+def test_the_oldest_counter_that_may_come_is_as_many_back_as_the_window_is_wide(
+    ahead: bool,
+) -> None:
+    newest = 100_000
+    window = ReplayWindow()
+    if ahead:
+        window.note_ahead([newest - 1, newest])
+    else:
+        window.note(newest)
+    oldest = newest - REPLAY_WINDOW_PACKETS + 1
+    assert window.is_new(oldest)
+    for older in (1, 2, 63, 64, 65, 4_096, oldest):
+        assert not window.is_new(oldest - older)
+    window.note(oldest)
+    assert not window.is_new(oldest)
+    window.note(newest + 1)
+    assert not window.is_new(oldest)
+    assert window.is_new(oldest + 1)
+
+
+def test_a_batch_wider_than_the_window_leaves_its_newest_part() -> None:
+    window = ReplayWindow()
+    counters = [0, 1, REPLAY_WINDOW_PACKETS - 1, REPLAY_WINDOW_PACKETS + 1]
+    window.note_ahead(counters)
+    assert not window.is_new(1)
+    assert window.is_new(2)
+    assert not window.is_new(REPLAY_WINDOW_PACKETS - 1)
+    assert window.is_new(REPLAY_WINDOW_PACKETS)
+
+
+def test_it_takes_the_same_memory_however_far_it_went() -> None:
+    window = ReplayWindow()
+    for far in range(0, 10**9, 10**6):
+        window.note_ahead(range(far, far + 64))
+        window.note(far - 100 if far else 0)
+    assert window._seen < 1 << REPLAY_WINDOW_PACKETS

@@ -281,3 +281,55 @@ def test_the_breaker_trips_where_nearly_everything_is_lost_for_long(
     assert not breaker.trips(0, lost, 101.0)
     assert breaker.trips(acked, 0, 100.0 + BREAKER_S) is trips
     assert not breaker.trips(0, 1_000, 101.0 + BREAKER_S), "it begins to count anew"
+
+
+# ---------------------------------------------------------------- numbers that no packet has
+
+
+def with_a_skip() -> SentHistory:
+    """Packets 0 to 3, then 5 to 8: number 4 was skipped."""
+    history = history_of(burst(0, range(4), 0.0))
+    history.skip(4)
+    history.add(burst(5, range(4, 8), 0.0))
+    return history
+
+
+@pytest.mark.parametrize(
+    ("ranges", "told"),
+    [
+        ([(0, 4)], False),
+        ([(5, 9)], False),
+        ([(5, 9), (0, 4)], False),
+        ([(4, 5)], True),
+        ([(3, 5)], True),
+        ([(4, 6)], True),
+        ([(0, 9)], True),
+        ([(6, 9), (0, 5)], True),
+    ],
+)
+def test_ranges_that_name_a_skipped_number_are_told(
+    ranges: list[tuple[int, int]], told: bool
+) -> None:
+    assert with_a_skip().names_skipped(ranges) is told
+
+
+def test_a_skipped_number_is_remembered_for_longer_than_its_packets_are_in_flight() -> None:
+    history = history_of()
+    for number in range(0, 64_000, 1_000):
+        history.skip(number)
+    assert history.names_skipped([(0, 1)])
+    history.skip(64_000)
+    assert not history.names_skipped([(0, 1)])  # and memory is bounded
+    assert history.names_skipped([(1_000, 1_001)])
+
+
+def test_a_skipped_number_has_overtaken_nothing() -> None:
+    # Two packets behind number 3 came: it may be late. The third makes it lost.
+    history = with_a_skip()
+    verdicts = history.acknowledge([(5, 7), (0, 3)])
+    history.judge(0.0, LOSS_DELAY_S, verdicts)
+    assert verdicts.lost == 0
+    verdicts = history.acknowledge([(5, 8), (0, 3)])
+    history.judge(0.0, LOSS_DELAY_S, verdicts)
+    assert chunks_in(verdicts.lost_chunks) == [3]
+    assert history.packets_in_flight == 1

@@ -67,6 +67,7 @@ class Sending:
         )
         self.arrived = RangeSet()
         self.chunks: dict[int, bytes] = {}
+        self.fins: list[bytes] = []
 
     def sent(self, now: float) -> tuple[list[Data], list[bytes]]:
         """What leaves now: DATA, and control packets."""
@@ -82,6 +83,7 @@ class Sending:
                     numbers = burst.first_packet + i, burst.first_chunk + i
                     data.append(Data(*numbers, bytes(slot), burst.ack_request and last))
             control += [bytes(buffer[at : at + size]) for at, size in contents.strays]
+        self.fins += [one for one in control if one[0] == PacketType.FIN]
         return data, control
 
     def data(self, now: float) -> list[Data]:

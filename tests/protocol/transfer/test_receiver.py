@@ -94,10 +94,10 @@ class Receiving:
     def feed_all(self, now: float = 0.0) -> None:
         self.feed(0, range(len(self.content) // CHUNK + 1), now)
 
-    def fin(self, *, size: int = -1, digest: bytes = b"") -> bytes:
+    def fin(self, *, size: int = -1, digest: bytes = b"", skipped: int = 0) -> bytes:
         size = len(self.content) if size < 0 else size
         fin = Fin(size, digest or xxh3_128(self.hashes).digest())
-        return encode_fin(PacketType.FIN, fin, OURS, NONCE)
+        return encode_fin(PacketType.FIN, fin, OURS, NONCE, skipped)
 
     def sent(self, now: float) -> list[Packet]:
         packets = []
@@ -462,6 +462,28 @@ def test_another_session_goes_on_with_what_is_here(again: bool) -> None:
     assert net.receiver.complete
     assert bytes(net.sink.content) == CONTENT
     assert net.receiver.resent_packets == again
+
+
+def test_a_packet_number_that_the_sender_skipped_was_no_packet_that_was_lost() -> None:
+    net = Receiving()
+    net.feed(0, [0, 1, 2], 0.0)
+    net.feed(4, [3, 4, 5], 0.0)
+    net.feed(8, [2, 6, 7, 8, 9, 10], 0.0)  # 7 was skipped, or lost; 2 came again
+    assert net.receiver.resent_packets == 3
+    net.receive(net.fin(skipped=2), 0.1)
+    assert net.receiver.resent_packets == 1
+
+
+def test_skipped_numbers_of_a_session_before_stay_uncounted() -> None:
+    net = Receiving()
+    net.feed(0, [0, 1], 0.0)
+    net.feed(3, [2, 3], 0.0)
+    net.receive(net.fin(skipped=1), 0.1)
+    net.receiver.change_session(TransferIds(THEIRS, OURS, NONCE), 1.0)
+    assert net.receiver.resent_packets == 0
+    net.feed(0, range(4, 11), 1.1)
+    net.receive(net.fin(), 1.2)
+    assert net.receiver.resent_packets == 0
 
 
 def test_the_session_before_is_not_heard() -> None:

@@ -10,6 +10,8 @@ from tests.protocol.transfer.sending import (
     CHUNK,
     CONTENT,
     IDLE_S,
+    NONCE,
+    OURS,
     RTT_S,
     Data,
     Sending,
@@ -24,8 +26,10 @@ from udpft.protocol.params import (
     INITIAL_WINDOW_PACKETS,
 )
 from udpft.protocol.ranges import RangeSet
+from udpft.protocol.wire.ack import Ack, encode_ack
 from udpft.protocol.wire.data import send_capacity
-from udpft.protocol.wire.packet import PacketType
+from udpft.protocol.wire.error import ErrorCode, decode_error_untrusted
+from udpft.protocol.wire.packet import PacketType, decode_untrusted
 from udpft.testing.network import random_bytes
 
 # ------------------------------------------------------------------------------- what it sends
@@ -193,6 +197,51 @@ def test_a_peer_never_heard_of_is_given_up_and_costs_little() -> None:
     assert isinstance(net.failure(), TimedOut)
     assert last <= IDLE_S
     assert net.sender.bytes_sent < 100 * (CHUNK + 24) + 20 * len(PRELUDE)
+
+
+# ---------------------------------------------------------------- numbers that no packet has
+
+LONG = random_bytes(400 * CHUNK)
+
+
+def sent_up_to_a_skip(net: Sending) -> tuple[float, int]:
+    """Acknowledge what comes until a number was skipped; when that is, and the number."""
+    now, stop = 0.0, 0
+    while True:
+        data = net.data(now)
+        for one in data:
+            if one.packet != stop:
+                assert one.packet == stop + 1
+                return now, stop
+            stop = one.packet + 1
+        now += RTT_S
+        net.ack(data, now)
+        net.sender.handle_timeout(now)
+
+
+def test_acknowledging_a_number_that_was_skipped_is_a_violation() -> None:
+    # RFC 9000, 21.4: whoever acknowledges what has not come cannot know which were never sent.
+    net = Sending(LONG)
+    now, skipped = sent_up_to_a_skip(net)
+    ack = Ack(0.0, 200_000, 0, 0, [(0, skipped + 2)])
+    net.receive(encode_ack(ack, OURS, NONCE), now + RTT_S)
+    assert "never sent" in str(net.failure())
+    [error, *_] = net.control(now + RTT_S)
+    refusal = decode_error_untrusted(decode_untrusted(memoryview(error), NONCE))
+    assert refusal.code is ErrorCode.VIOLATION
+
+
+def test_a_receiver_that_tells_what_came_is_served_to_the_end_and_nothing_counts_as_lost() -> None:
+    net = Sending(LONG)
+    now = to_the_end(net)
+    net.fin_ack(now)
+    assert net.events() == [Completed(digest_of(LONG))]
+    assert net.sender.packets_sent == net.chunk_count
+    assert net.sender.packets_resent == 0
+    assert net.sender.delivered == net.chunk_count
+    assert net.arrived.stop > net.chunk_count  # a number at least was skipped
+    fins = [decode_untrusted(memoryview(one), NONCE) for one in net.fins]
+    assert fins[-1].aux == net.arrived.stop - net.chunk_count
 
 
 # ----------------------------------------------------------------------------------- flow control

@@ -25,6 +25,14 @@ def test_fin_round_trips(fin: Fin, type_: PacketType, connection_id: int) -> Non
     assert (packet.type, decode_fin_untrusted(packet)) == (type_, fin)
 
 
+@pytest.mark.parametrize(("skipped", "aux"), [(0, 0), (1, 1), (65_535, 65_535), (65_537, 1)])
+def test_fin_tells_how_many_packet_numbers_were_skipped_modulo_65536(
+    skipped: int, aux: int
+) -> None:
+    packet = opened(encode_fin(PacketType.FIN, Fin(1, bytes(16)), 1, 0, skipped))
+    assert packet.aux == aux
+
+
 @pytest.mark.parametrize("size", [0, 23, 25])
 def test_a_fin_of_another_length_is_malformed(size: int) -> None:
     with pytest.raises(MalformedPacket, match="FIN of a wrong length"):

@@ -20,6 +20,7 @@ from udpft.errors import (
     LocalWriteFailed,
     PartialTransfer,
     ServerRefused,
+    TooLarge,
     UdpftError,
     UsageError,
 )
@@ -27,7 +28,7 @@ from udpft.outcome.result import Result
 from udpft.protocol.params import WILDCARDS
 from udpft.units import format_bytes
 
-_ONE_FILE_ONLY = (ServerRefused, DestinationExists, DigestMismatch)
+_ONE_FILE_ONLY = (ServerRefused, DestinationExists, DigestMismatch, TooLarge)
 """Errors after which the next file may do better; the others concern the server or the disk."""
 
 _STANDARD_OUTPUT = ("-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")

@@ -10,6 +10,7 @@ from udpft.cli.commands.get import fetch
 from udpft.cli.commands.tree_options import RuledCommand, tree_options
 from udpft.cli.options import (
     LOCAL_FILES,
+    QUANTITY,
     chunk_size_option,
     connect_timeout_option,
     json_option,
@@ -47,6 +48,7 @@ from udpft.cli.output.console import Console
 @tree_options()
 @click.option("--no-resume", is_flag=True, help="Begin again, whatever an earlier get left.")
 @click.option("--allow-partial", is_flag=True, help="Plain: keep what came without the end.")
+@click.option("--max-size", metavar="SIZE", type=QUANTITY, default=0, help="Refuse what is larger.")
 @click.option("--sha256", metavar="HEX", help="What its SHA-256 must be; of a single file.")
 @connect_timeout_option
 @key_file_option

@@ -145,6 +145,11 @@ class Download:
         if self._failover:
             self._failover.note_refused(now)
 
+    @property
+    def answered(self) -> bool:
+        """Whether the server has answered the request in any way."""
+        return self.handshake is not None or self._initiator.rtt_s is not None
+
     def _follow(self, event: DownloadEvent) -> None:
         self._state = DOWNLOAD_STATES.follow(self._state, event)
 

@@ -120,6 +120,11 @@ class Upload:
         if self._failover:
             self._failover.note_refused(now)
 
+    @property
+    def answered(self) -> bool:
+        """Whether the server has answered the request in any way."""
+        return self.handshake is not None or self._initiator.rtt_s is not None
+
     def _follow(self, event: UploadEvent) -> None:
         self._state = UPLOAD_STATES.follow(self._state, event)
 

@@ -204,6 +204,7 @@ class ClientChannel:
         if packet.type is PacketType.ACCEPT:
             accept = decode_accept_untrusted(packet)
             self.server_has_no_key = False
+            self._hellos.clear()  # no other one will be answered: their secrets are of no more use
             upward, downward = handshake.split()
             self._sealers[accept.connection_id] = Sealer(
                 suite, upward, accept.connection_id, self._out
@@ -270,7 +271,8 @@ class ServerChannel:
         self, acceptor: KeyedAcceptor, handshake: Handshake, re: bytes, hello: bytes
     ) -> None:
         self._acceptor = acceptor
-        self._handshake = handshake
+        self._handshake: Handshake | None = handshake
+        """The handshake; None from `begin` on, so that its secrets are gone."""
         self._re = re
         self.hello = hello
         self._answer = b""
@@ -284,12 +286,14 @@ class ServerChannel:
         """Seal a RETRY."""
         common = _common(KeyedType.RETRY, self._acceptor.suite)
         nonce = self._acceptor.draw_bytes(_NONCE_SIZE)
+        assert self._handshake
         aead = self._handshake.suite.aead(self._handshake.side_key(_RETRY_LABEL))
         sealed = aead.encrypt(nonce, retry, common + self._re)
         return common + self._re + nonce + sealed
 
     def seal_answer(self, answer: bytes) -> bytes:
         """Seal the one answer that this HELLO gets: ACCEPT or ERROR."""
+        assert self._handshake
         secret = self._acceptor.draw_bytes(EPHEMERAL_SIZE)
         message = self._handshake.write_second(answer, secret)
         return _common(KeyedType.ANSWER, self._handshake.suite) + self._re + message
@@ -297,8 +301,10 @@ class ServerChannel:
     def begin(self, accept: bytes, ids: TransferIds) -> None:
         """Agree to the transfer: ``accept`` is the answer, and what follows is sealed."""
         self._answer = self.seal_answer(accept)
-        suite = self._handshake.suite
-        upward, downward = self._handshake.split()
+        handshake, self._handshake = self._handshake, None
+        assert handshake
+        suite = handshake.suite
+        upward, downward = handshake.split()
         self._sealer = Sealer(suite, downward, ids.connection_id, self._acceptor.sealing)
         self._opener = Opener(suite, upward, ids.own_connection_id, self._acceptor.opening)
 

@@ -146,6 +146,10 @@ class _SymmetricState:
         self.mix_hash(public)
         self.mix_key(public)
 
+    def forget_keys(self) -> None:
+        """Drop the keys. Python cannot wipe them, but nothing leads to them any more."""
+        self.chaining_key = self._key = b""
+
     def encrypt_and_hash(self, plaintext: bytes) -> bytes:
         sealed = self.suite.aead(self._key).encrypt(
             self.suite.nonce(self._counter), plaintext, self.hash
@@ -238,9 +242,13 @@ class Handshake:
         return payload
 
     def split(self) -> tuple[bytes, bytes]:
-        """Derive the transport keys: from the client to the server, and back (5.2)."""
+        """Derive the transport keys: from the client to the server, and back (5.2).
+
+        Nothing is kept that they could be derived from again, and nothing can be called after it.
+        """
         self._ephemeral = None
         upward, downward = _hkdf(self._state.chaining_key, b"", 2)
+        self._state.forget_keys()
         return upward, downward
 
     def side_key(self, label: bytes) -> bytes:

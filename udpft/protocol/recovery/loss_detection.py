@@ -11,7 +11,7 @@ thresholds are widened until such reordering fits (RFC 8985, 3.3.2, has the same
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -38,6 +38,9 @@ BREAKER_MIN_PACKETS: Final = 50
 
 _PRUNE_AT = 512
 """Records behind the oldest live one before the lists are shortened, which costs their length."""
+
+_SKIPPED_KEPT = 64
+"""Skipped numbers that are remembered: far more packets than are ever in flight lie between."""
 
 _WIDENING = 1.125
 """Factor by which the time threshold grows with each packet that was late and not lost: five
@@ -128,6 +131,9 @@ class SentHistory:
         self._oldest = 0
         """Index before which no record has packets outstanding; moves on as they are settled."""
 
+        self._skipped: list[int] = []
+        """Numbers that no packet had, the newest `_SKIPPED_KEPT`, ascending."""
+
         self._known: set[tuple[int, int]] = set()
         """Ranges that the last ACK named."""
 
@@ -152,6 +158,18 @@ class SentHistory:
         self._bursts.append(burst)
         self._firsts.append(burst.first)
         self.packets_in_flight += burst.stop - burst.first
+
+    def skip(self, number: int) -> None:
+        """Note a number that no packet has, and none will have."""
+        self._skipped.append(number)
+        del self._skipped[:-_SKIPPED_KEPT]
+
+    def names_skipped(self, ranges: Sequence[tuple[int, int]]) -> bool:
+        """Whether an ACK's ranges name a number that no packet had."""
+        skipped = self._skipped
+        return any(
+            bisect_left(skipped, start) < bisect_left(skipped, stop) for start, stop in ranges
+        )
 
     def acknowledge(self, ranges: Sequence[tuple[int, int]]) -> Verdicts:
         """Take in an ACK's ranges: half-open, newest first, all of packets that were sent."""
@@ -210,6 +228,9 @@ class SentHistory:
         if self._oldest == len(bursts) or bursts[self._oldest].first > self.largest_acked:
             return None
         overdue = self.largest_acked - self.packet_threshold + 1  # packets before it are
+        skipped = self._skipped
+        if skipped and skipped[-1] >= overdue:  # what was skipped has overtaken nothing
+            overdue -= bisect_right(skipped, self.largest_acked) - bisect_left(skipped, overdue)
         look_again: float | None = None
         for at in range(self._oldest, len(bursts)):
             burst = bursts[at]

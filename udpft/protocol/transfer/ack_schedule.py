@@ -37,6 +37,7 @@ class AckSchedule:
     Attributes:
         due_at: when the next acknowledgement is due, in seconds; inf while nothing is to be said.
         earlier_packets: packets that the sender used in earlier sessions of the same transfer.
+        skipped: packet numbers of this session that no packet had; known from FIN on.
     """
 
     __slots__ = (
@@ -48,6 +49,7 @@ class AckSchedule:
         "_unacknowledged",
         "due_at",
         "earlier_packets",
+        "skipped",
     )
 
     def __init__(self, receive_queue: ReceiveQueue, packet_size: int, now: float) -> None:
@@ -61,6 +63,7 @@ class AckSchedule:
         self._largest_at = now  # when the largest packet number came
         self.due_at = inf
         self.earlier_packets = 0
+        self.skipped = 0
 
     def __bool__(self) -> bool:
         """Whether any packet has come in this session."""
@@ -69,7 +72,7 @@ class AckSchedule:
     @property
     def packets_sent(self) -> int:
         """Packets that the sender has used, as far as their numbers tell."""
-        return self._packets.stop + self.earlier_packets
+        return self._packets.stop - self.skipped + self.earlier_packets
 
     def note(self, burst: Burst, now: float) -> None:
         """Take in the packet numbers of a burst, and see when to acknowledge them."""
@@ -106,7 +109,8 @@ class AckSchedule:
 
     def begin_again(self, now: float) -> None:
         """Go on with another session, whose packet numbers begin anew."""
-        self.earlier_packets += self._packets.stop
+        self.earlier_packets += self._packets.stop - self.skipped
+        self.skipped = 0
         self._packets = RangeSet()
         self._reported.extend([0] * ACK_REPEATS)
         self._unacknowledged = 0

@@ -201,7 +201,10 @@ class Receiver:
 
     @property
     def resent_packets(self) -> int:
-        """Packets that the sender needed beyond one a chunk, as far as packet numbers tell."""
+        """Packets that the sender needed beyond one a chunk, as far as packet numbers tell.
+
+        Until FIN tells how many numbers were skipped, the few of them count, too.
+        """
         return max(0, self._acks.packets_sent - self.chunks_received)
 
     @property
@@ -340,7 +343,7 @@ class Receiver:
             if packet.type is PacketType.ACCEPT and now < self._reading_until:
                 self._last_progress_at = now  # it still reads what we hold, for the digest
             elif packet.type is PacketType.FIN:
-                self._handle_fin(decode_fin_untrusted(packet), now)
+                self._handle_fin(decode_fin_untrusted(packet), packet.aux, now)
             elif packet.type is PacketType.ERROR:
                 refusal = decode_error_untrusted(packet)
                 if refusal.nonce == self._ids.nonce and not self.ended:
@@ -349,10 +352,11 @@ class Receiver:
         except MalformedPacket:
             return
 
-    def _handle_fin(self, fin: Fin, now: float) -> None:
+    def _handle_fin(self, fin: Fin, skipped: int, now: float) -> None:
         if fin.size == self._layout.size and not self.ended:
             self._follow(ReceiverEvent.FIN)
             self._fin = fin
+            self._acks.skipped = skipped
             if self._acks:
                 self._acks.due_at = now  # where chunks are still missing, it learns which
 

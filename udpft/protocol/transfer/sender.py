@@ -36,6 +36,7 @@ from udpft.protocol.recovery.loss_detection import (
     SentHistory,
     Verdicts,
 )
+from udpft.protocol.recovery.packet_numbers import PacketNumbers
 from udpft.protocol.recovery.rtt import RttEstimator
 from udpft.protocol.states import TransitionTable
 from udpft.protocol.transfer.chunk_queue import ChunkQueue, Chunks
@@ -196,7 +197,7 @@ class Sender:
         ids: numbers of the transfer's packets.
         queue: the file's chunks, and the send buffer: it may be shared by taking turns.
         now: seconds on the driver's clock.
-        random: spreads the controller's probes.
+        random: spreads the controller's probes, and skips packet numbers; not to be guessed.
         prelude: a datagram to send before anything else.
         limits: what the peer and the user have set.
 
@@ -225,7 +226,7 @@ class Sender:
         self._commons = common, data_common(ids.connection_id, ACK_REQUEST)
         self._control: deque[bytes] = deque([prelude] if prelude else [])  # wait to be sent
         self._events: deque[Event] = deque()
-        self._next_packet = 0  # the number of the next DATA packet
+        self._numbers = PacketNumbers(random)  # of DATA packets
         self._ask_at = 0  # the packet number from which on a burst asks for an ACK
         self._fin: Fin | None = None  # known once every chunk was read
         self._history = SentHistory()
@@ -342,8 +343,9 @@ class Sender:
                     self._control.append(self.prelude)
 
     def _handle_ack(self, ack: Ack, now: float) -> None:
-        queue, timers = self._queue, self._timers
-        if ack.ranges[0][1] > self._next_packet or ack.first_missing > queue.chunk_count:
+        queue, timers, history = self._queue, self._timers, self._history
+        beyond = ack.ranges[0][1] > self._numbers.next or ack.first_missing > queue.chunk_count
+        if beyond or history.names_skipped(ack.ranges):
             # Packets acknowledged that were never sent: optimistic acks, RFC 9000, 21.4.
             violation = PartialTransfer("the receiver acknowledged what was never sent")
             self.abort(violation, ErrorCode.VIOLATION)
@@ -351,7 +353,6 @@ class Sender:
         if self._state in _UNHEARD:
             self._follow(SenderEvent.HEARD)
         timers.heard_at = timers.spoken_at = now
-        history = self._history
         verdicts = history.acknowledge(ack.ranges)
         newest = verdicts.newest
         if newest is not None:
@@ -423,7 +424,7 @@ class Sender:
         )
         if not allowed:
             return None
-        if self._next_packet + allowed > MAX_PACKETS:
+        if self._numbers.next + allowed >= MAX_PACKETS:
             self.abort(PartialTransfer("the transfer took more packets than can be numbered"))
             return self.poll_transmit(now)
         try:
@@ -469,7 +470,10 @@ class Sender:
         last = asking if self._wants_ack(chunks, wants_train) else plain
         slots = queue.load(chunks)
         first = asking if wants_train else b""
-        packet, writer = self._next_packet, queue.writer
+        skipped = self._numbers.skip()
+        if skipped is not None:
+            history.skip(skipped)
+        packet, writer = self._numbers.next, queue.writer
         data, hashes = writer.seal(plain, last, packet, chunks, slots, first)
         if not queue.note_hashes(chunks, hashes):
             self.totals.resent += count
@@ -489,7 +493,7 @@ class Sender:
             )
         )
         timers, totals = self._timers, self.totals
-        self._next_packet = packet + count
+        self._numbers.next = packet + count
         if timers.probes:
             timers.probes = max(0, timers.probes - count)
         self._flow.note_sent(count, history.packets_in_flight, now)
@@ -502,7 +506,7 @@ class Sender:
         """Whether the burst should draw an ACK at once: twice a window, and for the last chunk."""
         flow = self._flow
         left = flow.window - self._history.packets_in_flight - len(chunks)
-        stop = self._next_packet + len(chunks)
+        stop = self._numbers.next + len(chunks)
         wanted = left < flow.burst or stop >= self._ask_at or wants_train
         if wanted:
             self._ask_at = stop + (flow.window - flow.burst) // 2
@@ -527,7 +531,8 @@ class Sender:
         if self._state in _READ:
             assert self._fin
             ids = self._ids
-            fin = encode_fin(PacketType.FIN, self._fin, ids.connection_id, ids.nonce)
+            skipped = self._numbers.skipped
+            fin = encode_fin(PacketType.FIN, self._fin, ids.connection_id, ids.nonce, skipped)
             if fin not in self._control:
                 self._control.append(fin)
 

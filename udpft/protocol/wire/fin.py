@@ -9,6 +9,7 @@ from udpft.protocol.wire.packet import MalformedPacket, Packet, PacketType, enco
 
 # FIN and FIN_ACK body: file size u64, digest 16 bytes
 _FIN = struct.Struct("<Q16s")
+_U16 = 0xFFFF
 
 
 class Fin(NamedTuple):
@@ -18,9 +19,11 @@ class Fin(NamedTuple):
     digest: bytes
 
 
-def encode_fin(type_: PacketType, fin: Fin, connection_id: int, nonce: int) -> bytes:
-    """Write a FIN or a FIN_ACK."""
-    return encode(type_, connection_id, _FIN.pack(*fin), nonce=nonce)
+def encode_fin(
+    type_: PacketType, fin: Fin, connection_id: int, nonce: int, skipped: int = 0
+) -> bytes:
+    """Write a FIN or a FIN_ACK. ``skipped``: packet numbers that were left out, in FIN's aux."""
+    return encode(type_, connection_id, _FIN.pack(*fin), aux=skipped & _U16, nonce=nonce)
 
 
 def decode_fin_untrusted(packet: Packet) -> Fin:

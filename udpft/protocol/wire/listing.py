@@ -32,8 +32,9 @@ MAX_PATH_BYTES: Final = 4_095
 MAX_COMPONENT_BYTES: Final = 255
 """Bytes of one component of a path: NAME_MAX of Linux."""
 
-MAX_LISTING_BYTES: Final = 1 << 30
-"""Bytes of a listing that a client takes in: some ten million entries."""
+MAX_LISTING_BYTES: Final = 1 << 26
+"""Bytes of a listing that a client takes in: a million entries of usual length. Read, they take
+half a GB of memory at most, whatever a server sends."""
 
 
 class MalformedListing(Exception):

@@ -23,13 +23,12 @@ _libc_fstatfs.argtypes = (ctypes.c_int, ctypes.c_char_p)
 
 
 def allocate(fd: int, size: int, offset: int = 0) -> None:
-    """Set disk blocks aside for ``size`` bytes of a file from an offset on, where that is cheap.
+    """Set disk blocks aside for a part of a file that is not written yet, where that is cheap.
 
-    It tells a full disk and an exceeded quota before the data comes. On ext4 a GiB takes 2 ms, and
-    writing it afterwards is no slower; on tmpfs it takes 300 ms, for every page is cleared, and
-    would hold the whole transfer up at its start, so a full tmpfs shows only when it
-    is written to. By fallocate(2) itself: posix_fallocate of glibc writes to every block where
-    the file system has no better way.
+    It tells a full disk and an exceeded quota before they are reached. On ext4 a GiB takes 2 ms,
+    and writing it afterwards is no slower; on tmpfs it takes 300 ms, for every page is cleared, so
+    a full tmpfs shows only when it is written to. By fallocate(2) itself: posix_fallocate of glibc
+    writes to every block where the file system has no better way.
 
     Raises:
         OSError: ENOSPC, EDQUOT. That the file system cannot do it is no error.

@@ -6,9 +6,9 @@
         result = client.fetch("hello.txt", "out/")
         print(result.path, result.rate_bytes_per_s, result.limited_by)
 
-`Client` is the face of this folder. The functions of `udpft.api` and the command line import it,
-and nothing that lies behind it: `connection`, and one module for each kind of transfer, imported
-when one is made. Every transfer is measured here, and only here.
+`Client` is the face of this folder: `udpft.api` and the command line import it, and nothing behind
+it. There are `connection`, and one module for each kind of transfer, imported when one is made.
+Every transfer is measured here, and only here.
 """
 
 from __future__ import annotations
@@ -41,10 +41,7 @@ from udpft.net.address import parse_server
 from udpft.outcome.bottleneck import Usage
 from udpft.outcome.progress import Progress
 from udpft.outcome.result import Result
-from udpft.protocol.params import (
-    CONNECT_TIMEOUT_S,
-    IDLE_TIMEOUT_S,
-)
+from udpft.protocol.params import CONNECT_TIMEOUT_S, IDLE_TIMEOUT_S
 
 if TYPE_CHECKING:
     from udpft.client.tree_outcome import TreeParameters

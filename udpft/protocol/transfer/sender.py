@@ -42,6 +42,7 @@ from udpft.protocol.states import TransitionTable
 from udpft.protocol.transfer.chunk_queue import ChunkQueue, Chunks
 from udpft.protocol.transfer.closing import closing_packets
 from udpft.protocol.transfer.flow import NO_LIMITS, FlowControl, SendLimits
+from udpft.protocol.transfer.sender_timers import SenderTimers
 from udpft.protocol.wire.ack import Ack, decode_ack_untrusted
 from udpft.protocol.wire.data import ACK_REQUEST, data_common
 from udpft.protocol.wire.error import ErrorCode, decode_error_untrusted
@@ -144,50 +145,6 @@ class SentTotals:
         self.packets = 0
         self.resent = 0
         self.n_bytes = 0
-
-
-class SenderTimers:
-    """Times of a sender, in seconds on the driver's clock.
-
-    Attributes:
-        idle_timeout_s: seconds without progress after which the transfer has failed.
-        sent_at: when a packet left last.
-        progress_at: when something new was acknowledged last, or chunks were passed over.
-        heard_at: when an ACK came last.
-        spoken_at: when any packet of this transfer came last that shows that the peer knows it.
-        loss_at: when the next packet is overdue, and so lost; inf while none is.
-        ptos: probe timeouts since something new was acknowledged (RFC 9002, 6.2).
-        probes: packets that may leave beyond the windows, as a probe.
-        data_first: whether the next probe is led by DATA, and not by ACCEPT.
-    """
-
-    __slots__ = (
-        "data_first",
-        "heard_at",
-        "idle_timeout_s",
-        "loss_at",
-        "probes",
-        "progress_at",
-        "ptos",
-        "sent_at",
-        "spoken_at",
-    )
-
-    def __init__(self, now: float, idle_timeout_s: float) -> None:
-        self.idle_timeout_s = idle_timeout_s
-        self.sent_at = now
-        self.progress_at = now
-        self.heard_at = now
-        self.spoken_at = now
-        self.loss_at = inf
-        self.ptos = 0
-        self.probes = 0
-        self.data_first = False
-
-    @property
-    def patience_ends_at(self) -> float:
-        """When a transfer without progress has failed."""
-        return self.progress_at + self.idle_timeout_s
 
 
 class Sender:

@@ -6,9 +6,8 @@
         result = client.fetch("hello.txt", "out/")
         print(result.path, result.rate_bytes_per_s, result.limited_by)
 
-`Client` is the face of this folder: `udpft.api` and the command line import it, and nothing behind
-it. There are `connection`, and one module for each kind of transfer, imported when one is made.
-Every transfer is measured here, and only here.
+`Client` is the face of this folder: `udpft.api` and the command line import it, and not what lies
+behind it: `connection`, and a module for each kind of transfer. All are measured here, and only here.
 """
 
 from __future__ import annotations

@@ -118,6 +118,11 @@ def plain_request(data: bytes) -> None:
 # --------------------------------------------------------------------------------------- endpoints
 
 
+def raise_it(failure: Exception) -> None:
+    """Let a bug out of its session: it is what the fuzzer looks for."""
+    raise failure
+
+
 def listener(script: bytes) -> None:
     """A server: strangers draw less than they send; who has a cookie may do what he likes."""
     source = MemorySource(CONTENT)
@@ -125,6 +130,7 @@ def listener(script: bytes) -> None:
     server = Listener(
         open_source=lambda _, __: source,
         entropy=Entropy(bytes(32), lambda: next(ids), Random(1)),
+        on_failure=raise_it,
     )
     now, received, cookie = 0.0, 0, b""
     connection_id = 0

@@ -7,7 +7,7 @@
         print(result.path, result.rate_bytes_per_s, result.limited_by)
 
 `Client` is the face of this folder: `udpft.api` and the command line import it, and not what lies
-behind it: `connection`, and a module for each kind of transfer. All are measured here, and only here.
+behind it: `connection`, and a module for each kind of transfer. All are measured here alone.
 """
 
 from __future__ import annotations

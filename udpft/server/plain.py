@@ -21,6 +21,7 @@ from udpft.net.pktinfo import Peer, beside, sockaddr_of
 from udpft.net.udp import UdpSocket
 from udpft.outcome.result import Refused, Served
 from udpft.protocol.contract import Batch, OpenedSource, Transmit
+from udpft.protocol.server.failure import failure_of
 from udpft.protocol.transfer.plain import NotARequest, PlainSender, decode_request_untrusted
 
 MAX_PLAIN_TRANSFERS = 64
@@ -151,6 +152,7 @@ class PlainTransfers:
         on_stray: called with what a sibling received and is not its own.
         on_served: called with the record of each transfer that is over.
         on_refused: called with each request for what cannot be opened.
+        on_failure: told of each exception that nobody expected; must not raise.
 
     Attributes:
         _transfers: those at work, by the client's address: one each.
@@ -167,6 +169,7 @@ class PlainTransfers:
         on_stray: Callable[[Batch], None],
         on_served: Callable[[Served], None],
         on_refused: Callable[[Refused], None] = lambda _: None,
+        on_failure: Callable[[Exception], None] = lambda _: None,
     ) -> None:
         self._main = main
         self._open_source = open_source
@@ -174,6 +177,7 @@ class PlainTransfers:
         self._on_stray = on_stray
         self._on_served = on_served
         self._on_refused = on_refused
+        self._on_failure = on_failure
         self._transfers: dict[Any, _Transfer] = {}
         self._files_served: OrderedDict[Any, tuple[int, float]] = OrderedDict()
 
@@ -198,6 +202,9 @@ class PlainTransfers:
             source = self._open_source(name)
         except UdpftError as error:
             self._on_refused(Refused(name, str(Address.of(address)), "plain", False, error))
+            return
+        except Exception as failure:
+            self._on_failure(failure)
             return
         try:
             sibling = self._connected_sibling(address)
@@ -277,6 +284,9 @@ class PlainTransfers:
                 error = PartialTransfer(f"no way to the client: {failure.strerror}")
             except UdpftError as failure:
                 error = failure
+            except Exception as failure:
+                self._on_failure(failure)
+                error = failure_of(failure)
             for request in self._end(transfer, error, now):
                 self._on_stray(request)
 
@@ -296,7 +306,10 @@ class PlainTransfers:
             request._replace(address=beside(transfer.address, request.address))
             for request in transfer.sibling.leave()
         ]
-        transfer.source.close()
+        try:
+            transfer.source.close()
+        except OSError as failure:
+            self._on_failure(failure)
         self._on_served(
             Served(
                 name=transfer.name,

@@ -42,6 +42,7 @@ from udpft.protocol.server.listener import AddressedTransmit, Listener
 from udpft.protocol.transfer.plain import is_plain
 from udpft.protocol.wire.hello import REPORT, Hello, Role
 from udpft.server.access import Access, PlainPolicy
+from udpft.server.failures import FailureLog
 from udpft.server.plain import PlainTransfers
 from udpft.server.report import report
 from udpft.server.sources import Sources
@@ -67,6 +68,10 @@ from another client, or their queue would overflow."""
 
 _RECEIVE_S = 0.010
 """Seconds after which a turn receives no more: tiny files cost more than their bytes."""
+
+_MAX_FAILED_TURNS = 100
+"""Turns in a row that may fail, each at something else, before a server that does nothing any more
+ends: whoever watches over it begins it anew."""
 
 
 class Server:
@@ -112,6 +117,7 @@ class Server:
         _plains: all plain transfers.
         _unsent: the rest of a burst that found the send buffer full; None when all has left. Sent
             before anything else.
+        _failures: writes the log's lines of exceptions that nobody expected.
         _waited_s: seconds that the loop has waited in all; grows with each wait.
         _moved: bytes of datagrams sent and received in all; grows with each.
         _wake_receiver: readable when another thread has called `stop`; ends a wait.
@@ -170,19 +176,18 @@ class Server:
         self._sources = Sources(self._root, clock)
         self._max_rate = max_rate_bytes_per_s
         self._waited_s, self._moved = 0.0, 0
+        self._failures = FailureLog(clock)
         self._uploads = Uploads(self._root, on_notice, **upload_limits)
+        admission = Admission(self._access.limited_host, max_sessions=max_clients)
         self._listener = Listener(
             open_source=self._open_source,
             entropy=_entropy(),
-            limits=Limits(
-                Admission(self._access.limited_host, max_sessions=max_clients),
-                max_rate_bytes_per_s,
-                timeout,
-            ),
+            limits=Limits(admission, max_rate_bytes_per_s, timeout),
             acceptor=acceptor,
             open_place=self._uploads.open if writable else None,
             receive_queue=self._socket.receive_queue,
             usage=self._usage,
+            on_failure=self._failures.note,
         )
         self._plains = PlainTransfers(
             self._socket,
@@ -191,6 +196,7 @@ class Server:
             on_stray=self._dispatch,
             on_served=on_served,
             on_refused=on_refused,
+            on_failure=self._failures.note,
         )
         self._unsent: AddressedTransmit | None = None
         self._wake_receiver, self._wake_sender = socket.socketpair()
@@ -260,23 +266,35 @@ class Server:
 
     def run(self) -> None:
         """Serve until `stop` is called and the transfers at work have ended."""
-        while True:
-            now = clock()
-            if self._stopping:
-                self._listener.draining = True
-            more = self._transmit(now)
-            self._report_outcomes()
-            if self._stopping and (
-                now >= self._drain_until or not (self._listener or self._plains)
-            ):
-                self._say_goodbye(now)
-                return
-            if self._sources.at_work:
-                self._sources.work()
-                more = True
-            if not self._receive() and not more:
-                self._wait(min(self._next_timeout(), self._drain_until))
-            self._listener.handle_timeout(clock())
+        failed = 0
+        while failed < _MAX_FAILED_TURNS:
+            try:
+                if self._take_turn():
+                    return
+                failed = 0
+            except Exception as error:
+                failed += 1
+                self._failures.note(error)
+                if failed == _MAX_FAILED_TURNS:
+                    raise
+
+    def _take_turn(self) -> bool:
+        """Send, receive and look at the time once; return whether the end has come."""
+        now = clock()
+        if self._stopping:
+            self._listener.draining = True
+        more = self._transmit(now)
+        self._report_outcomes()
+        if self._stopping and (now >= self._drain_until or not (self._listener or self._plains)):
+            self._say_goodbye(now)
+            return True
+        if self._sources.at_work:
+            self._sources.work()
+            more = True
+        if not self._receive() and not more:
+            self._wait(min(self._next_timeout(), self._drain_until))
+        self._listener.handle_timeout(clock())
+        return False
 
     def _open_source(self, hello: Hello, name: str) -> OpenedSource:
         """Open what a client fetches: see `Sources.open`; or what was refused of its upload."""
@@ -321,7 +339,10 @@ class Server:
             if received is None:
                 return turn > 0
             self._moved += received.length
-            self._dispatch(received)
+            try:
+                self._dispatch(received)
+            except Exception as error:
+                self._failures.note(error)
         return True
 
     def _dispatch(self, batch: Batch) -> None:
@@ -411,6 +432,7 @@ def _acceptor_of(
 
 
 def _entropy() -> Entropy:
+    """Draw the random numbers of a server from the system's."""
     return Entropy(
         secret=secrets.token_bytes(32),
         draw_id=lambda: secrets.randbits(32),

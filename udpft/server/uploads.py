@@ -118,11 +118,13 @@ class UploadPlace:
         if self._commits:
             while not self._commits.wait(60):
                 pass
-        self._target.close(error)
-        if self._folder_fd >= 0:
-            os.close(self._folder_fd)
-            self._folder_fd = -1
-        self.on_closed(received_bytes)
+        try:
+            self._target.close(error)
+        finally:
+            self.on_closed(received_bytes)
+            if self._folder_fd >= 0:
+                folder_fd, self._folder_fd = self._folder_fd, -1
+                os.close(folder_fd)
 
     def told(self, error: UdpftError) -> UdpftError:
         """Reword an error for a stranger: without the server's paths."""

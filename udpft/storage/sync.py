@@ -91,10 +91,13 @@ class BackgroundSync:
 
         # By a descriptor of its own, so that nobody has to wait before the file is closed.
         fd = os.dup(self._fd)
-        self._thread = threading.Thread(
-            target=self._sync, args=(fd,), name="udpft-sync", daemon=True
-        )
-        self._thread.start()
+        thread = threading.Thread(target=self._sync, args=(fd,), name="udpft-sync", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:  # no task is left: the sync at the end has more to do
+            os.close(fd)
+            return
+        self._thread = thread
 
     def _sync(self, fd: int) -> None:
         try:

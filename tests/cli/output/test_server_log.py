@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import logging
 
 import pytest
 
 from udpft.cli.output.console import Console
-from udpft.cli.output.server_log import ServerLog
+from udpft.cli.output.server_log import FailureHandler, ServerLog
 from udpft.errors import NoSuchFile, PartialTransfer
 from udpft.outcome.result import Refused, Served
 
@@ -68,3 +69,29 @@ def test_a_flood_of_transfers_does_not_fill_the_log(capsys: Capture) -> None:
     untold = sum(event.get("transfers", 0) for event in events)
     assert untold + sum(event["event"] == "done" for event in events) == 30_000
     assert sum("more transfers, too many to tell" in line for line in lines) > 500
+
+
+def record_of_a_bug() -> logging.LogRecord:
+    try:
+        {}["\x1b"]
+    except KeyError as error:
+        trace = type(error), error, error.__traceback__
+    return logging.LogRecord("x", logging.ERROR, "f", 1, "KeyError: %s", ("\x1b",), trace)
+
+
+def test_a_failure_of_the_server_is_one_line_and_its_trace_with_v(capsys: Capture) -> None:
+    FailureHandler(Console()).emit(record_of_a_bug())
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.endswith("error: KeyError: \\x1b")
+    FailureHandler(Console(verbosity=1)).emit(record_of_a_bug())
+    lines = capsys.readouterr().err.splitlines()
+    assert "Traceback" in lines[1]
+    assert "KeyError" in lines[-1]
+
+
+def test_a_failure_of_the_server_is_told_to_programs_with_its_trace(capsys: Capture) -> None:
+    FailureHandler(Console(verbosity=-1, log_format="json")).emit(record_of_a_bug())
+    [line] = capsys.readouterr().err.splitlines()
+    fields = json.loads(line)
+    assert fields["level"] == "error"
+    assert "Traceback" in fields["trace"]

@@ -41,7 +41,7 @@ class Served:
     def __init__(
         self,
         *,
-        error: UdpftError | None = None,
+        error: Exception | None = None,
         source: MemorySource | None = None,
         ids: Iterator[int] | None = None,
         max_sessions: int = 10,
@@ -49,11 +49,13 @@ class Served:
         self.error = error
         self.source = source or MemorySource(bytes(10_000))
         self.opened: list[str] = []
+        self.failures: list[Exception] = []
         ids = ids or iter(range(1, 10**6))
         self.listener = Listener(
             open_source=self._open,
             entropy=Entropy(bytes(32), lambda: next(ids), Random(1)),
             limits=Limits(Admission(max_sessions=max_sessions)),
+            on_failure=self.failures.append,
         )
 
     def _open(self, _hello: Hello, name: str) -> MemorySource:
@@ -93,10 +95,10 @@ class Served:
         assert packet.connection_id == hello.connection_id
         return decode_error_untrusted(packet)
 
-    def cancel(self, accept: Accept, now: float = 0.0) -> None:
+    def cancel(self, accept: Accept, now: float = 0.0, address: object = HOME) -> None:
         """The client of a transfer goes away politely."""
         refusal = Refusal(accept.nonce, ErrorCode.CANCELLED, "")
-        self.receive(encode_error(refusal, accept.connection_id), HOME, now)
+        self.receive(encode_error(refusal, accept.connection_id), address, now)
         self.answers(now)
 
 

@@ -16,9 +16,10 @@ from udpft.cli.help_screen import Command
 from udpft.cli.options import LOCAL_FOLDERS, QUANTITY, json_option, key_file_option, timeout_option
 from udpft.cli.output.console import Console, escape, print_json
 from udpft.cli.output.exit_status import verdict
-from udpft.cli.output.server_log import ServerLog
+from udpft.cli.output.server_log import FailureHandler, ServerLog
 from udpft.net.address import Address, parse_server
 from udpft.protocol.params import MAX_SESSIONS, PLAIN_RATE_BYTES_PER_S
+from udpft.server.failures import LOGGER
 from udpft.server.plain import MAX_PLAIN_TRANSFERS
 from udpft.server.server import Server
 
@@ -113,6 +114,7 @@ def command(
         _allow_open_files(options["max_clients"], writable=options["writable"])
         log = ServerLog(console, as_json)
         with ExitStack() as stack:
+            stack.enter_context(_failures_told(console))
             server = stack.enter_context(
                 Server(
                     directory,
@@ -146,6 +148,19 @@ def command(
 
 def _is_loopback(host: str) -> bool:
     return host.startswith("127.") or host == "::1"
+
+
+@contextmanager
+def _failures_told(console: Console) -> Iterator[None]:
+    """Write what the server says of exceptions that nobody expected to the log."""
+    handler = FailureHandler(console)
+    LOGGER.addHandler(handler)
+    propagates, LOGGER.propagate = LOGGER.propagate, False
+    try:
+        yield
+    finally:
+        LOGGER.propagate = propagates
+        LOGGER.removeHandler(handler)
 
 
 def _metrics(address: str, server: Server) -> Metrics:

@@ -58,8 +58,11 @@ class Console(NamedTuple):
 
     def log(self, text: str, *, level: int = 0, **fields: Any) -> None:
         """Write one log line with the local time to standard error, as text or as JSON."""
-        if self.verbosity < level:
-            return
+        if self.verbosity >= level:
+            self.write_log(text, fields)
+
+    def write_log(self, text: str, fields: dict[str, Any]) -> None:
+        """Write one log line, as `log` does, whatever the level; for errors."""
         stamp = time.strftime("%Y-%m-%dT%H:%M:%S%z")
         if self.log_format == "json":
             print_aside(_json_line({"time": stamp, "message": text, **fields}))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -137,6 +138,30 @@ class ServerLog:
                 print_json(event, **fields)
             except (LocalWriteFailed, BrokenPipeError):
                 self._as_json = False
+
+
+class FailureHandler(logging.Handler):
+    """Handler of what a server says of exceptions that nobody expected.
+
+    One line each; with ``-v`` their traces too, which ``--log-format json`` always has.
+
+    Args:
+        console: where the log goes.
+    """
+
+    def __init__(self, console: Console) -> None:
+        super().__init__(logging.ERROR)
+        self._console = console
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write the lines of a record."""
+        trace = logging.Formatter().formatException(record.exc_info) if record.exc_info else ""
+        fields = {"level": "error", "trace": trace} if trace else {"level": "error"}
+        message = f"error: {record.getMessage()}"
+        self._console.write_log(message, fields)
+        if self._console.log_format != "json":
+            for line in trace.splitlines():
+                self._console.log(f"error: {line}", level=1)
 
 
 def _in_words(served: Served) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from random import Random
 from typing import TYPE_CHECKING, NamedTuple, cast
 
@@ -135,16 +136,19 @@ class Admitting:
             UdpftError: it is refused; the client is to be told why.
         """
         opened, name = self._open(request, now)
-        terms = self._terms(request, opened)
-        if opened.size // terms.accept.chunk_size >= MAX_CHUNKS:
-            opened.close()
-            raise Denied("the file is too large for chunks this small")
         end: Sender | ServerUpload
-        if request.hello.role in UPLOADS:
-            end = begin_upload(terms, cast(Place, opened), self._receive_queue, now)
-        else:
-            source = cast(OpenedSource, opened)
-            end = begin_download(terms, source, self._buffer, self._entropy.random, now)
+        with ExitStack() as undo:
+            undo.callback(opened.close)
+            terms = self._terms(request, opened)
+            if opened.size // terms.accept.chunk_size >= MAX_CHUNKS:
+                raise Denied("the file is too large for chunks this small")
+            if request.hello.role in UPLOADS:
+                undo.pop_all()  # it closes the place itself, with what went wrong
+                end = begin_upload(terms, cast(Place, opened), self._receive_queue, now)
+            else:
+                source = cast(OpenedSource, opened)
+                end = begin_download(terms, source, self._buffer, self._entropy.random, now)
+            undo.pop_all()
         channel = request.channel
         if channel:
             channel.begin(end.prelude, terms.ids)

@@ -32,6 +32,7 @@ from udpft.protocol.server.admitting import (
     OpenSource,
     Request,
 )
+from udpft.protocol.server.failure import failure_of
 from udpft.protocol.server.outcome import Outcome, Refused
 from udpft.protocol.server.scheduler import Scheduler
 from udpft.protocol.server.session import PeerAddress, Session
@@ -78,6 +79,7 @@ class Listener:
         acceptor: where there is a key: who cannot seal a HELLO for it hears nothing.
         receive_queue: asks the socket, for uploads: see `Receiver`.
         usage: asked when a transfer begins; its answer is in the `Outcome` then.
+        on_failure: told of each exception that nobody expected; see `failure`. Must not raise.
     """
 
     def __init__(
@@ -90,8 +92,10 @@ class Listener:
         acceptor: KeyedAcceptor | None = None,
         receive_queue: ReceiveQueue = lambda: (INITIAL_RECEIVE_ROOM, 0),
         usage: Callable[[], Any] = lambda: None,
+        on_failure: Callable[[Exception], None] = lambda _: None,
     ) -> None:
         self._usage = usage
+        self._on_failure = on_failure
         self._acceptor = acceptor
         self._validator = AddressValidator(entropy.secret)
         self._admitting = Admitting(
@@ -147,8 +151,7 @@ class Listener:
             session = self._session_of(batch.buffer)
             if session:
                 if session.address == batch.address:
-                    session.end.handle_datagrams(batch, now)
-                    self._scheduler.wake(session)
+                    self._hand(session, batch, now)
                 return
         source = repr(batch.address).encode()
         for datagram in batch.datagrams():
@@ -179,9 +182,18 @@ class Listener:
         session = self._sessions.get(connection_id_untrusted(datagram))
         if not session or session.address != address:
             return False
-        session.end.handle_datagrams(Batch.of(datagram, address), now)
-        self._scheduler.wake(session)
+        self._hand(session, Batch.of(datagram, address), now)
         return True
+
+    def _hand(self, session: Session, batch: Batch, now: float) -> None:
+        """Hand a batch to the transfer that it is for."""
+        if session.silent:
+            return
+        try:
+            session.end.handle_datagrams(batch, now)
+        except Exception as error:
+            self._fail(session, error, now)
+        self._scheduler.wake(session)
 
     def _handle_sealed(self, acceptor: KeyedAcceptor, batch: Batch, now: float) -> None:
         """Take in a batch where there is a key."""
@@ -190,8 +202,7 @@ class Listener:
             if session and session.channel and session.address == batch.address:
                 opened = session.channel.open_untrusted(batch)
                 if opened:
-                    session.end.handle_datagrams(opened, now)
-                    self._scheduler.wake(session)
+                    self._hand(session, opened, now)
             return
         source = repr(batch.address).encode()
         for datagram in batch.datagrams():
@@ -223,6 +234,10 @@ class Listener:
         except UdpftError as error:
             self._refuse(request, error)
             return
+        except Exception as error:
+            self._on_failure(error)
+            self._refuse(request, failure_of(error))
+            return
         session.usage = self._usage()
         self._sessions[session.connection_id] = session
         self._by_hello[key] = session
@@ -235,7 +250,7 @@ class Listener:
         """End the transfer that a client never heard of: it begins again under the next nonce."""
         known = self._by_hello.get((address, (nonce - 1) & _U64))
         if known and not known.end.heard:
-            known.replaced = True
+            known.silent = True
             self._end(known, Failed(PartialTransfer("the client began again")), now)
 
     def _end_abandoned(self, name: str, now: float) -> None:
@@ -244,7 +259,7 @@ class Listener:
             end = session.end
             if session.name == name and isinstance(end, ServerUpload) and end.is_abandoned(now):
                 self._end(session, Failed(PartialTransfer("another upload took its place")), now)
-                session.replaced = True
+                session.silent = True
 
     def _refuse(self, request: Request, error: UdpftError) -> None:
         if not isinstance(error, ServerBusy):  # who is to come back asks often
@@ -252,9 +267,7 @@ class Listener:
             name = hello.name.decode(errors="surrogateescape")
             upload = hello.role in UPLOADS
             self._refused.append(Refused(name, request.address, upload, error))
-        wait_s = error.retry_after_s if isinstance(error, ServerBusy) else 0.0
-        refusal = Refusal(request.hello.nonce, code_of(error), reason_of(error), wait_s)
-        answer = encode_error(refusal, request.hello.connection_id)
+        answer = _error_packet(request.hello, error)
         channel: ServerChannel | None = request.channel
         self._reply(channel.seal_answer(answer) if channel else answer, request.address)
 
@@ -275,15 +288,18 @@ class Listener:
             return self._replies.popleft()
         while self._scheduler:
             session = self._scheduler.next()
-            transmit = None if session.replaced else session.end.poll_transmit(now)
-            if transmit:
-                self._scheduler.sent(len(transmit.data))
-                if session.channel:
-                    transmit = session.channel.seal(transmit)
-                return AddressedTransmit(transmit, session.address)
-            self._scheduler.has_nothing()
-            if not session.replaced:
-                self._settle(session, now)
+            try:
+                transmit = None if session.silent else session.end.poll_transmit(now)
+                if transmit:
+                    self._scheduler.sent(len(transmit.data))
+                    if session.channel:
+                        transmit = session.channel.seal(transmit)
+                    return AddressedTransmit(transmit, session.address)
+                self._scheduler.has_nothing()
+                if not session.silent:
+                    self._settle(session, now)
+            except Exception as error:
+                self._fail(session, error, now)
         return self._replies.popleft() if self._replies else None
 
     def _settle(self, session: Session, now: float) -> None:
@@ -304,13 +320,30 @@ class Listener:
         if len(self._ended_hellos) > MAX_ENDED_REMEMBERED:
             self._ended_hellos.popitem(last=False)
         self._admitting.admission.end(session.address)
-        session.close(event)
         session.timer_at = -inf
-        if session.replaced:
+        try:
+            session.close(event)
+        except Exception as error:  # a disk that fails as late as that changes nothing
+            self._on_failure(error)
+        if session.silent:
             return
         self._outcomes.append(session.outcome(event, now))
         if isinstance(session.end, ServerUpload) and isinstance(event, Completed):
             self._lingering[session.connection_id] = session, now + LINGER_S
+
+    def _fail(self, session: Session, error: Exception, now: float) -> None:
+        """End a transfer whose own code has failed, so that nothing more is asked of it."""
+        self._on_failure(error)
+        failure = failure_of(error)
+        if self._sessions.get(session.connection_id) is session:
+            self._end(session, Failed(failure), now)
+            session.silent = True
+            packet = _error_packet(session.terms.hello, failure)
+            if session.channel:
+                sealed = session.channel.seal(Transmit(memoryview(packet), len(packet)))
+                packet = bytes(sealed.data)
+            self._reply(packet, session.address)
+        session.silent = True
 
     # ----------------------------------------------------------------------------- time, ends
 
@@ -322,7 +355,10 @@ class Listener:
             if at != session.timer_at:
                 continue  # an earlier one took its place, or the transfer is over
             session.timer_at = inf
-            session.end.handle_timeout(now)
+            try:
+                session.end.handle_timeout(now)
+            except Exception as failure:
+                self._fail(session, failure, now)
             self._scheduler.wake(session)
         while self._ended_hellos and next(iter(self._ended_hellos.values())) <= now:
             self._ended_hellos.popitem(last=False)
@@ -345,6 +381,16 @@ class Listener:
 
     def abort_all(self, error: UdpftError) -> None:
         """End every transfer, telling each client why."""
-        for session in self._sessions.values():
-            session.end.abort(error, ErrorCode.SHUTTING_DOWN)
+        for session in list(self._sessions.values()):
+            try:
+                session.end.abort(error, ErrorCode.SHUTTING_DOWN)
+            except Exception as failure:
+                self._fail(session, failure, session.began)
             self._scheduler.wake(session)
+
+
+def _error_packet(hello: Hello, error: UdpftError) -> bytes:
+    """Write the ERROR by which a client is told why its request, or its transfer, is over."""
+    wait_s = error.retry_after_s if isinstance(error, ServerBusy) else 0.0
+    refusal = Refusal(hello.nonce, code_of(error), reason_of(error), wait_s)
+    return encode_error(refusal, hello.connection_id)

@@ -36,7 +36,8 @@ class Session:
         usage: what the driver answered when it began, see `Listener`.
         turn: the scheduler's.
         timer_at: when it is to be woken; inf for never, -inf once it is over.
-        replaced: whether the client has begun again, so that nothing is told of this one.
+        silent: whether nothing more is sent or told of it: its client has begun again, or its own
+            code has failed, see `failure`.
     """
 
     name: str
@@ -49,7 +50,7 @@ class Session:
     usage: Any = None
     turn: Turn = field(default_factory=Turn, init=False)
     timer_at: float = field(default=inf, init=False)
-    replaced: bool = field(default=False, init=False)
+    silent: bool = field(default=False, init=False)
 
     @property
     def connection_id(self) -> int:

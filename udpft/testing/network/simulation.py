@@ -152,6 +152,7 @@ class SimNet:
             acceptor=KeyedAcceptor(self.key, Suite.AES_GCM, self.random.randbytes)
             if self.key
             else None,
+            on_failure=_raise,
             **options,
         )
 
@@ -407,3 +408,8 @@ class SimNet:
             return
         for at, arrived in link.carry(datagram, self.now):
             heapq.heappush(self._arrivals, (at, next(self._order), source, target, arrived))
+
+
+def _raise(failure: Exception) -> None:
+    """Let a bug out of its session, for a simulation is there to find it."""
+    raise failure

@@ -6,6 +6,8 @@ import re
 import socket
 import subprocess
 import sys
+import threading
+from contextlib import ExitStack
 from pathlib import Path
 from urllib.request import urlopen
 
@@ -18,7 +20,7 @@ from udpft.cli.main import run
 from udpft.errors import ExitCode, NoSuchFile, PartialTransfer, UsageError
 from udpft.net.address import Address
 from udpft.outcome.result import Served
-from udpft.server.metrics import Metrics
+from udpft.server.metrics import MAX_CONNECTIONS, Metrics
 
 LOOPBACK = Address("127.0.0.1", 0)
 
@@ -128,3 +130,36 @@ def test_a_server_without_metrics_does_without_the_package() -> None:
         subprocess.run([sys.executable, "-c", script], timeout=PATIENCE_S, check=False).returncode
         == 0
     )
+
+
+def test_connections_that_say_nothing_keep_nobody_from_the_page() -> None:
+    with Metrics(LOOPBACK, transfers=lambda: 7, drops=lambda: 5) as metrics, ExitStack() as stack:
+        threads = threading.active_count()
+        place = metrics.address.host, metrics.address.port
+        for _ in range(5 * MAX_CONNECTIONS):
+            stack.enter_context(socket.create_connection(place, PATIENCE_S))
+        assert fetch(metrics.address)["udpft_sessions"] == 7
+        assert len(metrics._server._open) <= MAX_CONNECTIONS  # type: ignore[attr-defined]
+        assert threading.active_count() < threads + 2 * MAX_CONNECTIONS
+
+
+def test_a_connection_has_only_so_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("udpft.server.metrics._Handler.timeout", 0.05)
+    with Metrics(LOOPBACK, transfers=lambda: 7, drops=lambda: 5) as metrics:
+        place = metrics.address.host, metrics.address.port
+        with socket.create_connection(place, PATIENCE_S) as idle:
+            assert idle.recv(1) == b""
+        assert metrics._server._open == {}  # type: ignore[attr-defined]
+
+
+def test_no_thread_for_a_connection_closes_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_thread(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with Metrics(LOOPBACK, transfers=lambda: 7, drops=lambda: 5) as metrics:
+        place = metrics.address.host, metrics.address.port
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Thread, "start", no_thread)
+            with socket.create_connection(place, PATIENCE_S) as refused:
+                assert refused.recv(1) == b""
+        assert fetch(metrics.address)["udpft_sessions"] == 7

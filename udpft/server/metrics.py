@@ -1,14 +1,19 @@
 """Metrics of a server, for Prometheus to fetch over HTTP.
 
-The HTTP server runs in a thread of its own, and does nothing until somebody asks.
+The HTTP server runs in a thread of its own, and does nothing until somebody asks. Each connection
+has a thread for a few seconds; where there are too many of them, the oldest goes.
 """
 
 from __future__ import annotations
 
 import socket
+import threading
 from collections.abc import Callable
+from contextlib import suppress
+from socketserver import ThreadingMixIn
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 from udpft.errors import UsageError
 from udpft.net.address import Address
@@ -21,7 +26,7 @@ try:
         Gauge,
         Histogram,
         ProcessCollector,
-        start_http_server,
+        make_wsgi_app,
     )
 except ModuleNotFoundError:
     raise UsageError(
@@ -32,6 +37,63 @@ except ModuleNotFoundError:
 _SECONDS = (0.01, 0.1, 0.5, 1.0, 5.0, 10.0, 60.0, 600.0, 3600.0)
 """Upper bounds of the histogram's buckets: from a small file over a LAN to a large one over a phone
 line."""
+
+
+MAX_CONNECTIONS = 16
+"""Connections to the page at once: a scraper needs one, and others must not use up descriptors."""
+
+CONNECTION_TIMEOUT_S = 5.0
+"""Seconds in which a client has to send its request, and to take each part of the answer."""
+
+
+class _Handler(WSGIRequestHandler):
+    """Handler of one connection, for a few seconds, and without a line for each request."""
+
+    timeout = CONNECTION_TIMEOUT_S
+
+    def log_message(self, *_: Any) -> None:
+        """Write nothing."""
+
+
+class _PageServer(ThreadingMixIn, WSGIServer):
+    """HTTP server with a thread for each connection, of which there are `MAX_CONNECTIONS` at most.
+
+    Attributes:
+        _lock: held while ``_open`` is used.
+        _open: connections, the oldest first; the oldest is cut off where another one comes.
+    """
+
+    daemon_threads = True
+
+    def __init__(self, *arguments: Any) -> None:
+        self._lock = threading.Lock()
+        self._open: dict[int, socket.socket] = {}
+        super().__init__(*arguments)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Answer in a thread; cut off the oldest connection where there are too many."""
+        with self._lock:
+            while len(self._open) >= MAX_CONNECTIONS:
+                with suppress(OSError):
+                    self._open.pop(next(iter(self._open))).shutdown(socket.SHUT_RDWR)
+            self._open[id(request)] = request
+        try:
+            super().process_request(request, client_address)
+        except RuntimeError:  # no thread is left
+            self.shutdown_request(request)
+
+    def shutdown_request(self, request: Any) -> None:
+        """Close a connection."""
+        with self._lock:
+            self._open.pop(id(request), None)
+        super().shutdown_request(request)
+
+    def handle_error(self, *_: Any) -> None:
+        """Say nothing: a connection that broke off is no concern of the log."""
+
+
+class _PageServer6(_PageServer):
+    address_family = socket.AF_INET6
 
 
 class Metrics:
@@ -93,14 +155,23 @@ class Metrics:
         )
         dropped.set_function(drops)
         try:
-            self._server, self._thread = start_http_server(
-                address.port, address.host, registry=registry
+            family = socket.getaddrinfo(address.host, address.port)[0][0]
+            self._server: WSGIServer = make_server(
+                address.host,
+                address.port,
+                make_wsgi_app(registry),
+                _PageServer6 if family == socket.AF_INET6 else _PageServer,
+                handler_class=_Handler,
             )
         except (OSError, socket.gaierror) as error:
             raise UsageError(
                 f"cannot bind {address} for metrics: {error.strerror or error}",
                 hint="--metrics takes HOST:PORT, an address of this machine and a free TCP port",
             ) from None
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, name="udpft-metrics", daemon=True
+        )
+        self._thread.start()
         host, port = self._server.server_address[:2]
         self.address = Address(str(host), int(port))
 

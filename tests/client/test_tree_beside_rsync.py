@@ -6,6 +6,7 @@ import json
 import os
 import re
 from collections.abc import Callable, Iterator
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -113,12 +114,12 @@ def test_a_file_that_is_gone_is_listed_again(
 def test_a_file_that_never_rests_is_named(
     server: RunningServer, served: Path, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = ServedRoot.open_at
+    real, path, times_ns = ServedRoot.open_at, served / "t/b", count(10**18, 10**9)
 
     def touched(self: ServedRoot, components: list[bytes]) -> SourceFile:
-        if components[-1] == b"b":
-            with open(served / "t/b", "a") as file:
-                file.write("more")
+        if components[-1] == b"b":  # one that only grew would be sent as it was
+            path.write_bytes(path.read_bytes()[::-1])
+            os.utime(path, ns=(0, next(times_ns)))
         return real(self, components)
 
     monkeypatch.setattr(ServedRoot, "open_at", touched)

@@ -72,7 +72,7 @@ def server_option(function: Function) -> Function:
         envvar="UDPFT_SERVER",
         show_envvar=True,
         show_default=True,
-        help="Its address; port 9000 unless given.",
+        help="Its port [9000].",
     )(function)
 
 

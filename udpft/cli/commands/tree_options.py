@@ -41,30 +41,17 @@ class RuledCommand(Command):
         return super().parse_args(ctx, ruled)
 
 
-class _Together(click.Option):
-    """Flag that stands for others too in a help that has to fit a screen."""
-
-    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
-        """The record, with another's name."""
-        record = super().get_help_record(ctx)
-        return record and (f"{record[0]}, --checksum", record[1])
-
-
 def tree_options(*more: str) -> Callable[[Function], Function]:
     """Options of those who transfer trees; ``more`` flags of a command stand beside them."""
-    hidden = (*more, "--dry-run")
+    flags = ("--links", "--checksum", *more, "--dry-run")
 
     def add(function: Function) -> Function:
         for option in (
-            *(click.option(name, is_flag=True, hidden=True) for name in ("--checksum", *hidden)),
-            click.option(
-                "--links",
-                is_flag=True,
-                cls=_Together,
-                help=f"And {', '.join(hidden)}: see docs/trees.md.",
-            ),
+            *(click.option(name, is_flag=True, hidden=True) for name in flags),
             click.option(_RULE_OPTION, "rules", multiple=True, hidden=True),
-            click.option("--exclude", "--include", "_ruled", metavar="P", help="Of trees."),
+            click.option(  # a row for all of them: a help has to fit a screen
+                "--exclude", "--include", "_ruled", metavar="P", help=f"And {', '.join(flags)}."
+            ),
         ):
             function = option(function)
         return function

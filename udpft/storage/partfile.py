@@ -43,6 +43,7 @@ from udpft.storage.claim import (
 from udpft.storage.holes import Holes
 from udpft.storage.journal import Journal, Label, MalformedJournal, Read, hash_chunks
 from udpft.storage.sync import BackgroundSync, reread_from_disk
+from udpft.storage.system_calls.rename import rename_new_file
 from udpft.units import format_bytes
 
 if TYPE_CHECKING:
@@ -358,10 +359,7 @@ class PartFile:
         """Give the part file the destination's name."""
         folder_fd, part = self._folder_fd, self._part_name
         if new:
-            # It loads ctypes, and what is forced does without.
-            from udpft.storage.system_calls.rename import rename_new
-
-            rename_new(part, self._name, src_dir_fd=folder_fd, dst_dir_fd=folder_fd)
+            rename_new_file(part, self._name, src_dir_fd=folder_fd, dst_dir_fd=folder_fd)
         else:
             os.rename(part, self._name, src_dir_fd=folder_fd, dst_dir_fd=folder_fd)
 

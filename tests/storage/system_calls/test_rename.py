@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,7 +13,7 @@ import pytest
 
 from tests.storage.conftest import names
 from udpft.storage.system_calls import rename
-from udpft.storage.system_calls.rename import rename_new
+from udpft.storage.system_calls.rename import rename_new, rename_new_file
 
 
 def refuse_link(*_: object, **__: object) -> None:
@@ -85,3 +87,29 @@ def test_the_kernel_itself_is_asked(tmp_path: Path, fd: int) -> None:
     if code := rename._renameat2(fd, b"old", fd, b"new"):
         pytest.skip(f"no renameat2 here: {os.strerror(code)}")
     assert names(tmp_path) == ["new"]
+
+
+def test_a_single_file_is_renamed_without_ctypes_and_replaces_nothing(tmp_path: Path) -> None:
+    script = (
+        "import os, sys; from udpft.storage.system_calls.rename import rename_new_file as move\n"
+        "fd = os.open('.', os.O_RDONLY); move('old', 'new', src_dir_fd=fd, dst_dir_fd=fd)\n"
+        "open('old', 'w').close()\n"
+        "try: move('old', 'new', src_dir_fd=fd, dst_dir_fd=fd)\n"
+        "except FileExistsError: print('ctypes' in sys.modules)"
+    )
+    (tmp_path / "old").write_text("content")
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "False\n"
+    assert (tmp_path / "new").read_text() == "content"
+    assert (tmp_path / "old").exists()
+
+
+def test_where_there_are_no_links_a_single_file_is_renamed_all_the_same(
+    tmp_path: Path, fd: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rename.os, "link", refuse_link)
+    (tmp_path / "old").write_text("content")
+    rename_new_file("old", "new", src_dir_fd=fd, dst_dir_fd=fd)
+    assert os.listdir(tmp_path) == ["new"]

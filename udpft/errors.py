@@ -21,6 +21,7 @@
     │   ├── PartialTransfer   18    some of the file came, not its end
     │   └── TimedOut          28    no answer, or stalled, within the timeout
     ├── DigestMismatch        32    everything came, and it is not the file
+    ├── TooLarge              63    larger than --max-size
     ├── KeyRejected           67    key missing or wrong
     └── Stopped              130    the caller wanted no more of it
 

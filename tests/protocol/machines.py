@@ -11,7 +11,7 @@ from udpft.protocol.recovery.phases import PHASES
 from udpft.protocol.server.upload import SERVER_UPLOAD_STATES
 from udpft.protocol.states import TransitionTable
 from udpft.protocol.transfer.receiver import RECEIVER_STATES
-from udpft.protocol.transfer.sender import SENDER_STATES
+from udpft.protocol.transfer.sender_states import SENDER_STATES
 
 MACHINES: dict[str, TransitionTable[Any, Any]] = {
     "Sender": SENDER_STATES,

@@ -18,6 +18,7 @@ from udpft.protocol.server.listener import Listener
 from udpft.server.failures import LOGGER, MAX_PLACES, TELL_AGAIN_S, FailureLog
 from udpft.server.plain import PlainTransfers
 from udpft.server.server import Server
+from udpft.server.slow_disk import ServedSource
 from udpft.storage.source_file import SourceFile
 
 
@@ -180,7 +181,7 @@ def test_a_reading_end_that_fails_in_plain_is_told_in_the_record(
     served: list[udpft.Served] = []
     with udpft.serve(samples, port=0, on_served=served.append) as server:
         with monkeypatch.context() as patch:
-            patch.setattr(SourceFile, "readv", broken)
+            patch.setattr(ServedSource, "readv", broken)
             with pytest.raises(PartialTransfer):
                 udpft.get("4096", server=server.address, output=tmp_path)
             with pytest.raises(UdpftError):

@@ -171,7 +171,7 @@ def test_a_file_system_that_fails_at_opening(
 
     with udpft.serve(samples, port=0) as server:
         with monkeypatch.context() as patch:
-            patch.setattr(ServedRoot, "open_file", stale)
+            patch.setattr(ServedRoot, "open_at", stale)
             with pytest.raises(PartialTransfer, match="Stale"):
                 udpft.get("1", server=server.address, output=tmp_path)
         udpft.get("1", server=server.address, output=tmp_path)

@@ -14,9 +14,10 @@ from udpft.errors import (
     PartialTransfer,
     SourceChanged,
 )
-from udpft.protocol.contract import Completed, OpenedSink
+from udpft.protocol.contract import Completed, NotReady, OpenedSink
 from udpft.protocol.handshake.agreement import HandshakeResult
 from udpft.testing.network import MemorySink, MemorySource, Shape, SimNet, random_bytes
+from udpft.testing.network.files import present_in
 
 SIZE = 2**20 + 3
 CONTENT = random_bytes(SIZE)
@@ -139,3 +140,70 @@ def test_a_destination_that_cannot_be_opened_ends_the_transfer_and_the_server_is
     net.run_until_quiet(until=client.ended_at + 1.0)
     assert str(net.ended[0].error) == "the client has a different file of that name"
     assert net.down.sent_bytes < SIZE / 2
+
+
+class Late(MemorySource):
+    """A source on a slow disk: each read has to be asked for some times; perhaps it hangs."""
+
+    def __init__(self, content: bytes, times: int, hangs_at: int = SIZE) -> None:
+        super().__init__(content)
+        self.times, self.hangs_at = times, hangs_at
+        self.asked: dict[int, int] = {}
+
+    def readv(self, slots: Sequence[memoryview], offset: int, /) -> int:
+        self.asked[offset] = self.asked.get(offset, 0) + 1
+        if self.asked[offset] <= self.times or offset >= self.hangs_at:
+            raise NotReady
+        return super().readv(slots, offset)
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_a_source_that_is_not_ready_at_once_is_sent_all_the_same(seed: int) -> None:
+    net = SimNet({"file": CONTENT}, seed=seed, down=Shape(rate_bytes_per_s=2e6, loss=0.05))
+    net.sources["file"] = Late(CONTENT, times=3)
+    client = net.get("file")
+    net.run()
+    assert isinstance(client.outcome, Completed)
+    assert client.content == CONTENT
+
+
+def test_a_source_that_is_not_ready_is_passed_over_in_time_where_it_is_held() -> None:
+    net = SimNet({"file": CONTENT})
+    net.sources["file"] = Late(CONTENT, times=2)
+
+    def open_sink(handshake: HandshakeResult) -> OpenedSink:
+        sink = MemorySink(SIZE)
+        sink.content[:] = CONTENT
+        return OpenedSink(sink, present_in(CONTENT, handshake))
+
+    client = net.get("file", have=((0, SIZE),), open_sink=open_sink)
+    net.run()
+    assert isinstance(client.outcome, Completed)
+
+
+def test_a_slow_source_that_may_have_changed_is_compared_all_the_same() -> None:
+    net = SimNet({"file": CONTENT})
+    source = net.sources["file"] = Late(CONTENT, times=2)
+    source.is_suspect = True
+
+    def suspects() -> Sequence[tuple[int, int]]:
+        source.asked.clear()
+        return MemorySource.suspects(source)
+
+    source.suspects = suspects  # type: ignore[method-assign]
+    client = net.get("file")
+    net.run()
+    assert isinstance(client.outcome, Completed)
+    assert client.content == CONTENT
+    assert source.asked[0] > 2  # of those asked for since
+
+
+def test_a_disk_that_hangs_is_named_and_holds_up_nobody_else() -> None:
+    net = SimNet({"file": CONTENT, "other": CONTENT}, down=PACED)
+    net.sources["file"] = Late(CONTENT, times=0, hangs_at=SIZE // 2)
+    client, other = net.get("file"), net.get("other")
+    net.run()
+    assert isinstance(other.outcome, Completed)
+    assert other.ended_at < 3.0
+    assert isinstance(client.error, PartialTransfer)
+    assert "the disk brings nothing" in {str(one.error) for one in net.ended if one.error}.pop()

@@ -19,7 +19,7 @@ and give.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 from udpft.errors import UdpftError
 
@@ -85,6 +85,14 @@ class TransferIds(NamedTuple):
     nonce: int
 
 
+class NotReady(Exception):
+    """Signal: the disk has not brought the bytes yet; ask again after `NOT_READY_S`."""
+
+
+NOT_READY_S: Final = 0.001
+"""Seconds after which a source that was not ready is asked again."""
+
+
 class ChunkSource(Protocol):
     """File being sent, chunk by chunk."""
 
@@ -95,6 +103,7 @@ class ChunkSource(Protocol):
 
         Raises:
             UdpftError: the file cannot be read.
+            NotReady: not yet; nothing was read. Only a server's sources raise it.
         """
         ...
 

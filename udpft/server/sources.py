@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import partial
 from math import inf
+from time import monotonic
 from typing import NamedTuple
 
 from xxhash import xxh3_64
 
-from udpft.errors import LocalReadFailed, NoSuchFile, ServerBusy
-from udpft.protocol.contract import OpenedSource
+from udpft.errors import LocalReadFailed, NoSuchFile, ServerBusy, UdpftError
+from udpft.protocol.contract import NotReady, OpenedSource
 from udpft.protocol.wire.hello import RECURSIVE, REPORT, Hello, Role
 from udpft.protocol.wire.listing import (
     Entry,
@@ -21,8 +23,10 @@ from udpft.protocol.wire.listing import (
     encode_path,
 )
 from udpft.server.job import Job
+from udpft.server.slow_disk import DiskThreads, ServedSource, is_remote
 from udpft.storage.served_folder import ServedRoot
 from udpft.storage.source_file import SourceFile
+from udpft.storage.system_calls.openat2 import NO_CROSSING
 from udpft.storage.trees.failures import Failures
 from udpft.storage.trees.files import TreeSource
 from udpft.storage.trees.walk import entries_of, report_of
@@ -44,8 +48,21 @@ MAX_IN_THE_MAKING = 8
 READ_AT_ONCE_BYTES = 256 << 10
 """Bytes of a listing that is read in one go, in some ten milliseconds."""
 
+OPENING_WAIT_S = 0.005
+"""Seconds for which the loop waits for a thread that opens a file: nearly all end sooner."""
+
+OPENING_RETRY_AFTER_S = 0.2
+"""Seconds after which a client is to come back whose file is not open yet."""
+
+MAX_OPENING_FILES = 16
+"""Files that threads open, or that wait for their client, at once."""
+
 LISTING_KEPT_S = 30.0
-"""Seconds for which a listing that took its time waits to be fetched."""
+"""Seconds for which a listing that took its time waits to be fetched, and an open file."""
+
+
+class _NoSuchFileThere(NoSuchFile):
+    """Error: there is no such file on a disk that may be slow, so no hint is looked for."""
 
 
 class Listed(NamedTuple):
@@ -129,6 +146,10 @@ class Sources:
         _makings: listings that are being made, or that took more than a slice and wait to be
             fetched, by pattern and flags. At most `MAX_IN_THE_MAKING`.
         _failures: files that could not be sent, which reports leave out.
+        _threads: that wait for disks.
+        _remote: whether the served folder lies on a file system of the network or of user space.
+        _opening: files that threads open, or that wait for their client, by name. At most
+            `MAX_OPENING_FILES`; an open one is dropped when it has waited for `LISTING_KEPT_S`.
         _next_hint_at: when a hint may be looked for again, by the clock; set after each one.
     """
 
@@ -137,6 +158,9 @@ class Sources:
         self._clock = clock
         self._makings: dict[tuple[str, int], _Making] = {}
         self._failures = Failures(clock)
+        self._threads = DiskThreads()
+        self._remote = is_remote(root.fileno())
+        self._opening: dict[str, Job[ServedSource]] = {}
         self._next_hint_at = -inf
 
     def open(self, hello: Hello, name: str) -> OpenedSource:
@@ -158,25 +182,66 @@ class Sources:
                     return making.done.open()
                 entries = self._read(making)
                 identity = making.done.identity
-                return TreeSource(entries, identity, self._open_entry, self._failures.note)
+                note = self._failures.note
+                tree = TreeSource(entries, identity, self._open_entry, note, self._open_entry_here)
+                return ServedSource(tree, self._threads, remote=self._remote)
             finally:
                 if (name, flags) not in self._makings:
                     os.close(making.fd)
         except NoSuchFile as error:
-            error.hint = error.hint or self.hint(name)
+            if not isinstance(error, _NoSuchFileThere):
+                error.hint = error.hint or self.hint(name)
             raise
         except OSError as error:
             raise LocalReadFailed(f"the server cannot list it: {error.strerror}") from error
 
-    def open_file(self, name: str) -> SourceFile:
+    def open_file(self, name: str) -> ServedSource:
         """Open a file. Raises as `open` does, without hints."""
         try:
-            return self._root.open_file(name)
+            if not self._remote:
+                with suppress(NotReady):
+                    return ServedSource(self._root.open_file_here(name), self._threads)
+            return self._open_in_thread(name)
         except OSError as error:
             raise LocalReadFailed(f"the server cannot read the file: {error.strerror}") from error
 
+    def _open_in_thread(self, name: str) -> ServedSource:
+        """Open a file that may be long about it; its client is told to come back meanwhile."""
+        self._drop_opened()
+        job = self._opening.pop(name, None)
+        if job is None:
+            if len(self._opening) >= MAX_OPENING_FILES:
+                raise ServerBusy("the server opens too many files at once")
+            job = self._threads.begin_or_busy(lambda: self._open_there(name))
+        if not job.wait(OPENING_WAIT_S):
+            self._opening[name] = job
+            busy = ServerBusy("the server still opens the file", hint="--connect-timeout 60 waits")
+            busy.retry_after_s = OPENING_RETRY_AFTER_S
+            raise busy
+        try:
+            return job.result()
+        except NoSuchFile as error:
+            raise _NoSuchFileThere(str(error)) from None
+
+    def _open_there(self, name: str) -> ServedSource:
+        """Open a file in whatever mount. Runs in a thread."""
+        source = self._root.open_file(name)
+        return ServedSource(source, self._threads, remote=is_remote(source.fileno()))
+
+    def _drop_opened(self, kept_s: float = LISTING_KEPT_S) -> None:
+        """Close files that no client came back for."""
+        before = monotonic() - kept_s
+        for name, job in list(self._opening.items()):
+            if job.ended_at is not None and job.ended_at <= before:
+                del self._opening[name]
+                with suppress(UdpftError, OSError):
+                    job.result().close()
+
     def _open_entry(self, entry: Entry) -> SourceFile:
         return self._root.open_at(encode_path(entry.path).split(b"/"))
+
+    def _open_entry_here(self, entry: Entry) -> SourceFile:
+        return self._root.open_at(encode_path(entry.path).split(b"/"), NO_CROSSING)
 
     # ------------------------------------------------------------------------------- listings
 
@@ -244,7 +309,8 @@ class Sources:
         return entries
 
     def close(self) -> None:
-        """Drop all listings."""
+        """Drop all listings and files."""
+        self._drop_opened(0.0)
         while self._makings:
             os.close(self._makings.popitem()[1].fd)
 

@@ -25,10 +25,11 @@ from stat import S_ISREG
 from typing import Final, Self
 
 from udpft.errors import LocalReadFailed, NoSuchFile, ServerBusy
+from udpft.protocol.contract import NotReady
 from udpft.protocol.wire.listing import MAX_PATH_BYTES
 from udpft.storage.claim import NAME_MAX, is_part_name
 from udpft.storage.source_file import SourceFile, open_source
-from udpft.storage.system_calls.openat2 import openat2
+from udpft.storage.system_calls.openat2 import NO_CROSSING, openat2
 
 MAX_DEPTH: Final = 256
 """Folders within folders that are walked, or that are made for an upload."""
@@ -101,9 +102,20 @@ class ServedRoot:
         """
         return self.open_at(_components_untrusted(name, self.hidden))
 
-    def open_at(self, components: Sequence[bytes]) -> SourceFile:
-        """Open a file by the components of its path. Raises as `open_file` does."""
-        fd = self._open(components, _FILE_FLAGS)
+    def open_file_here(self, name: str) -> SourceFile:
+        """Open a file as `open_file` does, but only in the mount that the folder is in.
+
+        Raises:
+            NotReady: it may be in another one, which may be slow, or hang.
+        """
+        return self.open_at(_components_untrusted(name, self.hidden), NO_CROSSING)
+
+    def open_at(self, components: Sequence[bytes], resolve: int = 0) -> SourceFile:
+        """Open a file by the components of its path. Raises as `open_file` does.
+
+        ``resolve``: as of `openat2`; with `NO_CROSSING` raises as `open_file_here` does.
+        """
+        fd = self._open(components, _FILE_FLAGS, resolve)
         status = os.fstat(fd)
         if S_ISREG(status.st_mode):
             return open_source(fd, status)
@@ -204,13 +216,19 @@ class ServedRoot:
             return False
         return True
 
-    def _open(self, components: Sequence[bytes], flags: int) -> int:
+    def fileno(self) -> int:
+        """Return the folder's descriptor."""
+        return self._fd
+
+    def _open(self, components: Sequence[bytes], flags: int, resolve: int = 0) -> int:
         """Open the path of the components, beneath the folder and through no symlink."""
         try:
             if self._has_openat2:
-                return openat2(self._fd, b"/".join(components), flags)
+                return openat2(self._fd, b"/".join(components), flags, resolve)
             return _walk(self._fd, components, flags)
         except OSError as error:
+            if resolve and error.errno == errno.EXDEV:
+                raise NotReady from None
             if error.errno in _EXHAUSTED:
                 raise ServerBusy("the server has too many files open") from error
             raise _no_such_file() from error

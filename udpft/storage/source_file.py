@@ -10,6 +10,7 @@ They are read to their end first, into memory, and that is sent.
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Sequence
 from hashlib import blake2b
@@ -37,13 +38,15 @@ class SourceFile:
         identity: 64 bits that change when the file is written to; see `file_identity`.
         _fd: its descriptor; -1 once it is closed.
         _status: as ``status``, for `changed` and `suspects`.
+        _nowait: RWF_NOWAIT; 0 once the file system has turned out not to know it.
     """
 
-    __slots__ = ("_fd", "_status", "identity", "mtime_ns", "size")
+    __slots__ = ("_fd", "_nowait", "_status", "identity", "mtime_ns", "size")
 
     def __init__(self, fd: int, status: os.stat_result) -> None:
         self._fd = fd
         self._status = status
+        self._nowait = os.RWF_NOWAIT
         self.size = status.st_size
         self.mtime_ns = max(-_INT64_MAX, min(status.st_mtime_ns, _INT64_MAX))
         self.identity = file_identity(status)
@@ -67,6 +70,25 @@ class SourceFile:
         except OSError as error:
             raise LocalReadFailed(f"cannot read the file: {error.strerror}") from error
 
+    def readv_now(self, slots: Sequence[memoryview], offset: int) -> int:
+        """Read as `readv` does, if that need not wait for a disk; return -1 where it must.
+
+        A file system that does not know the difference, as in memory, is read as ever.
+        """
+        try:
+            got = os.preadv(self._fd, slots, offset, self._nowait)
+            if got == len(slots[0]) * (len(slots) - 1) + len(slots[-1]):
+                return got
+        except BlockingIOError:
+            return -1
+        except OSError as error:
+            if error.errno != errno.EOPNOTSUPP or not self._nowait:
+                raise LocalReadFailed(f"cannot read the file: {error.strerror}") from error
+            self._nowait = 0
+            return self.readv(slots, offset)
+        # Part of it is in memory, or the file has become shorter; `readv` finds out which.
+        return got if got >= min(sum(map(len, slots)), self.size - offset) else -1
+
     def _read_rest(self, slots: Sequence[memoryview], offset: int, got: int) -> int:
         """Go on after a short read; return the bytes read in all."""
         wanted = min(sum(map(len, slots)), self.size - offset)
@@ -76,6 +98,10 @@ class SourceFile:
                 break
             got += step
         return got
+
+    def fileno(self) -> int:
+        """Return its descriptor."""
+        return self._fd
 
     def changed(self) -> bool:
         """Tell whether the file can no longer be read as it was: it has become shorter."""

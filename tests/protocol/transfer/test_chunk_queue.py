@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from xxhash import xxh3_64_digest, xxh3_128
 
 from udpft.errors import SourceChanged
+from udpft.protocol.contract import NotReady
 from udpft.protocol.params import MAX_BURST_BYTES
 from udpft.protocol.ranges import RangeSet
 from udpft.protocol.transfer.chunk_queue import ChunkQueue
@@ -263,3 +264,48 @@ def test_what_was_lost_goes_before_what_is_held() -> None:
     assert not supply.holds_next
     assert supply.take(10) == range(1, 2)
     assert supply.holds_next
+
+
+def test_what_could_not_be_read_is_due_again() -> None:
+    supply, _ = supply_of()
+    first = supply.take(6)
+    supply.put_back(first, lost=False)
+    assert supply.take(6) == first
+    supply.note_lost(1, 3)
+    supply.note_lost(4, 5)
+    lost = supply.take(6)
+    assert list(lost) == [1, 2, 4]
+    supply.put_back(lost, lost=True)
+    assert list(supply.take(6)) == [1, 2, 4]
+    assert supply.take(6) == range(6, 12)
+
+
+class ReadyOnce(ReadsCounted):
+    """Brings so many reads, and then is not ready."""
+
+    ready = 0
+
+    def readv(self, slots: Sequence[memoryview], offset: int, /) -> int:
+        if not self.ready:
+            raise NotReady
+        self.ready -= 1
+        return super().readv(slots, offset)
+
+
+@pytest.mark.parametrize("held", [RangeSet([(0, 4000)]), RangeSet()])
+def test_what_was_hashed_before_the_disk_was_not_ready_counts(held: RangeSet) -> None:
+    source = ReadyOnce(LONG)
+    supply = ChunkQueue(source, len(LONG), BurstWriter(CHUNK, bytearray(MAX_BURST_BYTES)), held)
+    source.is_suspect = not held
+    if not held:
+        source.ready = 1000
+        read_on(supply, 20)
+        assert supply.find_suspects()
+    go_on = supply.pass_over if held else supply.compare
+    source.reads.clear()
+    for reads in (1, 2):
+        source.ready = 1
+        go_on(4)
+        assert len(source.reads) == reads
+        with pytest.raises(NotReady):
+            go_on(4)

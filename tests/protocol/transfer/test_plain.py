@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import inf
 
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from udpft.errors import SourceChanged, VersionMismatch
+from udpft.protocol.contract import NOT_READY_S, NotReady
 from udpft.protocol.params import CHUNK_SIZE, MAX_NAME_BYTES
 from udpft.protocol.transfer.plain import (
     NotARequest,
@@ -154,3 +156,22 @@ def test_the_first_byte_tells_the_protocols_apart() -> None:
 @given(st.text(min_size=1))
 def test_no_text_begins_as_a_reliable_packet_does(text: str) -> None:
     assert not 0x80 <= text.encode(errors="replace")[0] <= 0xBF
+
+
+def test_a_source_that_is_not_ready_is_asked_again_in_a_moment() -> None:
+    class Late(MemorySource):
+        ready = False
+
+        def readv(self, slots: Sequence[memoryview], offset: int, /) -> int:
+            if not self.ready:
+                raise NotReady
+            return super().readv(slots, offset)
+
+    source = Late(b"content")
+    sender = PlainSender(source, rate_bytes_per_s=1e6, now=0.0)
+    assert sender.poll(0.0) is None
+    assert sender.next_timeout == NOT_READY_S
+    assert not sender.done
+    source.ready = True
+    assert sender.poll(NOT_READY_S) == b"content"
+    assert sender.done

@@ -8,7 +8,7 @@ then read and hashed once more: a file that only grew, or whose name changed, is
 from __future__ import annotations
 
 from udpft.errors import SourceChanged
-from udpft.protocol.contract import ChunkSource
+from udpft.protocol.contract import ChunkSource, NotReady
 from udpft.protocol.ranges import RangeSet
 from udpft.protocol.transfer.file_digest import SEGMENT_CHUNKS, FileDigest, SegmentDigests
 from udpft.protocol.wire.data import HASH_SIZE, BurstWriter, chunk_hashes
@@ -123,6 +123,17 @@ class ChunkQueue:
             chunks.extend(range(*self._lost.take(limit - len(chunks))))
         return chunks
 
+    def put_back(self, chunks: Chunks, lost: bool) -> None:
+        """Take back what `take` gave, for it could not be read yet.
+
+        ``lost``: whether any chunk was lost when it was taken, so that all of these were.
+        """
+        if not lost:
+            self._next = chunks[0]
+            return
+        for chunk in chunks:
+            self._lost.add(chunk, chunk + 1)
+
     def load(self, chunks: Chunks) -> list[memoryview]:
         """Read chunks into the first slots of the writer, one read for each run; return those.
 
@@ -160,14 +171,21 @@ class ChunkQueue:
 
         Raises:
             UdpftError: see `load`.
+            NotReady: none could be read yet.
         """
-        for _ in range(max_bursts):
+        for burst in range(max_bursts):
             held = self._held.first_missing(self._next)
             stop = min(held, self._next + self.writer.capacity)
             if stop == self._next:
                 return
             chunks = range(self._next, stop)
-            self.note_hashes(chunks, chunk_hashes(self.load(chunks)))
+            try:
+                hashes = chunk_hashes(self.load(chunks))
+            except NotReady:
+                if burst:
+                    return
+                raise
+            self.note_hashes(chunks, hashes)
             self._next = stop
 
     # --------------------------------------------------------------------- whether it has changed
@@ -190,15 +208,21 @@ class ChunkQueue:
         Raises:
             SourceChanged: it has.
             UdpftError: see `load`.
+            NotReady: none could be read yet.
         """
-        for _ in range(max_bursts):
+        for burst in range(max_bursts):
             if not self._suspect:
                 return
             segment = self._suspect.start
             start = segment * SEGMENT_CHUNKS + len(self._reread) // HASH_SIZE
             end = min((segment + 1) * SEGMENT_CHUNKS, self.chunk_count)
             stop = min(start + self.writer.capacity, end)
-            self._reread += chunk_hashes(self.load(range(start, stop)))
+            try:
+                self._reread += chunk_hashes(self.load(range(start, stop)))
+            except NotReady:
+                if burst:
+                    return
+                raise
             if stop == end:
                 if not self._segments.agrees(segment, bytes(self._reread)):
                     raise _changed()

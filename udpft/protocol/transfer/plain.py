@@ -19,7 +19,7 @@ from math import inf
 from typing import Protocol
 
 from udpft.errors import SourceChanged, VersionMismatch
-from udpft.protocol.contract import ChunkSink, ChunkSource
+from udpft.protocol.contract import NOT_READY_S, ChunkSink, ChunkSource, NotReady
 from udpft.protocol.params import CHUNK_SIZE, MAX_BURST_INTERVAL_S, MAX_NAME_BYTES
 
 # Bytes of a request: a name, and perhaps CR LF
@@ -95,7 +95,12 @@ class PlainSender:
         left = self._source.size - self.bytes_sent
         length = min(CHUNK_SIZE, left)
         slots: Sequence[memoryview] = [self._chunk[:length]]
-        if length and self._source.readv(slots, self.bytes_sent) != length:
+        try:
+            got = self._source.readv(slots, self.bytes_sent) if length else 0
+        except NotReady:
+            self._next_at = now + NOT_READY_S
+            return None
+        if got != length:
             raise SourceChanged("the file became shorter while it was sent")
         self.bytes_sent += length
         self.done = length < CHUNK_SIZE

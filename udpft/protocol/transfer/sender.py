@@ -20,13 +20,21 @@ probe until the peer shows by any packet that it knows our connection id.
 from __future__ import annotations
 
 from collections import deque
-from enum import Enum, auto
 from math import inf
 from random import Random
 from typing import Final
 
 from udpft.errors import PartialTransfer, SourceChanged, TimedOut, UdpftError
-from udpft.protocol.contract import Batch, Completed, Event, Failed, TransferIds, Transmit
+from udpft.protocol.contract import (
+    NOT_READY_S,
+    Batch,
+    Completed,
+    Event,
+    Failed,
+    NotReady,
+    TransferIds,
+    Transmit,
+)
 from udpft.protocol.params import FIN_PATIENCE_S, MAX_PACKETS, MAX_PTO_S, STOOD_STILL_S
 from udpft.protocol.recovery.congestion import CongestionController
 from udpft.protocol.recovery.delivery_rate import DeliveryRate
@@ -38,10 +46,18 @@ from udpft.protocol.recovery.loss_detection import (
 )
 from udpft.protocol.recovery.packet_numbers import PacketNumbers
 from udpft.protocol.recovery.rtt import RttEstimator
-from udpft.protocol.states import TransitionTable
 from udpft.protocol.transfer.chunk_queue import ChunkQueue, Chunks
 from udpft.protocol.transfer.closing import closing_packets
 from udpft.protocol.transfer.flow import NO_LIMITS, FlowControl, SendLimits
+from udpft.protocol.transfer.sender_states import (
+    HEARD_AND_READ,
+    PEER_HOLDS_ALL,
+    READ,
+    SENDER_STATES,
+    UNHEARD,
+    SenderEvent,
+    SenderState,
+)
 from udpft.protocol.transfer.sender_timers import SenderTimers
 from udpft.protocol.wire.ack import Ack, decode_ack_untrusted
 from udpft.protocol.wire.data import ACK_REQUEST, data_common
@@ -72,62 +88,6 @@ _SIGN_OF_LIFE_S = 1.0
 
 _FORGET_AFTER_PTOS = 3
 """Probe timeouts after which a packet declared lost can no longer be merely late."""
-
-
-class SenderState(Enum):
-    """State of a sender."""
-
-    UNHEARD = auto()
-    UNHEARD_READ = auto()
-    SENDING = auto()
-    READING = auto()
-    FINISHING = auto()
-    CLOSING = auto()
-    ENDED = auto()
-
-
-class SenderEvent(Enum):
-    """Event in the life of a sender."""
-
-    HEARD = auto()
-    ALL_READ = auto()
-    PEER_HOLDS_ALL = auto()
-    FIN_ACK = auto()
-    UNCONFIRMED = auto()
-    FAIL = auto()
-
-
-_S, _E = SenderState, SenderEvent
-
-SENDER_STATES = TransitionTable(
-    [_S.UNHEARD, _S.SENDING],
-    [
-        (_S.UNHEARD, _E.HEARD, _S.SENDING, "an ACK, or a question: the peer knows of it"),
-        (_S.UNHEARD, _E.ALL_READ, _S.UNHEARD_READ, "every chunk has left once, to nobody known"),
-        (_S.UNHEARD, _E.FAIL, _S.ENDED, "an error at either end, or silence"),
-        (_S.UNHEARD_READ, _E.HEARD, _S.FINISHING, "an ACK, or a question: the peer knows of it"),
-        (_S.UNHEARD_READ, _E.FIN_ACK, _S.ENDED, "the peer has the file: its ACKs were lost"),
-        (_S.UNHEARD_READ, _E.FAIL, _S.ENDED, "an error at either end, or silence"),
-        (_S.SENDING, _E.ALL_READ, _S.FINISHING, "every chunk was read once: FIN"),
-        (_S.SENDING, _E.PEER_HOLDS_ALL, _S.READING, "the peer had the rest before it was read"),
-        (_S.SENDING, _E.FAIL, _S.ENDED, "an error at either end, or silence"),
-        (_S.READING, _E.ALL_READ, _S.CLOSING, "the rest was read for the digest: FIN"),
-        (_S.READING, _E.FAIL, _S.ENDED, "an error at either end, or silence"),
-        (_S.FINISHING, _E.PEER_HOLDS_ALL, _S.CLOSING, "nothing is missing any more: FIN again"),
-        (_S.FINISHING, _E.FIN_ACK, _S.ENDED, "the peer has the file"),
-        (_S.FINISHING, _E.UNCONFIRMED, _S.ENDED, "sent everything, and the peer fell silent"),
-        (_S.FINISHING, _E.FAIL, _S.ENDED, "an error at either end, or silence"),
-        (_S.CLOSING, _E.FIN_ACK, _S.ENDED, "the peer has the file"),
-        (_S.CLOSING, _E.UNCONFIRMED, _S.ENDED, "sent everything, and the peer fell silent"),
-        (_S.CLOSING, _E.FAIL, _S.ENDED, "an error at the peer, which could not keep the file"),
-    ],
-)
-"""Transitions of a sender. It begins in UNHEARD with a prelude, in SENDING without."""
-
-_UNHEARD = (SenderState.UNHEARD, SenderState.UNHEARD_READ)
-_PEER_HOLDS_ALL = (SenderState.READING, SenderState.CLOSING)
-_HEARD_AND_READ = (SenderState.FINISHING, SenderState.CLOSING)
-_READ = (SenderState.UNHEARD_READ, *_HEARD_AND_READ)
 
 
 class SentTotals:
@@ -255,7 +215,7 @@ class Sender:
     @property
     def heard(self) -> bool:
         """Whether the peer has shown that it knows of the transfer; always so without a prelude."""
-        return self._state not in _UNHEARD
+        return self._state not in UNHEARD
 
     def _follow(self, event: SenderEvent) -> None:
         self._state = SENDER_STATES.follow(self._state, event)
@@ -292,7 +252,7 @@ class Sender:
             # A client that hears nothing asks whether we are still here.
             asks = decode_hello_untrusted(packet).nonce == self._ids.nonce
             if asks and self.prelude:
-                if self._state in _UNHEARD:
+                if self._state in UNHEARD:
                     self._follow(SenderEvent.HEARD)  # it was sent to our connection id
                     self._timers.heard_at = now
                     self._probe_with_data()
@@ -307,7 +267,7 @@ class Sender:
             violation = PartialTransfer("the receiver acknowledged what was never sent")
             self.abort(violation, ErrorCode.VIOLATION)
             return
-        if self._state in _UNHEARD:
+        if self._state in UNHEARD:
             self._follow(SenderEvent.HEARD)
         timers.heard_at = timers.spoken_at = now
         verdicts = history.acknowledge(ack.ranges)
@@ -384,12 +344,17 @@ class Sender:
         if self._numbers.next + allowed >= MAX_PACKETS:
             self.abort(PartialTransfer("the transfer took more packets than can be numbered"))
             return self.poll_transmit(now)
+        if now < self._timers.source_at:
+            return None
         try:
+            self._timers.source_at = 0.0
             if queue.holds_next:
                 self._pass_over(now)
                 return self.poll_transmit(now) if self._control else None
-            chunks = queue.take(allowed)
-            return self._send_chunks(chunks, now) if chunks else None
+            return self._send_chunks(allowed, now)
+        except NotReady:
+            self._timers.source_at = now + NOT_READY_S
+            return None
         except UdpftError as error:
             return self._fail_to_read(error, now)
 
@@ -401,7 +366,10 @@ class Sender:
     def _compare(self, now: float) -> Transmit | None:
         """Hash again what may have changed, instead of sending anything."""
         queue, timers = self._queue, self._timers
+        if now < timers.source_at:
+            return None
         try:
+            timers.source_at = 0.0
             queue.compare(_PASSED_BURSTS_A_TURN)
             timers.progress_at = now
             timers.heard_at = now  # nobody is asked anything meanwhile
@@ -409,6 +377,9 @@ class Sender:
                 self._finish_first_pass()
             elif now >= timers.sent_at + _SIGN_OF_LIFE_S:
                 queue.repeat_last()
+        except NotReady:
+            timers.source_at = now + NOT_READY_S
+            return None
         except UdpftError as error:
             return self._fail_to_read(error, now)
         return self.poll_transmit(now) if self._control else None
@@ -420,12 +391,27 @@ class Sender:
         if self._queue.first_pass_over:
             self._finish_first_pass()
 
-    def _send_chunks(self, chunks: Chunks, now: float) -> Transmit:
+    def _take_chunks(self, allowed: int) -> tuple[Chunks, list[memoryview]]:
+        """Take chunks to send, up to a number, and read them. Raises as `ChunkQueue.load`."""
+        queue = self._queue
+        lost = queue.any_lost
+        chunks = queue.take(allowed)
+        if not chunks:
+            return chunks, []
+        try:
+            return chunks, queue.load(chunks)
+        except NotReady:
+            queue.put_back(chunks, lost)
+            raise
+
+    def _send_chunks(self, allowed: int, now: float) -> Transmit | None:
+        chunks, slots = self._take_chunks(allowed)
+        if not chunks:
+            return None
         queue, count, history = self._queue, len(chunks), self._history
         plain, asking = self._commons
         wants_train = self.congestion.wants_train
         last = asking if self._wants_ack(chunks, wants_train) else plain
-        slots = queue.load(chunks)
         first = asking if wants_train else b""
         skipped = self._numbers.skip()
         if skipped is not None:
@@ -485,7 +471,7 @@ class Sender:
 
     def _say_fin(self) -> None:
         """Queue FIN, where the digest is known."""
-        if self._state in _READ:
+        if self._state in READ:
             assert self._fin
             ids = self._ids
             skipped = self._numbers.skipped
@@ -495,7 +481,7 @@ class Sender:
 
     def repeat_prelude(self) -> None:
         """Queue the prelude: the peer has asked again. Once heard, this does nothing."""
-        if self._state in _UNHEARD and self.prelude not in self._control:
+        if self._state in UNHEARD and self.prelude not in self._control:
             self._control.append(self.prelude)
 
     # ----------------------------------------------------------------------------- time, ends
@@ -512,6 +498,8 @@ class Sender:
             # It was sent everything, and went away without a word.
             assert self._fin
             self._end(SenderEvent.UNCONFIRMED, Completed(self._fin.digest, confirmed=False))
+        elif self._timers.source_at and now >= self._timers.disk_patience_ends_at:
+            self.abort(PartialTransfer("the disk brings nothing any more"), ErrorCode.READ_FAILED)
         elif now >= self._timers.patience_ends_at:
             self.abort(TimedOut(f"the {self._peer} stopped answering"), ErrorCode.TIMED_OUT)
         elif self._timers.loss_at < inf:
@@ -524,7 +512,7 @@ class Sender:
 
     def _unconfirmed_at(self) -> float:
         """When a peer that was sent everything, and was heard before, has been silent too long."""
-        if self._state not in _HEARD_AND_READ:
+        if self._state not in HEARD_AND_READ:
             return inf
         return self._timers.heard_at + min(FIN_PATIENCE_S, self._timers.idle_timeout_s)
 
@@ -554,7 +542,7 @@ class Sender:
 
     def _probe_with_data(self) -> bool:
         """Let packets leave as a probe, where any is in flight; return whether they may."""
-        if not self._history.packets_in_flight or self._state in _PEER_HOLDS_ALL:
+        if not self._history.packets_in_flight or self._state in PEER_HOLDS_ALL:
             return False
         self._timers.probes = _PROBE_PACKETS
         if not self._queue.is_due:
@@ -568,11 +556,13 @@ class Sender:
             return None
         timers, queue = self._timers, self._queue
         if queue.is_comparing:
-            return timers.progress_at  # at once
+            return (
+                timers.source_at or timers.progress_at
+            )  # at once, or when the disk is asked again
         at = timers.loss_at if timers.loss_at < inf else self._probe_at()
         at = min(at, timers.patience_ends_at, self._unconfirmed_at())
         if queue.is_due and self._flow.window_room(self._history.packets_in_flight, queue):
-            at = min(at, self._flow.ready_at)
+            at = min(at, max(self._flow.ready_at, timers.source_at))
         return at
 
     def poll_event(self) -> Event | None:

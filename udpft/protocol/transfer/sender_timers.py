@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from math import inf
+from typing import Final
+
+_DISK_PATIENCE: Final = 0.75
+"""Part of the idle timeout after which a disk that brings nothing has failed."""
 
 
 class SenderTimers:
@@ -17,6 +21,7 @@ class SenderTimers:
         loss_at: when the next packet is overdue, and so lost; inf while none is.
         ptos: probe timeouts since something new was acknowledged (RFC 9002, 6.2).
         probes: packets that may leave beyond the windows, as a probe.
+        source_at: when the file is asked again, for it was not ready; 0 while it is.
         data_first: whether the next probe is led by DATA, and not by ACCEPT.
     """
 
@@ -29,6 +34,7 @@ class SenderTimers:
         "progress_at",
         "ptos",
         "sent_at",
+        "source_at",
         "spoken_at",
     )
 
@@ -42,8 +48,14 @@ class SenderTimers:
         self.ptos = 0
         self.probes = 0
         self.data_first = False
+        self.source_at = 0.0
 
     @property
     def patience_ends_at(self) -> float:
         """When a transfer without progress has failed."""
         return self.progress_at + self.idle_timeout_s
+
+    @property
+    def disk_patience_ends_at(self) -> float:
+        """When one has failed whose disk brings nothing: before the peer blames the path."""
+        return self.progress_at + self.idle_timeout_s * _DISK_PATIENCE

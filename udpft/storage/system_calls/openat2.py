@@ -15,6 +15,9 @@ from typing import Final
 _OPENAT2: Final = 437
 """The call's number, the same on every architecture but Alpha (linux/syscalls, 5.6)."""
 
+NO_CROSSING: Final = 0x01
+"""RESOLVE_NO_XDEV: a path that crosses into another mount fails with EXDEV."""
+
 _RESOLVE_NO_MAGICLINKS: Final = 0x02
 _RESOLVE_NO_SYMLINKS: Final = 0x04
 _RESOLVE_BENEATH: Final = 0x08
@@ -34,15 +37,17 @@ _syscall.argtypes = (
 )
 
 
-def openat2(folder_fd: int, path: bytes, flags: int) -> int:
+def openat2(folder_fd: int, path: bytes, flags: int, resolve: int = 0) -> int:
     """Open ``path`` beneath a folder, on no way through a symlink; return the descriptor.
+
+    ``resolve``: further limits on the way, `NO_CROSSING` for one.
 
     Raises:
         OSError: as open(2) does; ELOOP where there is a symlink on the way, EXDEV where the path
             leads out of the folder, ENOSYS where the kernel lacks the call, EPERM where a seccomp
             filter older than the call refuses it (libseccomp before 2.5, as in older Docker).
     """
-    resolve = _RESOLVE_BENEATH | _RESOLVE_NO_SYMLINKS | _RESOLVE_NO_MAGICLINKS
+    resolve |= _RESOLVE_BENEATH | _RESOLVE_NO_SYMLINKS | _RESOLVE_NO_MAGICLINKS
     how = _OPEN_HOW.pack(flags, 0, resolve)
     while True:
         fd: int = _syscall(_OPENAT2, folder_fd, path, how, len(how))

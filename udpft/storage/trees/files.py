@@ -21,6 +21,7 @@ from udpft.errors import (
     SourceChanged,
     UdpftError,
 )
+from udpft.protocol.contract import NotReady
 from udpft.protocol.wire.listing import Entry, files_of, pieces, starts_of
 from udpft.storage.holes import Holes
 from udpft.storage.partfile import write_all
@@ -93,6 +94,8 @@ class TreeSource:
         open_file: opens the file of an entry.
         on_failure: called with an entry that cannot be sent, and the error; None if that failed
             because it has changed.
+        open_here: opens a file as ``open_file`` does, or raises NotReady where that may have to
+            wait for a disk; None where that does not matter.
 
     Attributes:
         size: bytes of all files; never changes.
@@ -114,9 +117,11 @@ class TreeSource:
         identity: int,
         open_file: Callable[[Entry], SourceFile],
         on_failure: Callable[[Entry, UdpftError | None], None] = lambda *_: None,
+        open_here: Callable[[Entry], SourceFile] | None = None,
     ) -> None:
         self.layout = Layout(entries)
         self._open_file = open_file
+        self._open_here = open_here or open_file
         self._on_failure = on_failure
         self._file: SourceFile | None = None
         self._number = -1
@@ -134,7 +139,7 @@ class TreeSource:
         """
         got = 0
         for number, own, at in self.layout.parts(slots, offset):
-            file = self._file_of(number)
+            file = self._file_of(number, self._open_file)
             wanted = sum(map(len, own))
             try:
                 read = file.readv(own, at)
@@ -145,7 +150,24 @@ class TreeSource:
             got += read
         return got
 
-    def _file_of(self, number: int) -> SourceFile:
+    def readv_now(self, slots: Sequence[memoryview], offset: int) -> int:
+        """Read as `readv` does, if that need not wait for a disk; return -1 where it must."""
+        got = 0
+        for number, own, at in self.layout.parts(slots, offset):
+            try:
+                read = self._file_of(number, self._open_here).readv_now(own, at)
+            except NotReady:
+                return -1
+            except LocalReadFailed as error:
+                raise self._failed(number, error) from error
+            if read < 0:
+                return -1
+            if read < sum(map(len, own)):
+                raise self._failed(number)
+            got += read
+        return got
+
+    def _file_of(self, number: int, open_file: Callable[[Entry], SourceFile]) -> SourceFile:
         if number == self._number and self._file:
             return self._file
         if self.changed():
@@ -154,7 +176,7 @@ class TreeSource:
         self.close()
         entry = self.layout.files[number]
         try:
-            self._file = self._open_file(entry)
+            self._file = open_file(entry)
         except NoSuchFile as error:
             raise self._failed(number, error) from error
         self._number = number

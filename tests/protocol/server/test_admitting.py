@@ -18,6 +18,7 @@ from udpft.protocol.server.admission import Admission
 from udpft.protocol.server.admitting import Admitting, Entropy, Limits, Request
 from udpft.protocol.transfer.sender import Sender
 from udpft.protocol.transfer.synthetic import SYNTHETIC_NAME
+from udpft.protocol.transfer.work_budget import WorkBudget
 from udpft.protocol.wire.hello import Hello, Role
 from udpft.testing.network import MemorySource
 
@@ -38,6 +39,7 @@ class Door:
             None,
             Entropy(bytes(32), lambda: next(draw), Random(1)),
             Limits(Admission(max_sessions=most)),
+            WorkBudget(),
             receive_queue=lambda: (100_000, 0),
             is_taken=self.taken.__contains__,
             end_abandoned=lambda *_: None,

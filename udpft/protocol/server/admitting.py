@@ -25,12 +25,13 @@ from udpft.protocol.params import (
     VERSION,
 )
 from udpft.protocol.server.admission import Admission
-from udpft.protocol.server.download import Terms, begin_download
+from udpft.protocol.server.download import Shared, Terms, begin_download
 from udpft.protocol.server.session import PeerAddress, Session
 from udpft.protocol.server.upload import Place, ServerUpload, begin_upload
 from udpft.protocol.transfer.ack_schedule import ReceiveQueue
 from udpft.protocol.transfer.sender import Sender
 from udpft.protocol.transfer.synthetic import SYNTHETIC_NAME, open_synthetic
+from udpft.protocol.transfer.work_budget import WorkBudget
 from udpft.protocol.wire.accept import Accept
 from udpft.protocol.wire.hello import Hello, Role
 
@@ -98,6 +99,7 @@ class Admitting:
         open_place: see `OpenPlace`; None where there are no uploads.
         entropy: for connection ids, and the controllers.
         limits: of the server.
+        work: what its transfers may hash in a turn.
         receive_queue: asks the socket, for uploads: see `Receiver`.
         is_taken: tells whether a connection id is in use.
         end_abandoned: ends an upload of a name whose client has gone, at a time.
@@ -113,6 +115,7 @@ class Admitting:
         open_place: OpenPlace | None,
         entropy: Entropy,
         limits: Limits,
+        work: WorkBudget,
         *,
         receive_queue: ReceiveQueue,
         is_taken: Callable[[int], bool],
@@ -125,7 +128,7 @@ class Admitting:
         self._receive_queue = receive_queue
         self._is_taken = is_taken
         self._end_abandoned = end_abandoned
-        self._buffer = bytearray(MAX_BURST_BYTES)  # what senders share, by taking turns
+        self._shared = Shared(bytearray(MAX_BURST_BYTES), work)
         self.admission = limits.admission or Admission()
         self.draining = False
 
@@ -144,10 +147,12 @@ class Admitting:
                 raise Denied("the file is too large for chunks this small")
             if request.hello.role in UPLOADS:
                 undo.pop_all()  # it closes the place itself, with what went wrong
-                end = begin_upload(terms, cast(Place, opened), self._receive_queue, now)
+                end = begin_upload(
+                    terms, cast(Place, opened), self._receive_queue, now, self._shared.work
+                )
             else:
                 source = cast(OpenedSource, opened)
-                end = begin_download(terms, source, self._buffer, self._entropy.random, now)
+                end = begin_download(terms, source, self._shared, self._entropy.random, now)
             undo.pop_all()
         channel = request.channel
         if channel:

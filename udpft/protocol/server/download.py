@@ -11,6 +11,7 @@ from udpft.protocol.params import INITIAL_RECEIVE_ROOM
 from udpft.protocol.transfer.chunk_queue import ChunkQueue
 from udpft.protocol.transfer.flow import SendLimits
 from udpft.protocol.transfer.sender import Sender
+from udpft.protocol.transfer.work_budget import WorkBudget
 from udpft.protocol.wire.accept import Accept, encode_accept
 from udpft.protocol.wire.data import BurstWriter
 from udpft.protocol.wire.hello import Hello
@@ -36,14 +37,24 @@ class Terms(NamedTuple):
         return TransferIds(self.hello.connection_id, self.accept.connection_id, self.hello.nonce)
 
 
+class Shared(NamedTuple):
+    """Things that all transfers of a server share, by taking turns.
+
+    ``buffer``: what is sent is written there. ``work``: for hashing what clients hold.
+    """
+
+    buffer: bytearray
+    work: WorkBudget
+
+
 def begin_download(
-    terms: Terms, source: OpenedSource, buffer: bytearray, random: Random, now: float
+    terms: Terms, source: OpenedSource, shared: Shared, random: Random, now: float
 ) -> Sender:
-    """Begin to send a file to a client; ``buffer`` may be shared with other ends."""
+    """Begin to send a file to a client."""
     hello, accept = terms.hello, terms.accept
     rates = (hello.max_rate_bytes_per_s, terms.max_rate)
     held = whole_chunks(held_ranges(hello, accept), accept.chunk_size, source.size)
-    writer = BurstWriter(accept.chunk_size, buffer, hello.nonce)
+    writer = BurstWriter(accept.chunk_size, shared.buffer, hello.nonce)
     return Sender(
         terms.ids,
         ChunkQueue(source, source.size, writer, held),
@@ -54,5 +65,6 @@ def begin_download(
             hello.receive_room or INITIAL_RECEIVE_ROOM,
             min(filter(None, rates), default=0),
             terms.idle_timeout_s,
+            shared.work,
         ),
     )

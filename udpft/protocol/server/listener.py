@@ -39,6 +39,7 @@ from udpft.protocol.server.session import PeerAddress, Session
 from udpft.protocol.server.upload import ServerUpload
 from udpft.protocol.transfer.ack_schedule import ReceiveQueue
 from udpft.protocol.transfer.sender import Sender
+from udpft.protocol.transfer.work_budget import WorkBudget
 from udpft.protocol.wire.error import ErrorCode, Refusal, code_of, encode_error, reason_of
 from udpft.protocol.wire.hello import Hello
 from udpft.protocol.wire.packet import COMMON, PacketType, connection_id_untrusted
@@ -97,12 +98,14 @@ class Listener:
         self._usage = usage
         self._on_failure = on_failure
         self._acceptor = acceptor
+        self._work = WorkBudget()
         self._validator = AddressValidator(entropy.secret)
         self._admitting = Admitting(
             open_source,
             open_place,
             entropy,
             limits,
+            self._work,
             receive_queue=receive_queue,
             is_taken=self._is_taken,
             end_abandoned=self._end_abandoned,
@@ -348,7 +351,8 @@ class Listener:
     # ----------------------------------------------------------------------------- time, ends
 
     def handle_timeout(self, now: float) -> None:
-        """Wake the transfers whose time has come."""
+        """Wake the transfers whose time has come, and let them hash for another turn."""
+        self._work.refill()
         timers = self._timers
         while timers and timers[0][0] <= now:
             at, _, session = heapq.heappop(timers)

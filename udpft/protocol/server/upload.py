@@ -16,7 +16,7 @@ from enum import Enum, auto
 from math import inf
 from typing import Protocol
 
-from udpft.errors import UdpftError
+from udpft.errors import TimedOut, UdpftError
 from udpft.protocol.contract import (
     Batch,
     Completed,
@@ -27,17 +27,15 @@ from udpft.protocol.contract import (
     Verified,
 )
 from udpft.protocol.handshake.agreement import HandshakeResult
-from udpft.protocol.params import QUIET_S
+from udpft.protocol.params import GRANULARITY_S, QUIET_S
 from udpft.protocol.server.download import Terms
 from udpft.protocol.states import TransitionTable
 from udpft.protocol.transfer.ack_schedule import ReceiveQueue
 from udpft.protocol.transfer.receiver import FileLayout, Receiver
+from udpft.protocol.transfer.work_budget import WorkBudget
 from udpft.protocol.wire.accept import encode_accept
 from udpft.protocol.wire.error import ErrorCode, code_of
 from udpft.protocol.wire.packet import PacketType
-
-_READ_A_TURN = 16
-"""Bursts of what is held that are read in one go: some milliseconds."""
 
 _ASK_AGAIN_S = 0.002, 0.050
 """Seconds after which a place that commits is asked again: at first, and at most."""
@@ -114,9 +112,13 @@ SERVER_UPLOAD_STATES = TransitionTable(
 
 
 def begin_upload(
-    terms: Terms, place: Place, receive_queue: ReceiveQueue, now: float
+    terms: Terms,
+    place: Place,
+    receive_queue: ReceiveQueue,
+    now: float,
+    work: WorkBudget | None = None,
 ) -> ServerUpload:
-    """Begin to take a client's file.
+    """Begin to take a client's file; ``work`` is the server's, for hashing what is held of it.
 
     Raises:
         UdpftError: from the place, which is closed.
@@ -142,7 +144,41 @@ def begin_upload(
         place.close(error)
         raise
     prelude = encode_accept(accept, terms.hello.connection_id, terms.accept_size)
-    return ServerUpload(receiver, place, prelude, now, iter(opened.present))
+    held = Held(iter(opened.present), work or WorkBudget(), now + terms.idle_timeout_s)
+    return ServerUpload(receiver, place, prelude, now, held)
+
+
+class Held:
+    """Chunks of an upload that are held already, which are hashed while the rest comes.
+
+    Args:
+        runs: hashes of those chunks, with the number of each first one.
+        work: of the server, for a turn.
+        patience_ends_at: until when they are hashed for a client that says nothing.
+
+    Attributes:
+        work: as ``work``.
+        patience_ends_at: moved on with each packet from the client.
+        due_at: when they are hashed on, in seconds; after those that had no turn.
+    """
+
+    def __init__(
+        self, runs: Iterator[tuple[int, bytes]], work: WorkBudget, patience_ends_at: float
+    ) -> None:
+        self._runs = runs
+        self.work = work
+        self.patience_ends_at = patience_ends_at
+        self.due_at = -inf
+
+    def next_runs(self, now: float) -> Iterator[tuple[int, bytes] | None]:
+        """Iterate over the runs of this turn, if it is one; None after the last of all."""
+        bursts = self.work.take()
+        self.due_at = now + GRANULARITY_S if bursts else now
+        for _ in range(bursts):
+            run = next(self._runs, None)
+            yield run
+            if run is None:
+                return
 
 
 class ServerUpload:
@@ -153,7 +189,7 @@ class ServerUpload:
         place: the place that it fills.
         prelude: ACCEPT.
         now: seconds on the driver's clock.
-        held: the hashes of chunks that are held already, with the number of each first chunk.
+        held: chunks that are held already.
 
     Attributes:
         prelude: see above; repeated to a client that asks again.
@@ -167,11 +203,12 @@ class ServerUpload:
         place: Place,
         prelude: bytes,
         now: float,
-        held: Iterator[tuple[int, bytes]],
+        held: Held,
     ) -> None:
         self._receiver = receiver
         self._place = place
-        self._held: Iterator[tuple[int, bytes]] | None = held  # None once all was read
+        self._held: Held | None = held  # None once all was read
+        self._idle_timeout_s = held.patience_ends_at - now
         self._state = ServerUploadState.RECEIVING
         self._control: deque[bytes] = deque([prelude])  # wait to be sent
         self._events: deque[Event] = deque()
@@ -220,17 +257,24 @@ class ServerUpload:
         if batch.length and batch.buffer[0] == PacketType.HELLO:
             self._handle_question(batch, now)
             return
+        heard_at = self._receiver.heard_at
         try:
             self._receiver.handle_datagrams(batch, now)
         except UdpftError as error:
             self._fail(error)
+        if self._held and self._receiver.heard_at > heard_at:
+            self._held.patience_ends_at = now + self._idle_timeout_s
         self.heard = self.heard or self._receiver.heard_at > self._began
         self._proceed(now)
 
     def _handle_question(self, batch: Batch, now: float) -> None:
         """Tell a client that hears nothing, and asks, that this end is still here."""
         self._receiver.handle_datagrams(batch, now)
-        if self._receiver.heard_at == now and self.prelude not in self._control:
+        if self._receiver.heard_at != now:
+            return
+        if self._held:
+            self._held.patience_ends_at = now + self._idle_timeout_s
+        if self.prelude not in self._control:
             self._control.append(self.prelude)
 
     def _proceed(self, now: float) -> None:
@@ -272,12 +316,15 @@ class ServerUpload:
         told = self._place.told(error)
         self._receiver.abort(told, code_of(told))
 
-    def _read_on(self) -> None:
-        """Hash some of what is held already."""
+    def _read_on(self, now: float) -> None:
+        """Hash some of what is held already, for a client that shows that it is there."""
         assert self._held is not None
+        if now >= self._held.patience_ends_at:
+            self._held = None
+            self._fail(TimedOut("the client fell silent while what is held was read"))
+            return
         try:
-            for _ in range(_READ_A_TURN):
-                run = next(self._held, None)
+            for run in self._held.next_runs(now):
                 if run is None:
                     self._held = None
                     self._receiver.verify_if_complete()
@@ -293,8 +340,8 @@ class ServerUpload:
             datagram = self._control.popleft()
             transmit: Transmit | None = Transmit(memoryview(datagram), len(datagram))
         else:
-            if self._held:
-                self._read_on()
+            if self._held and now >= self._held.due_at:
+                self._read_on(now)
                 self._proceed(now)
             transmit = self._receiver.poll_transmit(now)
         if transmit:
@@ -316,7 +363,7 @@ class ServerUpload:
     def next_timeout(self) -> float | None:
         """When something is due."""
         if self._held:
-            return self._began  # at once
+            return max(self._began, self._held.due_at)
         if self._state is ServerUploadState.COMMITTING:
             return self._ask_at
         return self._receiver.next_timeout()

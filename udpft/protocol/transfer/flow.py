@@ -18,6 +18,7 @@ from udpft.protocol.params import (
 from udpft.protocol.recovery.congestion import CongestionController, Phase
 from udpft.protocol.recovery.pacing import Pacer
 from udpft.protocol.transfer.chunk_queue import ChunkQueue
+from udpft.protocol.transfer.work_budget import WorkBudget
 from udpft.protocol.wire.ack import Ack
 from udpft.protocol.wire.data import BurstWriter
 
@@ -50,12 +51,14 @@ class SendLimits(NamedTuple):
 
     ``receive_room``: bytes that the receiver's socket holds, from its HELLO or ACCEPT.
     ``max_rate_bytes_per_s``: the pace is never faster; 0 for no limit. Counts UDP payload.
-    ``idle_timeout_s``: seconds without progress after which the transfer has failed.
+    ``idle_timeout_s``: seconds without progress after which the transfer has failed. ``work``: the
+    server's budget of hashing what the peer holds; None where there is nobody else to look after.
     """
 
     receive_room: int = INITIAL_RECEIVE_ROOM
     max_rate_bytes_per_s: int = 0
     idle_timeout_s: float = IDLE_TIMEOUT_S
+    work: WorkBudget | None = None
 
 
 NO_LIMITS = SendLimits()

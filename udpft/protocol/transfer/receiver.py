@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections import deque
 from enum import Enum, auto
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from udpft.errors import DestinationExists, DigestMismatch, TimedOut, UdpftError
 from udpft.protocol.contract import (
@@ -49,6 +49,11 @@ from udpft.protocol.wire.data import HASH_SIZE, Burst, BurstReader
 from udpft.protocol.wire.error import ErrorCode, decode_error_untrusted
 from udpft.protocol.wire.fin import Fin, decode_fin_untrusted, encode_fin
 from udpft.protocol.wire.packet import MalformedPacket, PacketType, decode_untrusted
+
+MAX_CHUNK_RANGES: Final = 16_384
+"""Ranges of chunks with holes between them that a receiver keeps, at some 200 bytes each: a tenth
+of all packets lost, of those that 10 Gbit/s and 100 ms have in flight. Whoever sends every other
+chunk is not followed any further."""
 
 
 class ReceiverState(Enum):
@@ -293,6 +298,8 @@ class Receiver:
         stop = first + count
         if not self._lengths_fit(burst) or burst.first_packet + count > MAX_PACKETS:
             return
+        if len(self._chunks) >= MAX_CHUNK_RANGES and first > self._chunks.first_missing():
+            return  # as if it were lost: what fills the first hole comes through
         self._acks.note(burst, now)
         if first >= self._chunks.stop:
             self._write(burst, 0, count)

@@ -59,6 +59,7 @@ from udpft.protocol.transfer.sender_states import (
     SenderState,
 )
 from udpft.protocol.transfer.sender_timers import SenderTimers
+from udpft.protocol.transfer.work_budget import BURSTS_A_TURN
 from udpft.protocol.wire.ack import Ack, decode_ack_untrusted
 from udpft.protocol.wire.data import ACK_REQUEST, data_common
 from udpft.protocol.wire.error import ErrorCode, decode_error_untrusted
@@ -79,9 +80,6 @@ _PROBE_PACKETS = 2
 
 _UNHEARD_PTO_S = 3.0
 """Seconds between probes, at most, before the first ACK."""
-
-_PASSED_BURSTS_A_TURN = 16
-"""Bursts of chunks that need not be sent, hashed in one go: other transfers wait too."""
 
 _SIGN_OF_LIFE_S = 1.0
 """Seconds between repeats of the last chunk while nothing else is to be sent but later."""
@@ -151,6 +149,7 @@ class Sender:
         self._delivery = DeliveryRate(now)
         self._flow = FlowControl(queue.writer, limits, now)
         self._timers = SenderTimers(now, limits.idle_timeout_s)
+        self._work = limits.work
         self.prelude = prelude
         self.rtt = RttEstimator()
         self.congestion = CongestionController(random)
@@ -251,6 +250,8 @@ class Sender:
         elif packet.type is PacketType.HELLO:
             # A client that hears nothing asks whether we are still here.
             asks = decode_hello_untrusted(packet).nonce == self._ids.nonce
+            if asks:
+                self._timers.note_peer(now)
             if asks and self.prelude:
                 if self._state in UNHEARD:
                     self._follow(SenderEvent.HEARD)  # it was sent to our connection id
@@ -269,7 +270,8 @@ class Sender:
             return
         if self._state in UNHEARD:
             self._follow(SenderEvent.HEARD)
-        timers.heard_at = timers.spoken_at = now
+        timers.heard_at = now
+        timers.note_peer(now)
         verdicts = history.acknowledge(ack.ranges)
         newest = verdicts.newest
         if newest is not None:
@@ -370,7 +372,7 @@ class Sender:
             return None
         try:
             timers.source_at = 0.0
-            queue.compare(_PASSED_BURSTS_A_TURN)
+            queue.compare(BURSTS_A_TURN)
             timers.progress_at = now
             timers.heard_at = now  # nobody is asked anything meanwhile
             if not queue.find_suspects():
@@ -386,7 +388,10 @@ class Sender:
 
     def _pass_over(self, now: float) -> None:
         """Hash chunks that the receiver holds instead of sending them."""
-        self._queue.pass_over(_PASSED_BURSTS_A_TURN)
+        bursts = self._timers.bursts_to_hash(self._work, now)
+        if not bursts:
+            return
+        self._queue.pass_over(bursts)
         self._timers.progress_at = now
         if self._queue.first_pass_over:
             self._finish_first_pass()
@@ -520,6 +525,8 @@ class Sender:
         """When a silent peer is probed: the PTO, doubling (RFC 9002, 6.2)."""
         timers = self._timers
         quiet = self._state in (SenderState.SENDING, SenderState.READING)
+        if self._work and self._queue.holds_next:
+            quiet = True  # a peer that hears nothing asks, and so shows that it is there
         if self._history.packets_in_flight or not quiet:
             # Of a path that was never heard, nobody knows how slow it is.
             longest_s = MAX_PTO_S if self.heard else _UNHEARD_PTO_S
@@ -562,7 +569,10 @@ class Sender:
         at = timers.loss_at if timers.loss_at < inf else self._probe_at()
         at = min(at, timers.patience_ends_at, self._unconfirmed_at())
         if queue.is_due and self._flow.window_room(self._history.packets_in_flight, queue):
-            at = min(at, max(self._flow.ready_at, timers.source_at))
+            ready_at = max(self._flow.ready_at, timers.source_at)
+            if self._work and queue.holds_next:
+                ready_at = max(ready_at, timers.hash_at)
+            at = min(at, ready_at)
         return at
 
     def poll_event(self) -> Event | None:

@@ -5,8 +5,17 @@ from __future__ import annotations
 from math import inf
 from typing import Final
 
+from udpft.protocol.params import GRANULARITY_S, QUIET_S
+from udpft.protocol.transfer.work_budget import BURSTS_A_TURN, WorkBudget
+
+HASHING_PATIENCE_S: Final = 5.0
+"""Seconds for which a server hashes what a client holds that says nothing: one that hears nothing
+asks each second. So two datagrams buy no more than these."""
+
 _DISK_PATIENCE: Final = 0.75
 """Part of the idle timeout after which a disk that brings nothing has failed."""
+
+assert HASHING_PATIENCE_S > 3 * QUIET_S
 
 
 class SenderTimers:
@@ -23,10 +32,13 @@ class SenderTimers:
         probes: packets that may leave beyond the windows, as a probe.
         source_at: when the file is asked again, for it was not ready; 0 while it is.
         data_first: whether the next probe is led by DATA, and not by ACCEPT.
+        hash_at: when chunks that the peer holds are hashed on; inf where it has been silent for
+            `HASHING_PATIENCE_S`.
     """
 
     __slots__ = (
         "data_first",
+        "hash_at",
         "heard_at",
         "idle_timeout_s",
         "loss_at",
@@ -49,6 +61,27 @@ class SenderTimers:
         self.probes = 0
         self.data_first = False
         self.source_at = 0.0
+        self.hash_at = now
+
+    def note_peer(self, now: float) -> None:
+        """Note that the peer has said something."""
+        self.spoken_at = now
+        self.hash_at = min(self.hash_at, now)
+
+    def bursts_to_hash(self, work: WorkBudget | None, now: float) -> int:
+        """Take what may be hashed now of what the peer holds; in bursts.
+
+        A server hashes for a peer that shows that it is there, as long as its turn allows.
+        """
+        if work is None:
+            return BURSTS_A_TURN
+        if now >= self.spoken_at + HASHING_PATIENCE_S:
+            self.hash_at = inf
+        if now < self.hash_at:
+            return 0
+        bursts = work.take()
+        self.hash_at = now + GRANULARITY_S if bursts else now
+        return bursts
 
     @property
     def patience_ends_at(self) -> float:

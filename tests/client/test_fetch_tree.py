@@ -162,19 +162,6 @@ def test_a_listing_names_what_is_served_and_nothing_else(server: RunningServer) 
             names(nowhere)
 
 
-def test_ls_prints_for_people_and_for_programs(server: RunningServer) -> None:
-    done = run_udpft("ls", "-l", "t*", "-s", server.address)
-    assert done.returncode == 0
-    folder, file = done.stdout.splitlines()
-    assert (folder[:4], folder[-6:]) == ("drwx", " tree/")
-    assert file[11:].split()[:2] == ["2", "B"]
-    assert file.endswith(" two.txt")
-    assert r"tree/line\nbreak" in run_udpft("ls", "tree", "-s", server.address).stdout
-    done = run_udpft("ls", "*.bin", "--json", "-s", server.address)
-    assert '"name": "other.bin", "type": "file", "size": 3' in done.stdout
-    assert '"event": "summary", "ok": true' in done.stdout.splitlines()[-1]
-
-
 def test_a_file_that_changes_between_listing_and_sending_is_listed_again(
     server: RunningServer, served: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -81,15 +81,16 @@ def test_what_cannot_be_read_is_named_and_the_rest_comes(
 def test_a_read_error_is_found_when_it_is_its_turn(
     server: RunningServer, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = SourceFile.readv
+    for name in ("readv", "readv_now"):
+        real = getattr(SourceFile, name)
 
-    def fails(self: SourceFile, slots: list[memoryview], offset: int) -> int:
-        if os.readlink(f"/proc/self/fd/{self._fd}").endswith("/t/b"):
-            cause = OSError(5, "Input/output error")
-            raise LocalReadFailed("cannot read the file") from cause
-        return real(self, slots, offset)
+        def fails(self: SourceFile, slots: list[memoryview], offset: int, real: Any = real) -> int:
+            if os.readlink(f"/proc/self/fd/{self._fd}").endswith("/t/b"):
+                cause = OSError(5, "Input/output error")
+                raise LocalReadFailed("cannot read the file") from cause
+            return int(real(self, slots, offset))
 
-    monkeypatch.setattr(SourceFile, "readv", fails)
+        monkeypatch.setattr(SourceFile, name, fails)
     read_error = "t/b: it cannot be read: input/output error"
     with connect(server.address) as client, pytest.raises(PartialTransfer, match=read_error):
         client.fetch_tree("t", out)
@@ -101,10 +102,10 @@ def test_a_file_that_is_gone_is_listed_again(
 ) -> None:
     real = ServedRoot.open_at
 
-    def gone(self: ServedRoot, components: list[bytes]) -> SourceFile:
+    def gone(self: ServedRoot, components: list[bytes], resolve: int = 0) -> SourceFile:
         if components[-1] == b"b":
             (served / "t/b").unlink(missing_ok=True)
-        return real(self, components)
+        return real(self, components, resolve)
 
     monkeypatch.setattr(ServedRoot, "open_at", gone)
     with connect(server.address) as client:
@@ -116,11 +117,11 @@ def test_a_file_that_never_rests_is_named(
 ) -> None:
     real, path, times_ns = ServedRoot.open_at, served / "t/b", count(10**18, 10**9)
 
-    def touched(self: ServedRoot, components: list[bytes]) -> SourceFile:
+    def touched(self: ServedRoot, components: list[bytes], resolve: int = 0) -> SourceFile:
         if components[-1] == b"b":  # one that only grew would be sent as it was
             path.write_bytes(path.read_bytes()[::-1])
             os.utime(path, ns=(0, next(times_ns)))
-        return real(self, components)
+        return real(self, components, resolve)
 
     monkeypatch.setattr(ServedRoot, "open_at", touched)
     changes = "t/b: it changes while it is sent"

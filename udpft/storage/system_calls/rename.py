@@ -33,14 +33,8 @@ def rename_new_file(src: str, dst: str, *, src_dir_fd: int, dst_dir_fd: int) -> 
         FileExistsError: something has the name, and keeps it; the source is where it was.
         OSError: as link(2), unlink(2) and rename(2) do.
     """
-    try:
-        os.link(src, dst, src_dir_fd=src_dir_fd, dst_dir_fd=dst_dir_fd, follow_symlinks=False)
-    except OSError as error:
-        if error.errno not in _NO_LINKS:
-            raise
+    if not _link_and_unlink(src, dst, src_dir_fd, dst_dir_fd):
         rename_new(src, dst, src_dir_fd=src_dir_fd, dst_dir_fd=dst_dir_fd)
-    else:
-        os.unlink(src, dir_fd=src_dir_fd)
 
 
 def rename_new(src: str, dst: str, *, src_dir_fd: int, dst_dir_fd: int) -> None:
@@ -52,7 +46,8 @@ def rename_new(src: str, dst: str, *, src_dir_fd: int, dst_dir_fd: int) -> None:
     """
     code = _renameat2(src_dir_fd, os.fsencode(src), dst_dir_fd, os.fsencode(dst))
     if code in _NOT_TAKEN:
-        _link_and_unlink(src, dst, src_dir_fd, dst_dir_fd)
+        if not _link_and_unlink(src, dst, src_dir_fd, dst_dir_fd):
+            _look_and_rename(src, dst, src_dir_fd, dst_dir_fd)
     elif code:
         raise OSError(code, os.strerror(code), dst)
 
@@ -81,15 +76,16 @@ def _libc_renameat2() -> Any:
     return call
 
 
-def _link_and_unlink(src: str, dst: str, src_dir_fd: int, dst_dir_fd: int) -> None:
+def _link_and_unlink(src: str, dst: str, src_dir_fd: int, dst_dir_fd: int) -> bool:
+    """Give a file a second name, and take the first; return False where there are no links."""
     try:
         os.link(src, dst, src_dir_fd=src_dir_fd, dst_dir_fd=dst_dir_fd, follow_symlinks=False)
     except OSError as error:
         if error.errno not in _NO_LINKS:
             raise
-        _look_and_rename(src, dst, src_dir_fd, dst_dir_fd)
-    else:
-        os.unlink(src, dir_fd=src_dir_fd)
+        return False
+    os.unlink(src, dir_fd=src_dir_fd)
+    return True
 
 
 def _look_and_rename(src: str, dst: str, src_dir_fd: int, dst_dir_fd: int) -> None:

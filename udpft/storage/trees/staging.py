@@ -20,6 +20,7 @@ from xxhash import xxh3_64_hexdigest
 
 from udpft.errors import LocalWriteFailed
 from udpft.storage.claim import ELSEWHERE_HINT, is_part_name, part_name
+from udpft.storage.sync import reread_from_disk
 from udpft.storage.trees.folders import FOLDER_FLAGS
 from udpft.units import format_bytes
 
@@ -124,8 +125,7 @@ class Staging:
             except OSError:
                 continue
             try:
-                os.fdatasync(fd)
-                os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+                reread_from_disk(fd)
             finally:
                 os.close(fd)
 

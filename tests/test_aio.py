@@ -120,6 +120,35 @@ def test_it_is_typed_and_described_as_the_functions_are() -> None:
         assert inspect.signature(awaited) == inspect.signature(blocking)
 
 
+def test_what_a_server_tells_is_told_in_the_loops_thread(samples: Path) -> None:
+    threads, refused = set[int](), list[str]()
+
+    def on_refused(what: udpft.Refused) -> None:
+        threads.add(threading.get_ident())
+        refused.append(what.name)
+
+    async def main() -> None:
+        async with aio.serve(samples, port=0, on_refused=on_refused) as server:
+            with pytest.raises(NoSuchFile):
+                await aio.get("missing", server=server)
+
+    run(main)
+    assert (refused, threads) == (["missing"], {threading.get_ident()})
+
+
+def test_a_tree_is_awaited_with_all_its_options(tmp_path: Path) -> None:
+    (tmp_path / "served/t").mkdir(parents=True)
+    for name in ("a", "b"):
+        (tmp_path / "served/t" / name).touch()
+
+    async def main() -> udpft.Result:
+        async with aio.serve(tmp_path / "served", port=0) as server:
+            out = tmp_path / "out"
+            return await aio.get("t", server=server, output=out, recursive=True, exclude=["b"])
+
+    assert run(main).files == 1
+
+
 # -------------------------------------------------------------------------------------- a client
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import threading
@@ -128,3 +129,126 @@ def test_a_word_that_is_no_option_is_an_error_of_the_program(samples: Path) -> N
         udpft.get("1", server="127.0.0.1", **wrong)
     with pytest.raises(TypeError):
         udpft.serve(samples, **wrong)
+
+
+# ----------------------------------------------------------------------------------------- trees
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """A folder that is served, with a tree in it."""
+    (tmp_path / "served/t/sub").mkdir(parents=True)
+    for name in ("a.txt", "b.bak", "sub/c.txt", "sub/d.bak"):
+        (tmp_path / "served/t" / name).write_text(name)
+    (tmp_path / "served/t/link").symlink_to("a.txt")
+    return tmp_path / "served"
+
+
+def files_in(folder: Path) -> list[str]:
+    return sorted(str(one.relative_to(folder)) for one in folder.rglob("*") if not one.is_dir())
+
+
+@pytest.mark.parametrize(
+    ("rules", "expected"),
+    [
+        ({"exclude": "*.bak"}, ["a.txt", "sub/c.txt"]),
+        ({"exclude": ["*.bak", "sub/"]}, ["a.txt"]),
+        ({"exclude": "*.*", "include": ["d.*"]}, ["sub/d.bak"]),
+        ({"rules": ["- d.bak", "+ *.bak"], "exclude": "*.*"}, ["b.bak"]),
+    ],
+)
+def test_patterns_say_what_comes_of_a_tree(
+    tree: Path, tmp_path: Path, rules: Any, expected: list[str]
+) -> None:
+    with udpft.serve(tree, port=0, writable=True) as server:
+        udpft.get("t", server=server, output=tmp_path / "out", recursive=True, **rules)
+        udpft.put(tree / "t", server=server, as_name="up", recursive=True, **rules)
+    assert files_in(tmp_path / "out/t") == files_in(tree / "up") == expected
+
+
+def test_links_are_copied_and_hidden_names_are_sent_where_that_is_asked_for(
+    tree: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/.env").touch()
+    with udpft.serve(tree, port=0, writable=True, hidden=True) as server:
+        udpft.get("t", server=server, output=tmp_path / "out", recursive=True, links=True)
+        udpft.put(tmp_path / "mine", server=server, recursive=True, hidden=True)
+    assert (tmp_path / "out/t/link").readlink() == Path("a.txt")
+    assert (tree / "mine/.env").exists()
+
+
+def test_a_dry_run_tells_and_a_checksum_finds(tree: Path, tmp_path: Path) -> None:
+    with udpft.serve(tree, port=0) as server:
+        planned = udpft.get(
+            "t", server=server, output=tmp_path / "out", recursive=True, dry_run=True
+        )
+        assert [name for name, _ in planned.tree.listed][:2] == ["t/a.txt", "t/b.bak"]
+        assert not (tmp_path / "out").exists()
+        udpft.get("t", server=server, output=tmp_path / "out", recursive=True)
+        mine = tmp_path / "out/t/a.txt"
+        status = mine.stat()
+        mine.write_text("A.TXT")
+        os.utime(mine, ns=(status.st_atime_ns, status.st_mtime_ns))
+        assert udpft.get("t", server=server, output=tmp_path / "out", recursive=True).up_to_date
+        with pytest.raises(udpft.errors.DestinationExists):
+            udpft.get("t", server=server, output=tmp_path / "out", recursive=True, checksum=True)
+
+
+def test_options_of_trees_are_refused_for_a_single_file(tree: Path) -> None:
+    with pytest.raises(udpft.errors.UsageError, match=r"^links: of trees only$"):
+        udpft.get("t/a.txt", server="127.0.0.1", links=True)
+    with pytest.raises(udpft.errors.UsageError, match=r"^exclude, hidden: of trees only$"):
+        udpft.put(tree / "t/a.txt", server="127.0.0.1", hidden=True, exclude="x", recursive=True)
+    nonsense: Any = 7
+    for name in ("exclude", "include", "rules"):
+        with pytest.raises(udpft.errors.UsageError, match=f"{name} is a pattern, or a list of"):
+            udpft.get("t", server="127.0.0.1", recursive=True, **{name: nonsense})
+
+
+def test_a_get_says_what_it_goes_on_with(samples: Path, tmp_path: Path) -> None:
+    stop, resumed = udpft.Stop(), list[tuple[int, int]]()
+
+    def progress(done: int, total: int) -> None:
+        if done > total / 3:
+            stop.set()
+
+    options: Any = {"output": tmp_path / "out", "on_resume": lambda *now: resumed.append(now)}
+    with udpft.serve(samples, port=0, max_rate="6M") as server:
+        with pytest.raises(Stopped):
+            udpft.get(str(LARGE), server=server, progress=progress, stop=stop, **options)
+        assert resumed == []
+        result = udpft.get(str(LARGE), server=server, **options)
+    assert resumed == [(result.resumed_bytes, LARGE)]
+
+
+# ---------------------------------------------------------------------------- what a server tells
+
+
+def test_a_server_tells_of_what_it_refuses_and_of_what_else_there_is(tmp_path: Path) -> None:
+    refused, notices = list[udpft.Refused](), list[str]()
+    (tmp_path / "served").mkdir()
+    (tmp_path / "t").mkdir()
+    left = tmp_path / "served/.old.0123456789abcdef.udpft-part"
+    left.mkdir()
+    os.utime(left, ns=(0, 0))
+    with udpft.serve(
+        tmp_path / "served",
+        port=0,
+        writable=True,
+        on_refused=refused.append,
+        on_notice=notices.append,
+    ) as server:
+        with pytest.raises(udpft.errors.NoSuchFile):
+            udpft.get("missing", server=server, output=tmp_path)
+        (tmp_path / "t/a").touch()
+        udpft.put(tmp_path / "t", server=server, recursive=True)
+    assert [(one.name, one.upload) for one in refused] == [("missing", False)]
+    assert notices == [f"{left.name}: removed, for nobody came back for it"]
+
+
+def test_sizes_are_written_as_people_write_them(server: RunningServer, tmp_path: Path) -> None:
+    with pytest.raises(udpft.errors.TooLarge):
+        udpft.get("4096", server=server, output=tmp_path, max_size="2K")
+    with pytest.raises(udpft.errors.UsageError, match="max_size is a number of bytes"):
+        udpft.get("4096", server=server, output=tmp_path, max_size=-1)

@@ -14,6 +14,7 @@ __all__ = [
     "Client",
     "Entry",
     "Progress",
+    "Refused",
     "Result",
     "RunningServer",
     "Served",
@@ -36,13 +37,14 @@ if TYPE_CHECKING:
     from udpft.client.client import Client
     from udpft.net.stop import Stop
     from udpft.outcome.progress import Progress
-    from udpft.outcome.result import Result, Served
+    from udpft.outcome.result import Refused, Result, Served
     from udpft.protocol.wire.listing import Entry
 
 _ELSEWHERE = {
     "Client": "client.client",
     "Entry": "protocol.wire.listing",
     "Progress": "outcome.progress",
+    "Refused": "outcome.result",
     "Result": "outcome.result",
     "Served": "outcome.result",
     "Stop": "net.stop",

@@ -34,7 +34,7 @@ from udpft.client.client import Client as BlockingClient
 from udpft.errors import Stopped
 from udpft.net.stop import Stop
 from udpft.outcome.progress import Progress
-from udpft.outcome.result import Served
+from udpft.outcome.result import Refused, Served
 
 __all__ = [
     "Client",
@@ -238,6 +238,8 @@ async def serve(
     directory: str | os.PathLike[str],
     *,
     on_served: Callable[[Served], object] = lambda _: None,
+    on_refused: Callable[[Refused], object] = lambda _: None,
+    on_notice: Callable[[str], object] = lambda _: None,
     **options: Unpack[api.ServerOptions],
 ) -> AsyncIterator[RunningServer]:
     """Serve a folder as long as the block takes.
@@ -245,6 +247,8 @@ async def serve(
     Args:
         directory: the folder.
         on_served: called in the loop's thread with each transfer that is over.
+        on_refused: likewise, with each request that is refused.
+        on_notice: likewise, with each line that a log should have beside.
         options: of `udpft.server.server.Server`; ``port=0`` takes any free port.
 
     Raises:
@@ -253,12 +257,23 @@ async def serve(
     loop = asyncio.get_running_loop()
     started: list[api.RunningServer] = []
 
-    def tell(served: Served) -> None:
-        with suppress(RuntimeError):  # the loop was closed, with the server still in it
-            loop.call_soon_threadsafe(on_served, served)
+    def in_loop(callback: Callable[[T], object]) -> Callable[[T], None]:
+        def tell(what: T) -> None:
+            with suppress(RuntimeError):  # the loop was closed, with the server still in it
+                loop.call_soon_threadsafe(callback, what)
+
+        return tell
 
     def start() -> None:
-        started.append(api.serve(directory, on_served=tell, **options))
+        started.append(
+            api.serve(
+                directory,
+                on_served=in_loop(on_served),
+                on_refused=in_loop(on_refused),
+                on_notice=in_loop(on_notice),
+                **options,
+            )
+        )
 
     try:
         await _in_thread(start, lambda: None)

@@ -13,7 +13,7 @@ Each makes a `Client` that lasts as long as the call. Errors are `udpft.errors.U
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, Literal, TypedDict, Unpack
 
@@ -22,7 +22,7 @@ from udpft.client.client import MAX_FETCHED_BYTES, Client
 from udpft.errors import UsageError
 from udpft.net.address import Address
 from udpft.outcome.progress import Progress
-from udpft.outcome.result import Result, Served
+from udpft.outcome.result import Refused, Result, Served
 
 if TYPE_CHECKING:
     from udpft.net.stop import Stop
@@ -41,7 +41,7 @@ class ClientOptions(TypedDict, total=False):
     offload: bool
     key_file: str | os.PathLike[str] | None
     stop: Stop | None
-    max_size: int
+    max_size: int | str
 
 
 class ServerOptions(TypedDict, total=False):
@@ -71,11 +71,47 @@ class _SingleOptions(TypedDict):
     progress: Progress | None
 
 
+class _ResumeOptions(TypedDict):
+    """Options of what an earlier get has left."""
+
+    resume: bool
+    on_resume: Progress | None
+
+
 class _StoreOptions(TypedDict):
     """Options of an upload."""
 
     force: bool
     progress: Progress | None
+
+
+class _TreeOptions(TypedDict, total=False):
+    """Options of trees alone; `udpft.client.tree_outcome.TreeParameters` explains them."""
+
+    exclude: str | Sequence[str]
+    include: str | Sequence[str]
+    rules: str | Sequence[str]
+    links: bool
+    checksum: bool
+    hidden: bool
+    dry_run: bool
+
+
+def _refuse_for_a_file(tree: _TreeOptions) -> None:
+    """Refuse options of trees for a single file. Raises UsageError."""
+    given = [name for name, value in tree.items() if value]
+    if given:
+        raise UsageError(f"{', '.join(given)}: of trees only", hint="recursive=True makes it one")
+
+
+def _refuse_for_a_tree(mode: str, sha256: str, output: Output | None) -> None:
+    """Refuse options of single files for a tree. Raises UsageError."""
+    if mode == "plain":
+        raise UsageError("plain fetches single files")
+    if sha256:
+        raise UsageError("a folder has no SHA-256")
+    if is_stream(output):
+        raise UsageError("a folder is nothing for a file object")
 
 
 def connect(server: ServerName, **options: Unpack[ClientOptions]) -> Client:
@@ -99,7 +135,14 @@ def get(
     recursive: bool = False,
     allow_partial: bool = False,
     sha256: str = "",
+    exclude: str | Sequence[str] = (),
+    include: str | Sequence[str] = (),
+    rules: str | Sequence[str] = (),
+    links: bool = False,
+    checksum: bool = False,
+    dry_run: bool = False,
     progress: Progress | None = None,
+    on_resume: Progress | None = None,
     **options: Unpack[ClientOptions],
 ) -> Result:
     """Fetch one file; with ``recursive``, a folder with all that is below it.
@@ -119,27 +162,35 @@ def get(
         allow_partial: plain only: keep what came, where the end did not.
         sha256: what the file's SHA-256 must be, 64 hex digits, before it gets its name. Of single
             files only.
+        exclude: of trees: a pattern of what is left out, or a list of them; see docs/trees.md.
+        include: likewise, of what comes although ``exclude`` matches it.
+        rules: both in an order of their own, each ``- PATTERN`` or ``+ PATTERN``.
+        links: of trees: symlinks too, as symlinks, where they stay within the tree.
+        checksum: of trees: compare files of the same size by their contents, not by their times.
+        dry_run: of trees: change nothing, and tell in ``Result.tree`` what would come.
         progress: called with the bytes done and the bytes in all, -1 where plain cannot know
             them: ten times a second, and at the end.
+        on_resume: reliable only: called once with the bytes that were held already and the bytes
+            in all, where this goes on with an earlier get.
         options: of `Client`.
 
     Raises:
         UdpftError: see `udpft.errors`; the destination is as it was.
     """
-    if recursive and mode == "plain":
-        raise UsageError("plain fetches single files")
-    if recursive and sha256:
-        raise UsageError("a folder has no SHA-256")
+    tree: _TreeOptions = {"exclude": exclude, "include": include, "rules": rules}
+    tree |= {"links": links, "checksum": checksum, "dry_run": dry_run}
+    _refuse_for_a_tree(mode, sha256, output) if recursive else _refuse_for_a_file(tree)
     with Client(server, **options) as client:
+        resumed: _ResumeOptions = {"resume": resume, "on_resume": on_resume}
         if recursive:
-            if is_stream(output):
-                raise UsageError("a folder is nothing for a file object")
             folder = None if output is None else text_of(output, "output")
-            return client.fetch_tree(name, folder, force=force, resume=resume, progress=progress)
+            return client.fetch_tree(
+                name, folder, force=force, progress=progress, **resumed, **tree
+            )
         single: _SingleOptions = {"force": force, "sha256": sha256, "progress": progress}
         if mode == "plain":
             return client.fetch_plain(name, output, allow_partial=allow_partial, **single)
-        return client.fetch(name, output, resume=resume, **single)
+        return client.fetch(name, output, **resumed, **single)
 
 
 def read_bytes(
@@ -175,6 +226,13 @@ def put(
     as_name: Name | None = None,
     force: bool = False,
     recursive: bool = False,
+    exclude: str | Sequence[str] = (),
+    include: str | Sequence[str] = (),
+    rules: str | Sequence[str] = (),
+    links: bool = False,
+    checksum: bool = False,
+    hidden: bool = False,
+    dry_run: bool = False,
     progress: Progress | None = None,
     **options: Unpack[ClientOptions],
 ) -> Result:
@@ -188,6 +246,13 @@ def put(
             With a slash at its end, the folder there that it goes to.
         force: replace a different file of that name.
         recursive: folders too. ``Result.files`` tells how many files there are.
+        exclude: of trees: a pattern of what is left out, or a list of them; see docs/trees.md.
+        include: likewise, of what comes although ``exclude`` matches it.
+        rules: both in an order of their own, each ``- PATTERN`` or ``+ PATTERN``.
+        links: of trees: symlinks too, as symlinks, where they stay within the tree.
+        checksum: of trees: compare files of the same size by their contents, not by their times.
+        hidden: of trees: names that begin with a dot too.
+        dry_run: of trees: change nothing, and tell in ``Result.tree`` what would come.
         progress: called with the bytes done and the bytes in all.
         options: of `Client`.
 
@@ -195,10 +260,14 @@ def put(
         UploadRefused: the server takes none.
         UdpftError: see `udpft.errors`; on the server, what had that name is as it was.
     """
+    tree: _TreeOptions = {"exclude": exclude, "include": include, "rules": rules}
+    tree |= {"links": links, "checksum": checksum, "hidden": hidden, "dry_run": dry_run}
+    options_of_it: _StoreOptions = {"force": force, "progress": progress}
+    if recursive and isinstance(path, (str, os.PathLike)) and os.path.isdir(path):
+        with Client(server, **options) as client:
+            return client.store_tree(path, as_name, **options_of_it, **tree)
+    _refuse_for_a_file(tree)
     with Client(server, **options) as client:
-        options_of_it: _StoreOptions = {"force": force, "progress": progress}
-        if recursive and isinstance(path, (str, os.PathLike)) and os.path.isdir(path):
-            return client.store_tree(path, as_name, **options_of_it)
         return client.store(path, as_name, **options_of_it)
 
 
@@ -284,6 +353,8 @@ def serve(
     directory: str | os.PathLike[str],
     *,
     on_served: Callable[[Served], None] = lambda _: None,
+    on_refused: Callable[[Refused], None] = lambda _: None,
+    on_notice: Callable[[str], None] = lambda _: None,
     **options: Unpack[ServerOptions],
 ) -> RunningServer:
     """Serve a folder from a thread of its own.
@@ -291,6 +362,9 @@ def serve(
     Args:
         directory: the folder.
         on_served: called in that thread with each transfer that is over; must not raise.
+        on_refused: likewise, with each request that is refused, such as one for a missing file;
+            not with those that are to come back later.
+        on_notice: called, from any thread, with each line that a log should have beside; likewise.
         options: of `udpft.server.server.Server`; ``port=0`` takes any free port.
 
     Raises:
@@ -299,4 +373,12 @@ def serve(
     """
     from udpft.server.server import Server  # a client has no use for it, and starts without
 
-    return RunningServer(Server(os.fspath(directory), on_served=on_served, **options))
+    return RunningServer(
+        Server(
+            os.fspath(directory),
+            on_served=on_served,
+            on_refused=on_refused,
+            on_notice=on_notice,
+            **options,
+        )
+    )

@@ -18,6 +18,7 @@ from tests.documents.test_documents import CONTENT, ROOT, rows, section
 from tests.samples import sample
 from udpft.api import ClientOptions, ServerOptions
 from udpft.cli.app import cli
+from udpft.client.tree_outcome import TreeParameters
 
 PAGE = (ROOT / "docs/library.md").read_text()
 PAIRS = re.findall(r"^```python\n(.*?)^```\n(?:\n```text\n(.*?)^```\n)?", PAGE, re.M | re.S)
@@ -34,6 +35,10 @@ def folder(here: Path) -> Path:
     (here / "files/hello.txt").write_bytes(CONTENT)
     (here / "files/large.bin").write_bytes(sample(3 << 20))
     (here / "report.txt").write_text("report\n")
+    (here / "docs/drafts").mkdir(parents=True)
+    for name in ("a.txt", "a.bak", "drafts/b.txt"):
+        (here / "docs" / name).write_text("a\n")
+    (here / "docs/latest").symlink_to("a.txt")
     return here
 
 
@@ -50,7 +55,7 @@ def in_python(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]
 
 
 def test_every_example_is_run() -> None:
-    assert len(EXAMPLES) == 11
+    assert len(EXAMPLES) == 12
     assert len(TESTS) == 3
     assert len(EXAMPLES) + len(TESTS) == PAGE.count("```python")
 
@@ -110,6 +115,10 @@ NO_OPTIONS = {
     "offload": "for tests, and for kernels that misbehave",
     "stop": "a process has signals",
     "on_served": "the command logs it",
+    "on_refused": "likewise",
+    "on_notice": "likewise",
+    "on_resume": "the command says it",
+    "rules": "--exclude and --include, in their order",
     "as_name": "--as: a word of Python's",
     "resume": "--no-resume: options default to off",
 }
@@ -132,3 +141,32 @@ def test_keywords_are_the_long_options(command: str, function: Any, options: Any
     keywords = {one.name for one in parameters if one.kind == one.KEYWORD_ONLY}
     keywords |= set(options.__annotations__) if command in ("get", "serve") else set()
     assert keywords - long <= set(NO_OPTIONS)
+
+
+OF_THE_TERMINAL = {"output", "help", "json", "json_lines", "metrics", "as", "no_resume", "rule"}
+"""Long options that no keyword has the name of: they are of a terminal, or have another name."""
+
+
+@pytest.mark.parametrize(
+    ("command", "function", "options"),
+    [("get", udpft.get, ClientOptions), ("put", udpft.put, ClientOptions)],
+)
+def test_the_long_options_are_keywords(command: str, function: Any, options: Any) -> None:
+    found = cli.get_command(click.Context(cli), command)
+    assert found
+    long = {
+        name[2:].replace("-", "_") for one in found.params for name in one.opts if name[1:2] == "-"
+    }
+    keywords = {*inspect.signature(function).parameters, *options.__annotations__}
+    assert long - keywords <= OF_THE_TERMINAL
+
+
+def test_a_client_is_asked_for_nothing_that_the_functions_cannot_ask() -> None:
+    methods = {"get": ("fetch", "fetch_tree", "fetch_plain"), "put": ("store", "store_tree")}
+    for function, names in methods.items():
+        known = set(inspect.signature(getattr(udpft, function)).parameters)
+        for name in names:
+            asked = inspect.signature(getattr(udpft.Client, name)).parameters.values()
+            keywords = {one.name for one in asked if one.kind == one.KEYWORD_ONLY}
+            assert keywords <= known
+        assert set(TreeParameters.__annotations__) - known <= {"hidden"}

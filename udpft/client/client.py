@@ -80,8 +80,8 @@ class Client:
         offload: use the kernel's segmentation offloads.
         key_file: holds the key that the server has too: `udpft key new` makes one.
         stop: ``stop.set()`` breaks off whatever the client does, from any thread: see `udpft.Stop`.
-        max_size: bytes of the largest file or tree that is fetched; 0 for no limit. A larger one is
-            refused before any of it is written, by plain once so many bytes have come.
+        max_size: bytes of the largest file or tree that is fetched, or ``"2G"``; 0 for no limit. A
+            larger one is refused before any is written, by plain once so many bytes have come.
 
     Raises:
         UsageError: an argument makes no sense; there is no key in the
@@ -103,7 +103,7 @@ class Client:
         offload: bool = True,
         key_file: str | os.PathLike[str] | None = None,
         stop: Stop | None = None,
-        max_size: int = 0,
+        max_size: int | str = 0,
     ) -> None:
         self.server = parse_server(server_of(server), DEFAULT_PORT)
         self.connect_timeout = seconds_of(connect_timeout, "connect_timeout")
@@ -118,7 +118,7 @@ class Client:
             key_file=None if key_file is None else text_of(key_file, "key_file"),
             stop=stop,
         )
-        self._connection.max_size = max_size
+        self._connection.max_size = quantity_of(max_size, "max_size")
 
     def __enter__(self) -> Client:
         return self

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple, TypedDict
 
 from udpft.client.tree_rules import Rule, parse_rule
-from udpft.errors import DestinationExists, PartialTransfer, UdpftError
+from udpft.errors import DestinationExists, PartialTransfer, UdpftError, UsageError
 from udpft.outcome.result import Result
 from udpft.outcome.tree import Omission, TreeRecord, omission
 from udpft.protocol.wire.listing import NotSent, Reason
@@ -33,15 +33,18 @@ class TreeParameters(TypedDict, total=False):
     """Parameters of `Client.fetch_tree` and `Client.store_tree` that are of trees alone.
 
     ``checksum``: compare files of the same size by their contents. ``links``: symlinks too, as
-    symlinks, where they lead to somewhere in the tree. ``rules``: of what is left out, each
-    ``- PATTERN`` or ``+ PATTERN``; the first that matches decides. ``dry_run``: only say, in
-    ``Result.tree``,
-    what would come. ``hidden``: names that begin with a dot too, of a tree that is stored.
+    symlinks, where they lead to somewhere in the tree. ``exclude``: patterns of what is left out;
+    ``include``: of what comes all the same. ``rules``: both in an order of their own, each
+    ``- PATTERN`` or ``+ PATTERN``; the first that matches decides, then those of ``include``, then
+    those of ``exclude``. ``dry_run``: only say, in ``Result.tree``, what would come. ``hidden``:
+    names that begin with a dot too, of a tree that is stored.
     """
 
     checksum: bool
     links: bool
-    rules: Sequence[str]
+    exclude: str | Sequence[str]
+    include: str | Sequence[str]
+    rules: str | Sequence[str]
     dry_run: bool
     hidden: bool
 
@@ -54,9 +57,27 @@ def choice_of(*, force: bool, resume: bool = True, parameters: TreeParameters) -
         checksum=parameters.get("checksum", False),
         links=parameters.get("links", False),
         hidden=parameters.get("hidden", False),
-        rules=[parse_rule(text) for text in parameters.get("rules", ())],
+        rules=_rules_of(parameters),
         dry_run=parameters.get("dry_run", False),
     )
+
+
+def _rules_of(parameters: TreeParameters) -> list[Rule]:
+    texts = [
+        *_each(parameters.get("rules", ()), "rules"),
+        *(f"+ {one}" for one in _each(parameters.get("include", ()), "include")),
+        *(f"- {one}" for one in _each(parameters.get("exclude", ()), "exclude")),
+    ]
+    return [parse_rule(text) for text in texts]
+
+
+def _each(patterns: object, what: str) -> Sequence[str]:
+    """Patterns as a sequence; a single one is one of its own. Raises UsageError."""
+    if isinstance(patterns, str):
+        return (patterns,)
+    if isinstance(patterns, (list, tuple)) and all(isinstance(one, str) for one in patterns):
+        return patterns
+    raise UsageError(f"{what} is a pattern, or a list of patterns, and not {patterns!r:.100}")
 
 
 class Omissions:

@@ -29,7 +29,7 @@ from udpft.errors import (
     UsageError,
 )
 from udpft.net.address import Address
-from udpft.outcome.result import Served
+from udpft.outcome.served import Served
 
 T = TypeVar("T")
 

@@ -37,16 +37,17 @@ if TYPE_CHECKING:
     from udpft.client.client import Client
     from udpft.net.stop import Stop
     from udpft.outcome.progress import Progress
-    from udpft.outcome.result import Refused, Result, Served
+    from udpft.outcome.result import Result
+    from udpft.outcome.served import Refused, Served
     from udpft.protocol.wire.listing import Entry
 
 _ELSEWHERE = {
     "Client": "client.client",
     "Entry": "protocol.wire.listing",
     "Progress": "outcome.progress",
-    "Refused": "outcome.result",
+    "Refused": "outcome.served",
     "Result": "outcome.result",
-    "Served": "outcome.result",
+    "Served": "outcome.served",
     "Stop": "net.stop",
 }
 """Public names that are not `api`'s, and where they are defined."""

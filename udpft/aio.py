@@ -34,7 +34,7 @@ from udpft.client.client import Client as BlockingClient
 from udpft.errors import Stopped
 from udpft.net.stop import Stop
 from udpft.outcome.progress import Progress
-from udpft.outcome.result import Refused, Served
+from udpft.outcome.served import Refused, Served
 
 __all__ = [
     "Client",

@@ -22,7 +22,8 @@ from udpft.client.client import MAX_FETCHED_BYTES, Client
 from udpft.errors import UsageError
 from udpft.net.address import Address
 from udpft.outcome.progress import Progress
-from udpft.outcome.result import Refused, Result, Served
+from udpft.outcome.result import Result
+from udpft.outcome.served import Refused, Served
 
 if TYPE_CHECKING:
     from udpft.net.stop import Stop

@@ -13,7 +13,7 @@ import re
 MAX_BYTES = 2**63 - 1
 """The largest quantity read: what a file's size may be."""
 
-_QUANTITY = re.compile(r"([0-9]{1,30}(?:\.[0-9]{1,30})?)\s*([KMGT]i?)?B?(?:/s)?", re.IGNORECASE)
+_QUANTITY = r"([0-9]{1,30}(?:\.[0-9]{1,30})?)\s*([KMGT]i?)?B?(?:/s)?"  # compiled where used
 _MULTIPLIER = {
     "": 1,
     "k": 10**3,
@@ -34,7 +34,7 @@ def parse_bytes(text: str) -> int:
         ValueError: the text is no quantity, with a message that shows what one looks like; or it
             is above `MAX_BYTES`.
     """
-    match = _QUANTITY.fullmatch(text.strip())
+    match = re.fullmatch(_QUANTITY, text.strip(), re.IGNORECASE)
     if not match:
         raise ValueError(f"{text!r} is not a size: write 4096, 10M, 1.5G or 64Ki")
     multiplier = _MULTIPLIER[(match[2] or "").lower()]

@@ -17,7 +17,7 @@ from udpft.errors import (
     ExitCode,
     LocalWriteFailed,
 )
-from udpft.outcome.result import Served
+from udpft.outcome.served import Served
 
 
 def test_a_full_disk_ends_it_at_once_and_leaves_the_old_file(samples: Path, tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ from udpft.errors import (
     SourceChanged,
     Stopped,
 )
-from udpft.outcome.result import Served
+from udpft.outcome.served import Served
 from udpft.protocol.params import CHUNK_SIZE
 from udpft.storage.destination import Destination
 from udpft.storage.journal import Journal

@@ -15,7 +15,7 @@ from tests.storage.conftest import names
 from udpft.api import RunningServer, connect
 from udpft.cli.main import run
 from udpft.errors import ExitCode, TooLarge
-from udpft.outcome.result import Served
+from udpft.outcome.served import Served
 
 
 @pytest.mark.parametrize("mode", ["reliable", "plain"])

@@ -23,7 +23,7 @@ from udpft.errors import (
     UploadRefused,
 )
 from udpft.keys import new_key_file
-from udpft.outcome.result import Served
+from udpft.outcome.served import Served
 from udpft.storage.partfile import PartFile
 
 MB = random.Random(3).randbytes(1_000_000)

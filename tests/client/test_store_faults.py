@@ -20,7 +20,7 @@ from tests.faults import file_size_limit
 from udpft.api import RunningServer
 from udpft.errors import PartialTransfer, UdpftError
 from udpft.net.clock import clock
-from udpft.outcome.result import Served
+from udpft.outcome.served import Served
 from udpft.storage.partfile import PartFile
 
 CONTENT = random.Random(4).randbytes(6_000_000)

@@ -14,7 +14,7 @@ from udpft.api import RunningServer, connect
 from udpft.client.store import send
 from udpft.client.store_tree import _source_of
 from udpft.errors import Denied, DestinationExists, PartialTransfer, UploadRefused
-from udpft.outcome.result import Served
+from udpft.outcome.served import Served
 from udpft.protocol.wire.hello import Role
 from udpft.protocol.wire.listing import Entry, encode_entry, identity_of
 from udpft.storage.trees.files import StagedTree

@@ -22,7 +22,8 @@ from udpft.errors import (
     PortClosed,
     UsageError,
 )
-from udpft.outcome.result import Result, Served
+from udpft.outcome.result import Result
+from udpft.outcome.served import Served
 from udpft.protocol.params import MAX_MEASURED_BYTES
 from udpft.protocol.server import admitting
 from udpft.protocol.wire.hello import Role

@@ -2,20 +2,10 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 
-from udpft.outcome.bottleneck import (
-    SLOW_AFTER_S,
-    SLOW_BYTES_PER_S,
-    TOLD_AFTER_S,
-    Evidence,
-    Limit,
-    Usage,
-    judge,
-    per_gigabyte,
-)
+from udpft.outcome.bottleneck import SLOW_AFTER_S, SLOW_BYTES_PER_S, Evidence, Limit, judge
+from udpft.outcome.usage import TOLD_AFTER_S, Usage
 
 
 def used(
@@ -89,25 +79,3 @@ def test_slow_is_a_time_and_a_rate(seconds: float, rate: float, slow: bool) -> N
 
 def test_of_a_moment_nothing_can_be_told() -> None:
     assert judge(IDLE._replace(used=used(TOLD_AFTER_S * 0.99))) is None
-
-
-def test_computing_is_counted_as_computing() -> None:
-    before = Usage.now(1.0, moved=10)
-    until = time.thread_time() + 0.05
-    while time.thread_time() < until:
-        pass
-    spent = Usage.now(3.5, moved=30).since(before)
-    assert 0.05 <= spent.busy_s <= spent.at
-    assert spent.cpu_s >= spent.busy_s * 0.99
-    assert (spent.waited_s, spent.moved) == (2.5, 20)
-    assert spent.queued_s >= 0
-
-
-def test_what_is_left_is_the_disks_and_never_below_nothing() -> None:
-    assert Usage(10, 1, 1, 2, 3).held_s == 4
-    assert Usage(1, 1, 1, 1, 1).held_s == 0
-
-
-def test_the_cost_of_a_gigabyte() -> None:
-    assert per_gigabyte(2.0, 4_000_000_000) == 0.5
-    assert per_gigabyte(0.1, 1000) is None

@@ -1,4 +1,4 @@
-"""Records of finished transfers: the figures that are worked out of the others."""
+"""Record of a finished transfer: the figures that are worked out of the others."""
 
 from __future__ import annotations
 
@@ -6,11 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from udpft.outcome.bottleneck import Usage
-from udpft.outcome.result import Result, Served
+from udpft.outcome.result import Result
+from udpft.outcome.usage import Usage
 
 RESULT = Result("file", "to/file", 1_000_000, 2.0, "d1", 0, "reliable", True)
-SERVED = Served("file", "192.0.2.1:5", "reliable", 1_000, 1_100, 2.0, 0, True, None)
 IDLE = Usage(at=5.0, cpu_s=1.0, busy_s=1.0, queued_s=0.0, waited_s=4.0)
 
 
@@ -49,15 +48,3 @@ def test_drops_are_those_of_the_receiving_end(receives: bool, dropped: int) -> N
     used = IDLE._replace(drops=7)
     result = RESULT._replace(dropped_packets=2).measured(used, rate_limit=0, receives=receives)
     assert result.dropped_packets == dropped
-
-
-def test_new_bytes_of_a_download_are_those_that_left_and_never_more_than_the_file() -> None:
-    assert SERVED.new_bytes == 1_000
-    assert SERVED._replace(bytes_sent=300).new_bytes == 300
-    assert SERVED.rate_bytes_per_s == 500
-
-
-def test_new_bytes_of_an_upload_are_those_that_came() -> None:
-    upload = SERVED._replace(bytes_received=600)
-    assert (upload.new_bytes, upload.rate_bytes_per_s) == (600, 300)
-    assert upload._replace(seconds=0.0).rate_bytes_per_s == 0

@@ -19,7 +19,7 @@ from tests.samples import PATIENCE_S
 from udpft.cli.main import run
 from udpft.errors import ExitCode, NoSuchFile, PartialTransfer, UsageError
 from udpft.net.address import Address
-from udpft.outcome.result import Served
+from udpft.outcome.served import Served
 from udpft.server.metrics import MAX_CONNECTIONS, Metrics
 
 LOOPBACK = Address("127.0.0.1", 0)

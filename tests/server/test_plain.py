@@ -23,7 +23,7 @@ from udpft.api import RunningServer
 from udpft.errors import PartialTransfer
 from udpft.net.clock import clock
 from udpft.net.udp import UdpSocket
-from udpft.outcome.result import Served
+from udpft.outcome.served import Served
 from udpft.server import access
 from udpft.server.plain import (
     MAX_FILES_A_PORT,

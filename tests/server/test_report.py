@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from udpft.errors import PartialTransfer
-from udpft.outcome.bottleneck import Limit, Usage
+from udpft.outcome.bottleneck import Limit
+from udpft.outcome.usage import Usage
 from udpft.protocol.server.outcome import Outcome, Traffic
 from udpft.server.report import report
 

@@ -34,7 +34,7 @@ from udpft.errors import (
 )
 from udpft.net.address import Address
 from udpft.net.udp import UdpSocket
-from udpft.outcome.result import Served
+from udpft.outcome.served import Served
 from udpft.protocol.contract import Transmit
 from udpft.protocol.server.admission import MAX_SESSIONS_A_HOST
 from udpft.server import access

@@ -16,7 +16,7 @@ import udpft
 from tests.loopback import meanwhile
 from tests.samples import LARGE, PATIENCE_S, sample
 from udpft.api import RunningServer
-from udpft.outcome.result import Served
+from udpft.outcome.served import Served
 from udpft.protocol.params import MIN_DATAGRAM_SIZE
 from udpft.protocol.wire.packet import PacketType, encode
 from udpft.testing import LossyLink, Seen

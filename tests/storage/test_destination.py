@@ -25,7 +25,7 @@ from udpft.errors import (
     SourceChanged,
     TimedOut,
 )
-from udpft.outcome.result import Served
+from udpft.outcome.served import Served
 from udpft.protocol.contract import OpenedSink
 from udpft.protocol.handshake.initiator import HandshakeResult
 from udpft.protocol.params import MAX_BURST_BYTES

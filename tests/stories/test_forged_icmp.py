@@ -20,7 +20,7 @@ from tests.samples import LARGE, PATIENCE_S, sample, unless_lost
 from udpft.api import RunningServer, connect
 from udpft.errors import PortClosed
 from udpft.keys import new_key_file
-from udpft.outcome.result import Served
+from udpft.outcome.served import Served
 
 LOOPBACK = socket.inet_aton("127.0.0.1")
 UNREACHABLE, PORT = 3, 3

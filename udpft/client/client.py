@@ -37,9 +37,9 @@ from udpft.client.names import name_on_server as name_on_server
 from udpft.client.names import tidied as tidied
 from udpft.errors import LocalWriteFailed, UsageError
 from udpft.net.address import parse_server
-from udpft.outcome.bottleneck import Usage
 from udpft.outcome.progress import Progress
 from udpft.outcome.result import Result
+from udpft.outcome.usage import Usage
 from udpft.protocol.params import CONNECT_TIMEOUT_S, IDLE_TIMEOUT_S
 
 if TYPE_CHECKING:

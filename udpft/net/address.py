@@ -3,11 +3,9 @@
 `parse_server` reads the words and touches no network; `resolve` asks the system's resolver.
 """
 
-from __future__ import annotations
-
 import socket
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from udpft.errors import HostNotFound, UsageError
 
@@ -37,7 +35,7 @@ class Address(NamedTuple):
         return f"{host}:{self.port}"
 
     @classmethod
-    def of(cls, sockaddr: Sockaddr) -> Address:
+    def of(cls, sockaddr: Sockaddr) -> Self:
         """Read the address that `socket` returned."""
         return cls(sockaddr[0], sockaddr[1])
 
@@ -66,13 +64,13 @@ def parse_server(text: str, default_port: int) -> Address:
     return Address(host, default_port if port is None else _parse_port(port, text))
 
 
-def resolve(address: Address, stop: Stop | None = None) -> tuple[socket.AddressFamily, Sockaddr]:
+def resolve(address: Address, stop: "Stop | None" = None) -> tuple[socket.AddressFamily, Sockaddr]:
     """Resolve a host; return the first of `resolve_all`. Raises as that does."""
     return resolve_all(address, stop)[0]
 
 
 def resolve_all(
-    address: Address, stop: Stop | None = None
+    address: Address, stop: "Stop | None" = None
 ) -> list[tuple[socket.AddressFamily, Sockaddr]]:
     """Resolve a host; return families and addresses for `socket.socket`, ``connect`` or ``bind``.
 

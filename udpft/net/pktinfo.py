@@ -7,8 +7,6 @@ and IPV6_RECVPKTINFO, see ip(7) and ipv6(7)), and told it again with each answer
 bound to one address needs none of this, and does none.
 """
 
-from __future__ import annotations
-
 import socket
 import struct
 from functools import lru_cache

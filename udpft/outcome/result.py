@@ -1,17 +1,16 @@
-"""Records of finished transfers: a client's, which went well, and a server's."""
+"""Record of a client's finished transfer, which went well."""
 
-from __future__ import annotations
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from typing import TYPE_CHECKING, Literal, NamedTuple
-
-from udpft.errors import UdpftError
-from udpft.outcome.bottleneck import Evidence, Usage, judge, per_gigabyte
+from udpft.outcome.usage import TOLD_AFTER_S, Usage, per_gigabyte
 from udpft.protocol.params import CHUNK_SIZE
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from udpft.outcome.tree import TreeRecord
+else:
+    TreeRecord = Any  # a file has none
 
 
 class Result(NamedTuple):
@@ -52,7 +51,7 @@ class Result(NamedTuple):
     sent_singly: bool = False
 
     @property
-    def path(self) -> Path:
+    def path(self) -> "Path":
         """The file, or the tree's folder, on this machine."""
         from pathlib import Path  # the command line does without
 
@@ -68,7 +67,7 @@ class Result(NamedTuple):
         """Bytes of the file that crossed the network, per second."""
         return (self.bytes - self.resumed_bytes) / self.seconds if self.seconds > 0 else 0.0
 
-    def measured(self, used: Usage, *, rate_limit: float, receives: bool) -> Result:
+    def measured(self, used: Usage, *, rate_limit: float, receives: bool) -> "Result":
         """Complete the record by what the transfer took at this end, and what limited it.
 
         Args:
@@ -78,6 +77,11 @@ class Result(NamedTuple):
         """
         drops = used.drops if receives else self.dropped_packets
         new_bytes = self.bytes - self.resumed_bytes
+        result = self._replace(cpu_seconds=used.cpu_s, dropped_packets=drops)
+        if used.at < TOLD_AFTER_S or not new_bytes or self.mode == "plain":
+            return result
+        from udpft.outcome.bottleneck import Evidence, judge  # short transfers do without
+
         verdict = judge(
             Evidence(
                 used,
@@ -89,63 +93,6 @@ class Result(NamedTuple):
                 receives=receives,
             )
         )
-        result = self._replace(cpu_seconds=used.cpu_s, dropped_packets=drops)
-        if verdict is None or not new_bytes or self.mode == "plain":
+        if verdict is None:
             return result
         return result._replace(limited_by=verdict.limit, limit=verdict.words, slow=verdict.slow)
-
-
-class Refused(NamedTuple):
-    """Record of a request that a server has refused: no transfer came of it.
-
-    ``peer``: the client's address. ``upload``: whether it would have brought something. ``error``:
-    what the client was told; in plain, which has no errors, it was told nothing.
-    """
-
-    name: str
-    peer: str
-    mode: Literal["reliable", "plain"]
-    upload: bool
-    error: UdpftError
-
-
-class Served(NamedTuple):
-    """Record of a server's transfer, whether it went well or not.
-
-    ``bytes``: the file's size; ``bytes_sent``: what left for it, headers and repeats included,
-    and less than that where the client had some of it. ``error`` is None where it ended well.
-    ``verified``: the client has said that it has the file and that the digests agree; never so
-    in plain. ``bytes_received``: of an upload, those of the file that were new; else None.
-    ``cpu_seconds``: of the whole server meanwhile, other transfers included; for each GB that it
-    moved then, ``cpu_seconds_per_gb``. ``dropped_packets``, ``limited_by``, ``limit``, ``slow``
-    and ``sent_singly``: see `Result`; by what this end knows of it.
-    """
-
-    name: str
-    peer: str
-    mode: Literal["reliable", "plain"]
-    bytes: int
-    bytes_sent: int
-    seconds: float
-    resent_packets: int
-    verified: bool
-    error: UdpftError | None
-    bytes_received: int | None = None
-    cpu_seconds: float = 0.0
-    cpu_seconds_per_gb: float | None = None
-    dropped_packets: int = 0
-    limited_by: str = ""
-    limit: str = ""
-    slow: bool = False
-    sent_singly: bool = False
-
-    @property
-    def new_bytes(self) -> int:
-        """Bytes of the file that crossed the network."""
-        sent = self.bytes_sent if self.bytes_received is None else self.bytes_received
-        return min(self.bytes, sent)
-
-    @property
-    def rate_bytes_per_s(self) -> float:
-        """Bytes of the file, as far as they were sent, per second."""
-        return self.new_bytes / self.seconds if self.seconds > 0 else 0.0

@@ -16,10 +16,8 @@ the last of them perhaps shorter. That is what the kernel's UDP segmentation and
 and give.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol, Self
 
 from udpft.errors import UdpftError
 
@@ -52,7 +50,7 @@ class Batch(NamedTuple):
     address: Any = None
 
     @classmethod
-    def of(cls, datagram: bytes | memoryview, address: Any = None) -> Batch:
+    def of(cls, datagram: bytes | memoryview, address: Any = None) -> Self:
         """Make a batch of a single datagram."""
         return cls(bytearray(datagram), len(datagram), max(1, len(datagram)), address)
 
@@ -62,11 +60,11 @@ class Batch(NamedTuple):
         for at in range(0, self.length, size):
             yield view[at : min(at + size, self.length)]
 
-    def kept(self) -> Batch:
+    def kept(self) -> Self:
         """Copy the batch to a buffer of its own, which nothing will be received into."""
         return self._replace(buffer=self.buffer[: self.length])
 
-    def after(self, count: int) -> Batch:
+    def after(self, count: int) -> "Batch":
         """Copy the datagrams behind the first ``count`` to a buffer of their own."""
         rest = self.buffer[count * self.segment_size : self.length]
         return Batch(rest, len(rest), self.segment_size, self.address)

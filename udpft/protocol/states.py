@@ -6,8 +6,6 @@ a state to the next. What is not in the table cannot happen; that it does is a b
 The tables in docs/architecture.md are made of these. (h11's ``_state.py`` has the same idea.)
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from enum import Enum
 from typing import Generic, NamedTuple, TypeVar

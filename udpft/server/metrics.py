@@ -17,7 +17,7 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 from udpft.errors import UsageError
 from udpft.net.address import Address
-from udpft.outcome.result import Served
+from udpft.outcome.served import Served
 
 try:
     from prometheus_client import (

@@ -19,7 +19,7 @@ from udpft.errors import PartialTransfer, UdpftError
 from udpft.net.address import Address
 from udpft.net.pktinfo import Peer, beside, sockaddr_of
 from udpft.net.udp import UdpSocket
-from udpft.outcome.result import Refused, Served
+from udpft.outcome.served import Refused, Served
 from udpft.protocol.contract import Batch, OpenedSource, Transmit
 from udpft.protocol.server.failure import failure_of
 from udpft.protocol.transfer.plain import NotARequest, PlainSender, decode_request_untrusted

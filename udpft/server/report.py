@@ -5,8 +5,9 @@ from __future__ import annotations
 from operator import itemgetter
 
 from udpft.net.address import Address
-from udpft.outcome.bottleneck import Evidence, Usage, judge, per_gigabyte
-from udpft.outcome.result import Served
+from udpft.outcome.bottleneck import Evidence, judge
+from udpft.outcome.served import Served
+from udpft.outcome.usage import Usage, per_gigabyte
 from udpft.protocol.server.outcome import Outcome
 
 

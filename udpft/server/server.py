@@ -27,8 +27,8 @@ from udpft.keys import keyed_acceptor
 from udpft.net.address import Address, resolve
 from udpft.net.clock import clock
 from udpft.net.udp import UdpSocket, wait
-from udpft.outcome.bottleneck import Usage
-from udpft.outcome.result import Refused, Served
+from udpft.outcome.served import Refused, Served
+from udpft.outcome.usage import Usage
 from udpft.protocol.contract import Batch, OpenedSource, Transmit
 from udpft.protocol.params import (
     IDLE_TIMEOUT_S,

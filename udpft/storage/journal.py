@@ -18,14 +18,12 @@ without its data, a torn write, a bad sector: all of them are chunks that are fe
 is no label, or one that the file's length does not bear out, is no journal.
 """
 
-from __future__ import annotations
-
 import errno
 import os
 import struct
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Self
 
 from xxhash import xxh3_64_intdigest
 
@@ -135,7 +133,7 @@ class Journal:
         self.label = label
 
     @classmethod
-    def begin(cls, fd: int, label: Label) -> Journal:
+    def begin(cls, fd: int, label: Label) -> Self:
         """Write the label of a part file whose table is all zeros. Raises OSError."""
         encoded = encode_label(label)
         written = os.pwrite(fd, encoded, label.total_bytes - len(encoded))
@@ -144,7 +142,7 @@ class Journal:
         return cls(fd, label)
 
     @classmethod
-    def read_untrusted(cls, fd: int) -> Journal:
+    def read_untrusted(cls, fd: int) -> Self:
         """Read the journal of a part file that an earlier transfer left.
 
         Raises:

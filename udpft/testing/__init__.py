@@ -24,7 +24,7 @@ from pathlib import Path
 import pytest
 
 from udpft import api
-from udpft.outcome.result import Served
+from udpft.outcome.served import Served
 from udpft.testing.link import LossyLink, Seen
 
 __all__ = [

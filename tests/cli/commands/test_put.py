@@ -18,7 +18,7 @@ from tests.trees import make_tree, seen
 from udpft.api import RunningServer
 from udpft.errors import ExitCode
 from udpft.keys import new_key_file
-from udpft.outcome.result import Served
+from udpft.outcome.served import Served
 
 MB = random.Random(3).randbytes(1_000_000)
 CONTENT = MB[:1000]

@@ -10,7 +10,7 @@ import pytest
 from udpft.cli.output.console import Console
 from udpft.cli.output.server_log import FailureHandler, ServerLog
 from udpft.errors import NoSuchFile, PartialTransfer
-from udpft.outcome.result import Refused, Served
+from udpft.outcome.served import Refused, Served
 
 Capture = pytest.CaptureFixture[str]
 

@@ -1,7 +1,5 @@
 """``udpft get`` without click, once `get_options` or `fast_path` has read its words."""
 
-from __future__ import annotations
-
 import os
 import sys
 from collections.abc import Iterator, Sequence

@@ -4,8 +4,6 @@ Data goes to standard output; everything else to standard error. Whatever came f
 a file system is escaped before a terminal sees it.
 """
 
-from __future__ import annotations
-
 import os
 import sys
 import time

@@ -10,7 +10,7 @@ from udpft.cli.output.console import Console, print_json
 from udpft.cli.output.tally import rounded
 from udpft.errors import LocalWriteFailed
 from udpft.net.clock import clock
-from udpft.outcome.result import Refused, Served
+from udpft.outcome.served import Refused, Served
 from udpft.units import format_bytes, format_rate, format_seconds
 
 

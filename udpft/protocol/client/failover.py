@@ -24,8 +24,6 @@ from a new port. Whoever answers it validates our address like any other client'
 The states are in `FAILOVER_STATES`.
 """
 
-from __future__ import annotations
-
 from collections import deque
 from collections.abc import Callable
 from enum import Enum, auto

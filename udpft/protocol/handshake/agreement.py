@@ -1,7 +1,5 @@
 """Agreement of both ends on a transfer: its chunk size, and what of the file is held already."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import NamedTuple
 

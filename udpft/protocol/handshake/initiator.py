@@ -25,8 +25,6 @@ time, for loss is not narrowness. ACCEPT is padded in turn, which tries the way 
 not arrive, the client begins again with the next smaller size, and then with the smallest.
 """
 
-from __future__ import annotations
-
 from collections import deque
 from collections.abc import Sequence
 from math import inf

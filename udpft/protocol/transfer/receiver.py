@@ -14,11 +14,9 @@ When every chunk is held and FIN has brought the sender's digest, the two are co
 driver is told `Verified`, commits the file, and calls `confirm`, and only then FIN_ACK is sent.
 """
 
-from __future__ import annotations
-
 from collections import deque
 from enum import Enum, auto
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Self
 
 from udpft.errors import DestinationExists, DigestMismatch, TimedOut, UdpftError
 from udpft.protocol.contract import (
@@ -115,7 +113,7 @@ class FileLayout(NamedTuple):
     last_length: int
 
     @classmethod
-    def of(cls, size: int, chunk_size: int) -> FileLayout:
+    def of(cls, size: int, chunk_size: int) -> Self:
         """The layout of a file of so many bytes."""
         last_chunk, last_length = divmod(size, chunk_size)
         return cls(size, chunk_size, last_chunk, last_length)

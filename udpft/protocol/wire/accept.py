@@ -1,7 +1,5 @@
 """ACCEPT packets: the server's consent to a request. Their header is in `packet`."""
 
-from __future__ import annotations
-
 import struct
 from typing import NamedTuple
 

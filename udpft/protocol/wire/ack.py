@@ -1,7 +1,5 @@
 """ACK packets: the packets received, and the receiver's room."""
 
-from __future__ import annotations
-
 import struct
 from typing import NamedTuple
 

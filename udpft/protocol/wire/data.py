@@ -21,8 +21,6 @@ a whole burst are computed at once as one large integer of 64-bit lanes; and fil
 straight into and out of the payload slots. Per packet remains one call, the hash.
 """
 
-from __future__ import annotations
-
 import sys
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence

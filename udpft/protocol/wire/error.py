@@ -1,7 +1,5 @@
 """ERROR packets: the end of a transfer that failed, and its reason."""
 
-from __future__ import annotations
-
 import struct
 from enum import IntEnum
 from typing import NamedTuple

@@ -1,7 +1,5 @@
 """FIN and FIN_ACK packets: the end of a file, and its receiver's agreement."""
 
-from __future__ import annotations
-
 import struct
 from typing import NamedTuple
 

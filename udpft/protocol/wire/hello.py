@@ -1,7 +1,5 @@
 """HELLO packets: a client's request, padded to probe the path."""
 
-from __future__ import annotations
-
 import struct
 from enum import IntEnum
 from typing import NamedTuple

@@ -20,8 +20,6 @@ The connection id is the one that the *receiver* of the packet chose; it is 0 in
 has nobody to name yet, unless it asks whether a transfer is still known.
 """
 
-from __future__ import annotations
-
 import struct
 from enum import IntEnum
 from typing import NamedTuple

@@ -1,7 +1,5 @@
 """RETRY packets: the server's stateless answer to a HELLO without a valid cookie."""
 
-from __future__ import annotations
-
 import struct
 from typing import NamedTuple
 

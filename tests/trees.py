@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import os
 import random
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
+
+Test = TypeVar("Test", bound=Callable[..., None])
 
 A_TIME = 1_234_567_890_123_456_789
 
@@ -56,3 +60,8 @@ def seen(folder: Path) -> dict[str, object]:
         content = path.read_bytes() if path.is_file() else None
         found[str(path.relative_to(folder))] = (status.st_mtime_ns, status.st_mode, content)
     return found
+
+
+def row(_title: str) -> Callable[[Test], Test]:
+    """Name the row of docs/trees.md that a test is of; another test reads it out of the source."""
+    return lambda test: test

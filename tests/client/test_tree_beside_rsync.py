@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
@@ -13,6 +14,9 @@ from typing import Any
 import pytest
 
 import udpft
+from tests.documents.test_documents import ROOT, rows
+from tests.storage.conftest import unprivileged
+from tests.trees import row
 from udpft.api import RunningServer, connect
 from udpft.cli.main import run
 from udpft.errors import DestinationExists, LocalReadFailed, PartialTransfer
@@ -21,6 +25,8 @@ from udpft.storage.served_folder import ServedRoot
 from udpft.storage.source_file import SourceFile
 from udpft.storage.trees import walk
 from udpft.storage.trees.files import StagedTree
+from udpft.storage.trees.placement import umask
+from udpft.storage.trees.staging import Staging
 
 
 @pytest.fixture
@@ -53,6 +59,10 @@ def omissions(error: BaseException | udpft.Result) -> dict[str, str]:
     return {Path(one.name).name: one.kind for one in result.tree.omissions}
 
 
+def files_in(folder: Path) -> list[str]:
+    return sorted(str(one.relative_to(folder)) for one in folder.rglob("*") if not one.is_dir())
+
+
 def unreadable(monkeypatch: pytest.MonkeyPatch, name: bytes) -> None:
     """Make a file one that we may not read, whoever we are."""
     real = os.access
@@ -63,6 +73,7 @@ def unreadable(monkeypatch: pytest.MonkeyPatch, name: bytes) -> None:
     monkeypatch.setattr(walk.os, "access", refuses)
 
 
+@row("a file or folder that cannot be read")
 def test_what_cannot_be_read_is_named_and_the_rest_comes(
     server: RunningServer, served: Path, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -97,6 +108,7 @@ def test_a_read_error_is_found_when_it_is_its_turn(
     assert sorted(os.listdir(out / "t")) == ["a", "sub"]
 
 
+@row("a file that is gone since it was listed")
 def test_a_file_that_is_gone_is_listed_again(
     server: RunningServer, served: Path, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -112,6 +124,7 @@ def test_a_file_that_is_gone_is_listed_again(
         assert client.fetch_tree("t", out).files == 2
 
 
+@row("a file that changes while it is sent")
 def test_a_file_that_never_rests_is_named(
     server: RunningServer, served: Path, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -130,6 +143,7 @@ def test_a_file_that_never_rests_is_named(
     assert sorted(os.listdir(out / "t")) == ["a", "sub"]
 
 
+@row("a FIFO, socket or device")
 def test_what_is_left_out_is_counted_and_named(
     get: Callable[..., int], served: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -145,6 +159,7 @@ def test_what_is_left_out_is_counted_and_named(
 
 
 @pytest.mark.parametrize("target", ["/etc/passwd", "../../../x", "sub/../../../x"])
+@row("a symlink")
 def test_symlinks_are_copied_where_they_stay_within(
     server: RunningServer, served: Path, out: Path, target: str
 ) -> None:
@@ -161,14 +176,21 @@ def test_symlinks_are_copied_where_they_stay_within(
     assert not (out / "t/out").is_symlink()
 
 
+@row("a hidden name")
 def test_hidden_names_are_left_out_and_counted(server: RunningServer, served: Path) -> None:
     (served / "t/.env").touch()
     with connect(server.address) as client:
         result = client.store_tree(served / "t", "up")
-    assert omissions(result) == {".*": "left_out"}
-    assert not (served / "up/.env").exists()
+        assert omissions(result) == {".*": "left_out"}
+        assert not (served / "up/.env").exists()
+    with udpft.serve(served, port=0, writable=True, hidden=True) as showing:
+        udpft.put(served / "t", server=showing, as_name="all", recursive=True, hidden=True)
+        udpft.get("t", server=showing, output=served / "back", recursive=True)
+    assert (served / "all/.env").exists()
+    assert (served / "back/t/.env").exists()
 
 
+@row("a name that the file system refuses")
 def test_a_name_that_is_refused_is_named(
     server: RunningServer, served: Path, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -193,6 +215,7 @@ def test_a_name_that_is_refused_is_named(
     assert (served / "up/sub/c").read_text() == (out / "t/sub/c").read_text() == "sub/c"
 
 
+@row("a different file of that name")
 def test_what_differs_is_named_and_what_is_new_comes(
     get: Callable[..., int], served: Path, out: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -206,6 +229,7 @@ def test_what_differs_is_named_and_what_is_new_comes(
     assert (out / "t/a").read_text() == "another"
 
 
+@row("a file that appears meanwhile")
 def test_what_appears_meanwhile_is_left_alone(
     server: RunningServer, served: Path, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -228,6 +252,7 @@ def test_what_appears_meanwhile_is_left_alone(
         assert (there / "sub/c").read_text() == "sub/c"
 
 
+@row("the same size and time, another content")
 def test_contents_are_compared_where_that_is_asked_for(
     get: Callable[..., int], served: Path, out: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -243,25 +268,33 @@ def test_contents_are_compared_where_that_is_asked_for(
     assert (out / "t/a").read_text() == "A"
 
 
+@row("permissions")
 def test_a_folder_that_is_there_keeps_its_permissions(
     server: RunningServer, served: Path, out: Path
 ) -> None:
     (served / "t").chmod(0o777)
+    (served / "t/a").chmod(0o751)
     out.mkdir(mode=0o700)
     with connect(server.address) as client:
         client.fetch_tree("t/", out)
         assert out.stat().st_mode & 0o777 == 0o700
+        assert (out / "a").stat().st_mode & 0o777 == 0o751 & ~umask()
         (out / "t").mkdir()
         (out / "t").chmod(0o500)
         client.store_tree(out / "t", force=True)
     assert (served / "t").stat().st_mode & 0o777 == 0o777
 
 
+@row("`--exclude`, `--include`")
 def test_rules_leave_out_what_they_match(get: Callable[..., int], out: Path) -> None:
+    assert get("--include", "c", "--include", "sub/", "--include", "t/", "--exclude", "*") == 0
+    assert files_in(out) == ["t/sub/c"]
+    shutil.rmtree(out)
     assert get("--exclude", "/t/b", "--exclude", "sub/") == 0
     assert os.listdir(out / "t") == ["a"]
 
 
+@row("`--dry-run`")
 def test_a_dry_run_touches_nothing(
     get: Callable[..., int],
     server: RunningServer,
@@ -278,6 +311,7 @@ def test_a_dry_run_touches_nothing(
     assert not (served / "up").exists()
 
 
+@row("a disk without the room")
 def test_a_tree_that_does_not_fit_is_refused_before_it_begins(
     get: Callable[..., int],
     out: Path,
@@ -289,3 +323,113 @@ def test_a_tree_that_does_not_fit_is_refused_before_it_begins(
     assert get() == 23
     assert "disk full: the tree needs 7 B" in capsys.readouterr().err
     assert os.listdir(out) == []
+
+
+@row("two names that the file system takes for one")
+def test_the_first_of_two_names_that_are_one_stays(
+    server: RunningServer, served: Path, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from udpft.storage.trees import placement
+
+    real = placement.rename_new
+
+    def folding(name: str, new_name: str, *, src_dir_fd: int, dst_dir_fd: int) -> None:
+        real(name, new_name, src_dir_fd=src_dir_fd, dst_dir_fd=dst_dir_fd)
+        if new_name == "README":  # as where both names are one
+            os.link(new_name, "readme", src_dir_fd=dst_dir_fd, dst_dir_fd=dst_dir_fd)
+
+    for name in ("README", "readme"):
+        (served / "t" / name).write_text(name)
+    monkeypatch.setattr(placement, "rename_new", folding)
+    with connect(server.address) as client:
+        for force in (False, True):
+            with pytest.raises(
+                PartialTransfer, match="readme: the file system takes it for"
+            ) as one:
+                client.fetch_tree("t", out.with_name(str(force)), force=force)
+            assert omissions(one.value) == {"readme": "failed"}
+            assert (out.with_name(str(force)) / "t/README").read_text() == "README"
+
+
+@row("times")
+@pytest.mark.parametrize("step_ns", [1, 2 * 10**9])
+def test_times_are_kept_as_exactly_as_the_file_system_keeps_them(
+    get: Callable[..., int],
+    served: Path,
+    out: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    step_ns: int,
+) -> None:
+    told_ns = 1_234_567_891_123_456_789
+    monkeypatch.setattr(Staging, "time_granularity_ns", lambda _: step_ns)
+    for path in (served / "t/a", served / "t/sub"):
+        os.utime(path, ns=(told_ns, told_ns))
+    assert get() == 0
+    for path in (out / "t/a", out / "t/sub"):
+        assert path.stat().st_mtime_ns == told_ns
+        os.utime(path, ns=(0, told_ns - told_ns % step_ns))  # FAT keeps no more of it
+    capsys.readouterr()
+    assert get() == 0
+    assert "up to date" in capsys.readouterr().err
+    (out / "t/a").write_text("A")
+    os.utime(out / "t/a", ns=(0, told_ns - 3 * 10**9))
+    assert get() == 13
+
+
+@row("a folder of mode 0555")
+def test_a_folder_that_nobody_may_write_to_is_filled(
+    server: RunningServer, served: Path, here: Path
+) -> None:
+    here.chmod(0o777)
+    (served / "t/sub").chmod(0o555)
+    with unprivileged(), connect(server.address) as client:
+        client.fetch_tree("t", "o")
+        assert Path("o/t/sub").stat().st_mode & 0o777 == 0o555
+        Path("o/t/sub").chmod(0o755)
+        Path("o/t/sub/c").unlink()
+        Path("o/t/sub").chmod(0o555)
+        client.fetch_tree("t", "o")
+        assert Path("o/t/sub").stat().st_mode & 0o777 == 0o555
+    assert (here / "o/t/sub/c").read_text() == "sub/c"
+
+
+@row("broken off")
+def test_what_is_broken_off_is_gone_on_with_or_removed_in_time(
+    server: RunningServer, served: Path, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (served / "t/large").write_bytes(bytes(range(256)) * 12_000)
+    real, written = StagedTree.writev, 0
+
+    def interrupted(self: StagedTree, slots: list[memoryview], offset: int) -> None:
+        nonlocal written
+        if written > 1_500_000:
+            raise KeyboardInterrupt
+        written += sum(map(len, slots))
+        real(self, slots, offset)
+
+    with connect(server.address) as client:
+        with monkeypatch.context() as patched:
+            patched.setattr(StagedTree, "writev", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                client.fetch_tree("t", out)
+        [left] = out.iterdir()
+        assert re.fullmatch(r"\.t\.[0-9a-f]{8}\.udpft-part", left.name)
+        old = out / ".other.01234567.udpft-part"
+        old.mkdir()
+        os.utime(old, ns=(0, 0))
+        assert client.fetch_tree("t", out).resumed_bytes > 1_000_000
+    assert os.listdir(out) == ["t"]
+
+
+def test_every_row_of_the_page_has_a_test() -> None:
+    page = (ROOT / "docs/trees.md").read_text()
+    titles = [cells[0] for cells in rows(page)]
+    tests = (ROOT / "tests").rglob("test_*.py")
+    marked = [
+        title.replace("`", "")
+        for test in tests
+        for title in re.findall(r'^@row\("(.+)"\)$', test.read_text(), re.M)
+    ]
+    assert len(titles) > 15
+    assert sorted(set(marked)) == sorted(titles)

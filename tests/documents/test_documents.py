@@ -94,7 +94,7 @@ def conversation() -> list[bytes]:
     source = MemorySource(CONTENT)
     source.mtime_ns, source.identity = MTIME_NS, IDENTITY
     listener = Listener(
-        open_source=lambda _, __: source,
+        open_source=lambda *_: source,
         entropy=Entropy(bytes(range(32)), lambda: SERVER_ID, Random(0)),
     )
     download = Download(

@@ -128,7 +128,7 @@ def listener(script: bytes) -> None:
     source = MemorySource(CONTENT)
     ids = iter(range(100, 100_000))
     server = Listener(
-        open_source=lambda _, __: source,
+        open_source=lambda *_: source,
         entropy=Entropy(bytes(32), lambda: next(ids), Random(1)),
         on_failure=raise_it,
     )

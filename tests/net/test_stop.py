@@ -154,3 +154,12 @@ def test_it_leaves_no_descriptor_behind() -> None:
     for _ in range(100):
         Stop().set()
     assert len(os.listdir("/proc/self/fd")) == fds
+
+
+def test_a_stop_that_nobody_waits_for_takes_no_descriptor() -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    stop = Stop()
+    stop.set()
+    assert len(os.listdir("/proc/self/fd")) == before
+    wait([stop], [], PATIENCE_S)  # made now, and readable at once
+    assert len(os.listdir("/proc/self/fd")) == before + 1

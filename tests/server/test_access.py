@@ -115,3 +115,14 @@ def test_each_host_is_looked_up_once_and_the_cache_stays_small(
         assert access.allows_reliable(host)
     assert not access.allows_reliable(OUTSIDE)  # forgotten meanwhile
     assert looked_up.count(OUTSIDE) == 2
+
+
+def test_near_hosts_are_told_apart_and_public_ones_are_none() -> None:
+    access = Access(public=True, plain="auto")
+    assert access.near_host(("10.0.0.1", 9000)) == "10.0.0.1"
+    assert access.near_host(("fd00::7", 9000, 0, 0)) == "fd00::7"
+    assert access.near_host(("127.0.0.5", 9000)) == "127.0.0.5"
+    assert access.near_host((OUTSIDE, 9000)) is None
+    admission = access.admission(100)
+    assert admission.charged_host((OUTSIDE, 1)) == OUTSIDE
+    assert admission.charged_host(("127.0.0.1", 1)) == "127.0.0.1"

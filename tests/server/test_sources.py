@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.samples import PATIENCE_S
 from udpft.errors import NoSuchFile, ServerBusy
 from udpft.protocol.contract import OpenedSource
+from udpft.protocol.server.admitting import Asker
 from udpft.protocol.wire.hello import RECURSIVE, Hello, Role
 from udpft.protocol.wire.listing import decode_listing_untrusted, identity_of
 from udpft.server import sources as module
+from udpft.server.slow_disk import ServedSource
 from udpft.server.sources import (
     HINT_SHARE,
     LISTING_KEPT_S,
     LISTING_RETRY_AFTER_S,
     MAX_IN_THE_MAKING,
+    MAX_MAKINGS_A_HOST,
+    MAX_OPENING_FILES_A_HOST,
     Sources,
 )
 from udpft.storage.served_folder import ServedRoot
@@ -170,3 +176,39 @@ def test_hints_take_a_small_part_of_the_servers_time(tmp_path: Path) -> None:
             hints.hint("helo.txt")
             root.now += 0.001
     assert 40 < root.looks <= 10 * HINT_SHARE / 0.010 * 1.05
+
+
+STRANGER, OTHER = Asker(("10.0.0.1", 1), "10.0.0.1"), Asker(("10.0.0.2", 1), "10.0.0.2")
+
+
+@pytest.mark.usefixtures("slow")
+def test_one_host_has_a_few_listings_made_and_leaves_room_for_others(sources: Sources) -> None:
+    for n in range(MAX_MAKINGS_A_HOST + 1):
+        with pytest.raises(ServerBusy):
+            sources.open(hello(Role.LIST), "*" * (n + 1), STRANGER)
+    assert len(sources._makings) == MAX_MAKINGS_A_HOST
+    with pytest.raises(ServerBusy):
+        sources.open(hello(Role.LIST), "0*", OTHER)
+    assert len(sources._makings) == MAX_MAKINGS_A_HOST + 1
+
+
+def test_one_host_has_a_few_files_opened_by_threads_and_leaves_room_for_others(
+    sources: Sources, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go = threading.Event()
+    monkeypatch.setattr(sources, "_remote", True)
+    real = sources._open_there
+
+    def hanging(name: str) -> ServedSource:
+        assert go.wait(PATIENCE_S)
+        return real(name)
+
+    monkeypatch.setattr(sources, "_open_there", hanging)
+    for n in range(MAX_OPENING_FILES_A_HOST):
+        with pytest.raises(ServerBusy, match="still opens"):
+            sources.open(hello(Role.GET), f"{n:03}", STRANGER)
+    with pytest.raises(ServerBusy, match="too many"):
+        sources.open(hello(Role.GET), "100", STRANGER)
+    with pytest.raises(ServerBusy, match="still opens"):
+        sources.open(hello(Role.GET), "100", OTHER)
+    go.set()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from udpft.errors import DestinationExists, NoSuchFile
+from udpft.errors import DestinationExists, NoSuchFile, ServerBusy
 from udpft.protocol.wire.hello import REPORT, Hello, Role
 from udpft.protocol.wire.listing import (
     Entry,
@@ -19,7 +19,7 @@ from udpft.protocol.wire.listing import (
     identity_of,
 )
 from udpft.server import tree_uploads as module
-from udpft.server.tree_uploads import MAX_REPORTS, TreeUploads
+from udpft.server.tree_uploads import MAX_UPLOAD_LISTING_BYTES, TreeUploads
 from udpft.storage.served_folder import ServedRoot
 from udpft.storage.trees.staging import ABANDONED_S
 
@@ -41,7 +41,7 @@ def trees(tmp_path: Path, notices: list[str]) -> Iterator[TreeUploads]:
 
 def bring(trees: TreeUploads, listing: bytes = LISTING, flags: int = REPORT) -> Hello:
     identity = identity_of(listing)
-    trees._keep(identity, listing)
+    trees._keep(identity, None, listing)
     return Hello(1, 2, b"", 2048, 0, role=Role.PUT_TREE, identity=identity, flags=flags)
 
 
@@ -85,16 +85,30 @@ def test_only_so_many_reports_are_kept_and_for_so_long(
 ) -> None:
     (tmp_path / "different").write_text("mine")
     hello = bring(trees)
-    for number in range(MAX_REPORTS + 1):
+    monkeypatch.setattr(module, "MAX_REPORTS_BYTES", 10 * (256 + 49))
+    for number in range(11):
         with pytest.raises(DestinationExists):
             trees._refuse(hello._replace(identity=number), trees_problems())
     with pytest.raises(NoSuchFile):
         trees.open_report(0)
-    trees.open_report(1).close()
+    trees.open_report(10).close()
     monkeypatch.setattr(module, "LISTING_KEPT_S", -1.0)
     trees.forget()
     with pytest.raises(NoSuchFile):
-        trees.open_report(1)
+        trees.open_report(10)
+
+
+def test_one_host_leaves_room_for_the_listings_of_others(trees: TreeUploads) -> None:
+    hello = Hello(1, 2, b"", 2048, 0, role=Role.PUT_LIST, size=MAX_UPLOAD_LISTING_BYTES)
+    for _ in range(2):
+        trees.open_listing(hello, "stranger")
+    with pytest.raises(ServerBusy):
+        trees.open_listing(hello._replace(size=1), "stranger")
+    trees.open_listing(hello, "other")
+    for host in ("stranger", "stranger", "other"):
+        trees.note_listing_closed(host, hello.size, 0)
+    assert not trees._coming_bytes
+    trees.open_listing(hello, "stranger")
 
 
 def trees_problems() -> list[module.Problem]:

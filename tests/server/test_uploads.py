@@ -10,10 +10,16 @@ from pathlib import Path
 import pytest
 
 from udpft.errors import Denied, LocalWriteFailed, ServerBusy, SourceChanged
+from udpft.protocol.server.admitting import Asker
 from udpft.protocol.wire.hello import Hello, Role
 from udpft.server import uploads as module
 from udpft.server.tree_uploads import MAX_UPLOAD_LISTING_BYTES
-from udpft.server.uploads import MAX_OPENING, Uploads
+from udpft.server.uploads import (
+    ABANDONED_AFTER_S,
+    MAX_OPENING,
+    MAX_OPENING_A_HOST,
+    Uploads,
+)
 from udpft.storage.partfile import PartFile
 from udpft.storage.served_folder import ServedRoot
 
@@ -69,6 +75,46 @@ def test_only_so_many_are_looked_at_at_once(uploads: Uploads, held: threading.Ev
     held.set()
 
 
+STRANGER, OTHER = Asker(("10.0.0.1", 1), "10.0.0.1"), Asker(("10.0.0.2", 1), "10.0.0.2")
+
+
+def test_one_host_leaves_room_for_the_others(uploads: Uploads, held: threading.Event) -> None:
+    for n in range(MAX_OPENING_A_HOST):
+        with pytest.raises(ServerBusy, match="still looks"):
+            uploads.open(hello(), f"file {n}", STRANGER)
+    with pytest.raises(ServerBusy, match="too many"):
+        uploads.open(hello(), "one more", STRANGER)
+    with pytest.raises(ServerBusy, match="still looks"):
+        uploads.open(hello(), "one more", OTHER)
+    held.set()
+
+
+@pytest.mark.parametrize("most", [MAX_OPENING_A_HOST, MAX_OPENING])
+def test_a_place_whose_client_stays_away_makes_way(
+    uploads: Uploads, held: threading.Event, monkeypatch: pytest.MonkeyPatch, most: int
+) -> None:
+    now = 100.0
+    monkeypatch.setattr(module, "monotonic", lambda: now)
+    askers = [STRANGER if n < MAX_OPENING_A_HOST else OTHER for n in range(most)]
+    for n, asker in enumerate(askers):
+        with pytest.raises(ServerBusy, match="still looks"):
+            uploads.open(hello(), f"file {n}", asker)
+    now += ABANDONED_AFTER_S
+    with pytest.raises(ServerBusy, match="still looks"):
+        uploads.open(hello(), "file 0", STRANGER)  # comes back, and so keeps its place
+    now += 0.1
+    newcomer = STRANGER if most == MAX_OPENING_A_HOST else Asker(("10.0.0.3", 1), "10.0.0.3")
+    with pytest.raises(ServerBusy):
+        uploads.open(hello(), "one more", newcomer)
+    assert [one.stop.is_set() for one in uploads._leaving] == [True]
+    names = [key[2] for key in uploads._opening]
+    assert ("file 0" in names, "file 1" in names) == (True, False)
+    held.set()
+    assert uploads._leaving[0].job.wait(PATIENCE_S)
+    uploads._forget()
+    assert not uploads._leaving
+
+
 def test_what_nobody_comes_back_for_is_given_up(
     uploads: Uploads, held: threading.Event, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -76,8 +122,8 @@ def test_what_nobody_comes_back_for_is_given_up(
     with pytest.raises(ServerBusy):
         uploads.open(hello(), "file")
     held.set()
-    [job] = uploads._opening.values()
-    assert job.wait(PATIENCE_S)
+    [opening] = uploads._opening.values()
+    assert opening.job.wait(PATIENCE_S)
     monkeypatch.setattr(module, "PLACE_KEPT_S", -1.0)
     uploads.open(hello(), "other").close()
     assert len(os.listdir("/proc/self/fd")) == before

@@ -30,17 +30,19 @@ class Stop:
     def __init__(self) -> None:
         self._is_set = False
         """Whether `set` was called; never goes back."""
-        self._fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-        """Event descriptor: readable once `set` was called. Closed with the object."""
+        self._fd = -1
+        """Event descriptor: readable once `set` was called. Made when somebody waits for it, closed
+        with the object."""
 
     def __del__(self) -> None:
-        if hasattr(self, "_fd"):
+        if self._fd >= 0:
             os.close(self._fd)
 
     def set(self) -> None:
         """Cancel, from any thread or from a signal's handler."""
         self._is_set = True
-        os.eventfd_write(self._fd, 1)
+        if self._fd >= 0:
+            os.eventfd_write(self._fd, 1)
 
     def is_set(self) -> bool:
         """Whether the token was set."""
@@ -48,6 +50,10 @@ class Stop:
 
     def fileno(self) -> int:
         """Descriptor that is readable once the token is set, for `select`."""
+        if self._fd < 0:
+            self._fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+            if self._is_set:  # before or while it was made
+                os.eventfd_write(self._fd, 1)
         return self._fd
 
     def check(self) -> None:

@@ -6,6 +6,8 @@ import ipaddress
 from collections.abc import Callable, Hashable
 from typing import Any, Literal
 
+from udpft.protocol.server.admission import Admission
+
 PlainPolicy = Literal["auto", "always", "never"]
 """Hosts that are answered in the plain protocol: private ones, all, none."""
 
@@ -93,13 +95,25 @@ class Access:
         return self._plain == "always"
 
     def limited_host(self, address: Any) -> Hashable | None:
-        """Name the host whose number of transfers is limited; None for a private address.
+        """Name the host whose number of transfers is small; None for a private address.
 
         Args:
             address: as a socket names its peer.
         """
         host = address[0]
         return None if self._is_private(host) else host_of(host)
+
+    def near_host(self, address: Any) -> Hashable | None:
+        """Name the host where it is private, whose limit is a generous one; None for a public one.
+
+        Each address of this machine is a host of its own.
+        """
+        host = address[0]
+        return str(host) if self._is_private(host) else None
+
+    def admission(self, max_sessions: int) -> Admission:
+        """Make the limits of a server that has so many transfers at once."""
+        return Admission(self.limited_host, self.near_host, max_sessions=max_sessions)
 
     def _is_private(self, host: str) -> bool:
         private = self._private.get(host)

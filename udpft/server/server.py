@@ -36,8 +36,7 @@ from udpft.protocol.params import (
     MAX_SESSIONS,
     PLAIN_RATE_BYTES_PER_S,
 )
-from udpft.protocol.server.admission import Admission
-from udpft.protocol.server.admitting import Entropy, Limits
+from udpft.protocol.server.admitting import Asker, Entropy, Limits
 from udpft.protocol.server.listener import AddressedTransmit, Listener
 from udpft.protocol.transfer.plain import is_plain
 from udpft.protocol.wire.hello import REPORT, Hello, Role
@@ -178,7 +177,7 @@ class Server:
         self._waited_s, self._moved = 0.0, 0
         self._failures = FailureLog(clock)
         self._uploads = Uploads(self._root, on_notice, **upload_limits)
-        admission = Admission(self._access.limited_host, max_sessions=max_clients)
+        admission = self._access.admission(max_clients)
         self._listener = Listener(
             open_source=self._open_source,
             entropy=_entropy(),
@@ -296,11 +295,11 @@ class Server:
         self._listener.handle_timeout(clock())
         return False
 
-    def _open_source(self, hello: Hello, name: str) -> OpenedSource:
+    def _open_source(self, hello: Hello, name: str, asker: Asker) -> OpenedSource:
         """Open what a client fetches: see `Sources.open`; or what was refused of its upload."""
         if hello.role == Role.LIST and hello.flags & REPORT and hello.have_of:
             return self._uploads.open_report(hello.have_of)
-        return self._sources.open(hello, name)
+        return self._sources.open(hello, name, asker)
 
     def _usage(self) -> Usage:
         return Usage.now(self._waited_s, self._moved, self.drops)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import suppress
 from functools import partial
 from math import inf
@@ -14,6 +14,7 @@ from xxhash import xxh3_64
 
 from udpft.errors import LocalReadFailed, NoSuchFile, ServerBusy, UdpftError
 from udpft.protocol.contract import NotReady, OpenedSource
+from udpft.protocol.server.admitting import NOBODY, Asker
 from udpft.protocol.wire.hello import RECURSIVE, REPORT, Hello, Role
 from udpft.protocol.wire.listing import (
     Entry,
@@ -43,7 +44,10 @@ LISTING_RETRY_AFTER_S = 0.2
 """Seconds after which that client is to come back."""
 
 MAX_IN_THE_MAKING = 8
-"""Listings that are made at the same time."""
+"""Listings that are made at the same time, or wait for their clients."""
+
+MAX_MAKINGS_A_HOST = 4
+"""Of those, for one host: the others find room whatever it asks for."""
 
 READ_AT_ONCE_BYTES = 256 << 10
 """Bytes of a listing that is read in one go, in some ten milliseconds."""
@@ -56,6 +60,9 @@ OPENING_RETRY_AFTER_S = 0.2
 
 MAX_OPENING_FILES = 16
 """Files that threads open, or that wait for their client, at once."""
+
+MAX_OPENING_FILES_A_HOST = 8
+"""Of those, for one host."""
 
 LISTING_KEPT_S = 30.0
 """Seconds for which a listing that took its time waits to be fetched, and an open file."""
@@ -91,8 +98,10 @@ class _Making:
     Args:
         entries: of the listing, found while they are iterated over.
         clock: seconds.
+        host: that it is charged to; None for nobody.
 
     Attributes:
+        host: as ``host``.
         fd: descriptor of the file; whoever drops this object closes it.
         done: the listing; None until it is finished or has failed.
         finished_at: when it was finished or failed, by the clock; inf until then.
@@ -103,8 +112,11 @@ class _Making:
         _block: encoded entries that are not written yet; empty between slices.
     """
 
-    def __init__(self, entries: Iterator[Entry | NotSent], clock: Callable[[], float]) -> None:
+    def __init__(
+        self, entries: Iterator[Entry | NotSent], clock: Callable[[], float], host: Hashable
+    ) -> None:
         self._entries = entries
+        self.host = host
         self._clock = clock
         self._hash = xxh3_64()
         self._block = bytearray()
@@ -148,7 +160,7 @@ class Sources:
         _failures: files that could not be sent, which reports leave out.
         _threads: that wait for disks.
         _remote: whether the served folder lies on a file system of the network or of user space.
-        _opening: files that threads open, or that wait for their client, by name. At most
+        _opening: files that threads open, or that wait for their client, by host and name. At most
             `MAX_OPENING_FILES`; an open one is dropped when it has waited for `LISTING_KEPT_S`.
         _next_hint_at: when a hint may be looked for again, by the clock; set after each one.
     """
@@ -160,10 +172,10 @@ class Sources:
         self._failures = Failures(clock)
         self._threads = DiskThreads()
         self._remote = is_remote(root.fileno())
-        self._opening: dict[str, Job[ServedSource]] = {}
+        self._opening: dict[tuple[Hashable, str], Job[ServedSource]] = {}
         self._next_hint_at = -inf
 
-    def open(self, hello: Hello, name: str) -> OpenedSource:
+    def open(self, hello: Hello, name: str, asker: Asker = NOBODY) -> OpenedSource:
         """Open the file, listing or tree that a HELLO asks for; its name is untrusted.
 
         Raises:
@@ -173,9 +185,9 @@ class Sources:
         """
         try:
             if hello.role == Role.GET:
-                return self.open_file(name)
+                return self.open_file(name, asker.host)
             flags = hello.flags & (RECURSIVE | REPORT)
-            making = self._list(name, flags, afresh=hello.role == Role.LIST)
+            making = self._list(name, flags, asker.host, afresh=hello.role == Role.LIST)
             try:
                 assert making.done
                 if hello.role == Role.LIST:
@@ -195,26 +207,31 @@ class Sources:
         except OSError as error:
             raise LocalReadFailed(f"the server cannot list it: {error.strerror}") from error
 
-    def open_file(self, name: str) -> ServedSource:
-        """Open a file. Raises as `open` does, without hints."""
+    def open_file(self, name: str, host: Hashable = None) -> ServedSource:
+        """Open a file. Raises as `open` does, without hints.
+
+        ``host``: that it is charged to; None for nobody.
+        """
         try:
             if not self._remote:
                 with suppress(NotReady):
                     return ServedSource(self._root.open_file_here(name), self._threads)
-            return self._open_in_thread(name)
+            return self._open_in_thread(name, host)
         except OSError as error:
             raise LocalReadFailed(f"the server cannot read the file: {error.strerror}") from error
 
-    def _open_in_thread(self, name: str) -> ServedSource:
+    def _open_in_thread(self, name: str, host: Hashable) -> ServedSource:
         """Open a file that may be long about it; its client is told to come back meanwhile."""
         self._drop_opened()
-        job = self._opening.pop(name, None)
+        key = (host, name)
+        job = self._opening.pop(key, None)
         if job is None:
-            if len(self._opening) >= MAX_OPENING_FILES:
+            of_host = sum(one[0] == host for one in self._opening) if host is not None else 0
+            if len(self._opening) >= MAX_OPENING_FILES or of_host >= MAX_OPENING_FILES_A_HOST:
                 raise ServerBusy("the server opens too many files at once")
             job = self._threads.begin_or_busy(lambda: self._open_there(name))
         if not job.wait(OPENING_WAIT_S):
-            self._opening[name] = job
+            self._opening[key] = job
             busy = ServerBusy("the server still opens the file", hint="--connect-timeout 60 waits")
             busy.retry_after_s = OPENING_RETRY_AFTER_S
             raise busy
@@ -231,9 +248,9 @@ class Sources:
     def _drop_opened(self, kept_s: float = LISTING_KEPT_S) -> None:
         """Close files that no client came back for."""
         before = monotonic() - kept_s
-        for name, job in list(self._opening.items()):
+        for key, job in list(self._opening.items()):
             if job.ended_at is not None and job.ended_at <= before:
-                del self._opening[name]
+                del self._opening[key]
                 with suppress(UdpftError, OSError):
                     job.result().close()
 
@@ -259,12 +276,13 @@ class Sources:
             if self._clock() > making.finished_at + LISTING_KEPT_S:
                 os.close(self._makings.pop(key).fd)
 
-    def _list(self, pattern: str, flags: int, *, afresh: bool) -> _Making:
+    def _list(self, pattern: str, flags: int, host: Hashable, *, afresh: bool) -> _Making:
         """Make or find a listing; the caller closes one that is not kept. Raises as `open` does.
 
         Args:
             pattern: of the names listed.
             flags: RECURSIVE, for all that is below matching folders too, and REPORT.
+            host: that it is charged to; None for nobody.
             afresh: make a new one where it was fetched already, for files may have changed.
         """
         key = (pattern, flags)
@@ -273,10 +291,12 @@ class Sources:
             os.close(self._makings.pop(key).fd)
             making = None
         if making is None:
-            if len(self._makings) >= MAX_IN_THE_MAKING:
+            makings = self._makings.values()
+            of_host = sum(one.host == host for one in makings) if host is not None else 0
+            if len(makings) >= MAX_IN_THE_MAKING or of_host >= MAX_MAKINGS_A_HOST:
                 self.work()
                 raise _not_yet()
-            making = _Making(self._entries(pattern, flags), self._clock)
+            making = _Making(self._entries(pattern, flags), self._clock, host)
             making.work()
         if making.done is None:
             self._makings[key] = making

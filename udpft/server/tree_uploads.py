@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import gc
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from time import monotonic
+from typing import TYPE_CHECKING, NamedTuple
 
 from udpft.errors import (
     Denied,
@@ -42,17 +43,26 @@ from udpft.storage.source_file import SourceFile
 from udpft.storage.trees.destination import TreeDestination
 from udpft.storage.trees.survey import Link, Placed, Places, Problem, TreeOptions
 
+if TYPE_CHECKING:
+    from udpft.net.stop import Stop
+
 MAX_UPLOAD_LISTING_BYTES = 16 << 20
 """Bytes of a tree's listing: more than a hundred thousand entries."""
 
 MAX_UPLOAD_LISTINGS_BYTES = 3 * MAX_UPLOAD_LISTING_BYTES
 """Bytes of all listings that are held or being received."""
 
+MAX_UPLOAD_LISTINGS_BYTES_A_HOST = 2 * MAX_UPLOAD_LISTING_BYTES
+"""Of those, bytes of the listings of one host."""
+
 LISTING_KEPT_S = 30.0
 """Seconds for which a listing waits for its tree, and a report for its client."""
 
-MAX_REPORTS = 64
-"""Reports that wait for their clients."""
+MAX_REPORTS_BYTES = MAX_UPLOAD_LISTING_BYTES
+"""Bytes of all reports that wait for their clients; the oldest go first."""
+
+_REPORT_OVERHEAD = 256
+"""Bytes that a report counts beyond its own."""
 
 
 @contextmanager
@@ -137,6 +147,17 @@ class _StoredTree:
             target.forget()
 
 
+class _Kept(NamedTuple):
+    """Listing or report that waits for its client.
+
+    ``used_at``: when it was used last, by the monotonic clock. ``host``: that it is charged to.
+    """
+
+    data: bytes
+    used_at: float
+    host: Hashable = None
+
+
 class TreeUploads:
     """Listings and destinations of the trees that one server's clients store.
 
@@ -145,37 +166,46 @@ class TreeUploads:
         on_notice: called, from any thread, with lines for the server's log.
 
     Attributes:
-        _coming_bytes: sizes of the listings that are being received.
-        _listings: listings that wait for their trees, by identity, each with the monotonic time of
-            its last use. Dropped when that is `LISTING_KEPT_S` ago. Threads add to it.
+        _coming_bytes: sizes of the listings that are being received, by the host that sends them.
+        _listings: listings that wait for their trees, by identity. Dropped when they were used
+            `LISTING_KEPT_S` ago. Threads add to it.
         _reports: reports that wait for their clients, likewise. Threads add to it.
     """
 
     def __init__(self, root: ServedRoot, on_notice: Callable[[str], None]) -> None:
         self._root = root
         self._on_notice = on_notice
-        self._coming_bytes = 0
-        self._listings: dict[int, tuple[bytes, float]] = {}
-        self._reports: dict[int, tuple[bytes, float]] = {}
+        self._coming_bytes: dict[Hashable, int] = {}
+        self._listings: dict[int, _Kept] = {}
+        self._reports: dict[int, _Kept] = {}
 
     # -------------------------------------------------------------------------------- listings
 
-    def open_listing(self, hello: Hello) -> InMemory:
-        """Open the target of a tree's listing. Raises Denied, ServerBusy."""
-        kept = list(self._listings.values())  # in one go, for threads add to it
-        held = self._coming_bytes + sum(len(data) for data, _ in kept)
+    def open_listing(self, hello: Hello, host: Hashable = None) -> InMemory:
+        """Open the target of a tree's listing. Raises Denied, ServerBusy.
+
+        ``host``: that it is charged to; None for nobody.
+        """
         if hello.size > MAX_UPLOAD_LISTING_BYTES:
             raise Denied("the tree has too many files", hint="bring it folder by folder")
-        if held + hello.size > MAX_UPLOAD_LISTINGS_BYTES:
+        kept = list(self._listings.values())  # in one go, for threads add to it
+        coming = self._coming_bytes
+        held = sum(coming.values()) + sum(len(one.data) for one in kept)
+        of_host = coming.get(host, 0) + sum(len(one.data) for one in kept if one.host == host)
+        if held + hello.size > MAX_UPLOAD_LISTINGS_BYTES or (
+            host is not None and of_host + hello.size > MAX_UPLOAD_LISTINGS_BYTES_A_HOST
+        ):
             raise ServerBusy("the server has too many listings of trees at once")
-        self._coming_bytes += hello.size
-        return _Listing(partial(self._keep, hello.identity))
+        coming[host] = coming.get(host, 0) + hello.size
+        return _Listing(partial(self._keep, hello.identity, host))
 
-    def note_listing_closed(self, size: int, _received: int) -> None:
+    def note_listing_closed(self, host: Hashable, size: int, _received: int) -> None:
         """Note that a listing of so many bytes is not being received any more."""
-        self._coming_bytes -= size
+        left = self._coming_bytes.pop(host) - size
+        if left:
+            self._coming_bytes[host] = left
 
-    def _keep(self, identity: int, data: bytes) -> None:
+    def _keep(self, identity: int, host: Hashable, data: bytes) -> None:
         """Check whether a listing may be followed on this server, and keep it. Runs in a thread."""
         try:
             with _no_collection():
@@ -196,12 +226,12 @@ class TreeUploads:
                     f"{path!r}: the server takes no names that begin with a dot",
                     hint="`udpft serve --hidden` takes them",
                 )
-        self._listings[identity] = data, monotonic()
+        self._listings[identity] = _Kept(data, monotonic(), host)
 
     # ----------------------------------------------------------------------------------- trees
 
-    def open_tree(self, hello: Hello, name: str) -> _StoredTree:
-        """Open the destination of a tree. Runs in a thread.
+    def open_tree(self, hello: Hello, name: str, stop: Stop | None = None) -> _StoredTree:
+        """Open the destination of a tree. Runs in a thread, and ``stop`` breaks it off.
 
         Raises:
             SourceChanged: its listing is not held.
@@ -211,11 +241,13 @@ class TreeUploads:
         known = self._listings.get(hello.identity)
         if not known:
             raise SourceChanged("the server does not have the tree's listing", hint="try again")
-        self._listings[hello.identity] = known[0], monotonic()
+        self._listings[hello.identity] = known._replace(used_at=monotonic())
         with _no_collection():
-            return self._open_listed(hello, name, decode_report_untrusted(known[0]))
+            return self._open_listed(hello, name, decode_report_untrusted(known.data), stop)
 
-    def _open_listed(self, hello: Hello, name: str, report: Report) -> _StoredTree:
+    def _open_listed(
+        self, hello: Hello, name: str, report: Report, stop: Stop | None
+    ) -> _StoredTree:
         places = Places()
         target = TreeDestination(
             Path(),
@@ -228,6 +260,7 @@ class TreeUploads:
                 checksum=bool(hello.flags & CHECKSUM),
                 key=f"{hello.identity:016x}",
             ),
+            stop=stop,
             folder_fd=self._root.open_folder([]),
         )
         for removed in target.removed:
@@ -258,9 +291,7 @@ class TreeUploads:
         if hello.flags & REPORT:
             found = [NotSent(one.path, one.reason, one.words) for one in problems]
             data = b"".join(map(encode_not_sent, found))
-            self._reports[hello.identity] = data, monotonic()
-            while len(self._reports) > MAX_REPORTS:
-                self._reports.pop(next(iter(self._reports)))
+            self._keep_report(hello.identity, data)
         different = [one for one in problems if one.reason is Reason.DIFFERENT]
         if different:
             more = f", and {len(different) - 1} more" if len(different) > 1 else ""
@@ -270,22 +301,34 @@ class TreeUploads:
 
     # --------------------------------------------------------------------------------- reports
 
+    def _keep_report(self, identity: int, data: bytes) -> None:
+        """Keep the report of a tree for its client. Runs in a thread."""
+        self._reports.pop(identity, None)
+        self._reports[identity] = _Kept(data, monotonic())
+        kept = list(self._reports.items())  # in one go, for threads add to it
+        held = sum(_REPORT_OVERHEAD + len(one.data) for _, one in kept)
+        for other, one in kept[:-1]:
+            if held <= MAX_REPORTS_BYTES:
+                break
+            self._reports.pop(other, None)
+            held -= _REPORT_OVERHEAD + len(one.data)
+
     def open_report(self, identity: int) -> SourceFile:
         """Open the report of a tree as a file to send. Raises NoSuchFile: there is none."""
-        data, _ = self._reports.get(identity, (None, 0.0))
-        if data is None:
+        kept = self._reports.get(identity)
+        if kept is None:
             raise NoSuchFile("the server has no report of that tree")
         fd = os.memfd_create("udpft-report")
         with open(fd, "wb", closefd=False) as file:
-            file.write(data)
+            file.write(kept.data)
         source = SourceFile(fd, os.fstat(fd))
-        source.identity = identity_of(data)
+        source.identity = identity_of(kept.data)
         return source
 
     def forget(self) -> None:
         """Drop listings and reports that no client came back for."""
         before = monotonic() - LISTING_KEPT_S
         for kept in (self._listings, self._reports):
-            for identity, (_, used_at) in list(kept.items()):
-                if used_at < before:
+            for identity, one in list(kept.items()):
+                if one.used_at < before:
                     del kept[identity]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from functools import partial
 from time import monotonic
 from typing import Protocol
@@ -23,8 +23,10 @@ from udpft.errors import (
     ServerBusy,
     UdpftError,
 )
+from udpft.net.stop import Stop
 from udpft.protocol.contract import OpenedSink
 from udpft.protocol.handshake.agreement import HandshakeResult
+from udpft.protocol.server.admitting import NOBODY, Asker
 from udpft.protocol.wire.hello import FORCE, Hello, Role
 from udpft.server.job import Job
 from udpft.server.tree_uploads import TreeUploads
@@ -37,7 +39,14 @@ PLACE_KEPT_S = 30.0
 """Seconds for which an open place waits for its client."""
 
 MAX_OPENING = 16
-"""Places that are being opened at once."""
+"""Places that are being opened at once, or wait for their clients."""
+
+MAX_OPENING_A_HOST = 8
+"""Of those, for one host: the others find room whatever it asks for."""
+
+ABANDONED_AFTER_S = 3.0
+"""Seconds after which a place makes way for another, where there is no room: its client would have
+asked for it again long ago."""
 
 PLACE_RETRY_AFTER_S = 0.2
 """Seconds after which a client is to come back whose place is not open yet."""
@@ -131,6 +140,32 @@ class UploadPlace:
         return _told(error, self._name, of_a_file=self._of_a_file)
 
 
+class _Opening:
+    """Opening of a place, in a thread.
+
+    Args:
+        work: opens it; given the token that breaks it off.
+        host: that it is charged to.
+
+    Attributes:
+        asked_at: when its client asked for it last, by the monotonic clock.
+        host: as ``host``.
+        job: the call.
+        stop: breaks it off.
+    """
+
+    def __init__(self, work: Callable[[Stop], UploadPlace], host: Hashable) -> None:
+        self.asked_at = monotonic()
+        self.host = host
+        self.stop = Stop()
+        self.job = Job(partial(work, self.stop))
+
+    def is_over(self, before: float) -> bool:
+        """Whether the place is open, and nobody has asked for it since a time."""
+        ended_at = self.job.ended_at
+        return ended_at is not None and max(ended_at, self.asked_at) < before
+
+
 class Uploads:
     """Places for uploads of one server, opened by the names that clients ask for.
 
@@ -144,8 +179,10 @@ class Uploads:
         _promised_bytes: bytes received by closed places, and those that open ones may still
             receive; compared with the quota.
         _trees: listings and destinations of trees.
-        _opening: places that are being opened, or wait for their client, by what the HELLO asks.
-            At most `MAX_OPENING`; an open one is dropped when it has waited for `PLACE_KEPT_S`.
+        _opening: places that are being opened, or wait for their client, by the host and what the
+            HELLO asks. With those below at most `MAX_OPENING`; an open one is dropped when it has
+            waited for `PLACE_KEPT_S`.
+        _leaving: those that made way for others, until their threads have ended.
     """
 
     def __init__(
@@ -161,9 +198,10 @@ class Uploads:
         self._quota_bytes = quota_bytes
         self._promised_bytes = 0
         self._trees = TreeUploads(root, on_notice)
-        self._opening: dict[tuple[object, ...], Job[UploadPlace]] = {}
+        self._opening: dict[tuple[Hashable, ...], _Opening] = {}
+        self._leaving: list[_Opening] = []
 
-    def open(self, hello: Hello, name: str) -> UploadPlace:
+    def open(self, hello: Hello, name: str, asker: Asker = NOBODY) -> UploadPlace:
         """Open the place that a HELLO asks for; its name is untrusted.
 
         Raises:
@@ -175,25 +213,25 @@ class Uploads:
         """
         self._forget()
         if hello.role == Role.PUT_LIST:
-            place = UploadPlace(hello, name, self._trees.open_listing(hello))
-            place.on_closed = partial(self._trees.note_listing_closed, hello.size)
+            place = UploadPlace(hello, name, self._trees.open_listing(hello, asker.host))
+            place.on_closed = partial(self._trees.note_listing_closed, asker.host, hello.size)
             return place
         if self._max_bytes and hello.size > self._max_bytes:
             raise Denied(f"the server takes uploads of up to {format_bytes(self._max_bytes)}")
-        key = (hello.role, name, hello.flags, hello.size, hello.identity)
-        job = self._opening.pop(key, None)
-        if job is None:
-            if len(self._opening) >= MAX_OPENING:
-                raise ServerBusy("the server looks at too many uploads at once")
-            job = Job(partial(self._open, hello, name))
-        if not job.wait(_A_MOMENT_S):
-            self._opening[key] = job
+        key = (asker.host, hello.role, name, hello.flags, hello.size, hello.identity)
+        opening = self._opening.pop(key, None)
+        if opening is None:
+            self._make_room(asker.host)
+            opening = _Opening(partial(self._open, hello, name), asker.host)
+        if not opening.job.wait(_A_MOMENT_S):
+            opening.asked_at = monotonic()
+            self._opening[key] = opening
             busy = ServerBusy(
                 "the server still looks at what it has of it", hint="--connect-timeout 60 waits"
             )
             busy.retry_after_s = PLACE_RETRY_AFTER_S
             raise busy
-        place = job.result()
+        place = opening.job.result()
         wanted = place.wanted_bytes
         if self._quota_bytes and self._promised_bytes + wanted > self._quota_bytes:
             place.close()
@@ -202,27 +240,59 @@ class Uploads:
         place.on_closed = partial(self._note_closed, wanted)
         return place
 
+    def _make_room(self, host: Hashable) -> None:
+        """Make room for one more place. Raises ServerBusy: there is none."""
+        mine = () if host is None else self._opening.items()
+        of_host = [key for key, one in mine if one.host == host]
+        if len(of_host) >= MAX_OPENING_A_HOST:
+            self._displace(of_host)
+        elif len(self._opening) >= MAX_OPENING:
+            self._displace(list(self._opening))
+        if len(self._opening) + len(self._leaving) >= MAX_OPENING:
+            raise _too_many()
+
+    def _displace(self, keys: list[tuple[Hashable, ...]]) -> None:
+        """Give up the place whose client has been away longest. Raises ServerBusy: all are here."""
+        oldest = min(keys, key=lambda key: self._opening[key].asked_at)
+        if self._opening[oldest].asked_at > monotonic() - ABANDONED_AFTER_S:
+            raise _too_many()
+        self._give_up(oldest)
+
+    def _give_up(self, key: tuple[Hashable, ...]) -> None:
+        """Break off the opening of a place, and close the place."""
+        opening = self._opening.pop(key)
+        opening.stop.set()
+        self._leaving.append(opening)
+        self._close_leaving()
+
+    def _close_leaving(self) -> None:
+        """Close the places of the threads that have ended."""
+        ended = [one for one in self._leaving if one.job.ended_at is not None]
+        self._leaving = [one for one in self._leaving if one.job.ended_at is None]
+        for one in ended:
+            _close(one.job)
+
     def _note_closed(self, wanted: int, received: int) -> None:
         self._promised_bytes += received - wanted
 
-    def _open(self, hello: Hello, name: str) -> UploadPlace:
+    def _open(self, hello: Hello, name: str, stop: Stop) -> UploadPlace:
         """Open a file's or a tree's place. Runs in a thread."""
         of_a_file = hello.role == Role.PUT
         try:
             if of_a_file:
-                return self._open_file(hello, name)
-            return UploadPlace(hello, name, self._trees.open_tree(hello, name))
+                return self._open_file(hello, name, stop)
+            return UploadPlace(hello, name, self._trees.open_tree(hello, name, stop))
         except NoSuchFile:
             raise _no_name() from None
         except (UdpftError, OSError, ValueError) as error:
             raise _told(error, name, of_a_file=of_a_file) from error
 
-    def _open_file(self, hello: Hello, name: str) -> UploadPlace:
+    def _open_file(self, hello: Hello, name: str, stop: Stop) -> UploadPlace:
         folder_fd, last = self._root.make_parent(name)
         try:
             # By the descriptor, so that whatever is moved or linked meanwhile, it is this folder.
             force = bool(hello.flags & FORCE)
-            target = Destination(last, force=force, follow=False, folder_fd=folder_fd)
+            target = Destination(last, force=force, follow=False, stop=stop, folder_fd=folder_fd)
         except BaseException:
             os.close(folder_fd)
             raise
@@ -237,15 +307,18 @@ class Uploads:
     def _forget(self) -> None:
         """Drop places that no client came back for."""
         self._trees.forget()
+        self._close_leaving()
         before = monotonic() - PLACE_KEPT_S
-        for key, job in list(self._opening.items()):
-            if job.ended_at is not None and job.ended_at < before:
-                _close(self._opening.pop(key))
+        for key, opening in list(self._opening.items()):
+            if opening.is_over(before):
+                self._give_up(key)
 
     def close(self) -> None:
         """Close all places that no client has come for."""
-        while self._opening:
-            _close(self._opening.popitem()[1])
+        for key in list(self._opening):
+            self._give_up(key)
+        while self._leaving:
+            _close(self._leaving.pop().job)
 
 
 def _close(job: Job[UploadPlace]) -> None:
@@ -253,6 +326,12 @@ def _close(job: Job[UploadPlace]) -> None:
         job.result().close()
     except UdpftError:
         return
+
+
+def _too_many() -> ServerBusy:
+    busy = ServerBusy("the server looks at too many uploads at once", hint="try again in a moment")
+    busy.retry_after_s = PLACE_RETRY_AFTER_S
+    return busy
 
 
 def _no_name() -> Denied:

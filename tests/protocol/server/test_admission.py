@@ -75,3 +75,20 @@ def test_transfers_begun_in_a_second_are_bounded() -> None:
             begun += 1
     assert begun == pytest.approx(10 * NEW_SESSIONS_PER_S + NEW_SESSIONS_BURST, rel=0.01)
     assert refused
+
+
+def test_a_near_host_has_a_generous_share_and_leaves_the_rest() -> None:
+    def near_host_of(address: Hashable) -> Hashable | None:
+        assert isinstance(address, tuple)
+        return address[0] if address[0] == "home" else None
+
+    admission = Admission(host_of, near_host_of, max_sessions=100)
+    begin(admission, "home", 75)
+    with pytest.raises(ServerBusy, match="to this host"):
+        begin(admission, "home")
+    begin(admission, "far", MAX_SESSIONS_A_HOST)
+    assert [admission.charged_host((host, 1)) for host in ("home", "far")] == ["home", "far"]
+    assert not admission.is_full
+    small = Admission(host_of, near_host_of, max_sessions=10)
+    begin(small, "home", 10)  # not less than a public host may have
+    assert small.is_full

@@ -35,7 +35,7 @@ class Door:
         self.taken: set[int] = set()
         draw = iter(ids)
         self.admitting = Admitting(
-            lambda _, name: self._open(name),
+            lambda _, name, __: self._open(name),
             None,
             Entropy(bytes(32), lambda: next(draw), Random(1)),
             Limits(Admission(max_sessions=most)),

@@ -58,7 +58,7 @@ class Served:
             on_failure=self.failures.append,
         )
 
-    def _open(self, _hello: Hello, name: str) -> MemorySource:
+    def _open(self, _hello: Hello, name: str, _: object) -> MemorySource:
         self.opened.append(name)
         if self.error:
             raise self.error

@@ -55,7 +55,7 @@ class FailingPlace(MemoryPlace):
 def net_with(change: Callable[[FailingPlace], None], **shapes: Shape) -> SimNet:
     """A network whose server has such places."""
 
-    def open_place(hello: Hello, name: str) -> FailingPlace:
+    def open_place(hello: Hello, name: str, _: object) -> FailingPlace:
         place = FailingPlace(net, hello, name, 0)
         change(place)
         return place

@@ -42,13 +42,14 @@ def test_hashing_goes_on_at_once_when_the_peer_speaks() -> None:
 
 
 def test_a_server_hashes_for_a_peer_that_speaks_as_long_as_its_turn_allows() -> None:
-    timers, work = SenderTimers(now=5.0, idle_timeout_s=30.0), WorkBudget()
+    timers, budget = SenderTimers(now=5.0, idle_timeout_s=30.0), WorkBudget()
+    work = budget.share_of(None)
     assert timers.bursts_to_hash(work, 5.0) == BURSTS_A_TURN
-    work.refill()
+    budget.refill()
     assert timers.bursts_to_hash(work, 5.0) == 0  # the others have their turn first
     assert timers.bursts_to_hash(work, 5.1) == BURSTS_A_TURN
     assert timers.bursts_to_hash(work, 5.2) == 0
-    work.refill()
+    budget.refill()
     assert timers.bursts_to_hash(work, 5.0 + HASHING_PATIENCE_S) == 0
     timers.note_peer(20.0)
     assert timers.bursts_to_hash(work, 20.0) == BURSTS_A_TURN

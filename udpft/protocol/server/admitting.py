@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from contextlib import ExitStack
 from random import Random
 from typing import TYPE_CHECKING, NamedTuple, cast
@@ -43,11 +43,25 @@ UPLOADS = (Role.PUT, Role.PUT_LIST, Role.PUT_TREE, Role.MEASURE_PUT)
 
 _ROLES = (Role.GET, Role.LIST, Role.TREE, Role.MEASURE, *UPLOADS)
 
-OpenSource = Callable[[Hello, str], OpenedSource]
+
+class Asker(NamedTuple):
+    """Client that asks for something.
+
+    ``host``: that the work for it is charged to; None where that has no limit.
+    """
+
+    address: PeerAddress
+    host: Hashable
+
+
+NOBODY = Asker(None, None)
+"""Nobody: the work is charged to no host."""
+
+OpenSource = Callable[[Hello, str, Asker], OpenedSource]
 """Opens the file that a HELLO asks for under a name, both a client's words and so untrusted; raises
 an `UdpftError` that the client is told."""
 
-OpenPlace = Callable[[Hello, str], Place]
+OpenPlace = Callable[[Hello, str, Asker], Place]
 """Opens the place that an upload goes to, likewise."""
 
 
@@ -128,7 +142,8 @@ class Admitting:
         self._receive_queue = receive_queue
         self._is_taken = is_taken
         self._end_abandoned = end_abandoned
-        self._shared = Shared(bytearray(MAX_BURST_BYTES), work)
+        self._buffer = bytearray(MAX_BURST_BYTES)
+        self._work = work
         self.admission = limits.admission or Admission()
         self.draining = False
 
@@ -138,7 +153,9 @@ class Admitting:
         Raises:
             UdpftError: it is refused; the client is to be told why.
         """
-        opened, name = self._open(request, now)
+        asker = Asker(request.address, self.admission.charged_host(request.address))
+        opened, name = self._open(request, asker, now)
+        work = self._work.share_of(asker.host)
         end: Sender | ServerUpload
         with ExitStack() as undo:
             undo.callback(opened.close)
@@ -147,12 +164,12 @@ class Admitting:
                 raise Denied("the file is too large for chunks this small")
             if request.hello.role in UPLOADS:
                 undo.pop_all()  # it closes the place itself, with what went wrong
-                end = begin_upload(
-                    terms, cast(Place, opened), self._receive_queue, now, self._shared.work
-                )
+                end = begin_upload(terms, cast(Place, opened), self._receive_queue, now, work)
             else:
                 source = cast(OpenedSource, opened)
-                end = begin_download(terms, source, self._shared, self._entropy.random, now)
+                end = begin_download(
+                    terms, source, Shared(self._buffer, work), self._entropy.random, now
+                )
             undo.pop_all()
         channel = request.channel
         if channel:
@@ -160,7 +177,7 @@ class Admitting:
         self.admission.begin(request.address)
         return Session(name, request.address, terms, opened, end, now, channel)
 
-    def _open(self, request: Request, now: float) -> tuple[OpenedSource | Place, str]:
+    def _open(self, request: Request, asker: Asker, now: float) -> tuple[OpenedSource | Place, str]:
         hello = request.hello
         if hello.version != VERSION or hello.role not in _ROLES:
             raise VersionMismatch(f"the server speaks version {VERSION} of the protocol")
@@ -179,7 +196,7 @@ class Admitting:
         name = hello.name.decode(errors="surrogateescape")  # the bytes that it is, UTF-8 or not
         if upload:
             self._end_abandoned(name, now)
-        return open_file(hello, name), name
+        return open_file(hello, name, asker), name
 
     def _terms(self, request: Request, opened: OpenedSource | Place) -> Terms:
         """Agree on the terms: chunks as large as the path carries, and a fresh connection id."""

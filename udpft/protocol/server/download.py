@@ -11,7 +11,7 @@ from udpft.protocol.params import INITIAL_RECEIVE_ROOM
 from udpft.protocol.transfer.chunk_queue import ChunkQueue
 from udpft.protocol.transfer.flow import SendLimits
 from udpft.protocol.transfer.sender import Sender
-from udpft.protocol.transfer.work_budget import WorkBudget
+from udpft.protocol.transfer.work_budget import WorkShare
 from udpft.protocol.wire.accept import Accept, encode_accept
 from udpft.protocol.wire.data import BurstWriter
 from udpft.protocol.wire.hello import Hello
@@ -40,11 +40,12 @@ class Terms(NamedTuple):
 class Shared(NamedTuple):
     """Things that all transfers of a server share, by taking turns.
 
-    ``buffer``: what is sent is written there. ``work``: for hashing what clients hold.
+    ``buffer``: what is sent is written there. ``work``: this one's share in hashing what clients
+    hold.
     """
 
     buffer: bytearray
-    work: WorkBudget
+    work: WorkShare
 
 
 def begin_download(

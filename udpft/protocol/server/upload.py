@@ -32,7 +32,7 @@ from udpft.protocol.server.download import Terms
 from udpft.protocol.states import TransitionTable
 from udpft.protocol.transfer.ack_schedule import ReceiveQueue
 from udpft.protocol.transfer.receiver import FileLayout, Receiver
-from udpft.protocol.transfer.work_budget import WorkBudget
+from udpft.protocol.transfer.work_budget import WorkBudget, WorkShare
 from udpft.protocol.wire.accept import encode_accept
 from udpft.protocol.wire.error import ErrorCode, code_of
 from udpft.protocol.wire.packet import PacketType
@@ -116,9 +116,9 @@ def begin_upload(
     place: Place,
     receive_queue: ReceiveQueue,
     now: float,
-    work: WorkBudget | None = None,
+    work: WorkShare | None = None,
 ) -> ServerUpload:
-    """Begin to take a client's file; ``work`` is the server's, for hashing what is held of it.
+    """Begin to take a client's file; ``work`` is its share, for hashing what is held of it.
 
     Raises:
         UdpftError: from the place, which is closed.
@@ -144,7 +144,9 @@ def begin_upload(
         place.close(error)
         raise
     prelude = encode_accept(accept, terms.hello.connection_id, terms.accept_size)
-    held = Held(iter(opened.present), work or WorkBudget(), now + terms.idle_timeout_s)
+    held = Held(
+        iter(opened.present), work or WorkBudget().share_of(None), now + terms.idle_timeout_s
+    )
     return ServerUpload(receiver, place, prelude, now, held)
 
 
@@ -153,7 +155,7 @@ class Held:
 
     Args:
         runs: hashes of those chunks, with the number of each first one.
-        work: of the server, for a turn.
+        work: its share in what the server hashes in a turn.
         patience_ends_at: until when they are hashed for a client that says nothing.
 
     Attributes:
@@ -163,7 +165,7 @@ class Held:
     """
 
     def __init__(
-        self, runs: Iterator[tuple[int, bytes]], work: WorkBudget, patience_ends_at: float
+        self, runs: Iterator[tuple[int, bytes]], work: WorkShare, patience_ends_at: float
     ) -> None:
         self._runs = runs
         self.work = work

@@ -18,7 +18,7 @@ from udpft.protocol.params import (
 from udpft.protocol.recovery.congestion import CongestionController, Phase
 from udpft.protocol.recovery.pacing import Pacer
 from udpft.protocol.transfer.chunk_queue import ChunkQueue
-from udpft.protocol.transfer.work_budget import WorkBudget
+from udpft.protocol.transfer.work_budget import WorkShare
 from udpft.protocol.wire.ack import Ack
 from udpft.protocol.wire.data import BurstWriter
 
@@ -58,7 +58,7 @@ class SendLimits(NamedTuple):
     receive_room: int = INITIAL_RECEIVE_ROOM
     max_rate_bytes_per_s: int = 0
     idle_timeout_s: float = IDLE_TIMEOUT_S
-    work: WorkBudget | None = None
+    work: WorkShare | None = None
 
 
 NO_LIMITS = SendLimits()

@@ -6,7 +6,7 @@ from math import inf
 from typing import Final
 
 from udpft.protocol.params import GRANULARITY_S, QUIET_S
-from udpft.protocol.transfer.work_budget import BURSTS_A_TURN, WorkBudget
+from udpft.protocol.transfer.work_budget import BURSTS_A_TURN, WorkShare
 
 HASHING_PATIENCE_S: Final = 5.0
 """Seconds for which a server hashes what a client holds that says nothing: one that hears nothing
@@ -68,7 +68,7 @@ class SenderTimers:
         self.spoken_at = now
         self.hash_at = min(self.hash_at, now)
 
-    def bursts_to_hash(self, work: WorkBudget | None, now: float) -> int:
+    def bursts_to_hash(self, work: WorkShare | None, now: float) -> int:
         """Take what may be hashed now of what the peer holds; in bursts.
 
         A server hashes for a peer that shows that it is there, as long as its turn allows.

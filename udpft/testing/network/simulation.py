@@ -138,7 +138,7 @@ class SimNet:
 
     def _new_listener(self) -> Listener:
         options: dict[str, Any] = {
-            "open_place": lambda hello, name: MemoryPlace(self, hello, name, self.busy_commits),
+            "open_place": lambda hello, name, _: MemoryPlace(self, hello, name, self.busy_commits),
             **deepcopy(self._listener_options),  # a new server knows nothing of the last
         }
         return Listener(
@@ -160,7 +160,7 @@ class SimNet:
         """Replace the server, as if killed, by another one, which knows of nothing before."""
         self.listener = self._new_listener()
 
-    def _open(self, _hello: Hello, name: str) -> MemorySource:
+    def _open(self, _hello: Hello, name: str, _asker: object) -> MemorySource:
         if name not in self.sources:
             nearest = min(self.sources, default="")
             raise NoSuchFile("no such file on the server", hint=f"did you mean {nearest!r}?")

@@ -41,8 +41,6 @@ OPTIONS_OF_THE_COMMAND_LINE = "udpft/cli/commands/"
 
 # TODO: empty this, as the rooms are redrawn; nothing is ever added.
 PENDING = {
-    "udpft/client/fetch.py: fetch has 8 arguments",
-    "udpft/client/fetch_tree.py: fetch_tree has 8 arguments",
     "udpft/storage/trees/destination.py: TreeDestination has 22 attributes",
     "udpft/storage/trees/destination.py: TreeDestination.__init__ has 10 arguments",
 }

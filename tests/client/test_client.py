@@ -239,7 +239,8 @@ def test_library_and_command_line_measure_alike(
     arguments: list[str],
 ) -> None:
     limit = Verdict(Limit.DISK, "the disk at this end", slow=False)
-    monkeypatch.setattr("udpft.outcome.result.judge", lambda _: limit)  # whatever it took
+    monkeypatch.setattr("udpft.outcome.result.TOLD_AFTER_S", 0)  # however short it was
+    monkeypatch.setattr("udpft.outcome.bottleneck.judge", lambda _: limit)
     (here / "served/large").write_bytes(bytes(100_000))
     (here / "out/file").write_bytes(bytes(100_000))
     assert run([*words, "-s", both.address, "--json"]) == 0

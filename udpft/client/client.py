@@ -41,6 +41,7 @@ from udpft.outcome.progress import Progress
 from udpft.outcome.result import Result
 from udpft.outcome.usage import Usage
 from udpft.protocol.params import CONNECT_TIMEOUT_S, IDLE_TIMEOUT_S
+from udpft.storage.destination import Destination
 
 if TYPE_CHECKING:
     from udpft.client.tree_outcome import TreeParameters
@@ -178,16 +179,17 @@ class Client:
         name = text_of(name, "a name")
 
         def transfer(path: str) -> Result:
-            return fetch(
-                self._connection,
-                name,
-                path,
-                force=force,
-                resume=resume and not is_stream(output),
-                sha256=sha256,
-                progress=progress,
-                on_resume=on_resume,
-            )
+            def open_destination() -> Destination:
+                return Destination(
+                    path,
+                    force=force,
+                    resume=resume and not is_stream(output),
+                    sha256=sha256,
+                    on_resume=on_resume,
+                    stop=self._connection.stop,
+                )
+
+            return fetch(self._connection, name, open_destination, progress=progress)
 
         return self._to_output(name, output, sha256, transfer)
 
@@ -261,8 +263,7 @@ class Client:
         from udpft.client.fetch_tree import fetch_tree  # a single file does without
         from udpft.client.tree_outcome import choice_of
 
-        choice = choice_of(force=force, resume=resume, parameters=tree)
-
+        choice = choice_of(force=force, resume=resume, recursive=recursive, parameters=tree)
         pattern = text_of(pattern, "a name")
         folder = tidied(text_of("." if output is None else output, "output") or ".")
         try:
@@ -272,7 +273,6 @@ class Client:
                     pattern,
                     folder,
                     choice,
-                    recursive=recursive,
                     progress=progress,
                     on_resume=on_resume,
                 )

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, cast
 
 from udpft.client.connection import Connection
@@ -28,27 +29,16 @@ _SIZED = (Role.GET, Role.TREE)
 def fetch(
     connection: Connection,
     name: str,
-    destination: str,
+    destination: Callable[[], Destination],
     *,
-    force: bool,
-    resume: bool,
-    sha256: str,
     progress: Progress | None,
-    on_resume: Progress | None,
 ) -> Result:
-    """Fetch one file to its destination: see `Client.fetch`."""
+    """Fetch one file to its destination, which is opened here: see `Client.fetch`."""
     began = clock()
-    with Destination(
-        destination,
-        force=force,
-        resume=resume,
-        sha256=sha256,
-        on_resume=on_resume,
-        stop=connection.stop,
-    ) as target:
+    with destination() as target:
         completed, download = request(connection, name, target, progress=progress)
         up_to_date = target.compares or target.appeared
-    result = result_of(completed, download, name, destination, clock() - began)
+    result = result_of(completed, download, name, target.path, clock() - began)
     if progress:
         progress(result.bytes, result.bytes)
     return result._replace(up_to_date=up_to_date)

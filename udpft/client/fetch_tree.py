@@ -92,20 +92,19 @@ def fetch_tree(
     folder: str,
     choice: TreeChoice,
     *,
-    recursive: bool,
     progress: Progress | None,
     on_resume: Progress | None,
 ) -> Result:
     """Fetch the files that a pattern names into a folder: see `Client.fetch_tree`."""
     began = clock()
-    name, flags = pattern.rstrip("/"), REPORT | (RECURSIVE if recursive else 0)
+    name, flags = pattern.rstrip("/"), REPORT | (RECURSIVE if choice.recursive else 0)
 
     def list_tree() -> tuple[Report, int]:
         return fetch_report(connection, name, flags)
 
     def transfer(listing: tuple[Report, int], trust: bool) -> Result:
         report, identity = listing
-        plan = _plan(pattern, report, choice, recursive=recursive)
+        plan = _plan(pattern, report, choice)
         if not report.entries and not plan.links:
             _refuse_nothing(pattern, plan.omissions)
         options = TreeOptions(choice.force, trust, choice.checksum, choice.resume, pattern)
@@ -169,9 +168,9 @@ def _dry(pattern: str, folder: str, plan: _Plan, seconds: float) -> Result:
     return ended(result._replace(files=len(files)), plan.omissions, listed=listed)
 
 
-def _plan(pattern: str, report: Report, choice: TreeChoice, *, recursive: bool) -> _Plan:
+def _plan(pattern: str, report: Report, choice: TreeChoice) -> _Plan:
     """Decide what of a report goes where. Raises as `_placed` does."""
-    placed = _placed(pattern, report.entries, recursive=recursive)
+    placed = _placed(pattern, report.entries, recursive=choice.recursive)
     skipped = _depth_kept(pattern)
     omissions = Omissions()
     links: list[Link] = []

@@ -18,6 +18,7 @@ class TreeChoice(NamedTuple):
     ``force``: replace different files. ``resume``: go on with what an earlier transfer left.
     ``checksum``: compare what has the same size. ``links``: symlinks too. ``hidden``: names that
     begin with a dot too, of a stored tree. ``rules``: what is left out. ``dry_run``: only look.
+    ``recursive``: folders too, of a fetched tree.
     """
 
     force: bool = False
@@ -27,6 +28,7 @@ class TreeChoice(NamedTuple):
     hidden: bool = False
     rules: Sequence[Rule] = ()
     dry_run: bool = False
+    recursive: bool = True
 
 
 class TreeParameters(TypedDict, total=False):
@@ -49,7 +51,9 @@ class TreeParameters(TypedDict, total=False):
     hidden: bool
 
 
-def choice_of(*, force: bool, resume: bool = True, parameters: TreeParameters) -> TreeChoice:
+def choice_of(
+    *, force: bool, resume: bool = True, recursive: bool = True, parameters: TreeParameters
+) -> TreeChoice:
     """Read the parameters of a tree. Raises UsageError: a rule makes no sense."""
     return TreeChoice(
         force=force,
@@ -59,6 +63,7 @@ def choice_of(*, force: bool, resume: bool = True, parameters: TreeParameters) -
         hidden=parameters.get("hidden", False),
         rules=_rules_of(parameters),
         dry_run=parameters.get("dry_run", False),
+        recursive=recursive,
     )
 
 

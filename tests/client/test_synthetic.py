@@ -31,6 +31,14 @@ def test_they_go_to_a_server_that_takes_uploads_and_stay_nowhere(stored: Path) -
     assert list(stored.iterdir()) == []
 
 
+def test_limits_that_protect_the_disk_do_not_count_them(stored: Path) -> None:
+    with (
+        udpft.serve(stored, port=0, writable=True, max_upload=1, quota=1) as server,
+        Client(server.address) as client,
+    ):
+        assert client.store_synthetic(SIZE).bytes == SIZE
+
+
 def test_a_server_that_takes_no_uploads_refuses_them(server: RunningServer) -> None:
     with Client(server.address) as client, pytest.raises(UploadRefused):
         client.store_synthetic(SIZE)

@@ -4,25 +4,36 @@ from __future__ import annotations
 
 import ast
 import re
+import struct
+import tomllib
+from math import log2
 
 import pytest
 
 from tests.documents.test_documents import ROOT, rows, section
+from udpft.errors import ExitCode
+from udpft.keys import _KEY_BYTES
 from udpft.net import sealed
+from udpft.protocol.keyed.noise import TAG_SIZE
 from udpft.protocol.keyed.notice import no_key_notice
 from udpft.protocol.keyed.replay import REPLAY_WINDOW_PACKETS
 from udpft.protocol.params import (
     DATA_HEADER_SIZE,
     KEYED_RETRY_OVERHEAD,
+    MAX_CHUNK_SIZE,
     MAX_MEASURED_BYTES,
     MIN_DATAGRAM_SIZE,
     REKEY_PACKETS,
     SEAL_OVERHEAD,
 )
+from udpft.protocol.transfer.file_digest import FileDigest
+from udpft.protocol.wire.data import chunk_hashes
+from udpft.protocol.wire.hello import Hello, encode_hello
 from udpft.protocol.wire.listing import MAX_LISTING_BYTES
 from udpft.protocol.wire.retry import Retry, encode_retry
 from udpft.server.plain import MAX_FILES_A_PORT
 from udpft.server.tree_uploads import MAX_UPLOAD_LISTINGS_BYTES
+from udpft.storage.trees.staging import ABANDONED_S, IDLE_S
 
 PAGE = (ROOT / "docs/security.md").read_text()
 PROMISES = rows(section(PAGE, "## Each promise, and its test"))
@@ -77,6 +88,53 @@ def test_windows_and_limits() -> None:
     assert f"Lists of trees take {MAX_UPLOAD_LISTINGS_BYTES >> 20} MiB of memory" in words()
     assert f"a listing has {MAX_LISTING_BYTES >> 20} MiB at most" in words()
     assert f"after {MAX_FILES_A_PORT} files at most" in words()
+
+
+def test_what_a_forger_has_to_guess() -> None:
+    hello = Hello(2**64 - 1, 2**32 - 1, b"name", 2_048, 0)
+    encode_hello(hello, MIN_DATAGRAM_SIZE)
+    for larger in (hello._replace(nonce=2**64), hello._replace(connection_id=2**32)):
+        with pytest.raises(struct.error):
+            encode_hello(larger, MIN_DATAGRAM_SIZE)
+    assert "must guess a 32-bit connection id and a 64-bit nonce" in PAGE
+    assert f"must guess a tag of {8 * TAG_SIZE} bits" in PAGE
+
+
+def test_how_damage_is_found() -> None:
+    a_packet, a_file = len(chunk_hashes([memoryview(b"a chunk")])), len(FileDigest().digest())
+    assert f"found: {8 * a_packet} bits a packet, {8 * a_file} a file" in PAGE
+
+
+def test_how_many_packets_a_key_seals() -> None:
+    def limit(chunk_size: int) -> float:
+        """Packets that a key of AES-GCM may seal, for an advantage of 2^-57."""
+        blocks = -(-(chunk_size + DATA_HEADER_SIZE) // 16)
+        return float(log2(2**35 / blocks))
+
+    assert REKEY_PACKETS == 2**24
+    assert limit(MAX_CHUNK_SIZE) == pytest.approx(25, abs=0.1)
+    assert int(limit(1_416)) == 28
+    assert (
+        "2²⁵ packets of the largest size that there is, and 2²⁸ of those that MTU 1500" in words()
+    )
+
+
+def test_when_what_is_left_of_a_tree_is_removed() -> None:
+    assert f"for {ABANDONED_S // 86_400} days, or for {IDLE_S // 60} minutes" in words()
+
+
+def test_exit_codes() -> None:
+    assert f"exit {ExitCode.TIMED_OUT:d}, never a wrong file" in words()
+    assert f"It ends with {ExitCode.TIMED_OUT:d} after its connect time-out" in words()
+    assert f"and the client ends with {ExitCode.KEY_REJECTED:d}." in words()
+
+
+def test_what_keys_need() -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    [needed] = extras["optional-dependencies"]["keys"]
+    assert f"`pip install '{needed}'`" in PAGE
+    assert f"A key is {_KEY_BYTES} bytes" in PAGE
+    assert f"in a file as {2 * _KEY_BYTES} hexadecimal digits" in words()
 
 
 def test_the_word_that_there_is_no_key_and_the_wait_for_a_better_one() -> None:

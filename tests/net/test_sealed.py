@@ -57,6 +57,32 @@ def test_what_is_sealed_comes_out_packet_by_packet(
     assert came == [ACCEPT, packet]
 
 
+def test_what_found_no_room_leaves_later_as_it_was_sealed(
+    client: SealedSocket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sealed: list[bytes] = []
+    left: list[bytes] = []
+    seal = client._channel.seal
+
+    def note_and_seal(transmit: Transmit) -> Transmit | None:
+        result = seal(transmit)
+        assert result
+        sealed.append(bytes(result.data))
+        return result
+
+    def send_half(transmit: Transmit) -> Transmit | None:
+        half = -(-len(transmit.data) // 2)
+        left.append(bytes(transmit.data[:half]))
+        rest = transmit.data[half:]
+        return transmit._replace(data=rest) if rest else None
+
+    monkeypatch.setattr(client._channel, "seal", note_and_seal)
+    monkeypatch.setattr(client._socket, "send", send_half)
+    assert client.send(Transmit(memoryview(HELLO), len(HELLO))) is None
+    assert len(left) > 5
+    assert [b"".join(left)] == sealed
+
+
 def test_that_there_is_no_key_is_believed_after_a_while(
     stranger: socket.socket, client: SealedSocket, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from udpft.errors import Denied, LocalWriteFailed, ServerBusy, SourceChanged
+from udpft.errors import Denied, LocalWriteFailed, ServerBusy, SourceChanged, TimedOut
 from udpft.protocol.server.admitting import Asker
 from udpft.protocol.wire.hello import Hello, Role
 from udpft.server import uploads as module
@@ -18,6 +18,7 @@ from udpft.server.uploads import (
     ABANDONED_AFTER_S,
     MAX_OPENING,
     MAX_OPENING_A_HOST,
+    UploadPlace,
     Uploads,
 )
 from udpft.storage.partfile import PartFile
@@ -127,6 +128,28 @@ def test_what_nobody_comes_back_for_is_given_up(
     monkeypatch.setattr(module, "PLACE_KEPT_S", -1.0)
     uploads.open(hello(), "other").close()
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+def opened(uploads: Uploads, hello: Hello, name: str) -> UploadPlace:
+    """The place, however long it takes to look at it."""
+    while True:
+        try:
+            return uploads.open(hello, name)
+        except ServerBusy:
+            continue
+
+
+def test_a_quota_counts_what_came_of_an_upload_that_broke_off(tmp_path: Path) -> None:
+    with ServedRoot(tmp_path) as root:
+        uploads = Uploads(root, quota_bytes=1_000)
+        opened(uploads, hello(size=900), "broken off").close(TimedOut("gone"), 600)
+        with pytest.raises(Denied, match="quota"):
+            opened(uploads, hello(size=401), "one too many")
+        at_work = opened(uploads, hello(size=300), "at work")
+        with pytest.raises(Denied, match="quota"):  # what is at work may still bring it all
+            opened(uploads, hello(size=101), "another")
+        at_work.close(TimedOut("gone too"), 0)
+        opened(uploads, hello(size=400), "as much as is left").close()
 
 
 def test_a_tree_without_its_listing_is_asked_for_again(uploads: Uploads) -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import click
 import pytest
 
 import udpft
 from tests.cli.processes import Server
 from tests.samples import sample
 from udpft.api import RunningServer
+from udpft.cli.app import COMMANDS, cli
 from udpft.cli.main import run
 from udpft.errors import ExitCode
 
@@ -54,6 +56,15 @@ def test_the_key_file_comes_from_the_environment(
         assert run(["ping", "-s", server.address]) == 0
         monkeypatch.setenv("UDPFT_KEY_FILE", "")
         assert run(["ping", "-s", server.address, "--connect-timeout", "0.3"]) == 28
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_no_command_takes_a_key_itself(name: str) -> None:
+    # All users of a machine can read a command line.
+    command = cli.get_command(click.Context(cli), name)
+    assert command
+    named = {option for param in command.params for option in param.opts if "key" in option}
+    assert named <= {"--key-file"}
 
 
 @pytest.mark.parametrize("wrong", [True, False], ids=["wrong key", "no key"])

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from udpft.protocol.contract import Batch, TransferIds, Transmit
+from udpft.protocol.keyed import noise
 from udpft.protocol.keyed.channel import (
     MAX_HELLOS_REMEMBERED,
     ClientChannel,
@@ -138,6 +139,21 @@ def test_what_is_for_no_transfer_is_not_sent() -> None:
 def test_the_same_hello_is_never_sealed_alike() -> None:
     client, _ = ends()
     assert len({seal(client, HELLO)[8:40] for _ in range(20)}) == 20
+
+
+def test_a_source_that_has_not_come_back_costs_no_exponentiation(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    client, acceptor = ends()
+    hello = seal(client, HELLO)
+    monkeypatch.setattr(noise, "X25519PrivateKey", None)
+    monkeypatch.setattr(noise, "X25519PublicKey", None)
+    channel = channel_for(acceptor, hello)
+    retry = channel.seal_retry(RETRY)
+    with pytest.raises(AttributeError):  # an answer costs some
+        channel.seal_answer(ACCEPT)
+    monkeypatch.undo()
+    assert opened(client, retry) == RETRY
 
 
 def test_the_same_retry_is_never_sealed_alike() -> None:

@@ -13,7 +13,7 @@ from udpft.protocol.keyed import sealing
 from udpft.protocol.keyed.noise import Suite
 from udpft.protocol.keyed.notice import KeyedType
 from udpft.protocol.keyed.sealing import Opener, Sealer, SealingBuffers
-from udpft.protocol.params import SEAL_OVERHEAD
+from udpft.protocol.params import REKEY_PACKETS, SEAL_OVERHEAD
 from udpft.testing.network import random_bytes
 
 KEY = random_bytes(32)
@@ -152,6 +152,26 @@ def test_counters_follow_on_from_burst_to_burst() -> None:
         sealed = bytes(sealer.seal(burst(count)).data)
         counters += [sealed[at + 8 : at + 16] for at in range(0, len(sealed), width)]
     assert counters == [n.to_bytes(8, "little") for n in range(6)]
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_counters_end_and_never_begin_again(count: int) -> None:
+    sealer, _ = ends()
+    epoch = 2**64 // REKEY_PACKETS - 1
+    sealer._keys._epoch, sealer._keys._aeads[epoch] = epoch, Suite.AES_GCM.aead(KEY)
+    sealer._counter = first = 2**64 - 10
+    left = []
+    while True:
+        try:
+            sealed = sealer.seal(burst(count))
+        except AssertionError:
+            break
+        left.append(int.from_bytes(sealed.data[8:16], "little"))
+    assert left == list(range(first, left[-1] + 1, count))
+    # Noise makes the next key with the very last counter, which no packet has.
+    assert 2**64 - 2 - 2 * count <= left[-1] <= 2**64 - 1 - count
+    with pytest.raises(AssertionError):
+        sealer.seal(burst(count))
 
 
 # ----------------------------------------------------------------------------------------- epochs

@@ -6,7 +6,7 @@ from random import Random
 
 import pytest
 
-from udpft.protocol.recovery.burst_fates import BurstFates
+from udpft.protocol.recovery.burst_fates import BEHEADED_AFTER_WHOLE, BurstFates
 
 
 class Path:
@@ -84,6 +84,22 @@ def test_one_burst_that_passes_ends_the_count_of_beheaded_ones() -> None:
             path.send(10, 0b11_1111_1110)
         path.send(10, 0)
     assert not path.fates.only_first_passes
+
+
+def test_a_full_queue_that_has_room_for_one_of_two_is_no_policer() -> None:
+    path = Path()
+    path.send(10, 0)
+    for _ in range(BEHEADED_AFTER_WHOLE - 1):
+        path.send(2, 0b10)
+    assert not path.fates.only_first_passes
+
+
+def test_a_path_that_becomes_a_policers_is_found_in_the_end() -> None:
+    path = Path()
+    path.send(10, 0)
+    for _ in range(BEHEADED_AFTER_WHOLE):
+        path.send(2, 0b10)
+    assert path.fates.only_first_passes
 
 
 def test_chance_is_neither() -> None:

@@ -4,7 +4,8 @@ Two kinds are found. Some paths drop the kernel's segmented bursts whole, withou
 bursts between two single packets that arrived are lost to the last packet, again and again. And a
 policer whose bucket holds one packet lets pass the first packet of every burst, and no other. Loss
 by chance, and a path that is cut for a while, look like neither: any burst of which another part
-arrives ends the suspicion.
+arrives ends the suspicion. A full queue that is sent twice what it carries has room for one packet
+of two for a while, too; but it let whole bursts pass before it was full, which a policer does not.
 """
 
 from __future__ import annotations
@@ -22,6 +23,9 @@ BEHEADED_PACKETS: Final = 8
 """Bursts in a row of which the first packet arrived alone, and packets lost behind it, after which
 the path is taken to pass one at a time: by chance, at half of the packets lost, 1 in 4,000 runs."""
 
+BEHEADED_AFTER_WHOLE: Final = 256
+"""The same, where a burst has arrived whole before: the path has become another one."""
+
 
 class BurstFates:
     """Fates of the bursts of one sender.
@@ -36,6 +40,7 @@ class BurstFates:
         "_beheaded_packets",
         "_first_single",
         "_lost_until",
+        "_needed",
         "_vanished",
         "_vanished_packets",
         "_waiting_bursts",
@@ -47,6 +52,7 @@ class BurstFates:
     def __init__(self) -> None:
         self._beheaded = 0
         self._beheaded_packets = 0
+        self._needed = BEHEADED_BURSTS
         self.bursts_vanish = False
         self.only_first_passes = False
         self._forget()
@@ -77,6 +83,7 @@ class BurstFates:
             else:  # it is not only bursts that are lost: a path that is cut, or crowded
                 self._waiting_bursts = self._waiting_packets = 0
         elif not lost:
+            self._needed = BEHEADED_AFTER_WHOLE
             if self._first_single < inf or self._beheaded:
                 self._forget()
                 self._beheaded = self._beheaded_packets = 0
@@ -105,4 +112,4 @@ class BurstFates:
         self._beheaded += 1
         self._beheaded_packets += count - 1
         enough = self._beheaded_packets >= BEHEADED_PACKETS
-        self.only_first_passes |= enough and self._beheaded >= BEHEADED_BURSTS
+        self.only_first_passes |= enough and self._beheaded >= self._needed

@@ -223,7 +223,7 @@ def test_what_is_left_of_another_tree_does_no_harm(
 def test_a_listing_that_took_its_time_is_made_anew_for_the_next_one(
     server: RunningServer, served: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("udpft.server.sources.SLICE_S", -1.0)  # so that it is kept for its tree
+    monkeypatch.setattr("udpft.server.listings.SLICE_S", -1.0)  # so that it is kept for its tree
     for content in ("first", "second"):
         (served / "tree/many/007").write_text(content)
         out = tmp_path / content

@@ -14,14 +14,9 @@ from udpft.protocol.contract import OpenedSource
 from udpft.protocol.server.admitting import Asker
 from udpft.protocol.wire.hello import RECURSIVE, Hello, Role
 from udpft.protocol.wire.listing import decode_listing_untrusted, identity_of
-from udpft.server import sources as module
 from udpft.server.slow_disk import ServedSource
 from udpft.server.sources import (
     HINT_SHARE,
-    LISTING_KEPT_S,
-    LISTING_RETRY_AFTER_S,
-    MAX_IN_THE_MAKING,
-    MAX_MAKINGS_A_HOST,
     MAX_OPENING_FILES_A_HOST,
     Sources,
 )
@@ -52,12 +47,6 @@ def sources(tmp_path: Path, clock: Clock) -> Iterator[Sources]:
         sources.close()
 
 
-@pytest.fixture
-def slow(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A slice of time is over after 64 entries."""
-    monkeypatch.setattr(module, "SLICE_S", -1.0)
-
-
 def hello(role: Role, flags: int = RECURSIVE) -> Hello:
     return Hello(1, 2, b"", 2048, flags, role=role)
 
@@ -75,7 +64,7 @@ def test_a_file_is_opened(sources: Sources) -> None:
 
 def test_a_listing_is_a_file_with_its_own_identity(sources: Sources) -> None:
     source = sources.open(hello(Role.LIST), "")
-    assert not sources.at_work
+    assert not sources.listings.at_work
     identity, data = source.identity, content(source)
     assert identity == identity_of(data)
     entries = decode_listing_untrusted(data)
@@ -84,65 +73,6 @@ def test_a_listing_is_a_file_with_its_own_identity(sources: Sources) -> None:
 
 def test_a_tree_is_all_contents_in_a_row(sources: Sources) -> None:
     assert content(sources.open(hello(Role.TREE), "00*")) == bytes(range(10))
-
-
-@pytest.mark.usefixtures("slow")
-def test_a_long_listing_is_made_in_slices_and_its_client_told_to_come_back(
-    sources: Sources,
-) -> None:
-    with pytest.raises(ServerBusy) as caught:
-        sources.open(hello(Role.LIST), "")
-    assert caught.value.retry_after_s == LISTING_RETRY_AFTER_S
-    slices = 0
-    while sources.at_work:
-        sources.work()
-        slices += 1
-    assert slices == 3  # 64 entries were in the first one
-    data = content(sources.open(hello(Role.LIST), ""))
-    assert len(decode_listing_untrusted(data)) == 200
-
-
-@pytest.mark.usefixtures("slow")
-def test_a_listing_is_kept_for_its_tree_and_made_anew_for_another_look(
-    sources: Sources, tmp_path: Path
-) -> None:
-    with pytest.raises(ServerBusy):
-        sources.open(hello(Role.LIST), "")
-    while sources.at_work:
-        sources.work()
-    identity = sources.open(hello(Role.LIST), "").identity
-    (tmp_path / "new").touch()
-    assert sources.open(hello(Role.TREE), "").identity == identity
-    with pytest.raises(ServerBusy):
-        sources.open(hello(Role.LIST), "")
-    while sources.at_work:
-        sources.work()
-    assert sources.open(hello(Role.LIST), "").identity != identity
-
-
-@pytest.mark.usefixtures("slow")
-def test_a_listing_that_nobody_fetches_is_dropped(sources: Sources, clock: Clock) -> None:
-    with pytest.raises(ServerBusy):
-        sources.open(hello(Role.LIST), "")
-    while sources.at_work:
-        sources.work()
-    clock.now += LISTING_KEPT_S + 1
-    sources.work()
-    with pytest.raises(ServerBusy):
-        sources.open(hello(Role.LIST), "")
-    assert sources.at_work  # it begins anew
-
-
-@pytest.mark.usefixtures("slow")
-def test_only_a_few_listings_are_made_at_once(sources: Sources) -> None:
-    for n in range(MAX_IN_THE_MAKING + 1):
-        with pytest.raises(ServerBusy):
-            sources.open(hello(Role.LIST), "*" * (n + 1))
-    for _ in range(3 * MAX_IN_THE_MAKING):
-        sources.work()
-    assert not sources.at_work
-    with pytest.raises(ServerBusy):  # those are kept for their clients
-        sources.open(hello(Role.LIST), "*" * (MAX_IN_THE_MAKING + 1))
 
 
 @pytest.mark.parametrize("role", [Role.GET, Role.LIST, Role.TREE])
@@ -179,17 +109,6 @@ def test_hints_take_a_small_part_of_the_servers_time(tmp_path: Path) -> None:
 
 
 STRANGER, OTHER = Asker(("10.0.0.1", 1), "10.0.0.1"), Asker(("10.0.0.2", 1), "10.0.0.2")
-
-
-@pytest.mark.usefixtures("slow")
-def test_one_host_has_a_few_listings_made_and_leaves_room_for_others(sources: Sources) -> None:
-    for n in range(MAX_MAKINGS_A_HOST + 1):
-        with pytest.raises(ServerBusy):
-            sources.open(hello(Role.LIST), "*" * (n + 1), STRANGER)
-    assert len(sources._makings) == MAX_MAKINGS_A_HOST
-    with pytest.raises(ServerBusy):
-        sources.open(hello(Role.LIST), "0*", OTHER)
-    assert len(sources._makings) == MAX_MAKINGS_A_HOST + 1
 
 
 def test_one_host_has_a_few_files_opened_by_threads_and_leaves_room_for_others(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterator
+from math import inf
 from pathlib import Path
 
 import pytest
@@ -112,7 +113,8 @@ def test_a_place_whose_client_stays_away_makes_way(
     assert ("file 0" in names, "file 1" in names) == (True, False)
     held.set()
     assert uploads._leaving[0].job.wait(PATIENCE_S)
-    uploads._forget()
+    assert uploads.next_timeout() < inf
+    uploads.forget()
     assert not uploads._leaving
 
 
@@ -179,3 +181,19 @@ def test_names_that_are_none_are_refused_and_leave_no_file(
         uploads.open(hello(), name).open_sink(None)  # type: ignore[arg-type]
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
     assert len(os.listdir("/proc/self/fd")) <= before + 2
+
+
+def test_what_waits_is_looked_at_now_and_then_and_nothing_is_where_nothing_waits(
+    uploads: Uploads, held: threading.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert uploads.next_timeout() == inf
+    with pytest.raises(ServerBusy):
+        uploads.open(hello(), "file")
+    held.set()
+    [opening] = uploads._opening.values()
+    assert opening.job.wait(PATIENCE_S)
+    uploads.forget()
+    assert module.monotonic() < uploads.next_timeout() < inf
+    monkeypatch.setattr(module, "PLACE_KEPT_S", -1.0)
+    uploads.forget()
+    assert uploads.next_timeout() == inf

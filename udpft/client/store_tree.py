@@ -154,7 +154,8 @@ class _LocalTree:
             )
         try:
             for entry in report_of(self._root, "", recursive=True, refuse=self._failures.reason):
-                self._take(report, entry, rules)
+                if entry is not None:
+                    self._take(report, entry, rules)
         except (OSError, UdpftError) as error:
             cause = error if isinstance(error, OSError) else error.__cause__
             reason = cause.strerror if isinstance(cause, OSError) else str(error)

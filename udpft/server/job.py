@@ -25,18 +25,20 @@ class Job(Generic[T]):
     """
 
     def __init__(self, work: Callable[[], T]) -> None:
-        self._work = work
         self._value: T
         self._error: BaseException | None = None
         self.ended_at: float | None = None
-        self._thread = threading.Thread(target=self._run, name="udpft-job", daemon=True)
+        self._thread = threading.Thread(
+            target=self._run, args=(work,), name="udpft-job", daemon=True
+        )
         self._thread.start()
 
-    def _run(self) -> None:
+    def _run(self, work: Callable[[], T]) -> None:
         try:
-            self._value = self._work()
+            self._value = work()
         except BaseException as error:
             self._error = error
+        del work  # what it holds may be large, and goes before anybody knows of the end
         self.ended_at = monotonic()
 
     def wait(self, timeout_s: float) -> bool:

@@ -287,9 +287,9 @@ class Server:
         if self._stopping and (now >= self._drain_until or not (self._listener or self._plains)):
             self._say_goodbye(now)
             return True
-        if self._sources.at_work:
-            self._sources.work()
-            more = True
+        self._sources.work()
+        if now >= self._uploads.next_timeout():
+            self._uploads.forget()
         if not self._receive() and not more:
             self._wait(min(self._next_timeout(), self._drain_until))
         self._listener.handle_timeout(clock())
@@ -317,7 +317,8 @@ class Server:
     def _next_timeout(self) -> float:
         at = self._listener.next_timeout()
         plain = self._plains.next_timeout()
-        return plain if at is None else min(at, plain)
+        kept = min(self._sources.next_timeout(), self._uploads.next_timeout())
+        return min(inf if at is None else at, plain, kept)
 
     def _say_goodbye(self, now: float) -> None:
         self._listener.abort_all(PartialTransfer("the server is stopping"))

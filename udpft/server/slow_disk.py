@@ -14,6 +14,8 @@ below it is opened in a thread first (RESOLVE_NO_XDEV tells them apart).
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Callable, Sequence
 from threading import Lock
 from typing import Final, Protocol, TypeVar
@@ -31,6 +33,9 @@ MAX_DISK_THREADS: Final = 64
 _REMOTE: Final = ("fuse", "nfs", "cifs", "smb", "9p", "ceph", "afs", "gfs", "ocfs", "lustre")
 """Beginnings of the names of file systems on which each call may hang."""
 
+_ESCAPED: Final = re.compile(r"\\([0-7]{3})")
+"""Spaces and the like in the places of mounts."""
+
 T = TypeVar("T")
 
 
@@ -47,6 +52,21 @@ def is_remote(fd: int) -> bool:
                 if line.split(" ", 1)[0] == mount:
                     return line.rpartition(" - ")[2].startswith(_REMOTE)
     except (OSError, StopIteration):
+        return False
+    return False
+
+
+def is_remote_below(fd: int) -> bool:
+    """Tell whether something below a folder is in such a file system. Asks the kernel alone."""
+    try:
+        folder = os.readlink(f"/proc/self/fd/{fd}").rstrip("/") + "/"
+        with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as lines:
+            for line in lines:
+                if line.rpartition(" - ")[2].startswith(_REMOTE):
+                    place = _ESCAPED.sub(lambda code: chr(int(code[1], 8)), line.split(" ", 5)[4])
+                    if place.startswith(folder):
+                        return True
+    except OSError:
         return False
     return False
 

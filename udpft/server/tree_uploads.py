@@ -325,6 +325,11 @@ class TreeUploads:
         source.identity = identity_of(kept.data)
         return source
 
+    @property
+    def holds_any(self) -> bool:
+        """Whether a listing or a report waits for its client."""
+        return bool(self._listings or self._reports)
+
     def forget(self) -> None:
         """Drop listings and reports that no client came back for."""
         before = monotonic() - LISTING_KEPT_S

@@ -11,6 +11,7 @@ import errno
 import os
 from collections.abc import Callable, Hashable
 from functools import partial
+from math import inf
 from time import monotonic
 from typing import Protocol
 
@@ -50,6 +51,9 @@ asked for it again long ago."""
 
 PLACE_RETRY_AFTER_S = 0.2
 """Seconds after which a client is to come back whose place is not open yet."""
+
+_FORGET_INTERVAL_S = 5.0
+"""Seconds between looks at what nobody came back for, while there is anything."""
 
 _A_MOMENT_S = 0.005
 """Seconds for which the loop waits for a thread: nearly all of them end sooner."""
@@ -183,6 +187,7 @@ class Uploads:
             HELLO asks. With those below at most `MAX_OPENING`; an open one is dropped when it has
             waited for `PLACE_KEPT_S`.
         _leaving: those that made way for others, until their threads have ended.
+        _forgotten_at: when `forget` was called last, by the monotonic clock.
     """
 
     def __init__(
@@ -200,6 +205,7 @@ class Uploads:
         self._trees = TreeUploads(root, on_notice)
         self._opening: dict[tuple[Hashable, ...], _Opening] = {}
         self._leaving: list[_Opening] = []
+        self._forgotten_at = -inf
 
     def open(self, hello: Hello, name: str, asker: Asker = NOBODY) -> UploadPlace:
         """Open the place that a HELLO asks for; its name is untrusted.
@@ -211,7 +217,7 @@ class Uploads:
             ServerBusy: it is not open yet, or somebody else's.
             SourceChanged: of a tree whose listing is not held.
         """
-        self._forget()
+        self.forget()
         if hello.role == Role.PUT_LIST:
             place = UploadPlace(hello, name, self._trees.open_listing(hello, asker.host))
             place.on_closed = partial(self._trees.note_listing_closed, asker.host, hello.size)
@@ -304,8 +310,14 @@ class Uploads:
 
     # ---------------------------------------------------------------------------------- ends
 
-    def _forget(self) -> None:
-        """Drop places that no client came back for."""
+    def next_timeout(self) -> float:
+        """When `forget` has something to do, by the monotonic clock; inf for never."""
+        holds = self._opening or self._leaving or self._trees.holds_any
+        return self._forgotten_at + _FORGET_INTERVAL_S if holds else inf
+
+    def forget(self) -> None:
+        """Drop places, listings and reports that no client came back for."""
+        self._forgotten_at = monotonic()
         self._trees.forget()
         self._close_leaving()
         before = monotonic() - PLACE_KEPT_S

@@ -11,8 +11,12 @@ from hypothesis import strategies as st
 from udpft.protocol.wire.listing import (
     Entry,
     MalformedListing,
+    NotSent,
+    Reason,
     decode_listing_untrusted,
     encode_entry,
+    encode_not_sent,
+    entries_from,
     identity_of,
     order_of,
     pieces,
@@ -119,3 +123,18 @@ def test_pieces_cover_every_byte_once_and_in_order(
         at = offset + sum(slots[:slot]) + start - starts[number]
         seen += [(number, at + i) for i in range(stop - start)]
     assert seen == tree[offset : offset + sum(slots)]
+
+
+@given(st.integers(1, 600))
+def test_a_listing_of_our_own_is_read_in_pieces(size: int) -> None:
+    whole = [folder("a"), file("a/b", 3), file("ä" * 100, 2**40)]
+    data = encode(whole[0]) + encode_not_sent(NotSent("l", Reason.SYMLINK, "target"))
+    data += encode(*whole[1:])
+    found, at = [], 0
+    while at < len(data):
+        piece = data[at : at + size]
+        entries, length = entries_from(piece)
+        size += not length  # the piece has no room for the next entry
+        found += entries
+        at += length
+    assert found == whole

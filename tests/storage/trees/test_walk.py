@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from udpft.errors import Denied, NoSuchFile
 from udpft.protocol.wire.listing import Entry, decode_listing_untrusted, encode_entry
@@ -144,29 +148,28 @@ def test_folders_too_deep_are_denied_and_not_walked_forever(root: ServedRoot, se
 def test_what_goes_while_it_is_listed_is_left_out(
     root: ServedRoot, served: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = os.listdir
+    real = walk._Names.read
 
-    def gone_after(fd: int) -> list[str]:
-        found = real(fd)
+    def gone_after(names: walk._Names, fd: int) -> Iterator[None]:
+        yield from real(names, fd)
         (served / "a.txt").unlink(missing_ok=True)
-        return found
 
-    monkeypatch.setattr(os, "listdir", gone_after)
+    monkeypatch.setattr(walk._Names, "read", gone_after)
     assert named(root, "*.txt") == ["logs.txt"]
 
 
 def test_a_folder_that_goes_while_a_pattern_is_matched_names_nothing(
     root: ServedRoot, served: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = os.listdir
+    real = walk._Walk.entries
 
-    def replaced_after(fd: int) -> list[str]:
-        found = real(fd)
-        if (served / "empty").exists():
-            (served / "empty").rmdir()
-        return found
+    def gone_after(self: walk._Walk, *args: Any, **options: Any) -> Iterator[walk.Step]:
+        for step in real(self, *args, **options):
+            if (served / "empty").exists():
+                (served / "empty").rmdir()
+            yield step
 
-    monkeypatch.setattr(os, "listdir", replaced_after)
+    monkeypatch.setattr(walk._Walk, "entries", gone_after)
     with pytest.raises(NoSuchFile):
         named(root, "empt?/*")
 
@@ -184,3 +187,53 @@ def test_nothing_stays_open_behind_a_listing_broken_off(root: ServedRoot) -> Non
 def test_wildcards_make_a_pattern(name: str, expected: bool) -> None:
     assert walk.is_pattern(name) is expected
     assert walk.is_pattern(f"[{name}]")
+
+
+def test_a_walk_pauses_whatever_it_finds(tmp_path: Path) -> None:
+    for n in range(2_000):
+        (tmp_path / f"{n:04}").touch()
+    with ServedRoot(tmp_path) as root:
+        steps = walk.steps_of(root, "*nomatch*", recursive=False)
+        pauses = [next(steps) for _ in range(2_000 // 16)]
+        assert set(pauses) == {None}
+        with pytest.raises(NoSuchFile):
+            list(steps)
+        assert named(root, "") == [f"{n:04}" for n in range(2_000)]
+        found = [step for step in walk.report_of(root, "", recursive=True) if step]
+    assert len(found) == 2_000
+
+
+def test_a_folder_of_a_report_is_paused_in_before_it_is_named(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    for n in range(40):
+        (tmp_path / "folder" / f"{n:02}").touch()
+    with ServedRoot(tmp_path) as root:
+        steps = list(walk.report_of(root, "", recursive=True))
+    assert steps[:2] == [None, None]
+    assert [step.path for step in steps if step][:2] == ["folder", "folder/00"]
+
+
+@pytest.mark.parametrize("parts", [[b"*" * 256], [b"*"] * 300])
+def test_a_pattern_longer_than_any_name_matches_none(root: ServedRoot, parts: list[bytes]) -> None:
+    with pytest.raises(NoSuchFile):
+        named(root, b"/".join(parts).decode())
+
+
+@given(
+    st.text("ab*?[]!-x\udcef", min_size=1, max_size=12),
+    st.text("ab-]x\udcef", min_size=1, max_size=6),
+)
+def test_components_match_as_fnmatch_does(part: str, name: str) -> None:
+    raw = name.encode(errors="surrogateescape")
+    matches = walk.Pattern([part.encode(errors="surrogateescape")]).matcher(0)
+    assert matches(raw) == (name == part or fnmatchcase(name, part))
+
+
+def test_compiled_patterns_are_kept_by_no_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    purged = []
+    monkeypatch.setattr(walk.re, "purge", lambda: purged.append(True))
+    monkeypatch.setattr(walk.Pattern, "_kept", 0)
+    for n in range(3 * walk.MAX_PATTERNS_KEPT):
+        pattern = walk.Pattern([b"*%d*" % n])
+        assert pattern.matcher(0) is pattern.matcher(0)
+    assert len(purged) == 3

@@ -182,6 +182,27 @@ def decode_report_untrusted(data: bytes) -> Report:
     return report
 
 
+def entries_from(data: bytes) -> tuple[list[Entry], int]:
+    """Read those entries that are whole in a piece of a listing that this end has written.
+
+    Returns:
+        The entries, without those that are not sent, and the bytes that all of them take.
+    """
+    entries = []
+    at = 0
+    while at + _ENTRY.size <= len(data):
+        kind, _, mode, length, size, mtime_ns, version = _ENTRY.unpack_from(data, at)
+        start = at + _ENTRY.size
+        stop = start + length + (size if kind == _NOT_SENT else 0)
+        if stop > len(data):
+            break
+        at = stop
+        if kind != _NOT_SENT:
+            path = data[start:stop].decode(errors="surrogateescape")
+            entries.append(Entry(path, kind == _FOLDER, size, mtime_ns, mode, version))
+    return entries, at
+
+
 def _not_sent_untrusted(path: str, reason: int, target: bytes, count: int) -> NotSent:
     if b"\0" in target:
         raise MalformedListing("a symlink to no possible place")

@@ -47,7 +47,7 @@ class Layout:
         entries: of the listing.
 
     Attributes:
-        files: entries of the files alone, in order; never changes, nor do the others.
+        files: entries of the files alone, in order; grows with `add` alone, as do the others.
         starts: offset in the tree of each file, and of the end.
         size: bytes of all files.
     """
@@ -56,6 +56,13 @@ class Layout:
         self.files = files_of(entries)
         self.starts = starts_of(self.files)
         self.size = self.starts[-1]
+
+    def add(self, entry: Entry) -> None:
+        """Add the next entry of the listing."""
+        if not entry.is_folder:
+            self.files.append(entry)
+            self.size += entry.size
+            self.starts.append(self.size)
 
     def count_files(self, ranges: Iterable[tuple[int, int]]) -> int:
         """Number of files that lie whole in ranges of bytes, which are in order and apart."""
@@ -89,7 +96,7 @@ class TreeSource:
     """Tree being sent; a `udpft.protocol.contract.ChunkSource`. Opens one file at a time.
 
     Args:
-        entries: of the listing.
+        entries: of the listing; or its layout, where several transfers share it.
         identity: of the listing.
         open_file: opens the file of an entry.
         on_failure: called with an entry that cannot be sent, and the error; None if that failed
@@ -113,13 +120,13 @@ class TreeSource:
 
     def __init__(
         self,
-        entries: Sequence[Entry],
+        entries: Sequence[Entry] | Layout,
         identity: int,
         open_file: Callable[[Entry], SourceFile],
         on_failure: Callable[[Entry, UdpftError | None], None] = lambda *_: None,
         open_here: Callable[[Entry], SourceFile] | None = None,
     ) -> None:
-        self.layout = Layout(entries)
+        self.layout = entries if isinstance(entries, Layout) else Layout(entries)
         self._open_file = open_file
         self._open_here = open_here or open_file
         self._on_failure = on_failure

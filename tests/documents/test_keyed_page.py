@@ -54,6 +54,15 @@ def test_keyed_types_are_as_shown() -> None:
     ]
 
 
+def test_suites_are_as_shown() -> None:
+    table = rows(section(PROTOCOL, "### Keyed packets"))
+    shown = [row for row in table if row[-1].startswith("4 zeros, then the counter")]
+    suites = (Suite.AES_GCM, Suite.CHACHA_POLY)
+    assert [int(row[0]) for row in shown] == list(suites)
+    assert [row[1].startswith("AES-256-GCM") for row in shown] == [True, False]
+    assert ["big-endian" in row[2] for row in shown] == [one.byte_order == "big" for one in suites]
+
+
 def test_keyed_sizes_are_as_shown() -> None:
     text = " ".join(section(PROTOCOL, "### Keyed packets").split())
     assert f"padded to {KEYED_HELLO_OVERHEAD} bytes less" in text

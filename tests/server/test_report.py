@@ -15,7 +15,13 @@ NOW = Usage(
     at=110.0, cpu_s=6.0, busy_s=4.1, queued_s=1.0, waited_s=99.9, moved=2_000_007_000, drops=13
 )
 SENT = Traffic(
-    bytes_sent=1_100_000, packets_resent=2, receiver_drops=6, chunk_size=1_000, client_rate=0
+    bytes_sent=1_100_000,
+    packets_resent=2,
+    bytes_received=None,
+    receiver_drops=6,
+    chunk_size=1_000,
+    client_rate=0,
+    sent_singly=False,
 )
 
 

@@ -166,6 +166,21 @@ def test_an_error_of_the_sync_in_the_background_reaches_the_commit(
     assert destination.read_bytes() == OLD
 
 
+def test_what_comes_is_synced_meanwhile_and_an_error_of_that_ends_it_there(
+    destination: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with PartFile.open(destination, len(NEW), Label(len(NEW), 1, 2, 2048)) as part:
+        write(part, NEW)
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "fdatasync", failing_below("fdatasync", destination.parent))
+            part._sync = BackgroundSync(part._fd, iter(range(100)).__next__)
+            part.note_hashes(0, bytes(8))
+            assert part._sync._thread
+            part._sync._thread.join()
+        with refused("Input/output error"):
+            part.note_hashes(0, bytes(8))
+
+
 @pytest.mark.parametrize(("code", "stands"), [(errno.EINVAL, True), (errno.EIO, False)])
 def test_a_folder_that_does_not_sync(
     destination: Path, monkeypatch: pytest.MonkeyPatch, code: int, stands: bool
@@ -289,6 +304,16 @@ def test_a_size_that_is_said_takes_no_disk_before_bytes_come(
         assert reserved[-1][1] <= 2 * came + 16 * 2**20
         bring(part, range(1000, 1001))  # at the end, so that it seems nearly all here
         assert reserved[-1][1] <= 2 * 2 * came + 16 * 2**20
+
+
+@pytest.mark.parametrize(("size", "set_aside"), [(2**20, True), (2**20 - 1, False)])
+def test_small_files_do_without(
+    destination: Path, reserved: list[tuple[int, int]], size: int, set_aside: bool
+) -> None:
+    # A full disk shows soon enough in them, and they need not load what sets aside.
+    with PartFile.open(destination, size) as part:
+        write(part, bytes(range(256)))
+        assert reserved == ([(0, size)] if set_aside else [])
 
 
 def test_what_is_set_aside_keeps_ahead_of_what_comes(

@@ -8,6 +8,7 @@ import re
 import resource
 import threading
 from collections.abc import Iterator
+from difflib import SequenceMatcher
 from pathlib import Path
 
 import pytest
@@ -494,6 +495,24 @@ def test_a_hint_is_worth_a_bounded_look(tmp_path: Path, monkeypatch: pytest.Monk
     with ServedRoot(tmp_path) as root:
         assert root.nearest("file_x.txt") is not None
     assert len(looked_at) == NEAREST_MAX_ENTRIES
+
+
+def test_of_names_that_are_alike_eight_are_compared_in_full(
+    root: ServedRoot, served: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Two milliseconds each, where names are made for it.
+    compared: list[str] = []
+
+    class Counting(SequenceMatcher[str]):
+        def ratio(self) -> float:
+            compared.append(str(self.a))
+            return super().ratio()
+
+    monkeypatch.setattr(module, "SequenceMatcher", Counting)
+    for number in range(50):
+        (served / f"alike_{number:02}.txt").touch()
+    assert root.nearest("alike_x.txt") is not None
+    assert len(compared) == 8
 
 
 def test_a_folder_that_cannot_be_listed_gives_no_hint(

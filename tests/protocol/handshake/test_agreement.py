@@ -99,6 +99,13 @@ def test_chunks_as_bytes_are_those_chunks_again(chunks: set[int], size: int) -> 
     assert len(again) == min(MAX_HAVE, len(list(held)))
 
 
+@pytest.mark.parametrize("size", [0, 1_024])
+def test_an_empty_last_chunk_is_no_range(size: int) -> None:
+    held = RangeSet()
+    held.add(size // 64, size // 64 + 1)
+    assert byte_ranges(held, 64, size) == ()
+
+
 def test_where_there_are_too_many_ranges_the_largest_are_named() -> None:
     held = RangeSet()
     for run in range(MAX_HAVE + 3):

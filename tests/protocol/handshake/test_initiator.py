@@ -25,6 +25,7 @@ from udpft.protocol.params import (
     MAX_CHUNK_SIZE,
     MIN_CHUNK_SIZE,
     MIN_DATAGRAM_SIZE,
+    SEAL_OVERHEAD,
     VERSION,
 )
 from udpft.protocol.wire.accept import Accept, encode_accept
@@ -45,6 +46,14 @@ def test_probes_begin_with_what_is_wanted_and_end_with_what_always_fits(chunk_si
     assert list(sizes) == sorted(set(sizes), reverse=True)
     assert sizes[0] == max(min(chunk_size, MAX_CHUNK_SIZE) + DATA_HEADER_SIZE, MIN_DATAGRAM_SIZE)
     assert sizes[-1] == MIN_DATAGRAM_SIZE
+
+
+@given(st.integers(0, MAX_CHUNK_SIZE))
+def test_with_a_key_probes_are_larger_by_what_it_adds_but_for_the_largest(chunk_size: int) -> None:
+    plain, keyed = probe_sizes(chunk_size), probe_sizes(chunk_size, keyed=True)
+    largest = probe_sizes(MAX_CHUNK_SIZE)[0]
+    assert keyed[0] == min(plain[0] + SEAL_OVERHEAD, largest)
+    assert keyed[-1] == MIN_DATAGRAM_SIZE
 
 
 @given(st.integers(0, 2**64 - 1), st.integers(MIN_DATAGRAM_SIZE, 65_507))
@@ -206,6 +215,18 @@ def test_on_a_slow_path_hellos_do_not_fill_the_queue() -> None:
     assert client.hello.nonce == HELLO.nonce
 
 
+def test_where_answers_come_out_of_a_queue_one_by_one_it_asks_once_more_and_then_waits() -> None:
+    client = initiator(connect_timeout_s=30.0)
+    poll_all(client, 0.0)
+    client.handle(retry_for(client, 2072), 0.5)
+    assert len(poll_all(client, 0.5)) == 1
+    client.handle(retry_for(client, 1472), 0.9)
+    assert [len(datagram) for datagram in poll_all(client, 0.9)] == [2072]
+    client.handle(retry_for(client, 1448), 1.2)
+    assert not poll_all(client, 1.2)  # it would only wait behind the others
+    assert client.next_timeout >= 5.0
+
+
 def test_where_nothing_answers_for_long_the_smallest_leaves_first() -> None:
     client, now, orders = initiator(), 0.0, []
     while now < 3.0:
@@ -221,6 +242,13 @@ def test_what_cannot_leave_this_machine_is_tried_and_not_waited_for() -> None:
     client.handle(retry_for(client, 1472), 0.080)
     [datagram] = poll_all(client, 0.080)
     assert len(datagram) == 1472
+
+
+def test_repeats_are_the_largest_that_can_leave_and_the_smallest() -> None:
+    for largest, expected in ((1472, [1472, 1200]), (1471, [1448, 1200]), (1200, [1200])):
+        client = initiator(largest=largest)
+        poll_all(client, 0.0)
+        assert [len(datagram) for datagram in poll_all(client, client.next_timeout)] == expected
 
 
 def test_a_new_cookie_for_the_size_in_use_replaces_the_old_one() -> None:
@@ -316,6 +344,15 @@ def test_the_round_trip_is_that_of_the_attempt_that_was_answered() -> None:
     poll_all(client, 0.1)
     client.handle(retry_for(client, 1200, attempt=1), 0.12)
     assert client.rtt_s == pytest.approx(0.02)
+
+
+def test_the_round_trip_is_the_shortest() -> None:
+    client = initiator()
+    poll_all(client, 0.0)
+    poll_all(client, 0.1)
+    for attempt, arrived, rtt_s in ((0, 0.5, 0.5), (1, 0.52, 0.42), (1, 0.6, 0.42)):
+        client.handle(retry_for(client, 1472, attempt=attempt), arrived)
+        assert client.rtt_s == pytest.approx(rtt_s)
 
 
 def test_another_version_of_the_protocol_is_told() -> None:

@@ -45,6 +45,13 @@ def test_a_good_path(key: bytes | None) -> None:
     assert net.ended == []
 
 
+def test_it_takes_a_second_and_leaves_the_path_to_others() -> None:
+    _, client, net = run_probe()
+    assert client.ended_at == pytest.approx(1.0, abs=0.1)
+    pings = [datagram for datagram in net.up.sent if len(datagram) == PROBE_SIZES[-1]]
+    assert len(pings) * len(pings[0]) == pytest.approx(24_000)
+
+
 @pytest.mark.parametrize("mtu_payload", PROBE_SIZES)
 def test_the_largest_that_the_path_carries(mtu_payload: int) -> None:
     probe, _, _ = run_probe(mtu_payload=mtu_payload, loss=0.05)
@@ -74,8 +81,25 @@ def test_a_dead_path() -> None:
         _ = probe.round_trip_s
 
 
-def answer(version: int = 1, nonce: int = 7, connection_id: int = 8, size: int = 1200) -> bytearray:
-    return bytearray(encode_retry(Retry(nonce, bytes(16), size, version, 0), connection_id))
+def answer(
+    version: int = 1,
+    nonce: int = 7,
+    connection_id: int = 8,
+    size: int = 1200,
+    attempt: int = 0,
+) -> bytearray:
+    return bytearray(encode_retry(Retry(nonce, bytes(16), size, version, attempt), connection_id))
+
+
+def test_round_trips_are_those_of_pings_that_have_left() -> None:
+    probe = PathProbe(HELLO, now=0.0)
+    assert probe.poll_transmit(0.0)
+    for datagram in (answer(size=PROBE_SIZES[0]), answer(attempt=1)):
+        probe.handle_datagrams(Batch.of(datagram), 0.1)
+    assert probe.largest_answered == PROBE_SIZES[0]
+    assert probe.round_trips_s == []
+    probe.handle_datagrams(Batch.of(answer()), 0.2)
+    assert probe.round_trips_s == [0.2]
 
 
 def test_another_version_ends_it() -> None:

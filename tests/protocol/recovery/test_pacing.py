@@ -63,6 +63,14 @@ def test_after_a_pause_the_backlog_is_bounded() -> None:
     assert sent <= (MAX_BURST_INTERVAL_S + PACING_SLACK_S) * 1_000 + 2
 
 
+def test_after_a_pause_one_burst_interval_and_what_timers_are_late_by_is_kept() -> None:
+    pacer = Pacer()
+    pacer.sent(10, 1_000.0, now=5.0)
+    assert pacer.ready_at == pytest.approx(5.0 + 0.010 - MAX_BURST_INTERVAL_S - PACING_SLACK_S)
+    pacer.sent(10, 1_000.0, now=9.0, late_s=0.015)  # and all of a turn that came late
+    assert pacer.ready_at == pytest.approx(9.0 + 0.010 - 0.015)
+
+
 def test_a_burst_is_late_since_it_was_due_and_the_windows_were_open() -> None:
     pacer = Pacer()
     pacer.sent(10, 1_000.0, now=5.0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from udpft.errors import SourceChanged
-from udpft.protocol.params import CHUNK_SIZE
+from udpft.protocol.params import CHUNK_SIZE, DATA_HEADER_SIZE
 from udpft.protocol.wire.accept import decode_accept_untrusted
 from udpft.protocol.wire.packet import PacketType, decode_untrusted
 from udpft.testing.network import MemorySource, Shape, SimNet, random_bytes
@@ -40,6 +40,17 @@ def test_the_slower_of_both_limits_holds(own: int, clients: int) -> None:
     net.run()
     assert client.content == CONTENT
     assert 0.9 <= client.ended_at / (len(CONTENT) / 100_000) <= 1.2
+
+
+def test_without_a_limit_the_path_sets_the_pace() -> None:
+    net = SimNet({"file": CONTENT}, seed=1, down=Shape(rate_bytes_per_s=1e6, queue_bytes=30_000))
+    client = net.get("file")
+    net.run_to(0.2)
+    [sender] = net.listener.senders()
+    assert sender._flow.rate * (CHUNK_SIZE + DATA_HEADER_SIZE) > 500_000
+    net.run()
+    assert client.content == CONTENT
+    assert net.down.sent_bytes < 1.3 * len(CONTENT)
 
 
 def test_a_file_that_changes_ends_it_and_is_given_back(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -48,6 +48,12 @@ def test_no_task_and_no_memory_is_busy(error: Exception) -> None:
     assert isinstance(failure_of(error), ServerBusy)
 
 
+@pytest.mark.parametrize("error", [RuntimeError("a bug"), KeyError("can't start new thread")])
+def test_a_bug_is_no_exhaustion_whatever_it_says(error: Exception) -> None:
+    assert not is_exhaustion(error)
+    assert not isinstance(failure_of(error), ServerBusy)
+
+
 def test_a_disk_that_fails_is_named_and_a_bug_is_not() -> None:
     disk = failure_of(EIO)
     assert isinstance(disk, LocalReadFailed)

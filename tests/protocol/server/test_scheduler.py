@@ -91,3 +91,24 @@ def test_who_has_nothing_waits_until_it_wakes_and_is_asked_once_a_waking() -> No
     assert not turns
     turns.wake(session)
     assert turns.next() is session
+
+
+def test_who_sent_much_last_is_brief_only_once_it_has_sent_little() -> None:
+    turns, session = Scheduler(), transfer("one")
+
+    def take_turn(n_bytes: int) -> None:
+        turns.wake(session)
+        assert turns.next() is session
+        if n_bytes:
+            turns.sent(n_bytes)
+            assert turns.next() is session
+        turns.has_nothing()
+
+    take_turn(BRIEF_BYTES)
+    assert not session.turn.brief
+    take_turn(0)  # woken for nothing, which tells nothing
+    assert not session.turn.brief
+    take_turn(BRIEF_BYTES - 1)
+    assert session.turn.brief
+    take_turn(0)
+    assert session.turn.brief

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import pairwise, repeat
 
 import pytest
 
@@ -12,12 +13,15 @@ from udpft.errors import (
     LocalWriteFailed,
     PartialTransfer,
     ServerBusy,
+    TimedOut,
     UdpftError,
 )
-from udpft.protocol.contract import Completed, OpenedSink
+from udpft.protocol.contract import Batch, Completed, Failed, OpenedSink
 from udpft.protocol.handshake.initiator import HandshakeResult
-from udpft.protocol.params import CHUNK_SIZE
-from udpft.protocol.wire.hello import Hello
+from udpft.protocol.params import CHUNK_SIZE, MIN_DATAGRAM_SIZE, QUIET_S
+from udpft.protocol.server.upload import Held, ServerUpload, ServerUploadState
+from udpft.protocol.transfer.work_budget import WorkBudget
+from udpft.protocol.wire.hello import Hello, encode_hello
 from udpft.protocol.wire.packet import PacketType
 from udpft.testing.network import MemoryPlace, MemorySink, Shape, SimNet, random_bytes
 
@@ -98,6 +102,40 @@ def test_a_place_that_refuses_at_the_end_stores_nothing(error: UdpftError) -> No
     assert [ended.error for ended in net.ended] == [error]
 
 
+def test_a_place_that_takes_its_time_is_asked_again_ever_more_seldom() -> None:
+    asked: list[float] = []
+
+    class SlowPlace(FailingPlace):
+        def commit(self) -> bool:
+            asked.append(net.now)
+            return net.now > asked[0] + 2 and super().commit()
+
+    net = SimNet({}, seed=1, open_place=lambda hello, name, _: SlowPlace(net, hello, name, 0))
+    net.put("file", CONTENT)
+    net.run()
+    assert net.stored == {"file": CONTENT}
+    pauses = [round(after - before, 6) for before, after in pairwise(asked)]
+    assert pauses == sorted(pauses)
+    assert pauses[0] == pytest.approx(0.002)
+    assert pauses[-1] == pytest.approx(0.050)
+    assert len(asked) < 80
+
+
+def test_only_a_client_that_is_silent_while_it_should_send_gives_way() -> None:
+    net = net_with(lambda _: None, up=SLOW)
+    net.put("file", CONTENT)
+    net.run_to(0.5)
+    [session] = net.listener._sessions.values()
+    upload = session.end
+    assert isinstance(upload, ServerUpload)
+    assert not upload.is_abandoned(net.now)
+    assert not upload.is_abandoned(upload._receiver.heard_at + QUIET_S - 0.001)
+    assert upload.is_abandoned(upload._receiver.heard_at + QUIET_S)
+    for state in (ServerUploadState.COMMITTING, ServerUploadState.CONFIRMED):  # all has come
+        upload._state = state
+        assert not upload.is_abandoned(net.now + 60)
+
+
 def test_what_is_here_and_cannot_be_read_ends_it() -> None:
     error = LocalReadFailed("Input/output error")
     net = net_with(lambda place: setattr(place, "reads", error))
@@ -168,6 +206,27 @@ def test_what_is_held_is_hashed_a_little_at_a_time_and_not_sent() -> None:
     net.run_until_quiet()
     assert net.stored == {"file": CONTENT}
     assert [ended.traffic.bytes_received for ended in net.ended] == [len(CONTENT) - held]
+
+
+def test_what_is_held_is_hashed_only_for_a_client_that_says_or_asks_something() -> None:
+    net = net_with(lambda _: None, up=SLOW)
+    net.put("file", CONTENT)
+    net.run_to(0.5)
+    [session] = net.listener._sessions.values()
+    upload = session.end
+    assert isinstance(upload, ServerUpload)
+    upload._held = Held(repeat((0, b"")), WorkBudget().share_of(None), patience_ends_at=1.0)
+    patience_s = session.terms.idle_timeout_s
+    question = encode_hello(session.terms.hello, MIN_DATAGRAM_SIZE, session.connection_id)
+    upload.handle_datagrams(Batch.of(question), 0.9)
+    for moment in (0.9, 1.1, 0.8 + patience_s):
+        while upload.poll_transmit(moment):
+            pass
+        assert upload.poll_event() is None
+    upload.poll_transmit(0.9 + patience_s)
+    event = upload.poll_event()
+    assert isinstance(event, Failed)
+    assert isinstance(event.error, TimedOut)
 
 
 def test_an_upload_that_is_all_held_is_compared_and_nothing_is_sent() -> None:

@@ -101,6 +101,11 @@ def test_what_a_socket_dropped_before_the_transfer_is_nobodys_fault() -> None:
 # ---------------------------------------------------------------------------- bursts and pace
 
 
+def test_before_anything_is_known_of_the_path_nothing_leaves() -> None:
+    control = FlowControl(WRITER, SendLimits(ROOM), now=0.0)
+    assert allowance(control, 0, now=10 * MAX_BURST_INTERVAL_S) == 0
+
+
 def test_the_users_limit_is_never_passed() -> None:
     assert flow().rate == 10_000
     assert flow(rate=100 * WRITER.packet_size).rate == pytest.approx(100)

@@ -75,8 +75,11 @@ def test_what_comes_after_the_end_is_ignored() -> None:
 
 
 def test_a_datagram_longer_than_a_chunk_is_another_protocol() -> None:
+    receiver = PlainReceiver(MemorySink(CHUNK_SIZE))
     with pytest.raises(VersionMismatch):
-        PlainReceiver(MemorySink(0)).handle(memoryview(bytes(CHUNK_SIZE + 1)))
+        receiver.handle(memoryview(bytes(CHUNK_SIZE + 1)))
+    receiver.handle(memoryview(bytes(CHUNK_SIZE)))
+    assert (receiver.bytes_received, receiver.done) == (CHUNK_SIZE, False)
 
 
 def test_a_source_that_becomes_shorter_fails() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -197,6 +199,21 @@ def test_a_peer_never_heard_of_is_given_up_and_costs_little() -> None:
     assert isinstance(net.failure(), TimedOut)
     assert last <= IDLE_S
     assert net.sender.bytes_sent < 100 * (CHUNK + 24) + 20 * len(PRELUDE)
+
+
+def test_a_peer_never_heard_of_is_probed_each_three_seconds_in_the_end() -> None:
+    net = Sending(prelude=PRELUDE)
+    net.sent(0.0)
+    now, moments = 0.0, [0.0]
+    while (at := net.sender.next_timeout()) is not None and at < IDLE_S - 1:
+        now = at
+        net.sender.handle_timeout(now)
+        data, control = net.sent(now)
+        if data or control:
+            moments.append(now)
+    gaps = [after - before for before, after in pairwise(moments)]
+    assert max(gaps) == pytest.approx(3.0)
+    assert gaps[-1] == pytest.approx(3.0)
 
 
 # ---------------------------------------------------------------- numbers that no packet has

@@ -283,11 +283,16 @@ def test_a_finished_file_has_size_time_and_permissions(staging: Staging) -> None
     assert status.st_mode & 0o7777 == 0o755  # and never what makes a program another user's
 
 
-def test_zeros_become_a_hole(staging: Staging, tmp_path: Path) -> None:
+@pytest.mark.parametrize("in_order", [False, True])
+def test_zeros_become_a_hole(staging: Staging, tmp_path: Path, in_order: bool) -> None:
     size = 4 << 20
     content = b"x" * 4_096 + bytes(size - 8_192) + b"x" * 4_096
     tree = staging.tree([entry("sparse", size)])
-    write_all_of(tree, content, burst=1 << 16)
+    if in_order:
+        for at in range(0, size, 1_024):  # a kilobyte is enough for a look
+            tree.writev([memoryview(content)[at : at + 1_024]], at)
+    else:
+        write_all_of(tree, content, burst=1 << 16)
     finish_all(tree)
     assert staging.content(0) == content
     sparse = tmp_path / "sparse"

@@ -108,6 +108,11 @@ def test_what_is_not_served_is_no_such_file(root: ServedRoot, pattern: str) -> N
             named(root, pattern, recursive=recursive)
 
 
+def test_what_is_not_sent_has_nothing_below_it(root: ServedRoot) -> None:
+    report = list(walk.report_of(root, "*/*.txt", recursive=False))
+    assert [entry.path for entry in report] == ["odd/[x].txt"]
+
+
 def test_hidden_files_are_listed_where_they_are_served_and_part_files_never(served: Path) -> None:
     with ServedRoot(served, hidden=True) as root:
         assert named(root, ".secret") == [".secret"]

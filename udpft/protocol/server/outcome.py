@@ -19,11 +19,11 @@ class Traffic(NamedTuple):
 
     bytes_sent: int
     packets_resent: int
-    bytes_received: int | None = None
-    receiver_drops: int = 0
-    chunk_size: int = 0
-    client_rate: int = 0
-    sent_singly: bool = False
+    bytes_received: int | None
+    receiver_drops: int
+    chunk_size: int
+    client_rate: int
+    sent_singly: bool
 
 
 class Refused(NamedTuple):

@@ -7,7 +7,7 @@ PIP := $(VENV)/bin/python -m pip --disable-pip-version-check --quiet
 # What is installed comes first, and nothing tells it that make has called: tests call make too.
 IN_VENV := env -u MAKELEVEL -u MAKEFLAGS PATH="$(CURDIR)/$(VENV)/bin:$$PATH"
 
-.PHONY: help demo test containers docs sim snapshot fuzz bench bench-quick bench-micro lock sbom clean
+.PHONY: help demo test containers docs sim snapshot fuzz bench bench-quick bench-micro bench-trees lock sbom clean
 .DELETE_ON_ERROR:
 
 help: ## Show this list
@@ -43,6 +43,9 @@ bench: $(VENV)/bench.stamp ## Compare with TCP and others between containers, an
 
 bench-quick: $(VENV)/bench.stamp ## The same in five minutes; BENCH='--where netns' needs no Docker
 	@$(IN_VENV) python -m bench run --quick $(BENCH)
+
+bench-trees: $(VENV)/test.stamp ## Fetch and store 100,000 files: time, memory, pings meanwhile
+	$(IN_VENV) python -m bench.trees $(TREES)
 
 bench-micro: $(VENV)/test.stamp ## Time the engine's hot functions, against the last time
 	$(IN_VENV) pytest bench/micro --benchmark-enable --benchmark-autosave \

@@ -133,11 +133,12 @@ def fetch_tree(
             result = result_of(completed, download, pattern, folder, clock() - began)
         else:
             result = nothing_sent(pattern, str(target.folder), target.size, clock() - began)
-        places = {one.entry.path: target.folder.joinpath(*one.place) for one in plan.placed}
+        failed = {problem.path for problem in target.problems}
+        places = {one.entry.path: one.place for one in plan.placed if one.entry.path in failed}
         for problem in target.problems:
-            plan.omissions.add(
-                str(places.get(problem.path, problem.path)), problem.reason, problem.words
-            )
+            place = places.get(problem.path)
+            where = problem.path if place is None else str(target.folder.joinpath(*place))
+            plan.omissions.add(where, problem.reason, problem.words)
         result = result._replace(up_to_date=target.is_up_to_date, files=target.file_count)
         return ended(result, plan.omissions, target.notes)
 

@@ -31,7 +31,7 @@ entries = st.builds(
     Entry,
     path=paths,
     is_folder=st.just(False),
-    size=st.integers(0, 2**63 - 1),
+    size=st.integers(0, 2**60),
     mtime_ns=st.integers(-(2**63), 2**63 - 1),
     mode=st.integers(0, 0o777),
     version=st.integers(0, 2**64 - 1),
@@ -80,8 +80,9 @@ def test_a_path_that_leads_elsewhere_is_refused(path: str) -> None:
         (file("a"), file("a")),
         (file("a"), file("a/b")),
         (folder("a")._replace(size=1),),
+        (file("a", 2**63), file("b", 2**63)),
     ],
-    ids=["out of order", "twice", "below a file", "a folder with a size"],
+    ids=["out of order", "twice", "below a file", "a folder with a size", "too large in all"],
 )
 def test_what_nobody_could_make_is_refused(listed: tuple[Entry, ...]) -> None:
     with pytest.raises(MalformedListing):

@@ -13,7 +13,8 @@ those who send and receive it.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Iterator
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
 from enum import IntEnum
 from itertools import accumulate
 from typing import Final, NamedTuple
@@ -25,6 +26,12 @@ from xxhash import xxh3_64_intdigest
 # i64, version u64 or count; then the path; then the target
 _ENTRY: Final = struct.Struct("<BBHIQqQ")
 _FILE, _FOLDER, _NOT_SENT = 1, 2, 3
+
+_MAX_TREE_BYTES: Final = (1 << 64) - 1
+"""Bytes of a tree: as many as the size of a transfer can say."""
+
+_MODES: Final = tuple(range(0o1000))
+"""Permission bits: each an object that all entries of a listing share."""
 
 MAX_PATH_BYTES: Final = 4_095
 """Bytes of a path: PATH_MAX of Linux without its terminator."""
@@ -141,7 +148,7 @@ def decode_listing_untrusted(data: bytes) -> list[Entry]:
     components, none of them twice, and none below a file.
 
     Raises:
-        MalformedListing: it is cut short, out of order, or has another path.
+        MalformedListing: it is cut short, out of order, too large in all, or has another path.
     """
     report = decode_report_untrusted(data)
     if report.not_sent:
@@ -152,7 +159,7 @@ def decode_listing_untrusted(data: bytes) -> list[Entry]:
 def decode_report_untrusted(data: bytes) -> Report:
     """Read a report, or a listing. Raises MalformedListing as `decode_listing_untrusted` does."""
     report = Report([], [])
-    at = 0
+    at = total = 0
     last: list[bytes] = []
     file: list[bytes] | None = None
     while at < len(data):
@@ -177,8 +184,11 @@ def decode_report_untrusted(data: bytes) -> Report:
         last = components
         if kind not in (_FILE, _FOLDER) or mode > 0o777 or (kind == _FOLDER and size):
             raise MalformedListing("an entry of no known kind")
+        total += size
+        if total > _MAX_TREE_BYTES:
+            raise MalformedListing("a tree larger than any file can be")
         file = components if kind == _FILE else None
-        report.entries.append(Entry(text, kind == _FOLDER, size, mtime_ns, mode, version))
+        report.entries.append(Entry(text, kind == _FOLDER, size, mtime_ns, _MODES[mode], version))
     return report
 
 
@@ -228,13 +238,13 @@ def files_of(entries: Iterable[Entry]) -> list[Entry]:
     return [entry for entry in entries if not entry.is_folder]
 
 
-def starts_of(files: Iterable[Entry]) -> list[int]:
+def starts_of(files: Iterable[Entry]) -> array[int]:
     """Offsets of the files in the tree, in bytes, and as the last one the tree's size."""
-    return list(accumulate((file.size for file in files), initial=0))
+    return array("Q", accumulate((file.size for file in files), initial=0))
 
 
 def pieces(
-    starts: list[int], first: int, offset: int, lengths: Iterable[int]
+    starts: Sequence[int], first: int, offset: int, lengths: Iterable[int]
 ) -> Iterator[tuple[int, int, int, int]]:
     """Cut slots, laid into a tree one after another, where its files meet.
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+from array import array
 from bisect import bisect_left, bisect_right
 from collections import OrderedDict
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
@@ -283,8 +284,8 @@ class StagedTree:
         self._holes = Holes()
         self._punched = 0
         sizes = (file.size for file in self.layout.files)
-        self._packed_at = list(
-            accumulate((size if size <= PACKED_BYTES else 0 for size in sizes), initial=0)
+        self._packed_at = array(
+            "Q", accumulate((size if size <= PACKED_BYTES else 0 for size in sizes), initial=0)
         )
 
     def writev(self, slots: Sequence[memoryview], offset: int) -> None:

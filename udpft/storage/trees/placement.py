@@ -38,7 +38,8 @@ class Placement:
         _made: folders that this has made, by their places.
         _touched: folders that something was put into.
         _opened_up: folders that had to be made writable for that, with their modes before.
-        _inodes: device and inode of each file that has got its name.
+        _inodes: inode of each file that has got its name. All are of one file system, for they were
+            renamed.
         _told_of_times: whether it was noted that times are refused.
         _mask: bits of permissions that nothing gets; never changes.
     """
@@ -60,7 +61,7 @@ class Placement:
         self._made: set[tuple[str, ...]] = set()
         self._touched: set[tuple[str, ...]] = set()
         self._opened_up: dict[tuple[str, ...], int] = {}
-        self._inodes: set[tuple[int, int]] = set()
+        self._inodes: set[int] = set()
         self._told_of_times = False
         self._mask = umask()
 
@@ -174,7 +175,7 @@ class Placement:
         except FileExistsError:
             there = os.lstat(place[-1], dir_fd=folder_fd)
             # A link has no place in the listing's order: another entry may have its name.
-            if (there.st_dev, there.st_ino) in self._inodes:
+            if there.st_dev == own.st_dev and there.st_ino in self._inodes:
                 return Reason.FOLDED
             if place in self._found.twins and not is_spelled_so(self._folders, place):
                 return Reason.FOLDED
@@ -186,7 +187,7 @@ class Placement:
             if not self._force:
                 return Reason.DIFFERENT
             os.rename(staged, place[-1], src_dir_fd=self._staging_fd, dst_dir_fd=folder_fd)
-        self._inodes.add((own.st_dev, own.st_ino))
+        self._inodes.add(own.st_ino)
         self._touched.add(place[:-1])
         return None
 

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from tests.storage.conftest import NEW, OLD, names, refused, write
 from udpft.errors import LocalWriteFailed
+from udpft.storage.journal import Label
 from udpft.storage.partfile import PartFile
 
 
@@ -201,6 +202,17 @@ def test_a_folder_is_no_destination(here: Path, name: str) -> None:
         PartFile.open(Path(name), 3)
     assert "--output" in caught.value.hint
     assert names(here) == ["folder", "link_to_folder"]
+
+
+def test_a_folder_that_appears_there_meanwhile_is_not_replaced_either(destination: Path) -> None:
+    PartFile.open(destination, len(NEW), Label(len(NEW), 1, 2, 2048)).keep()
+    part = PartFile.take_over(destination)
+    assert part
+    destination.unlink()
+    destination.mkdir()
+    with refused("it is a folder"):
+        part.begin(len(NEW))
+    assert destination.is_dir()
 
 
 @pytest.mark.parametrize("name", ["fifo", "link_to_fifo", "link_to_null"])

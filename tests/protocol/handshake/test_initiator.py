@@ -227,6 +227,15 @@ def test_where_answers_come_out_of_a_queue_one_by_one_it_asks_once_more_and_then
     assert client.next_timeout >= 5.0
 
 
+def test_answers_within_a_twentieth_of_a_second_come_out_of_no_queue() -> None:
+    client = initiator(connect_timeout_s=30.0)
+    poll_all(client, 0.0)
+    client.handle(retry_for(client, 2072), 0.5)
+    poll_all(client, 0.5)
+    client.handle(retry_for(client, 1472), 0.55)
+    assert not poll_all(client, 0.55)
+
+
 def test_where_nothing_answers_for_long_the_smallest_leaves_first() -> None:
     client, now, orders = initiator(), 0.0, []
     while now < 3.0:

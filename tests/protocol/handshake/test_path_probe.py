@@ -72,6 +72,12 @@ def test_a_long_path_is_waited_for() -> None:
     assert probe.round_trip_s == pytest.approx(1.4)
 
 
+def test_where_pings_are_lost_it_waits_two_round_trips_for_the_last_one() -> None:
+    probe, client, _ = run_probe(delay_s=0.7, loss=0.1)
+    assert probe.lost
+    assert client.ended_at == pytest.approx(probe._sent_at[-1] + 2 * 1.4)
+
+
 def test_a_dead_path() -> None:
     probe, client, _ = run_probe(loss=1.0)
     assert isinstance(client.outcome, Failed)

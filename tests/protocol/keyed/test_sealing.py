@@ -188,6 +188,18 @@ def test_keys_change_and_nothing_is_lost(monkeypatch: pytest.MonkeyPatch) -> Non
         assert open_(opener, sealed) == opened
 
 
+def test_a_burst_that_just_fills_an_epoch_leaves_no_counter_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sealing, "REKEY_PACKETS", 10)
+    sealer, _ = ends()
+    first = [
+        int.from_bytes(sealer.seal(burst(count)).data[8:16], "little")
+        for count in (5, 5, 9, 2, 8)  # the fourth fits no more
+    ]
+    assert first == [0, 5, 10, 20, 22]
+
+
 def test_a_packet_of_the_key_before_is_late_and_one_of_older_keys_is_dropped(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -18,11 +18,17 @@ from udpft.errors import (
 )
 from udpft.protocol.contract import Batch, Completed, Failed, OpenedSink
 from udpft.protocol.handshake.initiator import HandshakeResult
-from udpft.protocol.params import CHUNK_SIZE, MIN_DATAGRAM_SIZE, QUIET_S
+from udpft.protocol.params import (
+    CHUNK_SIZE,
+    INITIAL_RECEIVE_ROOM,
+    MIN_DATAGRAM_SIZE,
+    QUIET_S,
+)
 from udpft.protocol.server.upload import Held, ServerUpload, ServerUploadState
 from udpft.protocol.transfer.work_budget import WorkBudget
+from udpft.protocol.wire.accept import decode_accept_untrusted
 from udpft.protocol.wire.hello import Hello, encode_hello
-from udpft.protocol.wire.packet import PacketType
+from udpft.protocol.wire.packet import PacketType, decode_untrusted
 from udpft.testing.network import MemoryPlace, MemorySink, Shape, SimNet, random_bytes
 
 CONTENT = random_bytes(300_000)
@@ -100,6 +106,15 @@ def test_a_place_that_refuses_at_the_end_stores_nothing(error: UdpftError) -> No
     [(name, closed_with, received_bytes)] = net.closed
     assert (name, closed_with, received_bytes) == ("file", error, len(CONTENT))
     assert [ended.error for ended in net.ended] == [error]
+
+
+def test_accept_tells_the_room_that_the_servers_socket_has() -> None:
+    net = SimNet({}, seed=1)
+    net.put("file", CONTENT)
+    net.run()
+    accept = net.down.packets(PacketType.ACCEPT)[0]
+    room = decode_accept_untrusted(decode_untrusted(memoryview(accept))).receive_room
+    assert room == INITIAL_RECEIVE_ROOM
 
 
 def test_a_place_that_takes_its_time_is_asked_again_ever_more_seldom() -> None:

@@ -149,9 +149,9 @@ def test_a_peer_that_was_never_heard_is_no_such_end() -> None:
 def test_packet_numbers_that_run_out_end_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("udpft.protocol.transfer.sender.MAX_PACKETS", 25)
     net = Sending()
-    now, packets = 0.0, 0
+    now, packets, control = 0.0, 0, list[bytes]()
     while not packets or net.sender.next_timeout() is not None:
-        data = net.data(now)
+        data, control = net.sent(now)
         packets += len(data)
         now += RTT_S
         if data:
@@ -159,6 +159,7 @@ def test_packet_numbers_that_run_out_end_it(monkeypatch: pytest.MonkeyPatch) -> 
         net.sender.handle_timeout(now)
     assert "numbered" in str(net.failure())
     assert 10 < packets <= 25
+    assert {type_of(datagram) for datagram in control} == {PacketType.ERROR}  # at once
 
 
 def test_fin_names_the_size_and_the_digest() -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from udpft.storage.system_calls.openat2 import openat2
+from udpft.storage.system_calls.openat2 import NO_CROSSING, openat2
 
 FLAGS = os.O_RDONLY | os.O_CLOEXEC
 
@@ -88,6 +88,20 @@ def test_the_kernel_refuses(tmp_path: Path, folder_fd: int, path: bytes, code: i
     with pytest.raises(OSError) as caught:  # noqa: PT011  # the code is what is asserted
         openat2(folder_fd, path, FLAGS)
     assert caught.value.errno == code
+
+
+@pytest.mark.usefixtures("folder_fd")
+def test_a_mount_on_the_way_is_crossed_but_where_that_is_refused() -> None:
+    if not os.path.ismount("/proc"):
+        pytest.skip("/proc is no mount here")
+    top = os.open("/", os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.close(openat2(top, b"proc/version", FLAGS))
+        with pytest.raises(OSError) as caught:  # noqa: PT011  # the code is what is asserted
+            openat2(top, b"proc/version", FLAGS, NO_CROSSING)
+    finally:
+        os.close(top)
+    assert caught.value.errno == errno.EXDEV
 
 
 def test_an_interrupted_call_is_made_again(

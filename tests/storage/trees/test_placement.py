@@ -78,7 +78,9 @@ def test_a_file_that_appeared_meanwhile_is_left_alone(trial: Trial) -> None:
 def test_one_that_appeared_and_is_the_same_is_no_problem(trial: Trial) -> None:
     (trial.out / "f").write_text("new")
     inode = (trial.out / "f").stat().st_ino
+    before = len(os.listdir("/proc/self/fd"))
     trial.place("f")
+    assert len(os.listdir("/proc/self/fd")) == before
     assert trial.found.problems == []
     assert (trial.out / "f").stat().st_ino == inode
     assert os.listdir(trial.staging) == []

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from math import inf
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from udpft.errors import PartialTransfer, ServerBusy, UdpftError
+from udpft.errors import PartialTransfer, ServerBusy, TimedOut, UdpftError
 from udpft.protocol.contract import Batch, Completed, Failed, Transmit
 from udpft.protocol.handshake.address_validation import AddressValidator
 from udpft.protocol.keyed.notice import KeyedType
@@ -32,6 +32,7 @@ from udpft.protocol.server.admitting import (
     OpenSource,
     Request,
 )
+from udpft.protocol.server.eviction import Eviction
 from udpft.protocol.server.failure import failure_of
 from udpft.protocol.server.outcome import Outcome, Refused
 from udpft.protocol.server.scheduler import Scheduler
@@ -110,6 +111,7 @@ class Listener:
             is_taken=self._is_taken,
             end_abandoned=self._end_abandoned,
         )
+        self._eviction = Eviction(self._admitting.admission.charged_host)
         self._sessions: dict[int, Session] = {}  # at work, by connection id
         self._by_hello: dict[tuple[PeerAddress, int], Session] = {}  # at work, by `Session.key`
         # HELLOs of transfers that are over, and until when a replay of them draws nothing
@@ -232,6 +234,8 @@ class Listener:
             self._scheduler.wake(known)
             return
         self._replace(*key, now)
+        if not self.draining:
+            self._make_room(request.address, now)
         try:
             session = self._admitting.begin(request, now)
         except UdpftError as error:
@@ -245,6 +249,29 @@ class Listener:
         self._sessions[session.connection_id] = session
         self._by_hello[key] = session
         self._scheduler.wake(session)
+
+    def _make_room(self, address: PeerAddress, now: float) -> None:
+        """End a transfer that brings nothing, where there is no room for another one."""
+        admission = self._admitting.admission
+        if admission.has_its_share(address):
+            host = admission.charged_host(address)
+        elif admission.is_full:
+            host = None
+        else:
+            return
+        victim = self._eviction.next_victim(self._sessions.values(), now, host)
+        if victim is None:
+            return
+        error: UdpftError
+        if victim.end.heard:  # which may go on when there is room
+            error = TimedOut(
+                "the server is full, and hardly anything of this transfer arrived lately"
+            )
+        else:
+            error = ServerBusy("the server is full", hint="try again in a moment")
+        self._cut_off(
+            victim, error, now, ErrorCode.TIMED_OUT if victim.end.heard else ErrorCode.BUSY
+        )
 
     def _is_taken(self, connection_id: int) -> bool:
         return connection_id in self._sessions or connection_id in self._lingering
@@ -270,7 +297,7 @@ class Listener:
             name = hello.name.decode(errors="surrogateescape")
             upload = hello.role in UPLOADS
             self._refused.append(Refused(name, request.address, upload, error))
-        answer = _error_packet(request.hello, error)
+        answer = _error_packet(request.hello, error, code_of(error))
         channel: ServerChannel | None = request.channel
         self._reply(channel.seal_answer(answer) if channel else answer, request.address)
 
@@ -337,16 +364,20 @@ class Listener:
     def _fail(self, session: Session, error: Exception, now: float) -> None:
         """End a transfer whose own code has failed, so that nothing more is asked of it."""
         self._on_failure(error)
-        failure = failure_of(error)
         if self._sessions.get(session.connection_id) is session:
-            self._end(session, Failed(failure), now)
-            session.silent = True
-            packet = _error_packet(session.terms.hello, failure)
-            if session.channel:
-                sealed = session.channel.seal(Transmit(memoryview(packet), len(packet)))
-                packet = bytes(sealed.data)
-            self._reply(packet, session.address)
+            failure = failure_of(error)
+            self._cut_off(session, failure, now, code_of(failure))
         session.silent = True
+
+    def _cut_off(self, session: Session, error: UdpftError, now: float, code: ErrorCode) -> None:
+        """End a transfer at once, and tell its client why."""
+        self._end(session, Failed(error), now)
+        session.silent = True
+        packet = _error_packet(session.terms.hello, error, code)
+        if session.channel:
+            sealed = session.channel.seal(Transmit(memoryview(packet), len(packet)))
+            packet = bytes(sealed.data)
+        self._reply(packet, session.address)
 
     # ----------------------------------------------------------------------------- time, ends
 
@@ -393,8 +424,8 @@ class Listener:
             self._scheduler.wake(session)
 
 
-def _error_packet(hello: Hello, error: UdpftError) -> bytes:
+def _error_packet(hello: Hello, error: UdpftError, code: ErrorCode) -> bytes:
     """Write the ERROR by which a client is told why its request, or its transfer, is over."""
     wait_s = error.retry_after_s if isinstance(error, ServerBusy) else 0.0
-    refusal = Refusal(hello.nonce, code_of(error), reason_of(error), wait_s)
+    refusal = Refusal(hello.nonce, code, reason_of(error), wait_s)
     return encode_error(refusal, hello.connection_id)

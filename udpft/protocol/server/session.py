@@ -36,6 +36,7 @@ class Session:
         usage: what the driver answered when it began, see `Listener`.
         turn: the scheduler's.
         timer_at: when it is to be woken; inf for never, -inf once it is over.
+        mark: when its progress was measured last, and the bytes that had arrived; see `eviction`.
         silent: whether nothing more is sent or told of it: its client has begun again, or its own
             code has failed, see `failure`.
     """
@@ -50,7 +51,11 @@ class Session:
     usage: Any = None
     turn: Turn = field(default_factory=Turn, init=False)
     timer_at: float = field(default=inf, init=False)
+    mark: tuple[float, int] = field(default=(0.0, 0), init=False)
     silent: bool = field(default=False, init=False)
+
+    def __post_init__(self) -> None:
+        self.mark = self.began, 0
 
     @property
     def connection_id(self) -> int:
@@ -61,6 +66,13 @@ class Session:
     def key(self) -> tuple[PeerAddress, int]:
         """Address and nonce, which tell it by its HELLO."""
         return self.address, self.terms.hello.nonce
+
+    @property
+    def progress_bytes(self) -> int:
+        """Bytes of the file that have arrived, at whichever end."""
+        if isinstance(self.end, ServerUpload):
+            return self.end.bytes_received
+        return self.end.delivered * self.terms.accept.chunk_size
 
     def outcome(self, event: Completed | Failed, now: float) -> Outcome:
         """The outcome, now that it is over."""

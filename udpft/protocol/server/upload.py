@@ -228,6 +228,11 @@ class ServerUpload:
         return self._state
 
     @property
+    def is_busy_itself(self) -> bool:
+        """Whether it reads what is held, or commits."""
+        return self._held is not None or self._state is not ServerUploadState.RECEIVING
+
+    @property
     def packets_resent(self) -> int:
         """Packets that the client needed beyond one a chunk."""
         return self._receiver.resent_packets

@@ -207,6 +207,11 @@ class Sender:
         return self._state is SenderState.ENDED
 
     @property
+    def is_busy_itself(self) -> bool:
+        """Whether it hashes what the peer holds, or waits for its disk."""
+        return self._timers.waits_for_itself(hashes=self._queue.holds_next)
+
+    @property
     def _peer(self) -> str:
         """What the other end is called: a server begins with ACCEPT, a client without."""
         return "client" if self.prelude else "server"

@@ -83,6 +83,10 @@ class SenderTimers:
         self.hash_at = now + GRANULARITY_S if bursts else now
         return bursts
 
+    def waits_for_itself(self, *, hashes: bool) -> bool:
+        """Whether this end waits for its disk, or has something to hash and does so."""
+        return self.source_at > 0 or (hashes and self.hash_at < inf)
+
     @property
     def patience_ends_at(self) -> float:
         """When a transfer without progress has failed."""

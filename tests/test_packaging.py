@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import shutil
@@ -24,6 +25,7 @@ from tests.cli.processes import PATIENCE_S, environment
 from tests.documents.test_documents import README, ROOT, rows, section
 from tests.test_structure import MODULES, PACKAGE
 from udpft.cli.app import cli
+from udpft.keys import new_key_file
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 UNIT = ROOT / "contrib/udpft.service"
@@ -253,3 +255,20 @@ def test_systemd_finds_nothing_wrong_with_the_unit_and_little_exposed(tmp_path: 
         )
         assert checked.returncode == 0, checked.stdout + checked.stderr
         assert str(unit) not in checked.stderr
+
+
+def test_the_health_check_finds_what_the_server_finds(samples: Path, tmp_path: Path) -> None:
+    [check] = re.findall(r"^HEALTHCHECK .*\\\n +CMD (.*)$", DOCKERFILE, re.MULTILINE)
+    command = tmp_path / "udpft"
+    command.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m udpft "$@"\n')
+    command.chmod(0o755)
+    new_key_file(tmp_path / "key")
+    with udpft.serve(samples, port=0, key_file=tmp_path / "key") as server:
+        found = environment(
+            PATH=f"{tmp_path}:{os.environ['PATH']}",
+            UDPFT_PORT=str(server.port),
+            UDPFT_KEY_FILE=str(tmp_path / "key"),
+        )
+        assert subprocess.run(["sh", "-c", check], env=found, cwd=ROOT, check=False).returncode == 0
+    stopped = subprocess.run(["sh", "-c", check], env=found, cwd=ROOT, check=False)
+    assert stopped.returncode == 1

@@ -14,7 +14,13 @@ from tests.trees import make_tree, seen
 from udpft.api import RunningServer, connect
 from udpft.cli.main import run
 from udpft.client import fetch_tree
-from udpft.errors import DestinationExists, LocalWriteFailed, NoSuchFile, UsageError
+from udpft.errors import (
+    DestinationExists,
+    LocalWriteFailed,
+    NoSuchFile,
+    PartialTransfer,
+    UsageError,
+)
 from udpft.protocol.wire.listing import Report
 from udpft.storage.trees.files import StagedTree
 
@@ -160,6 +166,17 @@ def test_a_listing_names_what_is_served_and_nothing_else(server: RunningServer) 
     for nowhere in ("nope", "../", "..", "tree/.hidden", "tree/leak", "tree/way out/", "/etc"):
         with pytest.raises(NoSuchFile):
             names(nowhere)
+
+
+def test_a_listing_longer_than_a_client_takes_is_refused(
+    server: RunningServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("udpft.client.fetch_tree.MAX_LISTING_BYTES", 40)
+    with pytest.raises(PartialTransfer, match="the listing is too long"):
+        udpft.list_files(server=server.address)
+    with pytest.raises(PartialTransfer, match="the listing is too long"):
+        udpft.get("tree", server=server.address, recursive=True, output=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_file_that_changes_between_listing_and_sending_is_listed_again(

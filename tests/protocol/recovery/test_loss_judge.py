@@ -141,6 +141,8 @@ def test_a_probe_s_end_teaches_the_baseline_what_is_usual_and_nothing_else() -> 
     assert case.baseline.loss == 0.0
     case.judge.learn_from_probe_down(Epoch(Phase.PROBE_DOWN, 0.0, 0.0, 98, 2))
     assert case.baseline.loss == pytest.approx(0.02)
+    case.judge.learn_from_probe_down(Epoch(Phase.PROBE_DOWN, 0.0, 0.0, 20, 0))  # just enough
+    assert case.baseline.loss < 0.02
 
 
 # ----------------------------------------------------------------------------------- experiments

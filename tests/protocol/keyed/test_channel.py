@@ -305,6 +305,20 @@ def test_after_the_keys_of_a_transfer_a_handshake_gives_no_more() -> None:
     assert not left & (before | keys)
 
 
+def test_a_client_still_reads_the_last_four_of_its_transfers() -> None:
+    client, acceptor = ends()
+    transfers = []
+    for number in range(5):
+        channel = channel_for(acceptor, seal(client, HELLO))
+        accept = encode_accept(Accept(7, SERVER_ID + number, 1144, 5, 0, 0), CLIENT_ID + number, 9)
+        channel.begin(accept, TransferIds(CLIENT_ID + number, SERVER_ID + number, 7))
+        assert opened(client, seal(channel, accept)) == accept
+        transfers.append((number, channel))
+    for number, channel in transfers:
+        words = bytes([0x84, 0, 0, 0]) + (CLIENT_ID + number).to_bytes(4, "little") + b"late"
+        assert opened(client, seal(channel, words)) == (words if number else b"")
+
+
 def test_the_next_transfer_of_a_client_begins_anew() -> None:
     client, acceptor, _ = begun()
     channel = channel_for(acceptor, seal(client, HELLO))

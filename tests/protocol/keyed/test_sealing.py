@@ -67,6 +67,14 @@ def test_bursts_of_changing_sizes() -> None:
         assert open_(opener, sealed, size + SEAL_OVERHEAD) == bytes(transmit.data)
 
 
+def test_bursts_in_buffers_of_their_own() -> None:
+    sealer, opener = ends()
+    for seed in range(5):
+        content = random_bytes(7 * SIZE, seed)
+        sealed = bytes(sealer.seal(Transmit(memoryview(bytearray(content)), SIZE)).data)
+        assert open_(opener, sealed) == content
+
+
 def test_a_burst_is_the_same_as_its_packets_one_by_one() -> None:
     together, singly = ends()[0], ends()[0]
     transmit = burst(4)

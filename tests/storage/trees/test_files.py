@@ -55,6 +55,7 @@ def slots_of(data: bytes | bytearray, chunk: int) -> list[memoryview]:
         ([(0, 2_048)], 2),
         ([(0, 2_049)], 3),
         ([(1, 2_049)], 1),
+        ([(10, 2_000), (2_100, 7_000)], 0),
         ([(0, 1), (2_049, 7_049)], 5),
         ([(0, len(WHOLE))], len(SIZES)),
         ([(0, 3_000), (3_000, len(WHOLE))], len(SIZES) - 1),

@@ -497,6 +497,14 @@ def test_a_hint_is_worth_a_bounded_look(tmp_path: Path, monkeypatch: pytest.Monk
     assert len(looked_at) == NEAREST_MAX_ENTRIES
 
 
+def test_names_of_up_to_a_hundred_characters_are_compared(root: ServedRoot, served: Path) -> None:
+    for letter, length in (("m", 100), ("o", 101)):
+        (served / (letter * length)).touch()
+    assert root.nearest("m" * 99 + "x") == "m" * 100
+    assert root.nearest("m" * 100 + "x") is None
+    assert root.nearest("o" * 99 + "x") is None
+
+
 def test_of_names_that_are_alike_eight_are_compared_in_full(
     root: ServedRoot, served: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -15,6 +15,7 @@ from tests.protocol.transfer.sending import (
     NONCE,
     OURS,
     RTT_S,
+    THEIRS,
     Data,
     Sending,
     digest_of,
@@ -26,11 +27,13 @@ from udpft.protocol.contract import Completed, Failed
 from udpft.protocol.params import (
     DATA_HEADER_SIZE,
     INITIAL_WINDOW_PACKETS,
+    MIN_DATAGRAM_SIZE,
 )
 from udpft.protocol.ranges import RangeSet
 from udpft.protocol.wire.ack import Ack, encode_ack
 from udpft.protocol.wire.data import send_capacity
 from udpft.protocol.wire.error import ErrorCode, decode_error_untrusted
+from udpft.protocol.wire.hello import Hello, encode_hello
 from udpft.protocol.wire.packet import PacketType, decode_untrusted
 from udpft.testing.network import random_bytes
 
@@ -189,6 +192,16 @@ def test_the_prelude_is_repeated_when_the_peer_asks_again() -> None:
     net.sender.repeat_prelude()
     net.sender.repeat_prelude()
     assert net.control(0.05) == [PRELUDE]
+
+
+def test_a_peer_that_asks_is_told_the_prelude_again_and_counts_as_heard() -> None:
+    net = Sending(prelude=PRELUDE)
+    net.sent(0.0)
+    for nonce, told in ((NONCE ^ 1, []), (NONCE, [PRELUDE])):
+        question = encode_hello(Hello(nonce, THEIRS, b"file", CHUNK, 0), MIN_DATAGRAM_SIZE, OURS)
+        net.receive(question, 0.1)
+        assert net.control(0.1) == told
+        assert net.sender.heard == bool(told)
 
 
 def test_a_peer_never_heard_of_is_given_up_and_costs_little() -> None:

@@ -309,7 +309,7 @@ def test_every_transfer_is_ended_when_the_server_stops() -> None:
 def test_replies_that_nobody_takes_do_not_heap_up() -> None:
     net = Served()
     for nonce in range(2 * MAX_REPLIES_WAITING):
-        net.receive(encode_hello(HELLO._replace(nonce=nonce), 1200))
+        net.receive(encode_hello(HELLO._replace(nonce=nonce), 1200), ("10.0.0.1", nonce))
     assert len(net.answers()) == MAX_REPLIES_WAITING
 
 

@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import heapq
 from collections import OrderedDict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from itertools import islice
 from math import inf
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -34,6 +35,7 @@ from udpft.protocol.server.admitting import (
 )
 from udpft.protocol.server.eviction import Eviction
 from udpft.protocol.server.failure import failure_of
+from udpft.protocol.server.greeting_limit import GreetingLimit
 from udpft.protocol.server.outcome import Outcome, Refused
 from udpft.protocol.server.scheduler import Scheduler
 from udpft.protocol.server.session import PeerAddress, Session
@@ -112,6 +114,7 @@ class Listener:
             end_abandoned=self._end_abandoned,
         )
         self._eviction = Eviction(self._admitting.admission.charged_host)
+        self._greeting_limit = GreetingLimit()
         self._sessions: dict[int, Session] = {}  # at work, by connection id
         self._by_hello: dict[tuple[PeerAddress, int], Session] = {}  # at work, by `Session.key`
         # HELLOs of transfers that are over, and until when a replay of them draws nothing
@@ -159,7 +162,7 @@ class Listener:
                     self._hand(session, batch, now)
                 return
         source = repr(batch.address).encode()
-        for datagram in batch.datagrams():
+        for datagram in self._greetings(batch, now):
             if self._is_question(datagram, batch.address, now):
                 continue
             answer = self._validator.validate_untrusted(datagram, source, now)
@@ -167,6 +170,12 @@ class Listener:
                 self._let_in(Request(answer, len(datagram), batch.address), now)
             elif answer:
                 self._reply(answer, batch.address)
+
+    def _greetings(self, batch: Batch, now: float) -> Iterable[memoryview]:
+        """Take as many datagrams of a batch for no transfer as its address may send."""
+        count = -(-batch.length // max(1, batch.segment_size))
+        taken = self._greeting_limit.take(batch.address, count, now)
+        return islice(batch.datagrams(), taken)
 
     def _session_of(self, buffer: bytearray) -> Session | None:
         """The transfer that a datagram is for: one at work, or an upload whose client may not know
@@ -210,7 +219,7 @@ class Listener:
                     self._hand(session, opened, now)
             return
         source = repr(batch.address).encode()
-        for datagram in batch.datagrams():
+        for datagram in self._greetings(batch, now):
             channel = acceptor.read_hello_untrusted(datagram)
             if channel is None:
                 continue

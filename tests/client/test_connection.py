@@ -152,6 +152,31 @@ def test_a_busy_server_is_asked_again(
     assert (tmp_path / "2049").read_bytes() == sample(2049)
 
 
+@pytest.mark.parametrize(
+    ("retry_after_s", "waited_s"), [(0.2, 30), (1.0, 5)], ids=["at work for us", "full"]
+)
+def test_a_server_at_work_for_us_is_waited_for_as_long_as_a_transfer_that_stands_still(
+    monkeypatch: pytest.MonkeyPatch, retry_after_s: float, waited_s: float
+) -> None:
+    now = 0.0
+
+    def sleep(seconds: float) -> None:
+        nonlocal now
+        now += seconds
+
+    def attempt() -> None:
+        busy = ServerBusy("not yet")
+        busy.retry_after_s = retry_after_s
+        raise busy
+
+    monkeypatch.setattr(connection, "clock", lambda: now)
+    monkeypatch.setattr(connection, "sleep", sleep)
+    with connect("127.0.0.1") as client:
+        with pytest.raises(ServerBusy):
+            client._connection.retried(attempt)
+        assert waited_s - 1 < now <= waited_s
+
+
 def test_a_server_that_vanishes_is_waited_for(samples: Path, tmp_path: Path) -> None:
     # Its port is closed, and says so; another server may take its place.
     process = ServerProcess("serve", str(samples), "--max-rate", "1M")

@@ -34,6 +34,10 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+AT_WORK_S = 0.5
+"""A server that is to be asked again so soon is at work for us: it makes a listing, or looks at
+what it has. One that has no room for another transfer names a second or more."""
+
 
 def _sealed(sock: UdpSocket, channel: ClientChannel) -> SealedSocket:
     from udpft.net.sealed import SealedSocket  # most have no key
@@ -233,7 +237,8 @@ class Connection:
         """Make an attempt, and again while the server is busy; return what it returns.
 
         Raises:
-            ServerBusy: it still is when the connect time-out is over.
+            ServerBusy: it still is when the connect time-out is over; and where the server is at
+                work for us, when the time-out of a transfer that stands still is.
         """
         asked, pause = clock(), self.stop.sleep if self.stop else sleep
         while True:
@@ -243,7 +248,10 @@ class Connection:
                 from random import uniform
 
                 pause_s = uniform(0.5, 1.0) * busy.retry_after_s  # not all of us at once
-                if clock() + pause_s > asked + self.connect_timeout_s:
+                patience_s = self.connect_timeout_s
+                if busy.retry_after_s <= AT_WORK_S:
+                    patience_s = max(patience_s, self.idle_timeout_s)
+                if clock() + pause_s > asked + patience_s:
                     raise
             pause(pause_s)
             self._note_wait(pause_s)

@@ -34,7 +34,7 @@ from udpft.protocol.wire.listing import (
 )
 from udpft.storage.destination import InMemory
 from udpft.storage.trees.destination import TreeDestination
-from udpft.storage.trees.survey import Link, Placed, Places, TreeOptions
+from udpft.storage.trees.survey import Link, PlacedEntries, TreeOptions
 
 
 def fetch_listing(
@@ -80,7 +80,7 @@ class _Plan(NamedTuple):
     ``unwanted``: paths of files that the rules leave out.
     """
 
-    placed: list[Placed]
+    placed: PlacedEntries
     links: list[Link]
     omissions: Omissions
     unwanted: set[str]
@@ -177,13 +177,13 @@ def _plan(pattern: str, report: Report, choice: TreeChoice) -> _Plan:
     links: list[Link] = []
     unwanted: set[str] = set()
     rules = Rules(choice.rules)
-    kept = [] if rules else placed
+    kept = []
     for one in placed if rules else ():
         if not rules.leave_out(one.place, is_folder=one.entry.is_folder):
-            kept.append(one)
+            kept.append(one.entry)
         elif not one.entry.is_folder:
             unwanted.add(one.entry.path)
-            kept.append(one)
+            kept.append(one.entry)
     pruned = Rules(choice.rules)
     for entry in report.not_sent:
         place = tuple(entry.path.split("/")[skipped:])
@@ -193,7 +193,9 @@ def _plan(pattern: str, report: Report, choice: TreeChoice) -> _Plan:
             links.append(Link(entry.path, place, entry.target))
         else:
             omissions.add_not_sent(entry, asked=choice.links)
-    return _Plan(kept, links, omissions, unwanted)
+    if rules:
+        placed = PlacedEntries(kept, skipped)
+    return _Plan(placed, links, omissions, unwanted)
 
 
 def _is_left_out(rules: Rules, place: tuple[str, ...]) -> bool:
@@ -210,7 +212,7 @@ def _depth_kept(pattern: str) -> int:
     return len(asked) if pattern.endswith("/") or not asked else len(asked) - 1
 
 
-def _placed(pattern: str, entries: Sequence[Entry], *, recursive: bool) -> list[Placed]:
+def _placed(pattern: str, entries: Sequence[Entry], *, recursive: bool) -> PlacedEntries:
     """Assign each entry its place below the folder.
 
     The pattern decides, and not the server: an entry that it does not name is refused.
@@ -223,9 +225,8 @@ def _placed(pattern: str, entries: Sequence[Entry], *, recursive: bool) -> list[
     kept_from = _depth_kept(pattern)
     # Two have one place only where what differs in their paths is not kept.
     may_collide = any(sign in part for part in asked[:kept_from] for sign in WILDCARDS)
-    placed: dict[tuple[str, ...], Entry] = {}
-    places = Places()
-    result = []
+    placed: dict[str, Entry] = {}
+    kept = []
     for entry in entries:
         components = entry.path.split("/")
         fits = len(components) >= len(asked) and (recursive or len(components) <= len(asked))
@@ -235,15 +236,15 @@ def _placed(pattern: str, entries: Sequence[Entry], *, recursive: bool) -> list[
             raise PartialTransfer("the server listed what was not asked for")
         if entry.is_folder and not recursive:
             continue
-        place = places.of(entry.path, kept_from)
-        if place in placed and not (entry.is_folder and placed[place].is_folder):
-            raise UsageError(
-                f"{placed[place].path!r} and {entry.path!r} would both become {'/'.join(place)!r}"
-            )
         if may_collide:
+            place = "/".join(components[kept_from:])
+            if place in placed and not (entry.is_folder and placed[place].is_folder):
+                raise UsageError(
+                    f"{placed[place].path!r} and {entry.path!r} would both become {place!r}"
+                )
             placed[place] = entry
-        result.append(Placed(entry, place))
-    return result
+        kept.append(entry)
+    return PlacedEntries(kept, kept_from)
 
 
 def _matches(component: str, asked: str) -> bool:

@@ -41,7 +41,7 @@ from udpft.storage.destination import InMemory
 from udpft.storage.served_folder import MAX_DEPTH, ServedRoot
 from udpft.storage.source_file import SourceFile
 from udpft.storage.trees.destination import TreeDestination
-from udpft.storage.trees.survey import Link, Placed, Places, Problem, TreeOptions
+from udpft.storage.trees.survey import Link, PlacedEntries, Problem, TreeOptions
 
 if TYPE_CHECKING:
     from udpft.net.stop import Stop
@@ -248,11 +248,10 @@ class TreeUploads:
     def _open_listed(
         self, hello: Hello, name: str, report: Report, stop: Stop | None
     ) -> _StoredTree:
-        places = Places()
         target = TreeDestination(
             Path(),
             name,
-            [Placed(entry, places.of(entry.path)) for entry in report.entries],
+            PlacedEntries(report.entries),
             hello.identity,
             TreeOptions(
                 force=bool(hello.flags & FORCE),

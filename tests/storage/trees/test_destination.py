@@ -27,7 +27,7 @@ from udpft.protocol.wire.listing import Entry, Reason
 from udpft.storage.destination import RESUME_HINT
 from udpft.storage.trees.destination import TreeDestination
 from udpft.storage.trees.staging import staging_name
-from udpft.storage.trees.survey import Placed, Problem, TreeOptions
+from udpft.storage.trees.survey import PlacedEntries, Problem, TreeOptions
 
 IDENTITY = 0xABCD
 STAGING = staging_name("tree", "tree")
@@ -50,7 +50,7 @@ ENTRIES = [
     Entry("a/empty", False, 0, MTIME_NS, 0o600),
     Entry("z", False, 1, MTIME_NS, 0o755),
 ]
-PLACED = [Placed(entry, tuple(entry.path.split("/"))) for entry in ENTRIES]
+PLACED = PlacedEntries(ENTRIES)
 
 
 @pytest.fixture

@@ -32,7 +32,7 @@ from udpft.storage.trees.files import StagedTree
 from udpft.storage.trees.folders import FOLDER_FLAGS, Folders
 from udpft.storage.trees.placement import Placement
 from udpft.storage.trees.staging import JOURNAL, Staging, make_room, staging_name
-from udpft.storage.trees.survey import Link, Placed, Problem, TreeOptions, survey
+from udpft.storage.trees.survey import Link, PlacedEntries, Problem, TreeOptions, survey
 
 if TYPE_CHECKING:
     from udpft.net.stop import Stop
@@ -89,7 +89,7 @@ class TreeDestination:
         self,
         folder: Path,
         name: str,
-        placed: Sequence[Placed],
+        placed: PlacedEntries,
         identity: int,
         options: TreeOptions = _DEFAULTS,
         *,
@@ -103,7 +103,7 @@ class TreeDestination:
         self.links: Sequence[Link] = ()
         self.notes: list[str] = []
         self._placed = placed
-        self._files = [one for one in placed if not one.entry.is_folder]
+        self._files = placed.files()
         self._options = options
         self._on_resume = on_resume
         self._stop = stop
@@ -131,7 +131,7 @@ class TreeDestination:
                     staging.empty(but=JOURNAL)
             self._tree = StagedTree(
                 staging.fd,
-                [one.entry for one in placed],
+                placed.entries,
                 self._survey.held,
                 self._open_held,
                 self._survey.skipped,
@@ -159,7 +159,7 @@ class TreeDestination:
         missing = {problem.path for problem in self._survey.problems} | self._options.unwanted
         if not missing:
             return len(self._files)
-        return sum(one.entry.path not in missing for one in self._files)
+        return sum(entry.path not in missing for entry in self._files.entries)
 
     @property
     def trusted(self) -> int:
@@ -183,15 +183,16 @@ class TreeDestination:
         return [number for number in range(len(self._files)) if number not in left_out]
 
     def _decide_need(self) -> bool:
-        if any(self._files[number].entry.size for number in self._wanted()):
+        files = self._files.entries
+        if any(files[number].size for number in self._wanted()):
             return True
         verified = self._options.force or self._options.checksum
-        return verified and any(self._files[number].entry.size for number in self._survey.held)
+        return verified and any(files[number].size for number in self._survey.held)
 
     def _make_room(self, staging: Staging) -> list[str]:
         """See that the tree fits; return the names of abandoned staging folders."""
         wanted = self._wanted()
-        size = sum(self._files[number].entry.size for number in wanted)
+        size = sum(self._files.entries[number].size for number in wanted)
         return make_room(staging, self._folder_fd, size, len(wanted))
 
     def _note(self, line: str) -> None:
@@ -377,7 +378,7 @@ class TreeDestination:
 
     def forget(self) -> None:
         """Let go of the entries, for whoever still has this when it is closed."""
-        self._placed = self._files = []
+        self._placed = self._files = PlacedEntries(())
         self.links = ()
         self._tree = None
         for numbers in (self._survey.held, self._survey.compared, self._survey.skipped):

@@ -8,10 +8,10 @@ import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 from stat import S_ISDIR, S_ISREG
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, overload
 
 from udpft.errors import LocalWriteFailed
-from udpft.protocol.wire.listing import Entry, Reason
+from udpft.protocol.wire.listing import Entry, Reason, files_of
 from udpft.storage.claim import ELSEWHERE_HINT
 from udpft.storage.partfile import write_failure
 from udpft.storage.trees.folders import Folders
@@ -39,23 +39,40 @@ class Placed(NamedTuple):
     place: tuple[str, ...]
 
 
-class Places:
-    """Places of a listing's entries, whose folders' names take memory once.
+class PlacedEntries(Sequence[Placed]):
+    """Entries of a listing with their places, which are made when they are asked for.
+
+    Those of a hundred thousand files would take more memory than all else of a tree.
+
+    Args:
+        entries: of the listing.
+        skipped: how many of the first components of their paths their places lack.
 
     Attributes:
-        _known: names of folders.
+        entries: as ``entries``; never changes.
+        _skipped: as ``skipped``; never changes.
     """
 
-    def __init__(self) -> None:
-        self._known: dict[str, str] = {}
+    def __init__(self, entries: Sequence[Entry], skipped: int = 0) -> None:
+        self.entries = entries
+        self._skipped = skipped
 
-    def of(self, path: str, skipped: int = 0) -> tuple[str, ...]:
-        """The place of a path, without so many of its first components."""
-        *folders, last = path.split("/")[skipped:] or [""]
-        if not last:
-            return ()
-        known = self._known
-        return (*(known.setdefault(one, one) for one in folders), last)
+    def files(self) -> PlacedEntries:
+        """Those that are files."""
+        return PlacedEntries(files_of(self.entries), self._skipped)
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    @overload
+    def __getitem__(self, at: int) -> Placed: ...
+    @overload
+    def __getitem__(self, at: slice) -> PlacedEntries: ...
+    def __getitem__(self, at: int | slice) -> Placed | PlacedEntries:
+        if isinstance(at, slice):
+            return PlacedEntries(self.entries[at], self._skipped)
+        entry = self.entries[at]
+        return Placed(entry, tuple(entry.path.split("/")[self._skipped :]))
 
 
 class Link(NamedTuple):

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Thread
 
 import pytest
 from hypothesis import given
@@ -17,6 +18,7 @@ import udpft
 from tests.samples import LARGE, PATIENCE_S, SIZES, sample
 from tests.storage.conftest import names
 from udpft.api import RunningServer, connect
+from udpft.client.client import Client
 from udpft.errors import (
     KeyRejected,
     LocalReadFailed,
@@ -26,6 +28,7 @@ from udpft.errors import (
     UsageError,
 )
 from udpft.keys import (
+    Key,
     client_channel,
     fastest_suite,
     keyed_acceptor,
@@ -36,6 +39,7 @@ from udpft.keys import (
 from udpft.protocol.keyed.noise import Suite
 from udpft.protocol.keyed.notice import KeyedType
 from udpft.server import access
+from udpft.server.server import Server
 from udpft.testing import LossyLink, Seen
 
 
@@ -51,6 +55,40 @@ def keyed(samples: Path, key: Path) -> Iterator[RunningServer]:
     """A server of the samples to holders of the key."""
     with udpft.serve(samples, port=0, key_file=key) as running:
         yield running
+
+
+# ------------------------------------------------------------------------------------ in memory
+
+
+def test_a_key_may_be_in_no_file_at_all(samples: Path) -> None:
+    key = Key()
+    with Server(samples, port=0, key_file=key) as server:
+        thread = Thread(target=server.run)
+        thread.start()
+        try:
+            address = f"127.0.0.1:{server.port}"
+            with Client(address, key_file=Key(key.secret)) as client:
+                assert client.keyed
+                assert client.read_bytes("2049") == sample(2049)
+            with (
+                Client(address, key_file=Key(), connect_timeout=0.2) as stranger,
+                pytest.raises(TimedOut),
+            ):
+                stranger.read_bytes("2049")
+        finally:
+            server.stop()
+            thread.join()
+
+
+def test_no_text_of_a_key_shows_it() -> None:
+    key = Key(bytes(range(32)))
+    assert "\\x01" not in f"{key!r} {key}"
+    assert bytes(range(32)).hex() not in f"{key!r} {key}"
+
+
+def test_a_key_has_32_bytes() -> None:
+    with pytest.raises(UsageError):
+        Key(b"short")
 
 
 # ---------------------------------------------------------------------------------------- files

@@ -23,6 +23,28 @@ _KEY_BYTES = 32
 _MAX_FILE_BYTES = 1024
 
 
+class Key:
+    """Key that is in no file: both ends of one session have it in their memory.
+
+    Args:
+        secret: its 32 bytes; drawn anew unless given.
+
+    Attributes:
+        secret: its bytes; never change. No text of the object shows them.
+    """
+
+    __slots__ = ("secret",)
+
+    def __init__(self, secret: bytes | None = None) -> None:
+        self.secret = os.urandom(_KEY_BYTES) if secret is None else secret
+        if len(self.secret) != _KEY_BYTES:
+            raise UsageError(f"a key has {_KEY_BYTES} bytes")
+
+
+KeySource = str | os.PathLike[str] | Key
+"""Key file, by its name, or a key that is in none."""
+
+
 def new_key_file(path: Path) -> None:
     """Write a new key to a new file that only its owner may read.
 
@@ -88,35 +110,41 @@ def readable_by_others(path: str | os.PathLike[str]) -> bool:
         return False
 
 
-def client_channel(path: str | os.PathLike[str]) -> ClientChannel:
-    """Make the client's channel under the key in a file.
+def _secret_of(source: KeySource) -> bytes:
+    """Bytes of a key, read from its file where it has one. Raises as `read_key_file`."""
+    return source.secret if isinstance(source, Key) else read_key_file(source)
+
+
+def client_channel(source: KeySource) -> ClientChannel:
+    """Make the client's channel under a key.
 
     Raises:
         LocalReadFailed: the file cannot be read.
         UsageError: there is no key in it; or the package `cryptography` is missing.
     """
-    key = read_key_file(path)
-    _need_cryptography()
+    key = _secret_of(source)
+    need_cryptography()
     from udpft.protocol.keyed.channel import ClientChannel
 
     return ClientChannel(key, fastest_suite(), os.urandom)
 
 
-def keyed_acceptor(path: str | os.PathLike[str]) -> KeyedAcceptor:
-    """Make the server's acceptor of keyed handshakes, under the key in a file.
+def keyed_acceptor(source: KeySource) -> KeyedAcceptor:
+    """Make the server's acceptor of keyed handshakes, under a key.
 
     Raises:
         LocalReadFailed: the file cannot be read.
         UsageError: there is no key in it; or the package `cryptography` is missing.
     """
-    key = read_key_file(path)
-    _need_cryptography()
+    key = _secret_of(source)
+    need_cryptography()
     from udpft.protocol.keyed.channel import KeyedAcceptor
 
     return KeyedAcceptor(key, fastest_suite(), os.urandom)
 
 
-def _need_cryptography() -> None:
+def need_cryptography() -> None:
+    """Refuse where the package that keys need is missing. Raises UsageError."""
     try:
         from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 

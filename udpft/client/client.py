@@ -45,6 +45,7 @@ from udpft.storage.destination import Destination
 
 if TYPE_CHECKING:
     from udpft.client.tree_outcome import TreeParameters
+    from udpft.keys import KeySource
     from udpft.net.stop import Stop
     from udpft.protocol.handshake.path_probe import PathProbe
     from udpft.protocol.wire.listing import Entry
@@ -102,7 +103,7 @@ class Client:
         connect_timeout: float = CONNECT_TIMEOUT_S,
         timeout: float = IDLE_TIMEOUT_S,
         offload: bool = True,
-        key_file: str | os.PathLike[str] | None = None,
+        key_file: KeySource | None = None,
         stop: Stop | None = None,
         max_size: int | str = 0,
     ) -> None:
@@ -116,7 +117,7 @@ class Client:
             connect_timeout_s=connect_timeout,
             idle_timeout_s=timeout,
             offload=offload,
-            key_file=None if key_file is None else text_of(key_file, "key_file"),
+            key_file=key_file,
             stop=stop,
         )
         self._connection.max_size = quantity_of(max_size, "max_size")
@@ -460,9 +461,8 @@ class Client:
         """
         from udpft.protocol.wire.hello import without_dot
 
-        return [entry.path for entry in self.list_files(name)] == [
-            without_dot(text_of(name, "a name"))
-        ]
+        paths = [entry.path for entry in self.list_files(name)]
+        return paths == [without_dot(text_of(name, "a name"))]
 
     # ------------------------------------------------------------------------ questions, measuring
 

@@ -25,6 +25,7 @@ from udpft.protocol.transfer.closing import parting_words
 from udpft.protocol.wire.hello import NO_COOKIE, Hello, encode_name, without_dot
 
 if TYPE_CHECKING:
+    from udpft.keys import KeySource
     from udpft.net.sealed import SealedSocket
     from udpft.net.stop import Stop  # whoever wants to stop has imported it
     from udpft.protocol.client.download import Download
@@ -72,7 +73,7 @@ class Connection:
         connect_timeout_s: likewise.
         idle_timeout_s: likewise.
         offload: use the kernel's segmentation offloads.
-        key_file: holds the key that the server has too; see `keys` for what it may raise.
+        key_file: the key that the server has too, or its file; see `keys` for what it may raise.
         stop: likewise.
 
     Raises:
@@ -90,14 +91,16 @@ class Connection:
         connect_timeout_s: float,
         idle_timeout_s: float,
         offload: bool,
-        key_file: str | os.PathLike[str] | None,
+        key_file: KeySource | None,
         stop: Stop | None,
     ) -> None:
         channel = None
         if key_file is not None:
-            from udpft.keys import client_channel  # most have no key
+            from udpft.arguments import text_of
+            from udpft.keys import Key, client_channel  # most have no key
 
-            channel = client_channel(key_file)
+            known = isinstance(key_file, Key)
+            channel = client_channel(key_file if known else text_of(key_file, "key_file"))
         self.server = server
         self.chunk_size = chunk_size
         self.limit_rate = limit_rate

@@ -10,7 +10,6 @@ Whatever goes wrong with one transfer ends that transfer, and the loop goes on.
 from __future__ import annotations
 
 import errno
-import os
 import secrets
 import socket
 from collections.abc import Callable
@@ -23,7 +22,7 @@ from typing import TYPE_CHECKING, TypedDict
 
 from udpft.arguments import quantity_of, text_of
 from udpft.errors import PartialTransfer, UsageError
-from udpft.keys import keyed_acceptor
+from udpft.keys import Key, KeySource, keyed_acceptor
 from udpft.net.address import Address, resolve
 from udpft.net.clock import clock
 from udpft.net.udp import UdpSocket, wait
@@ -45,7 +44,7 @@ from udpft.server.failures import FailureLog
 from udpft.server.plain import PlainTransfers
 from udpft.server.report import report
 from udpft.server.sources import Sources
-from udpft.server.uploads import Uploads
+from udpft.server.uploads import UploadPlace, Uploads
 from udpft.storage.served_folder import ServedRoot
 
 if TYPE_CHECKING:
@@ -80,7 +79,8 @@ class Server:
     that thread but where a method says otherwise.
 
     Args:
-        directory: the folder. Rates and sizes below may be written as ``"2M"``.
+        directory: the folder, or what of it is served, opened. Rates and sizes below may be written
+            as ``"2M"``.
         host: the address to bind; an IPv6 one with or without brackets.
         port: the port to bind; 0 for any free one.
         plain: hosts that are answered in the plain protocol: loopback and private ones, all, none.
@@ -135,7 +135,7 @@ class Server:
 
     def __init__(
         self,
-        directory: str | Path,
+        directory: str | Path | ServedRoot,
         *,
         host: str = "127.0.0.1",
         port: int = 9000,
@@ -153,13 +153,13 @@ class Server:
         on_refused: Callable[[Refused], None] = lambda _: None,
         on_notice: Callable[[str], None] = lambda _: None,
         offload: bool = True,
-        key_file: str | os.PathLike[str] | None = None,
+        key_file: KeySource | None = None,
     ) -> None:
         plain_rate_bytes_per_s = _plain_rate_of(plain_rate)
         max_rate_bytes_per_s = quantity_of(max_rate, "max_rate")
         upload_limits = _upload_limits_of(max_upload, quota, writable=writable)
         acceptor = _acceptor_of(key_file, plain)
-        self._root = ServedRoot(Path(text_of(directory, "a folder")), hidden=hidden)
+        self._root = _root_of(directory, hidden=hidden)
         try:
             self._socket = UdpSocket(_bind(host, port), offload=offload)
         except BaseException:
@@ -183,7 +183,7 @@ class Server:
             entropy=_entropy(),
             limits=Limits(admission, max_rate_bytes_per_s, timeout),
             acceptor=acceptor,
-            open_place=self._uploads.open if writable else None,
+            open_place=self._open_place if writable else None,
             receive_queue=self._socket.receive_queue,
             usage=self._usage,
             on_failure=self._failures.note,
@@ -300,6 +300,10 @@ class Server:
         if hello.role == Role.LIST and hello.flags & REPORT and hello.have_of:
             return self._uploads.open_report(hello.have_of)
         return self._sources.open(hello, name, asker)
+
+    def _open_place(self, hello: Hello, name: str, asker: Asker) -> UploadPlace:
+        """Open the place of what a client stores: see `Uploads.open`."""
+        return self._uploads.open(hello, name, asker)
 
     def _usage(self) -> Usage:
         return Usage.now(self._waited_s, self._moved, self.drops)
@@ -421,14 +425,18 @@ def _upload_limits_of(max_upload: int | str, quota: int | str, *, writable: bool
     return limits
 
 
-def _acceptor_of(
-    key_file: str | os.PathLike[str] | None, plain: PlainPolicy
-) -> KeyedAcceptor | None:
+def _root_of(directory: str | Path | ServedRoot, *, hidden: bool) -> ServedRoot:
+    if isinstance(directory, ServedRoot):
+        return directory
+    return ServedRoot(Path(text_of(directory, "a folder")), hidden=hidden)
+
+
+def _acceptor_of(key_file: KeySource | None, plain: PlainPolicy) -> KeyedAcceptor | None:
     if key_file is None:
         return None
     if plain == "always":
         raise UsageError("plain knows no keys, so a server with one does not serve it")
-    return keyed_acceptor(text_of(key_file, "key_file"))
+    return keyed_acceptor(key_file if isinstance(key_file, Key) else text_of(key_file, "key_file"))
 
 
 def _entropy() -> Entropy:

@@ -221,6 +221,8 @@ class TreeUploads:
                 raise Denied(f"folders are nested more than {MAX_DEPTH} deep")
             if any(is_part_name(encode_path(component)) for component in components):
                 raise Denied(f"{path!r} is no name for an upload")
+            if not self._root.takes(path):
+                raise Denied(f"{path!r} is not to be brought here")
             if not self._root.hidden and any(one.startswith(".") for one in components):
                 raise Denied(
                     f"{path!r}: the server takes no names that begin with a dot",

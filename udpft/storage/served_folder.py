@@ -134,6 +134,10 @@ class ServedRoot:
         components = _components_untrusted(name, self.hidden)
         return self.open_folder(components[:-1]), components[-1].decode(errors="surrogateescape")
 
+    def takes(self, _name: str) -> bool:
+        """Tell whether an upload may have a name; a subclass may say no."""
+        return True
+
     def make_parent(self, name: str) -> tuple[int, str]:
         """Open a name's folder as `open_parent` does, and make folders that are missing.
 
@@ -144,6 +148,8 @@ class ServedRoot:
         """
         components = _components_untrusted(name, self.hidden)
         if len(components) > MAX_DEPTH or any(len(one) > NAME_MAX for one in components):
+            raise _no_such_file()
+        if not self.takes(name):
             raise _no_such_file()
         fd = os.dup(self._fd)
         for component in components[:-1]:

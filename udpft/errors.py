@@ -23,6 +23,7 @@
     ├── DigestMismatch        32    everything came, and it is not the file
     ├── TooLarge              63    larger than --max-size
     ├── KeyRejected           67    key missing or wrong
+    ├── ShellFailed           79    the remote shell failed, or what it was to run
     └── Stopped              130    the caller wanted no more of it
 
 Exit codes follow curl's where curl has one. Every error is one line that names the cause and,
@@ -57,6 +58,7 @@ class ExitCode(IntEnum):
     KEY_REJECTED = 67
     BUSY = 75
     NO_SUCH_FILE = 78
+    SHELL_FAILED = 79
     HUNG_UP = 129
     INTERRUPTED = 130
     NO_READER = 141
@@ -193,6 +195,12 @@ class KeyRejected(UdpftError):
     """A key is needed and missing, or is not the server's."""
 
     exit_code = ExitCode.KEY_REJECTED
+
+
+class ShellFailed(UdpftError):
+    """The remote shell failed, ended too early, or found no udpft over there."""
+
+    exit_code = ExitCode.SHELL_FAILED
 
 
 class Stopped(UdpftError):

@@ -79,6 +79,8 @@ def test_what_is_read_here_click_reads_the_same(
         "get -s lab a.txt -o /tmp/x --json",
         "get -r folder --server lab --output there --force",
         "get big.iso --chunk-size auto --progress none",
+        "get ./there:a.txt",
+        "get there:a.txt -s lab",
     ],
 )
 def test_what_people_type_is_read_here(arguments: str) -> None:
@@ -101,6 +103,9 @@ def test_what_people_type_is_read_here(arguments: str) -> None:
         "get a.txt --mode plain",
         "get a.txt --chunk-size 4096",
         "get a.txt --progress loud",
+        "get there:a.txt",
+        "get user@there:dir/a.txt -r",
+        "get ssh://there/a.txt",
     ],
 )
 def test_the_rest_is_left_to_click(arguments: str) -> None:
@@ -112,7 +117,8 @@ def test_so_is_all_that_variables_of_the_environment_say_but_the_server() -> Non
     variables = {str(param.envvar) for param in of_all if param.envvar}
     assert variables >= {"UDPFT_SERVER", "UDPFT_MODE", "UDPFT_KEY_FILE"}
     for name in variables | {"_UDPFT_COMPLETE"}:
-        assert (read_get(["get", "a"], {name: "x"}) is None) == (name != "UDPFT_SERVER"), name
+        known = name in ("UDPFT_SERVER", "UDPFT_RSH", "UDPFT_REMOTE")  # the latter of HOST:PATH
+        assert (read_get(["get", "a"], {name: "x"}) is None) != known, name
 
 
 def run_get(server: RunningServer, tmp_path: Path, then: str) -> list[str]:
@@ -137,6 +143,8 @@ def run_get(server: RunningServer, tmp_path: Path, then: str) -> list[str]:
 
 def test_such_a_get_starts_without_click(server: RunningServer, tmp_path: Path) -> None:
     modules = run_get(server, tmp_path, "sys.modules")
+    assert not any(name.startswith("udpft.remote") for name in modules)
+    assert not {"subprocess", "threading"} & set(modules)
     assert not {"click", "inspect", "tqdm", "udpft.server.server", "asyncio"} & set(modules)
 
 

@@ -61,4 +61,7 @@ def read_get(arguments: Sequence[str], environ: Mapping[str, str]) -> dict[str, 
             words[option] = value
         else:
             return None
+    # A name with a colon before its first slash may be of another machine: see `remote.names`.
+    if "server" not in words and any(":" in name.partition("/")[0] for name in names):
+        return None
     return words if names else None

@@ -2,9 +2,10 @@
 
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import IO, Any, Literal, NamedTuple
+from functools import partial
+from typing import IO, TYPE_CHECKING, Any, Literal, NamedTuple
 
 from udpft.cli.output.console import Console, cannot_print, print_json
 from udpft.cli.output.exit_status import Exit, verdict
@@ -25,6 +26,9 @@ from udpft.errors import (
 from udpft.outcome.result import Result
 from udpft.protocol.params import WILDCARDS
 from udpft.units import format_bytes
+
+if TYPE_CHECKING:
+    from udpft.cli.commands.remote_options import RemoteFetches  # most name a server
 
 _ONE_FILE_ONLY = (ServerRefused, DestinationExists, DigestMismatch, TooLarge)
 """Errors after which the next file may do better; the others concern the server or the disk."""
@@ -47,6 +51,7 @@ def fetch(
     sha256: str | None = None,
     progress: ProgressStyle = "auto",
     as_json: bool = False,
+    far: "RemoteFetches | None" = None,
     rules: Sequence[str] = (),
     links: bool = False,
     checksum: bool = False,
@@ -54,6 +59,8 @@ def fetch(
     **options: Any,
 ) -> None:
     """Fetch files, and tell of them. The arguments are the command's, and the others `Client`'s.
+
+    ``far``: sessions that remote names are fetched by; None where they are of a server.
 
     Raises:
         UdpftError: nothing was fetched, for this reason.
@@ -75,10 +82,11 @@ def fetch(
         progress,
         tally,
         {**of_trees, "rules": rules},
+        far.path_of if far else str,
     )
     with verdict(as_json=as_json, files=tally.files):
         single = [name for name in names if not getter.is_tree(name)]
-        _check_output(single, output, as_json=as_json)
+        _check_output(single, output, getter.path_of, as_json=as_json)
         if len(single) < len(names) and (output in _STANDARD_OUTPUT or mode == "plain"):
             raise UsageError("folders and wildcards go to a folder, and not by plain")
         if single and (rules or any(of_trees.values())):
@@ -90,12 +98,17 @@ def fetch(
             raise UsageError("--sha256 is of a single file")
         if sha256:
             check_is_sha256(sha256)
-        with Client(server, **options) as client:
-            tally.go_through(names, lambda name: getter.get(client, name), _ONE_FILE_ONLY)
+        if far and mode == "plain":
+            raise UsageError("plain knows no keys, and a remote shell makes one")
+        for client_of, group in far.groups() if far else [(Client, names)]:
+            with client_of(server, **options) as client:
+                tally.go_through(group, partial(getter.get, client), _ONE_FILE_ONLY)
         tally.end()
 
 
-def _check_output(names: Sequence[str], output: str | None, *, as_json: bool) -> None:
+def _check_output(
+    names: Sequence[str], output: str | None, path_of: Callable[[str], str], *, as_json: bool
+) -> None:
     """See that every file has a place of its own.
 
     Raises:
@@ -111,7 +124,7 @@ def _check_output(names: Sequence[str], output: str | None, *, as_json: bool) ->
         )
     taken: dict[str, str] = {}
     for name in names:
-        path = destination_of(name, output)
+        path = destination_of(path_of(name), output)
         if path in taken:
             raise UsageError(f"{taken[path]!r} and {name!r} would both become {path}")
         taken[path] = name
@@ -130,10 +143,11 @@ class _Getter(NamedTuple):
     progress: ProgressStyle
     tally: Tally
     of_trees: dict[str, Any]
+    path_of: Callable[[str], str]
 
     def is_tree(self, name: str) -> bool:
         """Whether a name may stand for more than one file."""
-        return self.recursive or any(sign in name for sign in WILDCARDS)
+        return self.recursive or any(sign in self.path_of(name) for sign in WILDCARDS)
 
     def get(self, client: Client, name: str) -> UdpftError | None:
         """Fetch one file; return what went wrong, which has been told."""
@@ -177,7 +191,7 @@ class _Getter(NamedTuple):
             )
 
         def on_resume(done_bytes: int, total_bytes: int) -> None:
-            path = tidied(output or ".") if tree else destination_of(name, output)
+            path = tidied(output or ".") if tree else destination_of(self.path_of(name), output)
             meter.begin_at(done_bytes)
             self.tally.console.say(
                 f"{path}: resumed at {format_bytes(done_bytes)} of {format_bytes(total_bytes)}"

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from udpft.cli.commands.get import fetch
+from udpft.cli.commands.remote_options import RemoteFetches, remote_options, shell_options
 from udpft.cli.commands.tree_options import RuledCommand, tree_options
 from udpft.cli.options import (
     LOCAL_FILES,
@@ -26,6 +27,7 @@ from udpft.cli.output.console import Console
 @click.command("get", cls=RuledCommand, short_help="Fetch files.")
 @click.argument("names", metavar="NAME...", nargs=-1, required=True)
 @server_option
+@remote_options
 @click.option(
     "-o",
     "--output",
@@ -57,9 +59,12 @@ from udpft.cli.output.console import Console
 @json_option
 @click.pass_obj
 def command(console: Console, /, **words: Any) -> None:
-    """Fetch files by NAME or 'quoted*.wildcards', verified or not at all.
+    """Fetch NAMEs, 'wild*cards' or [USER@]HOST:PATHs, verified or not at all.
 
     Example: udpft get report.pdf -s files.lan
     """
     del words["_ruled"]
+    if shell := shell_options(words, words["names"]):
+        recursive = words["recursive"]
+        words["far"] = RemoteFetches(console, words["names"], shell, recursive=recursive)
     fetch(console, **words)

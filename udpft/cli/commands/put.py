@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import IO, Any, NamedTuple
 
 import click
 
+from udpft.cli.commands.remote_options import remote_options, shell_options, storing_at
 from udpft.cli.commands.tree_options import RuledCommand, tree_options
 from udpft.cli.options import (
     LOCAL_FILES,
@@ -43,6 +44,7 @@ _ONE_FILE_ONLY = (Denied, DestinationExists, DigestMismatch, LocalReadFailed)
 @click.command("put", cls=RuledCommand, short_help="Bring files to a server.")
 @click.argument("files", metavar="FILE...", nargs=-1, required=True, shell_complete=LOCAL_FILES)
 @server_option
+@remote_options
 @click.option("--as", "as_name", metavar="NAME", help="Its name there; DIR/ for a folder there.")
 @click.option("-f", "--force", is_flag=True, help="Replace a different file of that name.")
 @click.option("-r", "--recursive", is_flag=True, help="Folders, with all that is below them.")
@@ -73,17 +75,33 @@ def command(
     _ruled: None,
     **options: Any,
 ) -> None:
-    """Bring FILEs to a server that is --writable; - is standard input, and needs --as.
+    """Bring FILEs to a server that is --writable, or to a last [USER@]HOST:PATH; - is standard
+    input, and needs a name.
 
     Example: udpft put report.pdf -s files.lan
     """
+    shell = shell_options(options, files)
+    connect: Callable[..., Client] = Client
+    if shell:
+        if as_name:
+            raise UsageError("--as names a file on a server", hint="HOST:PATH has its name there")
+        connect = storing_at(console, files, shell, recursive=recursive, force=force)
+        files = files[:-1]
+        # As scp and rsync have it.
+        hidden = hidden or (recursive and any(map(os.path.isdir, files)))
     tally = Tally(console, as_json)
     progress = tally.progress_style(progress)
-    of_trees = {"links": links, "hidden": hidden, "checksum": checksum, "dry_run": dry_run}
-    putter = _Putter(as_name, force, recursive, progress, tally, {**of_trees, "rules": rules})
+    of_trees: dict[str, Any] = {
+        "links": links,
+        "hidden": hidden,
+        "checksum": checksum,
+        "dry_run": dry_run,
+    }
+    of_trees["rules"] = rules
+    putter = _Putter(as_name, force, recursive, progress, tally, of_trees, remote=bool(shell))
     with verdict(as_json=as_json, files=tally.files):
         putter.check(files)
-        with Client(server, **options) as client:
+        with connect(server, **options) as client:
             tally.go_through(files, lambda file: putter.put(client, file), _ONE_FILE_ONLY)
         tally.end()
 
@@ -97,6 +115,7 @@ class _Putter(NamedTuple):
     progress: ProgressStyle
     tally: Tally
     of_trees: dict[str, Any]
+    remote: bool = False
 
     def check(self, files: Sequence[str]) -> None:
         """See that every file has a name of its own there.
@@ -107,7 +126,7 @@ class _Putter(NamedTuple):
         named = bool(self.as_name) and not str(self.as_name).endswith("/")
         if named and len(files) > 1:
             raise UsageError("--as names a single file", hint="with a slash at its end, a folder")
-        if "-" in files and not named:
+        if "-" in files and not (named or self.remote):
             raise UsageError("standard input has no name", hint="--as NAME gives it one")
         if any(self.of_trees.values()) and not any(map(self._is_tree, files)):
             raise UsageError(
@@ -134,15 +153,18 @@ class _Putter(NamedTuple):
                 result = self._store(client, file, meter)
         except UdpftError as error:
             if isinstance(error.result, Result):
-                where = f"{error.result.name} on {client.server}: {count_of_files(error.result)}"
+                where = f"{self._where(client, error.result)}: {count_of_files(error.result)}"
                 self.tally.tell_partial(error.result, where)
             self.tally.fail(file, error)
             return error
         count = f": {count_of_files(result)}" if self._is_tree(file) else ""
-        where = f"{result.name} on {client.server}{count}"
+        where = f"{self._where(client, result)}{count}"
         self.tally.tell(result, where)
         self.tally.files.append(success(result))
         return None
+
+    def _where(self, client: Client, result: Result) -> str:
+        return result.name if self.remote else f"{result.name} on {client.server}"
 
     def _store(self, client: Client, file: str, meter: Meter) -> Result:
         options: dict[str, Any] = {"force": self.force, "progress": meter.update}

@@ -15,7 +15,7 @@ import click
 from udpft.cli.help_screen import Command
 from udpft.cli.options import LOCAL_FOLDERS, QUANTITY, json_option, key_file_option, timeout_option
 from udpft.cli.output.console import Console, escape, print_json
-from udpft.cli.output.exit_status import verdict
+from udpft.cli.output.exit_status import Exit, verdict
 from udpft.cli.output.server_log import FailureHandler, ServerLog
 from udpft.net.address import Address, parse_server
 from udpft.protocol.params import MAX_SESSIONS, PLAIN_RATE_BYTES_PER_S
@@ -32,6 +32,14 @@ _TO_ANSWER = "--key-file answers those with the key, --insecure-public everybody
 
 DEFAULT_METRICS_PORT = 9100
 """The TCP port of --metrics, unless it names one."""
+
+
+def _serve_shell(_ctx: click.Context, _param: click.Parameter, asked: bool) -> None:
+    """Be the far end of a remote shell's session, and nothing else."""
+    if asked:
+        from udpft.remote.far_end import run  # who serves a folder does without
+
+        raise Exit(run())
 
 
 @click.command("serve", cls=Command, short_help="Serve the files of a folder.")
@@ -98,6 +106,14 @@ DEFAULT_METRICS_PORT = 9100
 @click.option("--hidden", is_flag=True, help="Serve names that begin with a dot, too.")
 @click.option("--insecure-public", is_flag=True, help="Answer public addresses, too.")
 @click.option("--metrics", metavar="HOST:PORT", help="Figures for Prometheus, by HTTP there.")
+@click.option(
+    "--for-shell",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    hidden=True,
+    callback=_serve_shell,
+)
 @key_file_option
 @timeout_option("Drop who stands still so long.")
 @json_option

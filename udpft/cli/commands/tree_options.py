@@ -20,6 +20,13 @@ _SIGNS = {"--exclude": "- ", "--include": "+ "}
 class RuledCommand(Command):
     """Command with ``--exclude`` and ``--include``, whose order among each other counts."""
 
+    def get_help_option(self, ctx: click.Context) -> click.Option | None:
+        """The option, which is not told: a screen is full."""
+        option = super().get_help_option(ctx)
+        if option:
+            option.hidden = True
+        return option
+
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Read the words, with both options as one."""
         ruled: list[str] = []

@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from fnmatch import translate
 from heapq import merge
+from itertools import takewhile
 from stat import S_IMODE, S_ISBLK, S_ISCHR, S_ISDIR, S_ISFIFO, S_ISLNK, S_ISREG
 from typing import Final
 
@@ -92,7 +93,8 @@ def _steps(walk: _Walk, pattern: str, *, recursive: bool) -> Iterator[Step]:
     if found or not parts:
         return
     if is_pattern(pattern):
-        for path, entry in _matching(walk, [], Pattern(parts)):
+        named = list(takewhile(lambda part: not is_pattern(os.fsdecode(part)), parts))
+        for path, entry in _matching(walk, named, Pattern(parts)):
             found = found or entry is not None
             if recursive and isinstance(entry, Entry) and entry.is_folder:
                 yield from walk.folder(entry, path)

@@ -8,7 +8,7 @@ import pytest
 
 from udpft.errors import PartialTransfer, TimedOut
 from udpft.protocol.contract import Completed
-from udpft.protocol.params import CHUNK_SIZE
+from udpft.protocol.params import CHUNK_SIZE, IDLE_TIMEOUT_S
 from udpft.protocol.wire.packet import PacketType
 from udpft.testing.network import MemorySink, Shape, SimNet, random_bytes
 
@@ -52,12 +52,12 @@ def test_with_a_key() -> None:
 
 def test_a_place_that_takes_its_time_is_waited_for() -> None:
     net = SimNet({}, seed=1)
-    net.busy_commits = 500  # of 50 ms each, in the end: longer than a silent end is believed
+    net.busy_commits = 1000  # of 50 ms each, in the end: longer than any silence is believed
     net.put("file", CONTENT)
     net.run()
     assert net.stored == {"file": CONTENT}
     assert confirmed(net)
-    assert net.now > 15
+    assert net.now > 2 + IDLE_TIMEOUT_S
 
 
 def test_the_client_knows_though_the_last_words_are_lost() -> None:

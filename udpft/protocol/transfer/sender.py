@@ -276,6 +276,8 @@ class Sender:
         if self._state in UNHEARD:
             self._follow(SenderEvent.HEARD)
         timers.heard_at = now
+        if self._state is SenderState.CLOSING and not self.prelude:
+            timers.progress_at = now  # a server that has all of it puts it in its place
         timers.note_peer(now)
         verdicts = history.acknowledge(ack.ranges)
         newest = verdicts.newest

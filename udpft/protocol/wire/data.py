@@ -116,13 +116,13 @@ class BurstWriter:
         stride = self.packet_size // _WORD
         # The three words of all headers: common part, numbers, check; and the payloads behind them
         self._commons, self._numbers, self._checks = (words[i::stride] for i in range(3))
-        self._slots = [
-            self._view[at + DATA_HEADER_SIZE : at + self.packet_size]
-            for at in range(0, len(self._view), self.packet_size)
-        ]
+        self._slots: list[memoryview] = []  # as many as a burst has had; a view takes 184 bytes
 
     def slots(self, count: int, last_length: int) -> list[memoryview]:
         """Payload slots of a burst of ``count``; the last of them holds ``last_length`` bytes."""
+        for number in range(len(self._slots), count):
+            at = number * self.packet_size
+            self._slots.append(self._view[at + DATA_HEADER_SIZE : at + self.packet_size])
         slots = self._slots[:count]
         if last_length != self.chunk_size:
             slots[-1] = slots[-1][:last_length]

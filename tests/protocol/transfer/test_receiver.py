@@ -552,21 +552,3 @@ def test_who_does_not_know_the_nonce_writes_nothing_and_ends_nothing() -> None:
     net.feed_all(3.0)
     net.receive(net.fin(), 3.0)
     assert len(net.events()) == 1
-
-
-def test_holes_are_followed_up_to_a_number_and_the_first_is_filled_all_the_same(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("udpft.protocol.transfer.receiver.MAX_CHUNK_RANGES", 3)
-    net = Receiving()
-    for packet, chunk in enumerate((1, 3, 5, 7, 9)):
-        net.feed(packet, [chunk], 0.0)
-    assert list(net.receiver.chunks) == [(1, 2), (3, 4), (5, 6)]
-    ack = net.ack(0.0)
-    assert ack
-    assert ack.ranges == [(0, 3)], "what was dropped was acknowledged"
-    net.feed(5, range(3), 0.1)
-    assert list(net.receiver.chunks) == [(0, 4), (5, 6)]
-    net.feed(8, range(4, 11), 0.2)
-    net.receive(net.fin(), 0.2)
-    assert isinstance(net.receiver.poll_event(), Verified)

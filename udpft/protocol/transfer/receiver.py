@@ -18,7 +18,13 @@ from collections import deque
 from enum import Enum, auto
 from typing import Final, NamedTuple, Self
 
-from udpft.errors import DestinationExists, DigestMismatch, TimedOut, UdpftError
+from udpft.errors import (
+    DestinationExists,
+    DigestMismatch,
+    PartialTransfer,
+    TimedOut,
+    UdpftError,
+)
 from udpft.protocol.contract import (
     Batch,
     Completed,
@@ -52,6 +58,14 @@ MAX_CHUNK_RANGES: Final = 16_384
 """Ranges of chunks with holes between them that a receiver keeps, at some 200 bytes each: a tenth
 of all packets lost, of those that 10 Gbit/s and 100 ms have in flight. Whoever sends every other
 chunk is not followed any further."""
+
+MAX_BURSTS_A_BATCH: Final = 256
+"""Bursts that are taken in of one batch, 10 ms of work: more than a batch of 2 kB chunks has,
+however they are mixed up. The rest is as if it were lost."""
+
+MAX_BEYOND: Final = 4 * MAX_CHUNK_RANGES
+"""Chunks that may come where no more holes are followed, and none of which fills the first: whoever
+sends what was lost first has filled it long before."""
 
 
 class ReceiverState(Enum):
@@ -177,6 +191,7 @@ class Receiver:
         self._reader = BurstReader(ids.own_connection_id, layout.chunk_size, ids.nonce)
         self._acks = AckSchedule(receive_queue, layout.chunk_size + DATA_HEADER_SIZE, now)
         self._chunks = RangeSet()  # held by now
+        self._beyond = 0  # chunks passed over since the first hole was filled last
         self._digest = FileDigest()
         self._fin: Fin | None = None  # the sender's newest one
         self._control: deque[bytes] = deque()  # packets that wait to be sent
@@ -280,7 +295,7 @@ class Receiver:
         contents = self._reader.read_untrusted(batch)
         if contents.bursts:
             self.heard_at = now
-        for burst in contents.bursts:
+        for burst in contents.bursts[:MAX_BURSTS_A_BATCH]:
             self._take_in(burst, now)
         for at, size in contents.strays:
             self._handle_control(memoryview(batch.buffer)[at : at + size], now)
@@ -297,7 +312,9 @@ class Receiver:
         if not self._lengths_fit(burst) or burst.first_packet + count > MAX_PACKETS:
             return
         if len(self._chunks) >= MAX_CHUNK_RANGES and first > self._chunks.first_missing():
+            self._pass_over(count)
             return  # as if it were lost: what fills the first hole comes through
+        self._beyond = 0
         self._acks.note(burst, now)
         if first >= self._chunks.stop:
             self._write(burst, 0, count)
@@ -311,6 +328,15 @@ class Receiver:
         self.totals.duplicate_packets += count
         if self.complete and now < self._reading_until:
             self._last_progress_at = now  # the sender still compares what it has sent
+
+    def _pass_over(self, count: int) -> None:
+        """Pass over chunks beyond the last hole that is followed; not for ever."""
+        self._beyond += count
+        if self._beyond > MAX_BEYOND and not self.ended:
+            violation = PartialTransfer(
+                f"the {self._peer} sent ever more, and not what was missing"
+            )
+            self.abort(violation, ErrorCode.VIOLATION)
 
     def _lengths_fit(self, burst: Burst) -> bool:
         """Whether every chunk exists, and has the length that its place in the file asks for."""

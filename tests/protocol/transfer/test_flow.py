@@ -112,10 +112,25 @@ def test_the_users_limit_is_never_passed() -> None:
     assert flow(pacing_rate=inf).rate == inf
 
 
-def test_a_slow_limit_makes_small_bursts() -> None:
-    control = flow(rate=1_000 * WRITER.packet_size)
-    assert control.burst == max(2, int(1_000 * MAX_BURST_INTERVAL_S))
+@pytest.mark.parametrize(
+    ("packets_per_s", "burst"),
+    [
+        (4, 2),  # half a second of it: one by one would cost twice as much
+        (20, 5),
+        (100, 10),  # as many as every path takes
+        (1_000, 20),
+        (3_000, 60),
+    ],
+)
+def test_a_slow_limit_makes_small_bursts_and_few_of_them(packets_per_s: int, burst: int) -> None:
+    control = flow(rate=packets_per_s * WRITER.packet_size)
+    assert control.burst == burst
     assert control.burst < flow().burst
+
+
+def test_a_burst_at_the_users_limit_is_none_that_the_path_would_not_take() -> None:
+    assert flow(rate=1_000 * WRITER.packet_size, burst_packets=6).burst == 6
+    assert flow(rate=10**9 * WRITER.packet_size).burst == flow().burst
 
 
 def test_a_burst_is_of_whole_sends_and_fits_the_buffer() -> None:

@@ -13,7 +13,9 @@ from typing import NamedTuple
 from udpft.protocol.params import (
     IDLE_TIMEOUT_S,
     INITIAL_RECEIVE_ROOM,
+    INITIAL_WINDOW_PACKETS,
     MAX_BURST_INTERVAL_S,
+    MAX_BURST_PACKETS,
 )
 from udpft.protocol.recovery.congestion import CongestionController, Phase
 from udpft.protocol.recovery.pacing import Pacer
@@ -44,6 +46,13 @@ _BURSTS_A_ROOMY_WINDOW = 4
 _BURSTS_A_SMALL_WINDOW = 2
 """Bursts that fill a window: four keep both ends at work; where the receiver's buffer limits it,
 two of whole sends cost less."""
+
+_LIMITED_INTERVAL_S = 0.02
+"""Seconds' worth of the user's rate in one burst, where the path takes as much at once: what a
+transfer below its path's rate costs is a wake of both ends for each burst."""
+
+_SLOW_INTERVAL_S = 0.25
+"""The same of a burst that is no longer than the `INITIAL_WINDOW_PACKETS` that every path takes."""
 
 
 class SendLimits(NamedTuple):
@@ -84,6 +93,8 @@ class FlowControl:
 
     __slots__ = (
         "_known_drops",
+        "_least_burst",
+        "_limited_burst",
         "_max_packets_per_s",
         "_open_since",
         "_pacer",
@@ -102,6 +113,12 @@ class FlowControl:
     def __init__(self, writer: BurstWriter, limits: SendLimits, now: float) -> None:
         self._writer = writer
         self._max_packets_per_s = limits.max_rate_bytes_per_s / writer.packet_size or inf
+        # Packets of a burst by the user's rate: so many always, and so many where there is room
+        self._least_burst = _burst_at(self._max_packets_per_s, MAX_BURST_INTERVAL_S)
+        self._limited_burst = max(
+            _burst_at(self._max_packets_per_s, _LIMITED_INTERVAL_S),
+            min(INITIAL_WINDOW_PACKETS, _burst_at(self._max_packets_per_s, _SLOW_INTERVAL_S)),
+        )
         self._pacer = Pacer()
         self._receive_room = limits.receive_room  # bytes, as last reported
         self._room_share = _ROOM_SHARE  # of the room; falls when the buffer overflows
@@ -148,8 +165,8 @@ class FlowControl:
         parts = _BURSTS_A_ROOMY_WINDOW if roomy else _BURSTS_A_SMALL_WINDOW
         sends = max(1, self.window // parts // writer.send_capacity)
         burst = min(writer.capacity, sends * writer.send_capacity, congestion.burst_packets)
-        paced = self._max_packets_per_s * MAX_BURST_INTERVAL_S
-        self.burst = max(_MIN_FLOW_WINDOW, int(paced)) if paced < burst else burst
+        limited = min(self._limited_burst, self.window // _BURSTS_A_ROOMY_WINDOW)
+        self.burst = min(burst, max(self._least_burst, limited))
         if self.passes_one:
             self.burst = self.longest = 1
 
@@ -195,3 +212,8 @@ class FlowControl:
         self._pacer.sent(count, self.rate, now, self._pacer.late_s(now, self._open_since))
         if self.window - in_flight < self.burst:
             self._open_since = inf
+
+
+def _burst_at(packets_per_s: float, interval_s: float) -> int:
+    """Packets of a burst at the user's rate, for an interval."""
+    return int(max(_MIN_FLOW_WINDOW, min(MAX_BURST_PACKETS, packets_per_s * interval_s)))

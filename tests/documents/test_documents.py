@@ -32,6 +32,7 @@ from udpft.protocol import params
 from udpft.protocol.client.download import Download
 from udpft.protocol.contract import Batch, OpenedSink, Verified
 from udpft.protocol.handshake.initiator import HandshakeOptions
+from udpft.protocol.recovery.packet_numbers import FIRST_SKIP, MAX_SKIP_DISTANCE
 from udpft.protocol.server.admitting import Entropy
 from udpft.protocol.server.listener import Listener
 from udpft.protocol.wire import packet as packets
@@ -210,6 +211,13 @@ def test_numbers_are_those_of_the_code() -> None:
     sizes = re.search(r"those\s+of ([\d, ]+) and\s+(\d+) bytes", section(PROTOCOL, "### HELLO"))
     assert sizes
     assert (*map(int, sizes[1].split(",")), int(sizes[2])) == params.PROBE_SIZES
+
+
+def test_skipped_packet_numbers_are_as_far_apart_as_it_says() -> None:
+    nearest, farthest = FIRST_SKIP // 2, FIRST_SKIP // 2 + FIRST_SKIP - 1
+    text = " ".join(PROTOCOL.split())
+    assert f"the first after {nearest} to {farthest} packets" in text
+    assert f"at distances that double, up to {MAX_SKIP_DISTANCE:,} on average" in text
 
 
 def test_hashes_are_as_shown() -> None:

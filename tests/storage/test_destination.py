@@ -200,6 +200,15 @@ def test_another_file_begins_anew_in_what_was_left(tmp_path: Path) -> None:
     assert (tmp_path / "out").read_bytes() == CONTENT
 
 
+def test_what_comes_of_another_file_in_its_place_is_gone_on_with_too(tmp_path: Path) -> None:
+    break_off(tmp_path / "out", TimedOut("silent"))
+    with suppress(TimedOut), Destination(tmp_path / "out", force=False) as place:
+        receive(place, agreed(identity=IDENTITY + 1), stop=COME)
+        raise TimedOut("silent again")
+    with Destination(tmp_path / "out", force=False) as place:
+        assert (place.have, place.have_of) == (((0, COME),), IDENTITY + 1)
+
+
 def test_a_server_that_takes_what_is_left_for_another_file_is_not_believed(tmp_path: Path) -> None:
     break_off(tmp_path / "out", TimedOut("silent"))
     with (

@@ -86,6 +86,21 @@ def test_another_file_is_another_run(fd: int, tmp_path: Path) -> None:
     os.close(other)
 
 
+def test_less_than_a_block_is_not_worth_a_call(fd: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    punched: list[tuple[int, int]] = []
+
+    def note(_fd: int, offset: int, length: int) -> bool:
+        punched.append((offset, length))
+        return True
+
+    monkeypatch.setattr(allocate, "punch", note)
+    holes = Holes()
+    assert not holes.dig(fd, [memoryview(bytes(4_000))], 10_000, 4_000)
+    assert holes.dig(fd, [memoryview(bytes(4_000))], 14_000, 4_000)  # with the end of the last
+    assert not holes.dig(fd, [memoryview(bytes(4_095))], 40_000, 4_095)
+    assert punched == [(3 * 4_096, 18_000 - 3 * 4_096)]
+
+
 def test_where_there_are_no_holes_it_is_left_to_be_written(
     fd: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

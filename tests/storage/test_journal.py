@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from tests.faults import failing_below
 from tests.storage.conftest import names, refused
+from udpft.protocol.params import MAX_CHUNKS
 from udpft.protocol.ranges import RangeSet
 from udpft.protocol.wire.data import chunk_hashes
 from udpft.storage.journal import (
@@ -98,6 +99,7 @@ def test_a_damaged_label_is_none(label: Label, at: int, flip: int) -> None:
         LABEL._replace(chunk_size=16_352),
         LABEL._replace(chunk_size=100),
         LABEL._replace(size=2**63),
+        LABEL._replace(size=MAX_CHUNKS * CHUNK),
     ],
     ids=str,
 )
@@ -108,6 +110,11 @@ def test_a_label_of_what_cannot_be_is_none(label: Label) -> None:
     if label.chunk_size:
         with pytest.raises(MalformedJournal):
             decode_label_untrusted(encode_label(label))
+
+
+def test_a_label_may_be_of_the_longest_file_there_can_be() -> None:
+    label = LABEL._replace(size=MAX_CHUNKS * CHUNK - 1)
+    assert decode_label_untrusted(encode_label(label)) == label
 
 
 # ---------------------------------------------------------------------------- what is gone on with

@@ -54,6 +54,24 @@ def test_an_error_is_told_to_whoever_comes_next(
             sync.poll()
 
 
+def test_without_a_task_it_is_left_to_the_end_and_nothing_stays_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    clock = Clock()
+    with (tmp_path / "file").open("wb") as file:
+        sync = BackgroundSync(file.fileno(), clock)
+        before = len(os.listdir("/proc/self/fd"))
+        for _ in range(3):
+            clock.now += SYNC_INTERVAL_S
+            sync.poll()
+        assert len(os.listdir("/proc/self/fd")) == before
+        sync.finish()
+
+
 def test_a_slow_sync_is_not_joined_by_another(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from math import inf
 from statistics import StatisticsError
 from typing import Any, cast
@@ -50,6 +51,8 @@ def test_it_takes_a_second_and_leaves_the_path_to_others() -> None:
     assert client.ended_at == pytest.approx(1.0, abs=0.1)
     pings = [datagram for datagram in net.up.sent if len(datagram) == PROBE_SIZES[-1]]
     assert len(pings) * len(pings[0]) == pytest.approx(24_000)
+    sizes = Counter(map(len, net.up.sent))
+    assert sizes == {**dict.fromkeys(PROBE_SIZES, 5), PROBE_SIZES[-1]: PATH_PROBE_PINGS}
 
 
 @pytest.mark.parametrize("mtu_payload", PROBE_SIZES)

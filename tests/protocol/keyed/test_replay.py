@@ -55,6 +55,7 @@ def test_a_batch_ahead_is_as_its_counters_one_by_one(gaps: list[int], far: int) 
 
 def test_ahead_means_in_order_and_new() -> None:
     window = ReplayWindow()
+    assert window.is_ahead([0, 1])
     window.note_ahead([0, 1, 2, 3])
     assert window.is_ahead([4, 5, 9])
     for counters in ([3, 4], [4, 4], [5, 4], [0]):

@@ -77,6 +77,16 @@ def test_where_only_the_first_arrives_each_time_bursts_are_too_long(count: int) 
     assert not path.fates.bursts_vanish
 
 
+def test_four_bursts_in_a_row_and_eight_packets_are_no_chance() -> None:
+    for count, bursts in ((10, 4), (3, 4), (2, 8)):
+        path = Path()
+        for _ in range(bursts - 1):
+            path.send(count, (1 << count) - 2)
+        assert not path.fates.only_first_passes
+        path.send(count, (1 << count) - 2)
+        assert path.fates.only_first_passes
+
+
 def test_one_burst_that_passes_ends_the_count_of_beheaded_ones() -> None:
     path = Path()
     for _ in range(9):

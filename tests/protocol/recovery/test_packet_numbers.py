@@ -20,6 +20,12 @@ def skips(seed: int, packets: int, burst: int = 8) -> list[int]:
     return skipped
 
 
+def test_numbers_begin_at_zero() -> None:
+    numbers = PacketNumbers(Random(1))
+    assert numbers.skip() is None
+    assert numbers.next == 0
+
+
 def test_which_number_is_skipped_cannot_be_known_beforehand() -> None:
     firsts = {skips(seed, 300, burst=1)[0] for seed in range(200)}
     assert len(firsts) > 70

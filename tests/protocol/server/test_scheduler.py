@@ -8,6 +8,8 @@ from functools import partial
 from itertools import pairwise
 from typing import Any, cast
 
+import pytest
+
 from udpft.protocol.params import MAX_BURST_BYTES
 from udpft.protocol.server.scheduler import BRIEF_BYTES, TURN_BYTES, Scheduler
 from udpft.protocol.server.session import Session
@@ -34,14 +36,16 @@ def served(turns: Scheduler, asked: int, burst: Callable[[str], int]) -> list[st
     return order
 
 
-def test_one_that_sends_much_keeps_its_turn_and_all_get_as_much() -> None:
+@pytest.mark.parametrize("names", ["ab", "abc"])
+def test_one_that_sends_much_keeps_its_turn_and_all_get_as_much(names: str) -> None:
     turns = Scheduler()
-    for name in "abc":
+    for name in names:
         turns.wake(transfer(name))
     order = served(turns, 3_000, lambda _: MAX_BURST_BYTES)
     bursts_a_turn = -(-TURN_BYTES // MAX_BURST_BYTES)
     changes = sum(a != b for a, b in pairwise(order))
     assert changes <= len(order) / bursts_a_turn + 10  # the first ones are those who begin
+    assert set(order) == set(names)
     counts = Counter(order).values()
     assert max(counts) - min(counts) <= bursts_a_turn
 

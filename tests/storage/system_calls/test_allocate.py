@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -78,6 +79,21 @@ def test_neither_an_empty_file_nor_memory_is_asked(
         allocate.allocate(memory, SIZE)
     finally:
         os.close(memory)
+
+
+@pytest.mark.parametrize("kind", ["tmpfs", "ramfs"])
+def test_file_systems_in_memory_are_known(tmp_path: Path, kind: str) -> None:
+    mounted = subprocess.run(
+        ["mount", "-t", kind, "udpft-test", tmp_path], capture_output=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip(f"cannot mount a {kind}: {mounted.stderr.decode().strip()}")
+    try:
+        fd = os.open(tmp_path / "file", os.O_RDWR | os.O_CREAT)
+        assert allocate._is_in_memory(fd)
+        os.close(fd)
+    finally:
+        subprocess.run(["umount", "--lazy", tmp_path], check=True)
 
 
 def test_a_hole_reads_as_zeros_and_gives_its_room_back(fd: int) -> None:

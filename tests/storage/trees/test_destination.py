@@ -121,6 +121,21 @@ def test_a_tree_gets_names_times_and_permissions_when_it_is_whole(folder: Path) 
     assert names(folder) == ["a", "z"]
 
 
+@pytest.mark.parametrize(("there", "mode"), [(False, 0o750), (True, 0o700)])
+def test_the_folder_itself_has_the_trees_permissions_where_it_was_made(
+    folder: Path, there: bool, mode: int
+) -> None:
+    if there:
+        folder.mkdir(mode=0o700)
+    top = Entry("d", True, 0, FOLDER_MTIME_NS, 0o750)
+    below = [entry._replace(path=f"d/{entry.path}") for entry in ENTRIES]
+    placed = PlacedEntries([top, *below], skipped=1)
+    with TreeDestination(folder, "tree", placed, IDENTITY) as tree:
+        receive(tree)
+        tree.commit()
+    assert folder.stat().st_mode & 0o777 == mode
+
+
 def test_what_is_there_already_is_not_asked_for(folder: Path) -> None:
     place(folder, but=("z",))
     inode = (folder / "a/1").stat().st_ino

@@ -34,7 +34,15 @@ def test_the_past_counts_for_less() -> None:
 
 @pytest.mark.parametrize(
     ("acked", "lost", "exceeded"),
-    [(95, 5, False), (90, 10, True), (8_900, 1_000, True), (9_800, 200, False), (0, 6, True)],
+    [
+        (95, 5, False),
+        (90, 10, True),
+        (8_900, 1_000, True),
+        (9_800, 200, False),
+        (0, 6, True),
+        (98_200, 1_800, False),
+        (97_000, 3_000, True),
+    ],
 )
 def test_more_than_a_margin_and_chance_is_in_excess(acked: int, lost: int, exceeded: bool) -> None:
     assert LossBaseline().exceeded(acked, lost) is exceeded

@@ -108,6 +108,19 @@ def test_a_place_that_refuses_at_the_end_stores_nothing(error: UdpftError) -> No
     assert [ended.error for ended in net.ended] == [error]
 
 
+def test_a_client_is_heard_once_something_comes_for_the_transfer() -> None:
+    net = net_with(lambda _: None, up=SLOW)
+    net.put("file", CONTENT)
+    net.run_while(lambda: not net.listener._sessions)
+    [session] = net.listener._sessions.values()
+    upload = session.end
+    assert isinstance(upload, ServerUpload)
+    upload.handle_datagrams(Batch.of(bytearray(b"noise")), net.now)
+    assert not upload.heard
+    net.run_while(lambda: not upload.bytes_received)
+    assert upload.heard
+
+
 def test_accept_tells_the_room_that_the_servers_socket_has() -> None:
     net = SimNet({}, seed=1)
     net.put("file", CONTENT)

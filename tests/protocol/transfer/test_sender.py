@@ -202,6 +202,7 @@ def test_a_peer_that_asks_is_told_the_prelude_again_and_counts_as_heard() -> Non
         net.receive(question, 0.1)
         assert net.control(0.1) == told
         assert net.sender.heard == bool(told)
+        assert net.sender.spoken_at == (0.1 if told else 0.0)
 
 
 def test_a_peer_never_heard_of_is_given_up_and_costs_little() -> None:

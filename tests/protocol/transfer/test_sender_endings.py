@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 
 import pytest
@@ -22,7 +23,7 @@ from tests.protocol.transfer.sending import (
     type_of,
 )
 from udpft.errors import LocalReadFailed, PartialTransfer, SourceChanged, TimedOut
-from udpft.protocol.contract import Batch, Completed, Failed
+from udpft.protocol.contract import NOT_READY_S, Batch, Completed, Failed, NotReady
 from udpft.protocol.params import FIN_PATIENCE_S, INITIAL_WINDOW_PACKETS, MAX_PTO_S
 from udpft.protocol.recovery.loss_detection import BREAKER_S
 from udpft.protocol.wire.ack import Ack, encode_ack
@@ -144,6 +145,30 @@ def test_a_peer_that_was_never_heard_is_no_such_end() -> None:
     net.sent(0.0)
     net.pass_time(0.0, 100.0)
     assert isinstance(net.failure(), TimedOut)
+
+
+def test_a_disk_that_is_not_ready_to_be_compared_with_is_asked_again_in_a_moment() -> None:
+    class Late(MemorySource):
+        left = len(CONTENT)  # as much as is sent
+
+        def readv(self, slots: Sequence[memoryview], offset: int, /) -> int:
+            if self.left <= 0:
+                raise NotReady
+            got = super().readv(slots, offset)
+            self.left -= got
+            return got
+
+    source = Late(CONTENT)
+    source.is_suspect = True
+    net, now = Sending(source=source), 0.0
+    while data := net.data(now):
+        now += RTT_S
+        net.ack(data, now)
+    assert not net.fins
+    assert net.sender.next_timeout() == now + NOT_READY_S
+    source.left = len(CONTENT)
+    net.sent(now + NOT_READY_S)
+    assert net.fins
 
 
 def test_packet_numbers_that_run_out_end_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -127,6 +127,21 @@ def read(source: TreeSource, chunk: int = 2_048) -> bytes:
     return bytes(found)
 
 
+def test_what_need_not_wait_for_a_disk_is_read_with_files_opened_here(served: Served) -> None:
+    opened: list[str] = []
+
+    def open_here(one: Entry) -> SourceFile:
+        opened.append(one.path)
+        return served.source()._open_file(one)
+
+    for here in (None, open_here):
+        source = TreeSource(served.entries, 7, served.source()._open_file, open_here=here)
+        buffer = bytearray(source.size)
+        assert source.readv_now(slots_of(buffer, 4_096), 0) in (source.size, -1)
+        source.close()
+        assert bool(opened) == bool(here)
+
+
 def test_a_tree_is_read_as_the_files_one_after_another(served: Served) -> None:
     source = served.source()
     assert (source.size, source.identity, source.mtime_ns) == (len(WHOLE), 7, 0)
@@ -282,6 +297,19 @@ def test_a_finished_file_has_size_time_and_permissions(staging: Staging) -> None
     assert staging.content(0) == b"abc"
     assert status.st_mtime_ns == MTIME_NS
     assert status.st_mode & 0o7777 == 0o755  # and never what makes a program another user's
+
+
+def test_what_is_staged_is_its_owners_alone_until_it_is_whole(staging: Staging) -> None:
+    before = os.umask(0)
+    try:
+        tree = staging.tree([entry("small", 3), entry("large", 100_000)])
+        write_all_of(tree, bytes(range(1, 251)) * 400 + b"abc")
+    finally:
+        os.umask(before)
+    staged = [path for path in staging.folder.iterdir() if path.is_file()]
+    assert len(staged) == 2
+    assert {path.stat().st_mode & 0o777 for path in staged} == {0o600}
+    finish_all(tree)
 
 
 @pytest.mark.parametrize("in_order", [False, True])

@@ -80,6 +80,8 @@ def test_a_file_system_without_locks_is_told_of_once(
     [
         (lambda ns: ns, 1),
         (lambda ns: ns // 100 * 100, 100),
+        (lambda ns: ns // 1_000 * 1_000, 1_000),
+        (lambda ns: ns // 10**7 * 10**7, 10**7),
         (lambda ns: ns // 10**9 * 10**9, 10**9),
         (lambda ns: ns // (2 * 10**9) * (2 * 10**9), 2 * 10**9),
         (None, 0),

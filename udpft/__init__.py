@@ -19,6 +19,7 @@ __all__ = [
     "RunningServer",
     "Served",
     "Stop",
+    "Trace",
     "__version__",
     "aio",
     "connect",
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from udpft.outcome.result import Result
     from udpft.outcome.served import Refused, Served
     from udpft.protocol.wire.listing import Entry
+    from udpft.trace.trace import Trace
 
 _ELSEWHERE = {
     "Client": "client.client",
@@ -49,6 +51,7 @@ _ELSEWHERE = {
     "Result": "outcome.result",
     "Served": "outcome.served",
     "Stop": "net.stop",
+    "Trace": "trace.trace",
 }
 """Public names that are not `api`'s, and where they are defined."""
 

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from udpft.protocol.wire.listing import Entry
     from udpft.server.access import PlainPolicy
     from udpft.server.server import Server
+    from udpft.trace.trace import Trace
 
 
 class ClientOptions(TypedDict, total=False):
@@ -43,6 +44,7 @@ class ClientOptions(TypedDict, total=False):
     key_file: str | os.PathLike[str] | None
     stop: Stop | None
     max_size: int | str
+    trace: Trace | None
 
 
 class ServerOptions(TypedDict, total=False):
@@ -62,6 +64,7 @@ class ServerOptions(TypedDict, total=False):
     timeout: float
     offload: bool
     key_file: str | os.PathLike[str] | None
+    trace: Trace | None
 
 
 class _SingleOptions(TypedDict):

@@ -145,6 +145,7 @@ def test_keywords_are_the_long_options(command: str, function: Any, options: Any
 
 OF_THE_TERMINAL = {"output", "help", "json", "json_lines", "metrics", "as", "no_resume", "rule"}
 OF_THE_TERMINAL |= {"rsh", "remote_udpft", "ports"}
+OF_THE_TERMINAL |= {"trace_limit"}  # of the Trace that the keyword is
 """Long options that no keyword has the name of: they are of a terminal, or have another name."""
 
 

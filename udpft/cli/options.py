@@ -167,3 +167,16 @@ def progress_option(function: Function) -> Function:
         show_envvar=True,
         help="auto, bar, line, none.",
     )(function)
+
+
+def trace_options(function: Function) -> Function:
+    """``--trace`` and ``--trace-limit``, of those who transfer."""
+    limit = click.option("--trace-limit", type=QUANTITY, default="64Mi", hidden=True)
+    files = click.option(  # a row for both: a help has to fit a screen
+        "--trace",
+        metavar="FILE",
+        multiple=True,
+        shell_complete=LOCAL_FILES,
+        help=".sqlog, .pcapng; each --trace-limit SIZE [64Mi].",
+    )
+    return files(limit(function))

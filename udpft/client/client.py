@@ -28,7 +28,7 @@ from udpft.arguments import (
     server_of,
     text_of,
 )
-from udpft.client.connection import Connection
+from udpft.client.connection import Connection, SocketFactory
 from udpft.client.fetch import fetch
 from udpft.client.names import absolute
 from udpft.client.names import check_is_sha256 as check_is_sha256
@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from udpft.net.stop import Stop
     from udpft.protocol.handshake.path_probe import PathProbe
     from udpft.protocol.wire.listing import Entry
+    from udpft.trace.trace import Trace
 
 DEFAULT_PORT = 9000
 DEFAULT_SERVER = "127.0.0.1"
@@ -84,6 +85,7 @@ class Client:
         stop: ``stop.set()`` breaks off whatever the client does, from any thread: see `udpft.Stop`.
         max_size: bytes of the largest file or tree that is fetched, or ``"2G"``; 0 for no limit. A
             larger one is refused before any is written, by plain once so many bytes have come.
+        trace: is told of each datagram; its owner closes it after the client.
 
     Raises:
         UsageError: an argument makes no sense; there is no key in the
@@ -106,6 +108,7 @@ class Client:
         key_file: KeySource | None = None,
         stop: Stop | None = None,
         max_size: int | str = 0,
+        trace: Trace | None = None,
     ) -> None:
         self.server = parse_server(server_of(server), DEFAULT_PORT)
         self.connect_timeout = seconds_of(connect_timeout, "connect_timeout")
@@ -116,7 +119,7 @@ class Client:
             limit_rate=quantity_of(limit_rate, "limit_rate"),
             connect_timeout_s=connect_timeout,
             idle_timeout_s=timeout,
-            offload=offload,
+            sockets=SocketFactory(offload) if trace is None else trace.sockets(offload),
             key_file=key_file,
             stop=stop,
         )
@@ -503,10 +506,7 @@ class Client:
             return source_of(self.server)
 
     def fetch_synthetic(self, size: int) -> Result:
-        """Fetch bytes out of the server's memory into nowhere, to measure the path alone.
-
-        Args:
-            size: how many bytes.
+        """Fetch ``size`` bytes out of the server's memory into nowhere: it measures the path alone.
 
         Raises:
             VersionMismatch: the server is too old to make bytes up.
@@ -517,10 +517,7 @@ class Client:
         return self._measured(lambda: fetch_synthetic(self._connection, size))
 
     def store_synthetic(self, size: int) -> Result:
-        """Send bytes out of this memory to a server that keeps none, to measure the path alone.
-
-        Args:
-            size: how many bytes.
+        """Send ``size`` bytes to a server that keeps none, to measure the path alone.
 
         Raises:
             UploadRefused: the server takes no uploads.

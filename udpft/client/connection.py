@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from math import inf
 from time import sleep
@@ -28,10 +28,12 @@ if TYPE_CHECKING:
     from udpft.keys import KeySource
     from udpft.net.sealed import SealedSocket
     from udpft.net.stop import Stop  # whoever wants to stop has imported it
+    from udpft.net.traced import TracedSockets
     from udpft.protocol.client.download import Download
     from udpft.protocol.client.upload import Upload  # a get starts without
     from udpft.protocol.contract import Endpoint, Event
     from udpft.protocol.keyed.channel import ClientChannel
+    from udpft.protocol.transfer.sender import Sender
 
 T = TypeVar("T")
 
@@ -40,10 +42,28 @@ AT_WORK_S = 0.5
 what it has. One that has no room for another transfer names a second or more."""
 
 
-def _sealed(sock: UdpSocket, channel: ClientChannel) -> SealedSocket:
-    from udpft.net.sealed import SealedSocket  # most have no key
+class SocketFactory:
+    """Maker of a client's sockets. A trace has one of its own: `udpft.net.traced.TracedSockets`.
 
-    return SealedSocket(sock, channel)
+    Args:
+        offload: use the kernel's segmentation offloads.
+    """
+
+    def __init__(self, offload: bool) -> None:
+        self._offload = offload
+
+    def open(self, sock: socket.socket, *, fragment: bool = False) -> UdpSocket:
+        """Set a socket up; see `UdpSocket`. One that fragments uses no offloads."""
+        return UdpSocket(sock, offload=self._offload and not fragment, fragment=fragment)
+
+    def seal(self, sock: UdpSocket, channel: ClientChannel) -> SealedSocket:
+        """Put a keyed channel in front of a socket."""
+        from udpft.net.sealed import SealedSocket  # most have no key
+
+        return SealedSocket(sock, channel)
+
+    def watch(self, senders: Callable[[], Iterable[Sender]]) -> None:
+        """Note where the sending ends of transfers are to be found; only a trace looks at them."""
 
 
 class Connection:
@@ -72,7 +92,7 @@ class Connection:
         limit_rate: likewise.
         connect_timeout_s: likewise.
         idle_timeout_s: likewise.
-        offload: use the kernel's segmentation offloads.
+        sockets: makes the sockets; a trace has one of its own.
         key_file: the key that the server has too, or its file; see `keys` for what it may raise.
         stop: likewise.
 
@@ -90,7 +110,7 @@ class Connection:
         limit_rate: int,
         connect_timeout_s: float,
         idle_timeout_s: float,
-        offload: bool,
+        sockets: SocketFactory | TracedSockets,
         key_file: KeySource | None,
         stop: Stop | None,
     ) -> None:
@@ -113,12 +133,12 @@ class Connection:
         self.waited_s = 0.0
         self.resent_share = 0.0
         self.file_counts: tuple[int, int] | None = None
-        self._offload = offload
+        self._sockets = sockets
         self._cookie = NO_COOKIE  # from the last handshake: proves this address to the server
         # All addresses of the server's name, the one in use first
         self._addresses = resolve_all(server, stop)
-        sock = UdpSocket(self._connected_first(), offload=offload)
-        self._socket: UdpSocket | SealedSocket = _sealed(sock, channel) if channel else sock
+        sock = sockets.open(self._connected_first())
+        self._socket: UdpSocket | SealedSocket = sockets.seal(sock, channel) if channel else sock
         self._size_limit = inf  # bytes of the largest datagram that an unanswered attempt has left
 
     def open_socket(self, *, fragment: bool) -> UdpSocket:
@@ -131,8 +151,7 @@ class Connection:
             PortClosed: there is no way to its address.
         """
         with self.explained():
-            sock = self._connected()
-            return UdpSocket(sock, offload=self._offload and not fragment, fragment=fragment)
+            return self._sockets.open(self._connected(), fragment=fragment)
 
     def _connected(self) -> socket.socket:
         family, sockaddr = self._addresses[0]
@@ -286,6 +305,7 @@ class Connection:
         ``on_refused`` is called with the time, and silence decides.
         """
         sock, told = self._socket, self._socket.refusals
+        self._sockets.watch(transfer.senders)
 
         def turn(now: float) -> None:
             nonlocal told

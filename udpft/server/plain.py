@@ -18,6 +18,7 @@ from typing import Any
 from udpft.errors import PartialTransfer, UdpftError
 from udpft.net.address import Address
 from udpft.net.pktinfo import Peer, beside, sockaddr_of
+from udpft.net.traced import Ends, Observer, TracedSocket
 from udpft.net.udp import UdpSocket
 from udpft.outcome.served import Refused, Served
 from udpft.protocol.contract import Batch, OpenedSource, Transmit
@@ -64,10 +65,15 @@ class _Sibling(UdpSocket):
         closed: whether the client's port is.
         _sock: the socket, for `leave` to disconnect it.
         _sent: the beginnings of the chunks sent last, oldest first.
+        _tell: tells a trace of a datagram: whether it is sent, and its bytes; None without one.
     """
 
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(self, sock: socket.socket, observer: Observer | None) -> None:
         super().__init__(sock, offload=False, fragment=True)
+        self._tell: Callable[[bool, memoryview], None] | None = None
+        if observer:
+            ends, note = Ends(sock.getsockname()[:2], sock.getpeername()[:2]), observer.note_plain
+            self._tell = lambda sent, data: note(sent=sent, data=data, ends=ends)
         self._sock = sock
         self._sent: deque[bytes] = deque(maxlen=_CHUNKS_REMEMBERED)
         self.refusal_is_final = False
@@ -90,6 +96,8 @@ class _Sibling(UdpSocket):
             self._read_quotes()
         if self.closed:
             raise ConnectionRefusedError
+        if self._tell:
+            self._tell(True, chunk)
         self._sent.append(bytes(chunk[:_QUOTED_BYTES]))
 
     def _read_quotes(self) -> None:
@@ -107,6 +115,9 @@ class _Sibling(UdpSocket):
         taken: list[Batch] = []
         while len(taken) < _BATCHES_TAKEN and (received := self.receive()):
             taken.append(received.kept())
+            if self._tell:
+                for datagram in received.datagrams():
+                    self._tell(False, datagram)
         return taken
 
     def leave(self) -> list[Batch]:
@@ -253,7 +264,8 @@ class PlainTransfers:
                 sock.connect(sockaddr_of(address))
             finally:
                 self._main.share_port(False)
-            sibling = _Sibling(sock)
+            observer = self._main.observer if isinstance(self._main, TracedSocket) else None
+            sibling = _Sibling(sock, observer)
             for stray in sibling.take_all():
                 if stray.address != sockaddr_of(address):
                     self._on_stray(stray._replace(address=beside(address, stray.address)))

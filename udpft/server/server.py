@@ -49,6 +49,7 @@ from udpft.storage.served_folder import ServedRoot
 
 if TYPE_CHECKING:
     from udpft.protocol.keyed.channel import KeyedAcceptor
+    from udpft.trace.trace import Trace
 
 DRAIN_S = 5.0
 """Seconds that transfers have to end, once the server was asked to stop."""
@@ -100,6 +101,7 @@ class Server:
         offload: use the kernel's segmentation offloads.
         key_file: holds the key that clients must have. Those that have it are answered wherever
             they are, and no others. Plain is off then.
+        trace: is told of each datagram; its owner closes it after the server.
 
     Attributes:
         host: the address that is bound; never changes.
@@ -154,14 +156,15 @@ class Server:
         on_notice: Callable[[str], None] = lambda _: None,
         offload: bool = True,
         key_file: KeySource | None = None,
+        trace: Trace | None = None,
     ) -> None:
         plain_rate_bytes_per_s = _plain_rate_of(plain_rate)
-        max_rate_bytes_per_s = quantity_of(max_rate, "max_rate")
+        self._max_rate = quantity_of(max_rate, "max_rate")
         upload_limits = _upload_limits_of(max_upload, quota, writable=writable)
-        acceptor = _acceptor_of(key_file, plain)
+        acceptor = _acceptor_of(key_file, plain, trace)
         self._root = _root_of(directory, hidden=hidden)
         try:
-            self._socket = UdpSocket(_bind(host, port), offload=offload)
+            self._socket = _open(_bind(host, port), offload, trace)
         except BaseException:
             self._root.close()
             raise
@@ -170,10 +173,8 @@ class Server:
         self._access = Access(
             public=insecure_public or acceptor is not None, plain="never" if acceptor else plain
         )
-        self._on_served = on_served
-        self._on_refused = on_refused
+        self._on_served, self._on_refused = on_served, on_refused
         self._sources = Sources(self._root, clock)
-        self._max_rate = max_rate_bytes_per_s
         self._waited_s, self._moved = 0.0, 0
         self._failures = FailureLog(clock)
         self._uploads = Uploads(self._root, on_notice, **upload_limits)
@@ -181,13 +182,15 @@ class Server:
         self._listener = Listener(
             open_source=self._open_source,
             entropy=_entropy(),
-            limits=Limits(admission, max_rate_bytes_per_s, timeout),
+            limits=Limits(admission, self._max_rate, timeout),
             acceptor=acceptor,
             open_place=self._open_place if writable else None,
             receive_queue=self._socket.receive_queue,
             usage=self._usage,
             on_failure=self._failures.note,
         )
+        if trace:
+            trace.watch(self._listener.senders)
         self._plains = PlainTransfers(
             self._socket,
             open_source=self._sources.open_file,
@@ -201,8 +204,7 @@ class Server:
         self._wake_receiver, self._wake_sender = socket.socketpair()
         for end in (self._wake_receiver, self._wake_sender):
             end.setblocking(False)
-        self._stopping = False
-        self._drain_until = inf
+        self._stopping, self._drain_until = False, inf
 
     def __enter__(self) -> Server:
         return self
@@ -431,12 +433,16 @@ def _root_of(directory: str | Path | ServedRoot, *, hidden: bool) -> ServedRoot:
     return ServedRoot(Path(text_of(directory, "a folder")), hidden=hidden)
 
 
-def _acceptor_of(key_file: KeySource | None, plain: PlainPolicy) -> KeyedAcceptor | None:
+def _acceptor_of(
+    key_file: KeySource | None, plain: PlainPolicy, trace: Trace | None
+) -> KeyedAcceptor | None:
     if key_file is None:
         return None
     if plain == "always":
         raise UsageError("plain knows no keys, so a server with one does not serve it")
-    return keyed_acceptor(key_file if isinstance(key_file, Key) else text_of(key_file, "key_file"))
+    key = key_file if isinstance(key_file, Key) else text_of(key_file, "key_file")
+    acceptor = keyed_acceptor(key)
+    return acceptor if trace is None else trace.acceptor(acceptor)
 
 
 def _entropy() -> Entropy:
@@ -446,6 +452,13 @@ def _entropy() -> Entropy:
         draw_id=lambda: secrets.randbits(32),
         random=Random(secrets.randbits(64)),
     )
+
+
+def _open(sock: socket.socket, offload: bool, trace: Trace | None) -> UdpSocket:
+    """Set the server's socket up."""
+    if trace is None:
+        return UdpSocket(sock, offload=offload)
+    return trace.sockets(offload).open(sock)
 
 
 def _bind(host: str, port: int) -> socket.socket:

@@ -56,6 +56,8 @@ def fetch(
     links: bool = False,
     checksum: bool = False,
     dry_run: bool = False,
+    trace: Sequence[str] = (),
+    trace_limit: int = 64 << 20,
     **options: Any,
 ) -> None:
     """Fetch files, and tell of them. The arguments are the command's, and the others `Client`'s.
@@ -67,19 +69,18 @@ def fetch(
         Exit: files were not, for reasons that have been told.
     """
     # What goes to standard output leaves nothing in a folder that anybody would find again.
-    resume = not no_resume and output not in _STANDARD_OUTPUT
+    no_resume = no_resume or output in _STANDARD_OUTPUT
     tally = Tally(console, as_json)
-    progress = tally.progress_style(progress)
     of_trees: dict[str, Any] = {"links": links, "checksum": checksum, "dry_run": dry_run}
     getter = _Getter(
         output,
         mode,
         force,
-        resume,
+        not no_resume,
         recursive,
         allow_partial,
         sha256 or "",
-        progress,
+        tally.progress_style(progress),
         tally,
         {**of_trees, "rules": rules},
         far.path_of if far else str,
@@ -100,10 +101,23 @@ def fetch(
             check_is_sha256(sha256)
         if far and mode == "plain":
             raise UsageError("plain knows no keys, and a remote shell makes one")
-        for client_of, group in far.groups() if far else [(Client, names)]:
-            with client_of(server, **options) as client:
-                tally.go_through(group, partial(getter.get, client), _ONE_FILE_ONLY)
+        with _tracing(console, trace, trace_limit) as traced:
+            for client_of, group in far.groups() if far else [(Client, names)]:
+                with client_of(server, **options, **traced) as client:
+                    tally.go_through(group, partial(getter.get, client), _ONE_FILE_ONLY)
         tally.end()
+
+
+@contextmanager
+def _tracing(console: Console, files: Sequence[str], limit: int) -> Iterator[dict[str, Any]]:
+    """Trace what is done meanwhile, if it is asked for; what a `Client` is told of it."""
+    if not files:
+        yield {}
+        return
+    from udpft.cli.output.tracing import traced  # a short get starts without
+
+    with traced(console, "client", files, limit) as trace:
+        yield {"trace": trace}
 
 
 def _check_output(

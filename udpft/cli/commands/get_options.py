@@ -20,6 +20,7 @@ from udpft.cli.options import (
     progress_option,
     server_option,
     timeout_option,
+    trace_options,
 )
 from udpft.cli.output.console import Console
 
@@ -42,20 +43,21 @@ from udpft.cli.output.console import Console
     default="reliable",
     envvar="UDPFT_MODE",
     show_envvar=True,
-    help="plain: unverified.",
+    help="plain: unverified; --allow-partial.",
 )
 @chunk_size_option
 @limit_rate_option
 @click.option("-r", "--recursive", is_flag=True, help="Folders, with all that is below them.")
 @tree_options()
 @click.option("--no-resume", is_flag=True, help="Begin again, whatever an earlier get left.")
-@click.option("--allow-partial", is_flag=True, help="Plain: keep what came without the end.")
+@click.option("--allow-partial", is_flag=True, hidden=True)  # of plain: what has no end is kept
 @click.option("--max-size", metavar="SIZE", type=QUANTITY, default=0, help="Refuse what is larger.")
 @click.option("--sha256", metavar="HEX", help="What its SHA-256 must be; of a single file.")
 @connect_timeout_option
 @key_file_option
 @timeout_option("Give up if nothing moves so long.")
 @progress_option
+@trace_options
 @json_option
 @click.pass_obj
 def command(console: Console, /, **words: Any) -> None:

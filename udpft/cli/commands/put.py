@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from typing import IO, Any, NamedTuple
 
 import click
@@ -21,11 +22,13 @@ from udpft.cli.options import (
     progress_option,
     server_option,
     timeout_option,
+    trace_options,
 )
 from udpft.cli.output.console import Console, print_json
 from udpft.cli.output.exit_status import verdict
 from udpft.cli.output.progress import Meter, ProgressStyle, metered
 from udpft.cli.output.tally import Tally, count_of_files, success
+from udpft.cli.output.tracing import traced
 from udpft.client.client import Client, name_on_server
 from udpft.errors import (
     Denied,
@@ -55,6 +58,7 @@ _ONE_FILE_ONLY = (Denied, DestinationExists, DigestMismatch, LocalReadFailed)
 @key_file_option
 @timeout_option("Give up if nothing moves so long.")
 @progress_option
+@trace_options
 @json_option
 @click.pass_obj
 def command(
@@ -72,6 +76,8 @@ def command(
     hidden: bool,
     checksum: bool,
     dry_run: bool,
+    trace: tuple[str, ...],
+    trace_limit: int,
     _ruled: None,
     **options: Any,
 ) -> None:
@@ -101,7 +107,11 @@ def command(
     putter = _Putter(as_name, force, recursive, progress, tally, of_trees, remote=bool(shell))
     with verdict(as_json=as_json, files=tally.files):
         putter.check(files)
-        with connect(server, **options) as client:
+        with ExitStack() as stack:
+            if trace:
+                opened = traced(console, "client", trace, trace_limit)
+                options["trace"] = stack.enter_context(opened)
+            client = stack.enter_context(connect(server, **options))
             tally.go_through(files, lambda file: putter.put(client, file), _ONE_FILE_ONLY)
         tally.end()
 

@@ -13,10 +13,18 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from udpft.cli.help_screen import Command
-from udpft.cli.options import LOCAL_FOLDERS, QUANTITY, json_option, key_file_option, timeout_option
+from udpft.cli.options import (
+    LOCAL_FOLDERS,
+    QUANTITY,
+    json_option,
+    key_file_option,
+    timeout_option,
+    trace_options,
+)
 from udpft.cli.output.console import Console, escape, print_json
 from udpft.cli.output.exit_status import Exit, verdict
 from udpft.cli.output.server_log import FailureHandler, ServerLog
+from udpft.cli.output.tracing import traced
 from udpft.net.address import Address, parse_server
 from udpft.protocol.params import MAX_SESSIONS, PLAIN_RATE_BYTES_PER_S
 from udpft.server.failures import LOGGER
@@ -114,12 +122,20 @@ def _serve_shell(_ctx: click.Context, _param: click.Parameter, asked: bool) -> N
     hidden=True,
     callback=_serve_shell,
 )
+@trace_options
 @key_file_option
 @timeout_option("Drop who stands still so long.")
 @json_option
 @click.pass_obj
 def command(
-    console: Console, /, directory: Path, as_json: bool, metrics: str | None, **options: Any
+    console: Console,
+    /,
+    directory: Path,
+    as_json: bool,
+    metrics: str | None,
+    trace: tuple[str, ...],
+    trace_limit: int,
+    **options: Any,
 ) -> None:
     """Serve the files below DIR on one UDP port, until interrupted.
 
@@ -131,6 +147,10 @@ def command(
         log = ServerLog(console, as_json)
         with ExitStack() as stack:
             stack.enter_context(_failures_told(console))
+            if trace:
+                options["trace"] = stack.enter_context(
+                    traced(console, "server", trace, trace_limit)
+                )
             server = stack.enter_context(
                 Server(
                     directory,

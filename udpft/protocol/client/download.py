@@ -140,6 +140,10 @@ class Download:
         """Bytes of the largest datagram that the handshake still tries: see `Initiator`."""
         return self._initiator.largest_size
 
+    def senders(self) -> tuple[()]:
+        """Sending ends at this end: none, as `Upload.senders` has one."""
+        return ()
+
     def note_refused(self, now: float) -> None:
         """Note that nothing listens at the other end, now; another server may soon."""
         if self._failover:

@@ -105,6 +105,10 @@ class Upload:
         self.sender: Sender | None = None
         self.held_at_first: tuple[tuple[int, int], ...] = ()
 
+    def senders(self) -> list[Sender]:
+        """The sending end, if there is one yet: to look at, for a trace over time."""
+        return [self.sender] if self.sender else []
+
     @property
     def packets_resent(self) -> int:
         """Packets that carried a chunk again, in all sessions."""

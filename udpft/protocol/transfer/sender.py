@@ -117,6 +117,7 @@ class Sender:
         limits: what the peer and the user have set.
 
     Attributes:
+        ids: see above.
         prelude: see above; said again to a peer that asks whether the transfer is known.
         rtt: the round trip, from ACKs.
         congestion: the congestion controller.
@@ -133,7 +134,7 @@ class Sender:
         prelude: bytes = b"",
         limits: SendLimits = NO_LIMITS,
     ) -> None:
-        self._ids = ids
+        self.ids = ids
         self._queue = queue
         self._state = SenderState.UNHEARD if prelude else SenderState.SENDING
         # First words of DATA packets: as they are, and of one that asks for an ACK
@@ -228,7 +229,7 @@ class Sender:
 
     def handle_datagrams(self, batch: Batch, now: float) -> None:
         """Take in a batch; what is damaged or not for us is dropped without a word."""
-        ids = self._ids
+        ids = self.ids
         for datagram in batch.datagrams():
             try:
                 packet = decode_untrusted(datagram, ids.nonce)
@@ -247,14 +248,14 @@ class Sender:
                 self._end(SenderEvent.FIN_ACK, Completed(fin.digest))
         elif packet.type is PacketType.ERROR:
             refusal = decode_error_untrusted(packet)
-            if refusal.nonce == self._ids.nonce:
+            if refusal.nonce == self.ids.nonce:
                 error = refusal.as_error(self._peer)
                 self._end(SenderEvent.FAIL, Failed(error, refusal.is_giving_up))
         elif packet.type is PacketType.ACCEPT:
             self._timers.spoken_at = now  # the answer to a question: the server knows us
         elif packet.type is PacketType.HELLO:
             # A client that hears nothing asks whether we are still here.
-            asks = decode_hello_untrusted(packet).nonce == self._ids.nonce
+            asks = decode_hello_untrusted(packet).nonce == self.ids.nonce
             if asks:
                 self._timers.note_peer(now)
             if asks and self.prelude:
@@ -485,7 +486,7 @@ class Sender:
         """Queue FIN, where the digest is known."""
         if self._state in READ:
             assert self._fin
-            ids = self._ids
+            ids = self.ids
             skipped = self._numbers.skipped
             fin = encode_fin(PacketType.FIN, self._fin, ids.connection_id, ids.nonce, skipped)
             if fin not in self._control:
@@ -590,7 +591,7 @@ class Sender:
         """End the transfer from this side, and tell the peer why."""
         if self._state is not SenderState.ENDED:
             self._end(SenderEvent.FAIL, Failed(error))
-            self._control.extend(closing_packets(self._ids, error, code))
+            self._control.extend(closing_packets(self.ids, error, code))
 
     def _end(self, event: SenderEvent, outcome: Completed | Failed) -> None:
         self._follow(event)

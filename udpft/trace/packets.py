@@ -1,0 +1,186 @@
+"""Packets in words: type, numbers and fields of each, as records of a trace have them.
+
+The names of fields are those of docs/protocol.md. Bursts of DATA are told as runs, for a record of
+each packet would cost more than the packet does.
+"""
+
+from __future__ import annotations
+
+from array import array
+from typing import Any, NamedTuple
+
+from udpft.protocol.params import DATA_HEADER_SIZE
+from udpft.protocol.wire.accept import decode_accept_untrusted
+from udpft.protocol.wire.ack import decode_ack_untrusted
+from udpft.protocol.wire.error import decode_error_untrusted
+from udpft.protocol.wire.fin import decode_fin_untrusted
+from udpft.protocol.wire.hello import Role, decode_hello_untrusted
+from udpft.protocol.wire.packet import MalformedPacket, Packet, PacketType, decode_untrusted
+from udpft.protocol.wire.retry import decode_retry_untrusted
+
+_WORD = 8
+_LOW = 0xFFFF_FFFF
+_STEP = 1 << 32 | 1
+"""What the numbers of a packet are ahead of the one before, where both are in step."""
+
+
+class Run(NamedTuple):
+    """Packets whose packet numbers and chunk numbers both follow on each other."""
+
+    packet: int
+    chunk: int
+    length: int
+
+
+class Told(NamedTuple):
+    """Control packet in words: its type, its fields, and the numbers that tie it to others.
+
+    ``nonce`` and ``own_id``: of the transfer, and the connection id that its sender chose, where it
+    says them. ``acked``: ranges of packet numbers, of an ACK.
+    """
+
+    kind: str
+    fields: dict[str, Any]
+    nonce: int | None = None
+    own_id: int | None = None
+    chunk_size: int = 0
+    acked: tuple[tuple[int, int], ...] = ()
+
+
+def runs_of(data: memoryview, size: int) -> list[Run]:
+    """Runs of the DATA packets in ``data``, cut every ``size`` bytes."""
+    whole, rest = divmod(len(data), size) if size >= DATA_HEADER_SIZE else (0, 0)
+    numbers: list[int]
+    if size % _WORD == 0 and whole:
+        words = data[: whole * size].cast("Q")
+        numbers = words[1 :: size // _WORD].tolist()
+    else:
+        numbers = [_numbers_at(data, at) for at in range(0, whole * size, size)]
+    if rest >= DATA_HEADER_SIZE:
+        numbers.append(_numbers_at(data, whole * size))
+    if not numbers:
+        return []
+    first, count = numbers[0], len(numbers)
+    if array("Q", numbers) == _in_step(first, count):
+        return [Run(first & _LOW, first >> 32, count)]
+    runs = []
+    begin = 0
+    for at in range(1, count):
+        if numbers[at] != numbers[at - 1] + _STEP:
+            runs.append(Run(numbers[begin] & _LOW, numbers[begin] >> 32, at - begin))
+            begin = at
+    runs.append(Run(numbers[begin] & _LOW, numbers[begin] >> 32, count - begin))
+    return runs
+
+
+def _in_step(first: int, count: int) -> array[int]:
+    last = first + count * _STEP
+    return array("Q", range(first, last, _STEP)) if last < 1 << 64 else array("Q")
+
+
+def _numbers_at(data: memoryview, at: int) -> int:
+    return int.from_bytes(data[at + _WORD : at + 2 * _WORD], "little")
+
+
+def told_untrusted(datagram: memoryview, nonce: int | None) -> Told:
+    """Put a control packet in words.
+
+    Args:
+        datagram: as it came, or as it leaves.
+        nonce: of its transfer; None where that is not known, and then ACK, FIN and FIN_ACK cannot
+            be told from others.
+
+    Raises:
+        MalformedPacket: too short, of no known type, damaged, or of another transfer.
+    """
+    packet = decode_untrusted(datagram, nonce or 0)
+    kind = packet.type
+    told = _TELLERS[kind](packet)
+    told.fields["connection_id"] = f"{packet.connection_id:08x}"
+    return told
+
+
+def _hello(packet: Packet) -> Told:
+    hello = decode_hello_untrusted(packet)
+    role = Role(hello.role).name if hello.role in set(Role) else str(hello.role)
+    fields: dict[str, Any] = {
+        "name": hello.name.decode(errors="replace"),
+        "role": role.lower(),
+        "attempt": hello.attempt,
+        "cookie": hello.cookie.hex() if any(hello.cookie) else None,
+        "chunk_size": hello.chunk_size,
+        "receive_room": hello.receive_room,
+        "max_rate": hello.max_rate_bytes_per_s or None,
+        "size": hello.size or None,
+        "have": [list(pair) for pair in hello.have] or None,
+        "version": hello.version,
+    }
+    said = {key: value for key, value in fields.items() if value is not None}
+    return Told("HELLO", said, hello.nonce, hello.connection_id)
+
+
+def _retry(packet: Packet) -> Told:
+    retry = decode_retry_untrusted(packet)
+    fields = {
+        "attempt": retry.attempt,
+        "hello_size": retry.hello_size,
+        "cookie": retry.cookie.hex(),
+        "version": retry.version,
+    }
+    return Told("RETRY", fields, retry.nonce)
+
+
+def _accept(packet: Packet) -> Told:
+    accept = decode_accept_untrusted(packet)
+    fields: dict[str, Any] = {
+        "chunk_size": accept.chunk_size,
+        "size": accept.size,
+        "own_connection_id": f"{accept.connection_id:08x}",
+        "identity": f"{accept.identity:016x}",
+    }
+    if accept.receive_room:
+        fields["receive_room"] = accept.receive_room
+    if accept.have:
+        fields["have"] = [list(pair) for pair in accept.have]
+    return Told("ACCEPT", fields, accept.nonce, accept.connection_id, accept.chunk_size)
+
+
+def _ack(packet: Packet) -> Told:
+    ack = decode_ack_untrusted(packet)
+    fields = {
+        "ack_delay_us": round(ack.ack_delay_s * 1e6),
+        "room": ack.room,
+        "first_missing": ack.first_missing,
+        "dropped": ack.drops,
+    }
+    return Told("ACK", fields, acked=tuple(ack.ranges))
+
+
+def _fin(packet: Packet) -> Told:
+    fin = decode_fin_untrusted(packet)
+    fields: dict[str, Any] = {"size": fin.size, "digest": fin.digest.hex()}
+    if packet.type is PacketType.FIN:
+        fields["skipped"] = packet.aux
+    return Told(packet.type.name, fields)
+
+
+def _error(packet: Packet) -> Told:
+    refusal = decode_error_untrusted(packet)
+    fields: dict[str, Any] = {"code": refusal.code.name, "reason": refusal.reason}
+    return Told("ERROR", fields, refusal.nonce)
+
+
+def _data(_packet: Packet) -> Told:
+    raise MalformedPacket("DATA is no control packet")
+
+
+_TELLERS = {
+    PacketType.HELLO: _hello,
+    PacketType.RETRY: _retry,
+    PacketType.ACCEPT: _accept,
+    PacketType.DATA: _data,
+    PacketType.ACK: _ack,
+    PacketType.FIN: _fin,
+    PacketType.FIN_ACK: _fin,
+    PacketType.ERROR: _error,
+}

@@ -162,6 +162,7 @@ def send(
     role: Role,
     *,
     flags: int = 0,
+    have_of: int = 0,
     progress: Progress | None = None,
 ) -> tuple[Completed, Upload]:
     """Send something to the server; send it again while the server is busy.
@@ -172,6 +173,7 @@ def send(
         name: of it, on the server.
         role: what kind of thing it is.
         flags: of that role, as HELLO has them.
+        have_of: identity of an earlier listing of a tree, whose files the server may have.
         progress: called with the bytes done and the bytes in all.
 
     Raises:
@@ -179,7 +181,7 @@ def send(
     """
 
     def attempt() -> tuple[Completed, Upload]:
-        hello = connection.hello(name)._replace(
+        hello = connection.hello(name, have_of=have_of)._replace(
             role=role,
             flags=flags,
             size=source.size,

@@ -69,15 +69,25 @@ def store_tree(
                 send(connection, source, name, Role.PUT_LIST, flags=REPORT)
                 return report, source.identity
 
+        earlier = 0  # identity of the listing that the last attempt had
+
         def transfer(listing: tuple[Report, int], trust: bool) -> Result:
+            nonlocal earlier
             report, identity = listing
+            have_of, earlier = earlier if trust else 0, identity
             flags = REPORT | (FORCE if choice.force else 0) | (0 if trust else AFRESH)
             flags |= CHECKSUM if choice.checksum else 0
             source = TreeSource(report.entries, identity, tree.open, tree.note_failure)
             try:
                 with closing(source):
                     sent = send(
-                        connection, source, name, Role.PUT_TREE, flags=flags, progress=progress
+                        connection,
+                        source,
+                        name,
+                        Role.PUT_TREE,
+                        flags=flags,
+                        have_of=have_of if have_of != identity else 0,
+                        progress=progress,
                     )
             except (DestinationExists, PartialTransfer) as error:
                 if tree.note_refused(_refused(connection, name, identity)):

@@ -41,6 +41,7 @@ from udpft.storage.destination import InMemory
 from udpft.storage.served_folder import MAX_DEPTH, ServedRoot
 from udpft.storage.source_file import SourceFile
 from udpft.storage.trees.destination import TreeDestination
+from udpft.storage.trees.staging import staging_name
 from udpft.storage.trees.survey import Link, PlacedEntries, Problem, TreeOptions
 
 if TYPE_CHECKING:
@@ -63,6 +64,11 @@ MAX_REPORTS_BYTES = MAX_UPLOAD_LISTING_BYTES
 
 _REPORT_OVERHEAD = 256
 """Bytes that a report counts beyond its own."""
+
+
+def _key(identity: int) -> str:
+    """Key of the staging folder of a listing: see `staging_name`."""
+    return f"{identity:016x}"
 
 
 @contextmanager
@@ -259,7 +265,8 @@ class TreeUploads:
                 force=bool(hello.flags & FORCE),
                 trust=not hello.flags & AFRESH,
                 checksum=bool(hello.flags & CHECKSUM),
-                key=f"{hello.identity:016x}",
+                key=_key(hello.identity),
+                earlier=staging_name(name, _key(hello.have_of)) if hello.have_of else "",
             ),
             stop=stop,
             folder_fd=self._root.open_folder([]),

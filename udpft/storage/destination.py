@@ -36,9 +36,6 @@ RESUME_HINT = "run the same command again to resume"
 TEMPORARY_HINT = "TMPDIR names a folder on another disk"
 """What helps where the temporary folder has no room."""
 
-WORTHLESS = (DigestMismatch, SourceChanged)
-"""Errors that tell that the bytes held of a tree are of none that the sender has."""
-
 
 class Target(Protocol):
     """Target of a transfer: a file, a tree or a listing. See `Destination` for its attributes."""

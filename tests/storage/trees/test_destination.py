@@ -284,13 +284,41 @@ def test_what_the_disk_spoiled_comes_again(folder: Path) -> None:
     assert content(folder) == dict(sorted(CONTENTS.items()))
 
 
-@pytest.mark.parametrize(
-    "error", [DigestMismatch("wrong"), SourceChanged("it changed")], ids=lambda e: type(e).__name__
-)
-def test_an_error_that_makes_it_worthless_leaves_nothing(folder: Path, error: NetworkError) -> None:
+def test_an_error_that_makes_it_worthless_leaves_nothing(folder: Path) -> None:
+    error = DigestMismatch("wrong")
     broken_off(folder, error)
     assert names(folder) == []
     assert RESUME_HINT not in error.hint
+
+
+def test_what_was_left_stays_where_the_next_transfer_does_not_begin(folder: Path) -> None:
+    broken_off(folder, NetworkError("gone"))
+    error = NetworkError("gone again")
+    open_tree(folder).close(error)
+    assert RESUME_HINT in error.hint
+    with open_tree(folder) as tree:
+        assert tree.have
+
+
+def test_of_another_listing_what_both_have_is_taken_over(folder: Path) -> None:
+    broken_off(folder, SourceChanged("it changed"))
+    listed = [entry for entry in ENTRIES if entry.path not in ("a/1", "a/empty")]
+    with TreeDestination(folder, "tree", PlacedEntries(listed), IDENTITY + 1) as tree:
+        assert tree.have == ((0, COME - len(CONTENTS["a/1"])),)
+
+
+def test_of_another_staging_folder_what_both_have_is_taken_over(folder: Path) -> None:
+    broken_off(folder, SourceChanged("it changed"), key="one")
+    earlier = staging_name("tree", "one")
+    assert names(folder) == [earlier]
+    options = TreeOptions(key="other", earlier=earlier)
+    with TreeDestination(folder, "tree", PlacedEntries(ENTRIES[2:]), IDENTITY + 1, options) as tree:
+        assert tree.have
+        assert names(folder) == [staging_name("tree", "other")]
+    options = TreeOptions(key="other", earlier=staging_name("tree", "nobody's"))
+    with TreeDestination(folder, "tree", PlacedEntries(ENTRIES), IDENTITY, options) as tree:
+        assert not tree.have
+    assert names(folder) == []
 
 
 def test_without_resume_nothing_is_left_and_nothing_gone_on_with(folder: Path) -> None:
@@ -303,9 +331,10 @@ def test_without_resume_nothing_is_left_and_nothing_gone_on_with(folder: Path) -
 
 def test_what_is_left_of_another_tree_is_thrown_away(folder: Path) -> None:
     broken_off(folder, NetworkError("gone"))
-    with TreeDestination(folder, "tree", PLACED, IDENTITY + 1) as tree:
+    others = [entry._replace(version=7) for entry in ENTRIES]
+    with TreeDestination(folder, "tree", PlacedEntries(others), IDENTITY + 1) as tree:
         assert tree.have == ()
-        assert names(folder / STAGING) == ["journal"]
+        assert names(folder / STAGING) == ["journal", "listing"]
 
 
 def test_a_tree_that_changed_since_it_was_listed_is_not_taken(folder: Path) -> None:

@@ -18,16 +18,23 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from udpft.errors import DestinationExists, LocalReadFailed, SourceChanged
+from udpft.errors import (
+    DestinationExists,
+    DigestMismatch,
+    LocalReadFailed,
+    LocalWriteFailed,
+    SourceChanged,
+)
 from udpft.protocol.contract import OpenedSink
 from udpft.protocol.handshake.agreement import HandshakeResult, whole_chunks
 from udpft.protocol.params import MAX_BURST_BYTES
 from udpft.protocol.ranges import RangeSet
 from udpft.protocol.wire.hello import MAX_HAVE
-from udpft.storage.destination import WORTHLESS, guarded, say_how_to_resume
+from udpft.storage.destination import guarded, say_how_to_resume
 from udpft.storage.journal import Journal, Label, MalformedJournal, hash_chunks
 from udpft.storage.partfile import write_failure
 from udpft.storage.sync import sync_file_system
+from udpft.storage.trees.carry_over import carry_over, write_listing
 from udpft.storage.trees.files import StagedTree
 from udpft.storage.trees.folders import FOLDER_FLAGS, Folders
 from udpft.storage.trees.placement import Placement
@@ -218,11 +225,43 @@ class TreeDestination:
             for first, stop in journal.check(guarded(tree.readv, self._stop)):
                 end = min(stop * label.chunk_size, self.size)
                 held.add(first * label.chunk_size, end)
+                self._resumable = self._options.resume
         except (MalformedJournal, OSError):
+            for start, stop in self._carry_over(staging, tree):
+                held.add(start, stop)
+        if self._options.resume:
             with self._reported():
-                staging.empty(but=JOURNAL)
+                write_listing(staging, self.have_of, self._placed.entries)
         largest = sorted(held, key=lambda pair: pair[0] - pair[1])[:MAX_HAVE]
         return tuple(sorted(largest))
+
+    def _carry_over(self, staging: Staging, tree: StagedTree) -> RangeSet:
+        """Take over what was staged for an earlier listing of this tree; empty the rest."""
+        try:
+            wanted = set(self._wanted())
+            with self._earlier(staging) as earlier:
+                return carry_over(
+                    earlier, staging, tree, wanted, lambda read: guarded(read, self._stop)
+                )
+        except (MalformedJournal, LocalWriteFailed, OSError):
+            with self._reported():
+                staging.empty(but=JOURNAL)
+            return RangeSet()
+
+    @contextmanager
+    def _earlier(self, staging: Staging) -> Iterator[Staging]:
+        """Context of the staging folder of an earlier listing, which is removed in the end."""
+        name = self._options.earlier or staging.name
+        if name == staging.name:
+            yield staging
+            return
+        os.stat(name, dir_fd=self._folder_fd, follow_symlinks=False)  # it must be there
+        earlier = Staging(self._folder_fd, name, self._note)
+        try:
+            yield earlier
+            earlier.remove()
+        finally:
+            earlier.close()
 
     # ------------------------------------------------------------------------------ receiving
 
@@ -370,7 +409,7 @@ class TreeDestination:
 
     def close(self, error: BaseException | None = None) -> None:
         """Keep what is held, where it can be resumed, or remove it."""
-        if error and self._resumable and not isinstance(error, WORTHLESS):
+        if error and self._resumable and not isinstance(error, DigestMismatch):
             say_how_to_resume(error)
         elif self._staging and self._staging.fd >= 0:
             self._staging.remove()

@@ -325,6 +325,14 @@ class StagedTree:
                 got += os.preadv(self._fd(number), own, at)
         return got
 
+    def place_of(self, number: int) -> tuple[str, int]:
+        """Name in the staging folder of what a file's bytes are in, and where they begin there."""
+        return (_PACK, self._packed_at[number]) if self._is_packed(number) else (str(number), 0)
+
+    def read_small(self, number: int) -> bytes:
+        """Read a file of those that small files share. Raises OSError."""
+        return os.pread(self._fd(PACKED), self.layout.files[number].size, self._packed_at[number])
+
     def _is_packed(self, number: int) -> bool:
         size = self.layout.files[number].size
         fits = size <= PACKED_BYTES and self._packed_at[number] + size <= MAX_PACK_BYTES
@@ -359,8 +367,7 @@ class StagedTree:
     def _unpack(self, number: int, entry: Entry, finish_file: Callable[[int, Entry], None]) -> None:
         """Make a small file out of the one that they share, in the order of their numbers."""
         start = self._packed_at[number]
-        pack = self._fd(PACKED)
-        content = os.pread(pack, entry.size, start)
+        content = self.read_small(number)
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | _FLAGS
         fd = os.open(str(number), flags, 0o600, dir_fd=self._folder_fd)
         try:
@@ -371,7 +378,7 @@ class StagedTree:
         finally:
             os.close(fd)
         if start - self._punched >= _PUNCHED_BYTES:
-            punch(pack, self._punched, start - self._punched)
+            punch(self._fd(PACKED), self._punched, start - self._punched)
             self._punched = start
 
     def close(self) -> None:

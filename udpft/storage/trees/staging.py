@@ -25,7 +25,10 @@ from udpft.storage.trees.folders import FOLDER_FLAGS
 from udpft.units import format_bytes
 
 JOURNAL: Final = "journal"
-"""Name of the journal in the staging folder, whose other files are named by numbers."""
+"""Name of the journal in the staging folder, most of whose other files are named by numbers."""
+
+LISTING: Final = "listing"
+"""Name of the copy of the listing there that the files are of."""
 
 ABANDONED_S: Final = 7 * 24 * 3600
 """Seconds after which a staging folder that nobody writes to is removed."""
@@ -159,7 +162,7 @@ def _empty(fd: int, but: str = "") -> None:
 
 def _occupied_bytes(fd: int) -> int:
     total = 0
-    for name in os.listdir(fd):
+    for name in set(os.listdir(fd)) - {JOURNAL, LISTING}:
         with suppress(OSError):
             total += os.stat(name, dir_fd=fd, follow_symlinks=False).st_blocks * 512
     return total

@@ -105,8 +105,9 @@ class TreeOptions(NamedTuple):
     same; else those of the same size are compared, byte by byte. ``checksum``: take a file of the
     same size for the same, and let the digest of the tree say whether it is. ``resume``: go on with
     what an earlier transfer left, and leave what is held to the next one. ``key``: tells the
-    staging folder from those of other trees of this name. ``unwanted``: paths of files that the
-    listing has, and that are left alone.
+    staging folder from those of other trees of this name. ``earlier``: name of another staging
+    folder, whose files are taken over as far as this tree has them. ``unwanted``: paths of files
+    that the listing has, and that are left alone.
     """
 
     force: bool = False
@@ -114,6 +115,7 @@ class TreeOptions(NamedTuple):
     checksum: bool = False
     resume: bool = True
     key: str = ""
+    earlier: str = ""
     unwanted: frozenset[str] = frozenset()
 
 

@@ -6,6 +6,7 @@ import ast
 import re
 import struct
 import tomllib
+import tracemalloc
 from math import log2
 
 import pytest
@@ -26,7 +27,11 @@ from udpft.protocol.params import (
     REKEY_PACKETS,
     SEAL_OVERHEAD,
 )
+from udpft.protocol.ranges import RangeSet
 from udpft.protocol.transfer.file_digest import FileDigest
+from udpft.protocol.transfer.receiver import MAX_BEYOND, MAX_CHUNK_RANGES
+from udpft.protocol.transfer.sender_timers import HASHING_PATIENCE_S
+from udpft.protocol.transfer.work_budget import BURSTS_A_TURN
 from udpft.protocol.wire.data import chunk_hashes
 from udpft.protocol.wire.hello import Hello, encode_hello
 from udpft.protocol.wire.listing import MAX_LISTING_BYTES
@@ -121,6 +126,27 @@ def test_how_many_packets_a_key_seals() -> None:
 
 def test_when_what_is_left_of_a_tree_is_removed() -> None:
     assert f"for {ABANDONED_S // 86_400} days, or for {IDLE_S // 60} minutes" in words()
+
+
+def megabytes_of_holes(count: int) -> float:
+    """What a receiver keeps of every other chunk."""
+    tracemalloc.start()
+    try:
+        chunks, digest = RangeSet(), FileDigest()
+        for at in range(1, 2 * count, 2):
+            chunks.add(at, at + 1)
+            digest.add(at, bytes(8))
+        return tracemalloc.get_traced_memory()[0] / 1e6
+    finally:
+        tracemalloc.stop()
+
+
+def test_how_much_work_a_client_may_ask_for() -> None:
+    assert f"is hashed {BURSTS_A_TURN} bursts at a time" in words()
+    assert f"for {HASHING_PATIENCE_S:g} s at most for one that says nothing" in words()
+    assert f"a server follows {MAX_CHUNK_RANGES:,} ranges, in some 3 MB" in words()
+    assert megabytes_of_holes(MAX_CHUNK_RANGES) == pytest.approx(3, abs=0.5)
+    assert f"{MAX_BEYOND:,} chunks of it, and none that was missing first, end" in words()
 
 
 def test_exit_codes() -> None:

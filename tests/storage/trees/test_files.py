@@ -299,6 +299,17 @@ def test_a_finished_file_has_size_time_and_permissions(staging: Staging) -> None
     assert status.st_mode & 0o7777 == 0o755  # and never what makes a program another user's
 
 
+def test_small_files_share_one_up_to_a_gigabyte(staging: Staging) -> None:
+    count = 2**30 // PACKED_BYTES  # just as many as fit
+    size = PACKED_BYTES
+    tree = staging.tree([entry(f"{number:05}", size) for number in range(count + 1)])
+    for number in (count - 1, count):
+        tree.writev([memoryview(b"x" * size)], number * size)
+    tree.close()
+    assert sorted(path.name for path in staging.folder.iterdir()) == [str(count), "pack"]
+    assert (staging.folder / "pack").stat().st_size == 2**30
+
+
 def test_what_is_staged_is_its_owners_alone_until_it_is_whole(staging: Staging) -> None:
     before = os.umask(0)
     try:

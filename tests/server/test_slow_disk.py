@@ -275,3 +275,24 @@ def test_a_slow_disk_holds_up_nobody_else(
         udpft.get("fast", server=server.address, output=tmp_path)
         held.end()
     assert (tmp_path / "fast").read_bytes() == CONTENT
+
+
+def test_an_upload_to_a_slow_disk_holds_up_nobody_else(
+    mount: Callable[..., Path], tmp_path: Path
+) -> None:
+    files = mount("--write-rate=300k")
+    with udpft.serve(files, port=0, writable=True) as server:
+        slow = threading.Thread(
+            target=udpft.put,
+            args=(files / "fast",),
+            kwargs={"server": server.address, "as_name": "slow/new"},
+        )
+        slow.start()
+        while not (tmp_path / "real/.new.udpft-part").exists():
+            assert slow.is_alive()
+        udpft.put(files / "fast", server=server.address, as_name="other")
+        assert slow.is_alive(), "the other one waited for it"
+        slow.join(PATIENCE_S)
+        assert (tmp_path / "real/new").read_bytes() == CONTENT
+        udpft.put(files / "other", server=server.address, as_name="slow/new")  # which is compared
+    assert (files / "other").read_bytes() == CONTENT

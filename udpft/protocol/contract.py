@@ -156,12 +156,14 @@ class OpenedSink(NamedTuple):
     """Open destination of a file, and the chunks of it that are held already.
 
     ``present``: (first chunk, hashes) of runs of held chunks. ``note_hashes`` is called with the
-    same of chunks that were written.
+    same of chunks that were written. ``room``: tells how many bytes may come before the disk has
+    caught up; None where that does not matter.
     """
 
     sink: ChunkSink
     present: Iterable[tuple[int, bytes]] = ()
     note_hashes: Callable[[int, bytes], None] | None = None
+    room: Callable[[], int] | None = None
 
 
 class Verified(NamedTuple):

@@ -17,7 +17,7 @@ from udpft.protocol.server.admitting import Asker
 from udpft.protocol.wire.hello import FORCE, RECURSIVE, Hello, Role
 from udpft.remote.messages import Found, Kind, PathsAsked, PlaceAsked
 from udpft.server.server import Server
-from udpft.server.uploads import UploadPlace
+from udpft.server.upload_place import UploadPlace
 from udpft.storage.served_folder import ServedRoot
 
 

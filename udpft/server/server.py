@@ -44,7 +44,8 @@ from udpft.server.failures import FailureLog
 from udpft.server.plain import PlainTransfers
 from udpft.server.report import report
 from udpft.server.sources import Sources
-from udpft.server.uploads import UploadPlace, Uploads
+from udpft.server.upload_place import UploadPlace
+from udpft.server.uploads import Uploads
 from udpft.storage.served_folder import ServedRoot
 
 if TYPE_CHECKING:

@@ -7,31 +7,27 @@ comes before its place is open is told to come back.
 
 from __future__ import annotations
 
-import errno
 import os
 from collections.abc import Callable, Hashable
 from functools import partial
 from math import inf
 from time import monotonic
-from typing import Protocol
 
 from udpft.errors import (
     Denied,
-    DestinationExists,
-    LocalError,
-    LocalWriteFailed,
     NoSuchFile,
     ServerBusy,
     UdpftError,
 )
 from udpft.net.stop import Stop
-from udpft.protocol.contract import OpenedSink
-from udpft.protocol.handshake.agreement import HandshakeResult
 from udpft.protocol.server.admitting import NOBODY, Asker
 from udpft.protocol.wire.hello import FORCE, Hello, Role
 from udpft.server.job import Job
+from udpft.server.slow_disk import DiskThreads, is_remote, is_remote_below
 from udpft.server.tree_uploads import TreeUploads
-from udpft.storage.destination import Destination, Target
+from udpft.server.upload_place import Disk, UploadPlace, told
+from udpft.server.write_behind import BytesBehind
+from udpft.storage.destination import Destination
 from udpft.storage.served_folder import ServedRoot
 from udpft.storage.source_file import SourceFile
 from udpft.units import format_bytes
@@ -57,91 +53,6 @@ _FORGET_INTERVAL_S = 5.0
 
 _A_MOMENT_S = 0.005
 """Seconds for which the loop waits for a thread: nearly all of them end sooner."""
-
-
-class _Target(Target, Protocol):
-    def close(self, error: BaseException | None = None) -> None: ...
-
-
-class UploadPlace:
-    """Place of one upload; an `udpft.protocol.server.upload.Place`.
-
-    Args:
-        hello: the request.
-        name: of the file or tree, as the client says it.
-        target: the destination of its bytes.
-        folder_fd: a descriptor to be closed with it; -1 for none.
-
-    Attributes:
-        size: bytes of the file, tree or listing; never changes.
-        mtime_ns: time of its last change on the client, in nanoseconds since the epoch.
-        identity: of the source on the client; never changes.
-        on_closed: called by `close` with the bytes that were received. Set by `Uploads`.
-        _of_a_file: whether it is a file, and no tree or listing; for messages.
-        _target: the destination; closed by the commit or by `close`.
-        _folder_fd: as ``folder_fd``; -1 once it is closed.
-        _commits: the commit, at work or ended; None until `commit` is called.
-    """
-
-    def __init__(self, hello: Hello, name: str, target: _Target, folder_fd: int = -1) -> None:
-        self.size = hello.size
-        self.mtime_ns = hello.mtime_ns
-        self.identity = hello.identity
-        self.on_closed: Callable[[int], None] = lambda _: None
-        self._name = name
-        self._of_a_file = hello.role == Role.PUT
-        self._target = target
-        self._folder_fd = folder_fd
-        self._commits: Job[None] | None = None
-
-    @property
-    def have(self) -> tuple[tuple[int, int], ...]:
-        """Byte ranges of the file that are held already."""
-        target = self._target
-        return target.have if target.have_of in (0, self.identity) else ()
-
-    @property
-    def wanted_bytes(self) -> int:
-        """Number of bytes that are to come."""
-        return self.size - sum(stop - start for start, stop in self.have)
-
-    def open_sink(self, handshake: HandshakeResult) -> OpenedSink:
-        """Open the part file; see `Destination.open_sink`."""
-        return self._target.open_sink(handshake)
-
-    def commit(self) -> bool:
-        """Give the file its name; return whether that is done. See `Destination.commit`."""
-        if self._commits is None:
-            self._commits = Job(self._put_in_place)
-            self._commits.wait(_A_MOMENT_S)
-        if not self._commits.wait(0):
-            return False
-        self._commits.result()
-        return True
-
-    def _put_in_place(self) -> None:
-        try:
-            self._target.commit()
-            self._target.close()  # at once: its client may be longer about knowing
-        except OSError as error:
-            raise LocalWriteFailed("the server cannot write it") from error
-
-    def close(self, error: BaseException | None = None, received_bytes: int = 0) -> None:
-        """Keep what can be resumed, or remove it."""
-        if self._commits:
-            while not self._commits.wait(60):
-                pass
-        try:
-            self._target.close(error)
-        finally:
-            self.on_closed(received_bytes)
-            if self._folder_fd >= 0:
-                folder_fd, self._folder_fd = self._folder_fd, -1
-                os.close(folder_fd)
-
-    def told(self, error: UdpftError) -> UdpftError:
-        """Reword an error for a stranger: without the server's paths."""
-        return _told(error, self._name, of_a_file=self._of_a_file)
 
 
 class _Opening:
@@ -182,6 +93,7 @@ class Uploads:
     Attributes:
         _promised_bytes: bytes received by closed places, and those that open ones may still
             receive; compared with the quota.
+        _disk: what all places share.
         _trees: listings and destinations of trees.
         _opening: places that are being opened, or wait for their client, by the host and what the
             HELLO asks. With those below at most `MAX_OPENING`; an open one is dropped when it has
@@ -203,6 +115,7 @@ class Uploads:
         self._quota_bytes = quota_bytes
         self._promised_bytes = 0
         self._trees = TreeUploads(root, on_notice)
+        self._disk = Disk(DiskThreads(), BytesBehind())
         self._opening: dict[tuple[Hashable, ...], _Opening] = {}
         self._leaving: list[_Opening] = []
         self._forgotten_at = -inf
@@ -228,7 +141,7 @@ class Uploads:
         opening = self._opening.pop(key, None)
         if opening is None:
             self._make_room(asker.host)
-            opening = _Opening(partial(self._open, hello, name), asker.host)
+            opening = _Opening(partial(self._open, hello, name, asker.chunk_size), asker.host)
         if not opening.job.wait(_A_MOMENT_S):
             opening.asked_at = monotonic()
             self._opening[key] = opening
@@ -281,17 +194,27 @@ class Uploads:
     def _note_closed(self, wanted: int, received: int) -> None:
         self._promised_bytes += received - wanted
 
-    def _open(self, hello: Hello, name: str, stop: Stop) -> UploadPlace:
+    def _open(self, hello: Hello, name: str, chunk_size: int, stop: Stop) -> UploadPlace:
         """Open a file's or a tree's place. Runs in a thread."""
         of_a_file = hello.role == Role.PUT
         try:
             if of_a_file:
-                return self._open_file(hello, name, stop)
-            return UploadPlace(hello, name, self._trees.open_tree(hello, name, stop))
+                place = self._open_file(hello, name, stop)
+            else:
+                root_fd = self._root.fileno()
+                remote = is_remote(root_fd) or is_remote_below(root_fd)
+                tree = self._trees.open_tree(hello, name, stop)
+                place = UploadPlace(hello, name, tree, disk=self._disk, remote=remote)
+            try:
+                place.prepare(chunk_size)
+            except BaseException as error:
+                place.close(error)
+                raise
+            return place
         except NoSuchFile:
             raise _no_name() from None
         except (UdpftError, OSError, ValueError) as error:
-            raise _told(error, name, of_a_file=of_a_file) from error
+            raise told(error, name, of_a_file=of_a_file) from error
 
     def _open_file(self, hello: Hello, name: str, stop: Stop) -> UploadPlace:
         folder_fd, last = self._root.make_parent(name)
@@ -302,7 +225,8 @@ class Uploads:
         except BaseException:
             os.close(folder_fd)
             raise
-        return UploadPlace(hello, name, target, folder_fd)
+        remote = is_remote(folder_fd)
+        return UploadPlace(hello, name, target, folder_fd, self._disk, remote=remote)
 
     def open_report(self, identity: int) -> SourceFile:
         """Open the report of what was refused of a tree. Raises NoSuchFile: there is none."""
@@ -348,27 +272,3 @@ def _too_many() -> ServerBusy:
 
 def _no_name() -> Denied:
     return Denied("no name for an upload, or a way to it that is none")
-
-
-def _told(error: BaseException, name: str, *, of_a_file: bool) -> UdpftError:
-    """Reword an error for a stranger: without the server's paths."""
-    if isinstance(error, DestinationExists):
-        if not of_a_file:
-            return DestinationExists(f"on the server, {error}", hint="--force replaces them")
-        return DestinationExists(
-            f"{name!r} is on the server, and is a different file",
-            hint="--force replaces it; --as gives it another name",
-        )
-    if isinstance(error, UdpftError) and not isinstance(error, LocalError):
-        return error
-    cause = error if isinstance(error, OSError) else error.__cause__
-    code = cause.errno if isinstance(cause, OSError) else None
-    if isinstance(cause, BlockingIOError):
-        return ServerBusy("another upload of that name is at work")
-    if code in (errno.ENOSPC, errno.EDQUOT) or "disk full" in str(error):
-        return LocalWriteFailed("the server's disk is full")
-    if code in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return LocalWriteFailed("the server may not write there")
-    if str(error).startswith("cannot write "):
-        return LocalWriteFailed(f"the server cannot write it: {str(error).rpartition(': ')[2]}")
-    return LocalWriteFailed("the server cannot write it")

@@ -47,11 +47,13 @@ _ROLES = (Role.GET, Role.LIST, Role.TREE, Role.MEASURE, *UPLOADS)
 class Asker(NamedTuple):
     """Client that asks for something.
 
-    ``host``: that the work for it is charged to; None where that has no limit.
+    ``host``: that the work for it is charged to; None where that has no limit. ``chunk_size``: that
+    its transfer will have.
     """
 
     address: PeerAddress
     host: Hashable
+    chunk_size: int = 0
 
 
 NOBODY = Asker(None, None)
@@ -153,7 +155,8 @@ class Admitting:
         Raises:
             UdpftError: it is refused; the client is to be told why.
         """
-        asker = Asker(request.address, self.admission.charged_host(request.address))
+        host = self.admission.charged_host(request.address)
+        asker = Asker(request.address, host, _chunk_size_of(request))
         opened, name = self._open(request, asker, now)
         work = self._work.share_of(asker.host)
         end: Sender | ServerUpload
@@ -204,7 +207,7 @@ class Admitting:
         connection_id = self._entropy.draw_id()
         while not connection_id or self._is_taken(connection_id):
             connection_id = self._entropy.draw_id()
-        chunk_size = agreed_chunk_size(hello.chunk_size, request.hello_size, keyed=keyed)
+        chunk_size = _chunk_size_of(request)
         accept = Accept(
             hello.nonce, connection_id, chunk_size, opened.size, opened.mtime_ns, opened.identity
         )
@@ -215,3 +218,8 @@ class Admitting:
             accept_size -= KEYED_ANSWER_OVERHEAD - SEAL_OVERHEAD
             max_rate = max_rate * packet_size // (packet_size + SEAL_OVERHEAD)
         return Terms(hello, accept, accept_size, max_rate, self._limits.idle_timeout_s)
+
+
+def _chunk_size_of(request: Request) -> int:
+    keyed = request.channel is not None
+    return agreed_chunk_size(request.hello.chunk_size, request.hello_size, keyed=keyed)

@@ -11,17 +11,19 @@ client knows of life at this end.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from enum import Enum, auto
 from math import inf
 from typing import Protocol
 
 from udpft.errors import TimedOut, UdpftError
 from udpft.protocol.contract import (
+    NOT_READY_S,
     Batch,
     Completed,
     Event,
     Failed,
+    NotReady,
     OpenedSink,
     Transmit,
     Verified,
@@ -126,13 +128,15 @@ def begin_upload(
     accept = terms.accept._replace(
         receive_room=receive_queue()[0], max_rate_bytes_per_s=terms.max_rate, have=place.have
     )
+    room = DiskRoom(receive_queue)
     try:
         opened = place.open_sink(HandshakeResult(accept, 0, b"", 0.0, accept.have))
+        room.of_disk = opened.room
         receiver = Receiver(
             terms.ids,
             FileLayout.of(accept.size, accept.chunk_size),
             opened,
-            receive_queue=receive_queue,
+            receive_queue=room.receive_queue,
             now=now,
             idle_timeout_s=terms.idle_timeout_s,
             peer="client",
@@ -147,7 +151,41 @@ def begin_upload(
     held = Held(
         iter(opened.present), work or WorkBudget().share_of(None), now + terms.idle_timeout_s
     )
-    return ServerUpload(receiver, place, prelude, now, held)
+    return ServerUpload(receiver, place, prelude, now, held, room)
+
+
+class DiskRoom:
+    """Room for what a client brings: of the socket, and of what waits to be written.
+
+    Args:
+        of_socket: asks the socket.
+
+    Attributes:
+        of_disk: asks how many bytes may come before the disk has caught up; None where that does
+            not matter. Set by the owner.
+        dropped: datagrams that found no room.
+    """
+
+    def __init__(self, of_socket: ReceiveQueue) -> None:
+        self._of_socket = of_socket
+        self.of_disk: Callable[[], int] | None = None
+        self.dropped = 0
+
+    def receive_queue(self) -> tuple[int, int]:
+        """Bytes that may come, and datagrams that found no room: see `ReceiveQueue`."""
+        room, dropped = self._of_socket()
+        if self.of_disk:
+            room = min(room, self.of_disk())
+        return room, dropped + self.dropped
+
+    def takes(self, batch: Batch) -> bool:
+        """Tell whether there is room for a batch; where not, it is as if the socket had none."""
+        if not self.of_disk or batch.buffer[0] != PacketType.DATA:
+            return True
+        if self.of_disk() >= batch.length:
+            return True
+        self.dropped += -(-batch.length // max(1, batch.segment_size))
+        return False
 
 
 class Held:
@@ -192,6 +230,7 @@ class ServerUpload:
         prelude: ACCEPT.
         now: seconds on the driver's clock.
         held: chunks that are held already.
+        room: for what comes.
 
     Attributes:
         prelude: see above; repeated to a client that asks again.
@@ -206,7 +245,9 @@ class ServerUpload:
         prelude: bytes,
         now: float,
         held: Held,
+        room: DiskRoom,
     ) -> None:
+        self._room = room
         self._receiver = receiver
         self._place = place
         self._held: Held | None = held  # None once all was read
@@ -263,6 +304,8 @@ class ServerUpload:
             return
         if batch.length and batch.buffer[0] == PacketType.HELLO:
             self._handle_question(batch, now)
+            return
+        if not self._room.takes(batch):
             return
         heard_at = self._receiver.heard_at
         try:
@@ -325,18 +368,21 @@ class ServerUpload:
 
     def _read_on(self, now: float) -> None:
         """Hash some of what is held already, for a client that shows that it is there."""
-        assert self._held is not None
-        if now >= self._held.patience_ends_at:
+        held = self._held
+        assert held is not None
+        if now >= held.patience_ends_at:
             self._held = None
             self._fail(TimedOut("the client fell silent while what is held was read"))
             return
         try:
-            for run in self._held.next_runs(now):
+            for run in held.next_runs(now):
                 if run is None:
                     self._held = None
                     self._receiver.verify_if_complete()
                     return
                 self._receiver.note_held(*run)
+        except NotReady:
+            held.due_at = now + NOT_READY_S
         except UdpftError as error:
             self._held = None
             self._fail(error)

@@ -139,6 +139,7 @@ def get(
     recursive: bool = False,
     allow_partial: bool = False,
     sha256: str = "",
+    times: bool = True,
     exclude: str | Sequence[str] = (),
     include: str | Sequence[str] = (),
     rules: str | Sequence[str] = (),
@@ -166,6 +167,7 @@ def get(
         allow_partial: plain only: keep what came, where the end did not.
         sha256: what the file's SHA-256 must be, 64 hex digits, before it gets its name. Of single
             files only.
+        times: give a single file the time that it has there; plain knows none, a tree has its own.
         exclude: of trees: a pattern of what is left out, or a list of them; see docs/trees.md.
         include: likewise, of what comes although ``exclude`` matches it.
         rules: both in an order of their own, each ``- PATTERN`` or ``+ PATTERN``.
@@ -194,7 +196,7 @@ def get(
         single: _SingleOptions = {"force": force, "sha256": sha256, "progress": progress}
         if mode == "plain":
             return client.fetch_plain(name, output, allow_partial=allow_partial, **single)
-        return client.fetch(name, output, **resumed, **single)
+        return client.fetch(name, output, times=times, **resumed, **single)
 
 
 def read_bytes(

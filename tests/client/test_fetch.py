@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Literal
 
@@ -10,7 +11,9 @@ import pytest
 import udpft
 from tests.samples import LARGE, SIZES, sample
 from tests.storage.conftest import names
+from tests.trees import A_TIME
 from udpft.api import RunningServer, connect
+from udpft.cli.main import run
 from udpft.client.client import Client
 from udpft.testing import LossyLink
 
@@ -95,3 +98,31 @@ def test_progress_grows_up_to_the_whole(samples: Path, tmp_path: Path) -> None:
     assert told[-1] == (LARGE, LARGE)
     assert all(total == LARGE for _, total in told)
     assert 0 < told[0][0] < LARGE
+
+
+def test_a_file_gets_the_time_of_its_source(tmp_path: Path) -> None:
+    (tmp_path / "served/t").mkdir(parents=True)
+    source = tmp_path / "served/t/file"
+    source.write_text("x")
+    os.utime(source, ns=(A_TIME, A_TIME))
+    out = tmp_path / "out"
+    with udpft.serve(tmp_path / "served", port=0) as server, connect(server.address) as client:
+        kept = client.fetch("t/file", tmp_path / "kept").path
+        left = client.fetch("t/file", tmp_path / "left", times=False).path
+        plain = client.fetch_plain("t/file", tmp_path / "plain").path
+        out.joinpath("t").mkdir(parents=True)
+        client.fetch("t/file", out / "t")
+        assert client.fetch_tree("t", out).up_to_date  # it is the same, by size and time
+    assert kept.stat().st_mtime_ns == A_TIME
+    for path in (left, plain):
+        assert path.stat().st_mtime > A_TIME / 1e9 + 1
+
+
+def test_no_times_is_of_single_files(
+    server: RunningServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["-s", server.address, "-o", str(tmp_path), "--no-times"]
+    assert run(["get", "4096", *words]) == 0
+    assert (tmp_path / "4096").exists()
+    assert run(["get", "-r", "", *words]) == 2
+    assert "--no-times is of single files" in capsys.readouterr().err

@@ -121,6 +121,7 @@ NO_OPTIONS = {
     "rules": "--exclude and --include, in their order",
     "as_name": "--as: a word of Python's",
     "resume": "--no-resume: options default to off",
+    "times": "--no-times: likewise",
 }
 
 
@@ -143,7 +144,17 @@ def test_keywords_are_the_long_options(command: str, function: Any, options: Any
     assert keywords - long <= set(NO_OPTIONS)
 
 
-OF_THE_TERMINAL = {"output", "help", "json", "json_lines", "metrics", "as", "no_resume", "rule"}
+OF_THE_TERMINAL = {
+    "output",
+    "help",
+    "json",
+    "json_lines",
+    "metrics",
+    "as",
+    "no_resume",
+    "no_times",
+    "rule",
+}
 OF_THE_TERMINAL |= {"rsh", "remote_udpft", "ports"}
 OF_THE_TERMINAL |= {"trace_limit"}  # of the Trace that the keyword is
 """Long options that no keyword has the name of: they are of a terminal, or have another name."""

@@ -150,6 +150,7 @@ class Client:
         force: bool = False,
         resume: bool = True,
         sha256: str = "",
+        times: bool = True,
         progress: Progress | None = None,
         on_resume: Progress | None = None,
     ) -> Result:
@@ -157,15 +158,14 @@ class Client:
 
         Args:
             name: the file's name on the server, relative to the folder that it serves.
-            output: a file, or a folder for it; by default its own name in the current folder. The
-                file's time will be that of its arrival. Or a binary file object: it gets all of the
-                file, once it is verified, or nothing.
+            output: a file, or a folder for it; by default its own name in the current folder. Or a
+                binary file object: it gets all of the file, once it is verified, or nothing.
             force: replace a different file of that name.
             resume: go on with what an earlier fetch of that destination left, and leave what there
                 is of the file if this one fails; False begins again, and leaves nothing.
             sha256: what the file's SHA-256 must be, 64 hex digits, before it gets its name.
-            progress: called with the bytes done and the bytes in all, ten times a second and at
-                the end.
+            times: give it the time that it has there; False leaves it that of its arrival.
+            progress: called with the bytes done and in all, ten times a second and at the end.
             on_resume: called once with the bytes that were held already and the bytes in all,
                 where this goes on with an earlier fetch.
 
@@ -184,7 +184,7 @@ class Client:
 
         def transfer(path: str) -> Result:
             def open_destination() -> Destination:
-                return Destination(
+                target = Destination(
                     path,
                     force=force,
                     resume=resume and not is_stream(output),
@@ -192,6 +192,8 @@ class Client:
                     on_resume=on_resume,
                     stop=self._connection.stop,
                 )
+                target.keeps_time = times
+                return target
 
             return fetch(self._connection, name, open_destination, progress=progress)
 
@@ -300,7 +302,7 @@ class Client:
         sha256: str = "",
         progress: Progress | None = None,
     ) -> Result:
-        """Fetch one file by the plain protocol: nothing verifies it, and nothing is sent again.
+        """Fetch one file by the plain protocol: nothing verifies it, and nothing tells its time.
 
         Args:
             name: the file's name on the server.

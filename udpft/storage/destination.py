@@ -87,6 +87,8 @@ class Destination:
         path: as ``path``; never changes.
         have: byte ranges that are held already, as HELLO tells them; set once, when this is made.
         have_of: identity of the source that they are of; 0 for any. Set with ``have``.
+        keeps_time: whether the file gets the time of its source, and not that of its arrival. Set
+            by the owner.
         appeared: whether the same file was at the destination when the other one was to get its
             name. Set by `commit`.
         _force, _follow, _folder_fd: as the arguments; never change.
@@ -118,6 +120,7 @@ class Destination:
         self.path = os.fspath(path)
         self.have: tuple[tuple[int, int], ...] = ()
         self.have_of = 0
+        self.keeps_time = False
         self.appeared = False
         self._force = force
         self._follow = follow
@@ -270,7 +273,7 @@ class Destination:
         return self._part
 
     def commit(self) -> None:
-        """Give the file, which is verified, its name. Its time is that of its arrival.
+        """Give the file, which is verified, its name, and its time where that is kept.
 
         Unless forced it replaces nothing: what has appeared there is compared.
 
@@ -285,7 +288,8 @@ class Destination:
             check_sha256(self._existing_fd, os.fstat(self._existing_fd).st_size, self._sha256)
         if self._part:
             try:
-                self._part.commit(sha256=self._sha256, new=not self._force)
+                time_ns = self._label.mtime_ns if self._label and self.keeps_time else None
+                self._part.commit(time_ns, self._sha256, new=not self._force)
             except DestinationExists:
                 if not self._same_is_there(self._part):
                     raise

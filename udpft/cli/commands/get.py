@@ -48,6 +48,7 @@ def fetch(
     allow_partial: bool = False,
     recursive: bool = False,
     no_resume: bool = False,
+    no_times: bool = False,
     sha256: str | None = None,
     progress: ProgressStyle = "auto",
     as_json: bool = False,
@@ -84,6 +85,7 @@ def fetch(
         tally,
         {**of_trees, "rules": rules},
         far.path_of if far else str,
+        not no_times,
     )
     with verdict(as_json=as_json, files=tally.files):
         single = [name for name in names if not getter.is_tree(name)]
@@ -97,6 +99,8 @@ def fetch(
             )
         if sha256 and (len(single) > 1 or len(single) < len(names)):
             raise UsageError("--sha256 is of a single file")
+        if no_times and len(single) < len(names):
+            raise UsageError("--no-times is of single files", hint="trees keep theirs")
         if sha256:
             check_is_sha256(sha256)
         if far and mode == "plain":
@@ -158,6 +162,7 @@ class _Getter(NamedTuple):
     tally: Tally
     of_trees: dict[str, Any]
     path_of: Callable[[str], str]
+    times: bool
 
     def is_tree(self, name: str) -> bool:
         """Whether a name may stand for more than one file."""
@@ -216,7 +221,7 @@ class _Getter(NamedTuple):
         if tree:
             options |= self.of_trees
             return client.fetch_tree(name, output, recursive=self.recursive, **options)
-        return client.fetch(name, output, sha256=self.sha256, **options)
+        return client.fetch(name, output, sha256=self.sha256, times=self.times, **options)
 
     def _where(self, result: Result, *, tree: bool) -> str:
         if tree:

@@ -49,7 +49,8 @@ from udpft.cli.output.console import Console
 @limit_rate_option
 @click.option("-r", "--recursive", is_flag=True, help="Folders, with all that is below them.")
 @tree_options()
-@click.option("--no-resume", is_flag=True, help="Begin again, whatever an earlier get left.")
+@click.option("--no-resume", is_flag=True, help="Begin again, whatever was left; also --no-times.")
+@click.option("--no-times", is_flag=True, hidden=True)  # a file keeps the time of its arrival
 @click.option("--allow-partial", is_flag=True, hidden=True)  # of plain: what has no end is kept
 @click.option("--max-size", metavar="SIZE", type=QUANTITY, default=0, help="Refuse what is larger.")
 @click.option("--sha256", metavar="HEX", help="What its SHA-256 must be; of a single file.")

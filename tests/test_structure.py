@@ -336,6 +336,14 @@ def test_everything_public_says_what_it_is(module: Path) -> None:
     assert list(undocumented(tree, module.stem)) == []
 
 
+@pytest.mark.parametrize("folder", ["udpft", "bench", "tests"])
+def test_the_first_line_of_a_module_names_the_thing(folder: str) -> None:
+    riddles = {"What", "Where", "How", "Who", "Whose"}
+    for path in (PACKAGE.parent / folder).rglob("*.py"):
+        first = (ast.get_docstring(tree_of(path)) or "").split("\n")[0]
+        assert not riddles & set(first.split()[:1]), f"{path.relative_to(PACKAGE.parent)}: {first}"
+
+
 # --------------------------------------------------------------------------- what the network says
 
 

@@ -1,4 +1,4 @@
-"""What a session asks for: where it is found, and that nothing else is served."""
+"""Request of a session: the path it is found at, and that nothing else is served."""
 
 from __future__ import annotations
 

@@ -100,6 +100,9 @@ def test_the_newest_ranges_are_the_highest(
     ranges, model = replay(operations)
     highest = runs(model)[-limit:]
     assert ranges.newest(limit) == highest[::-1]
+    assert [ranges.around(n) for n in range(-1, 60)] == [
+        next((pair for pair in ranges if pair[0] <= n < pair[1]), None) for n in range(-1, 60)
+    ]
     ranges.drop_oldest(limit)
     assert list(ranges) == highest
 

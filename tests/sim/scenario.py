@@ -1,15 +1,17 @@
 """Random scenario on a bad network, drawn from a seed: clients, files, and faults.
 
-A scenario has a server, a few clients with a file each, a link each way, and faults. What must
-hold in all of them is in `Scenario.run`: every client ends; what a client has verified is the file;
-where nothing went wrong that a transfer does not survive, all of them have it; and the server has
-nothing left of anybody.
+A scenario has a server, a few clients that fetch or store a file each, a link each way, and faults:
+of disks and of the path, which may change under way, as may a client's address; ends that stand
+still; and strangers who send what they have seen, or junk. What must hold in all of them is in
+`Scenario.run`: every client ends; what a client has verified is the file; where nothing went wrong
+that a transfer does not survive, all of them have it; and the server has nothing left of anybody.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from math import inf
 from random import Random
 
@@ -27,6 +29,7 @@ from udpft.protocol.server.admission import Admission
 from udpft.protocol.server.session import Outcome
 from udpft.testing.network import Inbox, MemorySink, MemorySource, Shape, SimNet, SimulatedClient
 from udpft.testing.network.files import present_in
+from udpft.testing.network.simulation import SERVER
 
 SMALL_FROM = 10**8
 """Seeds from here on stand for small scenarios, of a few packets each, which take milliseconds."""
@@ -70,7 +73,11 @@ class FullSink(MemorySink):
 
 @dataclass
 class Fetch:
-    """What one client does, and what happens to it."""
+    """What one client does, and what happens to it.
+
+    ``events``: moments, and what happens to the client then: its address changes, or it stands
+    still for a while.
+    """
 
     name: str
     content: bytes
@@ -83,6 +90,8 @@ class Fetch:
     fault: str = ""
     fault_at: int = 0
     vanishes_at: float = inf
+    is_upload: bool = False
+    events: tuple[tuple[float, str], ...] = ()
     client: SimulatedClient | None = None
 
 
@@ -103,12 +112,16 @@ class Scenario:
         self.stops_at = random.uniform(0, 3) if random.random() < 0.03 else inf
         for n in range(random.choice((1, 2) if self.seed >= SMALL_FROM else (1, 1, 2, 3, 5))):
             self.fetches.append(self._fetch(n))
-        full = self.max_sessions < len(self.fetches)
+        self._change_under_way()
+        # A client that goes on from another address, or on another path, leaves a session behind.
+        left = self.changes or any(fetch.events for fetch in self.fetches)
+        full = self.max_sessions < (2 if left or self.strangers_at else 1) * len(self.fetches)
         if full or self.stops_at < inf or any(fetch.fault for fetch in self.fetches):
             self.survivable = False
 
     def __str__(self) -> str:
-        return f"seed {self.seed}: {self.down}, {self.up}, {self.fetches}"
+        under_way = f"{self.changes}, strangers at {self.strangers_at}"
+        return f"seed {self.seed}: {self.down}, {self.up}, {under_way}, {self.fetches}"
 
     def _gaps(self) -> list[tuple[float, float]]:
         """When the links are dead: for ten seconds at most, once or not at all."""
@@ -116,6 +129,30 @@ class Scenario:
             return []
         begins = self._random.uniform(0, 2)
         return [(begins, begins + self._random.choice((0.05, 0.5, 3.0, 10.0)))]
+
+    def _change_under_way(self) -> None:
+        """What happens to the path, the server and all clients while they are at it."""
+        random = self._random
+        self.changes: list[tuple[float, str]] = []
+        if random.random() < 0.2:
+            kinds = ("narrower", "narrower down", "narrower up", "slower", "way back")
+            self.changes.append((10 ** random.uniform(-2, 0.5), random.choice(kinds)))
+        self.strangers_at: list[float] = []
+        if random.random() < 0.2:
+            count = random.randint(1, 5 if self.seed >= SMALL_FROM else 30)
+            self.strangers_at = sorted(10 ** random.uniform(-2, 0.7) for _ in range(count))
+        stills = random.random() < 0.15 and not self._dead
+        if stills and random.random() < 0.3:
+            self.changes.append((10 ** random.uniform(-2, 0.5), "server stands still"))
+        for fetch in self.fetches:
+            events = []
+            if stills and random.random() < 0.7:
+                events.append((fetch.begins + 10 ** random.uniform(-2, 0.5), "stands still"))
+            while random.random() < 0.15:
+                events.append((fetch.begins + 10 ** random.uniform(-2, 0.5), "other address"))
+            fetch.events = tuple(sorted(events))
+            if random.random() < 0.2 and fetch.fault in ("", "vanish"):
+                fetch.is_upload, fetch.have = True, ()
 
     def _shape(self) -> Shape:
         random, gaps = self._random, self._dead
@@ -134,7 +171,7 @@ class Scenario:
             reorder=random.choice((0.0, 0.0, 0.2)),
             reorder_s=delay_s,
             corrupt=random.choice((0.0, 0.0, 0.0, 0.03)),
-            jitter_s=random.choice((0.0, 0.0, delay_s / 2)),
+            jitter_s=random.choice((0.0, 0.0, delay_s / 2, 3 * delay_s)),
             dead=cut,
         )
 
@@ -180,12 +217,18 @@ class Scenario:
                 source: MemorySource = BrokenSource(fetch.content, fetch.fault, fetch.fault_at)
             else:
                 source = MemorySource(fetch.content)
-            if fetch.fault != "missing":
+            if fetch.fault != "missing" and not fetch.is_upload:
                 net.sources[fetch.name] = source
         moments = [(fetch.begins, self._begin, fetch) for fetch in self.fetches]
         moments += [(f.vanishes_at, self._vanish, f) for f in self.fetches if f.vanishes_at < inf]
         if self.stops_at < inf:
             moments.append((self.stops_at, self._stop, self.fetches[0]))
+        for fetch in self.fetches:
+            for at, event in fetch.events:
+                moments.append((at, partial(self._happen, event), fetch))
+        for at, change in self.changes:
+            moments.append((at, partial(self._change, change), self.fetches[0]))
+        moments += [(at, self._send_junk, self.fetches[0]) for at in self.strangers_at]
         for moment, act, fetch in sorted(moments, key=lambda one: one[0]):
             net.run_to(max(net.now, moment))
             act(fetch)
@@ -196,7 +239,47 @@ class Scenario:
         self._judge_server()
         return net
 
+    def _happen(self, event: str, fetch: Fetch) -> None:
+        client = fetch.client
+        if client is None or client.outcome or client.address not in self.net.clients:
+            return
+        if event == "stands still":
+            self.net.suspend(client, 20.0)
+        else:
+            self.net.readdress(client)
+
+    def _change(self, change: str, _fetch: Fetch) -> None:
+        net, random = self.net, self._random
+        mtu = random.choice((1200, 1280, 1392))
+        down, up = net.down.shape, net.up.shape
+        if change == "server stands still":
+            net.suspend_server(20.0)
+        elif change == "slower":
+            slow = 10 ** random.uniform(5, 6.5)
+            net.down.shape = replace(down, delay_s=2 * down.delay_s, rate_bytes_per_s=slow)
+        elif change == "way back":
+            net.up.shape = replace(up, loss=max(up.loss, random.uniform(0.1, 0.5)))
+        else:
+            if change != "narrower up":
+                net.down.shape = replace(down, mtu_payload=min(down.mtu_payload, mtu))
+            if change != "narrower down":
+                net.up.shape = replace(up, mtu_payload=min(up.mtu_payload, mtu))
+
+    def _send_junk(self, _fetch: Fetch) -> None:
+        """A stranger sends what a client has sent, whole or damaged, or noise, to the server."""
+        net, random = self.net, self._random
+        seen = net.up.sent or [b""]
+        junk = bytearray(random.choice((random.choice(seen), random.randbytes(1_200))))
+        if junk and random.random() < 0.5:
+            junk[random.randrange(len(junk))] ^= 1 << random.randrange(8)
+        net.inject(bytes(junk), net.up, f"stranger-{random.randrange(3)}", SERVER)
+
     def _begin(self, fetch: Fetch) -> None:
+        if fetch.is_upload:
+            fetch.client = self.net.put(
+                fetch.name, fetch.content, address=f"client of {fetch.name}", connect_timeout_s=45.0
+            )
+            return
         inbox = Inbox(fetch.room, fetch.reads_bytes_per_s)
 
         def open_sink(handshake: HandshakeResult) -> OpenedSink:
@@ -220,7 +303,7 @@ class Scenario:
             max_rate_bytes_per_s=fetch.rate,
             open_sink=open_sink,
             inbox=inbox,
-            connect_timeout_s=25.0,
+            connect_timeout_s=45.0,
         )
 
     def _vanish(self, fetch: Fetch) -> None:
@@ -237,7 +320,9 @@ class Scenario:
     def _judge(self, fetch: Fetch) -> None:
         assert fetch.client is not None
         outcome = fetch.client.outcome
-        if isinstance(outcome, Completed):
+        if isinstance(outcome, Completed) and fetch.is_upload:
+            assert self.net.stored[fetch.name] == fetch.content, "stored, and wrong"
+        elif isinstance(outcome, Completed):
             assert fetch.client.sink is not None
             assert bytes(fetch.client.sink.content) == fetch.content, "verified, and wrong"
             assert fetch.fault not in ("missing", "no sink")
@@ -254,7 +339,8 @@ class Scenario:
         assert not listener._admitting.admission._of_host
         assert listener._admitting.admission._sessions == 0
         asked_for = {ended.name for ended in self.net.ended}
-        for name in asked_for:
+        uploads = {fetch.name for fetch in self.fetches if fetch.is_upload}
+        for name in asked_for - uploads:
             assert self.net.sources[name].closed
         done = {
             f.name for f in self.fetches if f.client and isinstance(f.client.outcome, Completed)

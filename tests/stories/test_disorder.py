@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from udpft.errors import TimedOut
-from udpft.testing.network import Shape, SimNet, random_bytes
+from udpft.testing.network import Inbox, Shape, SimNet, random_bytes
 
 SEEDS = [1, 2, 3]
 SIZE = 5 * 2**20 + 3
@@ -22,6 +22,26 @@ def test_reordering_within_fifty_packets_is_no_loss(seed: int) -> None:
     net.run()
     assert client.content == CONTENT
     assert net.down.sent_bytes <= 1.3 * SIZE
+
+
+@pytest.mark.parametrize("rate", [1.25e6, 5e6])
+@pytest.mark.parametrize("seed", SEEDS)
+def test_jitter_of_three_times_the_delay_costs_less_than_half_of_the_rate(
+    seed: int, rate: float
+) -> None:
+    content = random_bytes(int(4 * rate))
+    seconds = []
+    for delay_s, jitter_s in [(0.2, 0.0), (0.05, 0.3)]:  # the same in the mean
+        down = Shape(delay_s, rate, rate, jitter_s=jitter_s)
+        up = Shape(delay_s, jitter_s=jitter_s)
+        net = SimNet({"file": content}, seed=seed, down=down, up=up)
+        client = net.get("file", inbox=Inbox(4e6))
+        net.run()
+        assert client.content == content
+        seconds.append(client.ended_at)
+        net.run_until_quiet()
+        assert net.ended[0].traffic.packets_resent <= 50
+    assert seconds[1] <= 2 * seconds[0]
 
 
 @pytest.mark.parametrize("seed", SEEDS)

@@ -24,7 +24,7 @@ def test_a_satellites_round_trip_with_jitter_costs_few_repeats(seed: int) -> Non
     net.run_until_quiet()
     [ended] = net.ended
     assert ended.error is None
-    assert ended.traffic.packets_resent <= 0.04 * SIZE / client.chunk_size
+    assert ended.traffic.packets_resent <= 0.03 * SIZE / client.chunk_size
 
 
 @pytest.mark.parametrize("seed", SEEDS)

@@ -66,6 +66,13 @@ class RangeSet:
         starts, stops = self._starts, self._stops
         return list(zip(starts[: -limit - 1 : -1], stops[: -limit - 1 : -1], strict=True))
 
+    def around(self, value: int) -> tuple[int, int] | None:
+        """The range that holds an integer; None where none does."""
+        index = bisect_right(self._starts, value) - 1
+        if index < 0 or value >= self._stops[index]:
+            return None
+        return self._starts[index], self._stops[index]
+
     def first_missing(self, start: int = 0) -> int:
         """The lowest integer from ``start`` on that is not in the set."""
         index = bisect_right(self._starts, start) - 1

@@ -138,8 +138,9 @@ def test_what_is_present_need_not_come() -> None:
 
 def test_no_answer_is_one_failure_at_the_connect_timeout() -> None:
     end = download()
-    sent(end, 0.0)
-    end.handle_timeout(1.99)
+    for now in (0.0, 0.1, 0.3, 0.7, 1.5, 1.99):
+        sent(end, now)
+        end.handle_timeout(now)
     assert failures(end) == []
     end.handle_timeout(2.0)
     [error] = failures(end)

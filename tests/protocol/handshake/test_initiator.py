@@ -272,9 +272,12 @@ def test_a_new_cookie_for_the_size_in_use_replaces_the_old_one() -> None:
 
 def test_a_retry_gives_the_server_a_whole_timeout_more() -> None:
     client = initiator(connect_timeout_s=2.0)
-    poll_all(client, 0.0)
+    for now in (0.0, 0.1, 0.3, 0.7, 1.5):
+        poll_all(client, now)
     client.handle(retry_for(client, 2072), 1.9)
-    client.handle_timeout(3.8)
+    for now in (1.9, 2.5, 3.1, 3.8):
+        poll_all(client, now)
+        client.handle_timeout(now)
     assert not client.done
     client.handle_timeout(3.9)
     assert isinstance(client.error, TimedOut)
@@ -413,3 +416,29 @@ def test_random_bytes_are_ignored(datagram: bytes) -> None:
     client = initiator()
     client.handle(memoryview(datagram), 0.01)
     assert not client.done
+
+
+def test_an_end_that_stood_still_learns_nothing_of_the_path_and_goes_on() -> None:
+    client = initiator()
+    poll_all(client, 0.0)
+    client.handle(retry_for(client, 2072), 20.0)
+    assert client.rtt_s is None
+    assert client.hello.cookie != NO_COOKIE
+    assert len(poll_all(client, 20.0)) == 1
+    assert client.next_timeout <= 20.5
+    client.handle_timeout(20.1)
+    assert client.error is None
+
+
+def test_its_patience_begins_anew_when_it_stood_still() -> None:
+    client = initiator()
+    poll_all(client, 0.0)
+    client.handle_timeout(20.0)
+    assert client.error is None
+    assert poll_all(client, 20.0)
+    for now in (20.2, 20.6, 21.4, 22.4, 23.4, 24.4, 24.8):
+        poll_all(client, now)
+        client.handle_timeout(now)
+        assert client.error is None
+    client.handle_timeout(25.1)
+    assert client.error is not None

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import inf
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from udpft.protocol.params import PACKET_THRESHOLD, TIME_THRESHOLD
+from udpft.protocol.params import PACKET_THRESHOLD
 from udpft.protocol.recovery.delivery_rate import FlightState
 from udpft.protocol.recovery.loss_detection import (
     BREAKER_S,
-    MAX_PACKET_THRESHOLD,
     CircuitBreaker,
     SentBurst,
     SentHistory,
@@ -64,7 +64,6 @@ class Model:
     def __init__(self) -> None:
         self.packets: list[SentPacket] = []
         self.largest_acked = -1
-        self.threshold = PACKET_THRESHOLD
 
     def acknowledge(self, ranges: list[tuple[int, int]]) -> tuple[list[int], list[int]]:
         """The packets newly acknowledged, and the chunks of those that had been taken for lost."""
@@ -75,16 +74,28 @@ class Model:
             self.packets[number].state = "acked"
         for number in late:
             self.packets[number].state = "late"
-            distance = self.largest_acked - number + 1
-            self.threshold = min(MAX_PACKET_THRESHOLD, max(self.threshold, distance))
         self.largest_acked = max(self.largest_acked, named[-1])
         return acked, sorted(self.packets[number].chunk for number in late)
+
+    def overtaken_since(self, ranges: list[tuple[int, int]]) -> float:
+        """When the first packet left of those that an acknowledgement shows to be overtaken."""
+        news = {
+            number: self.packets[number]
+            for start, stop in ranges
+            for number in range(start, stop)
+            if self.packets[number].state in ("outstanding", "lost")
+        }
+        bounds = {
+            "outstanding": self.largest_acked - PACKET_THRESHOLD,
+            "lost": self.largest_acked - 1,
+        }
+        return min((p.sent_at for n, p in news.items() if n <= bounds[p.state]), default=inf)
 
     def judge(self, now: float) -> list[int]:
         """The chunks of packets that are lost by now."""
         lost = []
         for number, packet in enumerate(self.packets[: self.largest_acked + 1]):
-            overdue = number <= self.largest_acked - self.threshold
+            overdue = number <= self.largest_acked - PACKET_THRESHOLD
             if packet.state == "outstanding" and (overdue or packet.sent_at + LOSS_DELAY_S <= now):
                 packet.state = "lost"
                 lost.append(packet.chunk)
@@ -138,7 +149,10 @@ def test_every_verdict_is_that_of_the_rule(story: list[tuple[str, object]]) -> N
         else:
             assert isinstance(what, list)
             verdicts = history.acknowledge(what)
+            overtaken = model.overtaken_since(what)
             acked, late_chunks = model.acknowledge(what)
+            assert verdicts.overtaken_since == overtaken
+            assert verdicts.late == len(late_chunks)
             assert verdicts.acked == len(acked)
             assert chunks_in(verdicts.late_chunks) == late_chunks
             assert verdicts.largest_is_new == (what[0][1] - 1 in acked)
@@ -148,14 +162,14 @@ def test_every_verdict_is_that_of_the_rule(story: list[tuple[str, object]]) -> N
         look_again = history.judge(now, LOSS_DELAY_S, verdicts)
         assert chunks_in(verdicts.lost_chunks) == model.judge(now)
         assert history.packets_in_flight == model.in_flight
-        assert history.packet_threshold == model.threshold
         waiting = [p for p in model.packets[: model.largest_acked + 1] if p.state == "outstanding"]
         if waiting:
             assert look_again == waiting[0].sent_at + LOSS_DELAY_S
         else:
             assert look_again is None or look_again > now
         totals = [sum(counts) for counts in zip(*verdicts.tally.values(), strict=True)]
-        assert (totals or [0, 0]) == [verdicts.acked, verdicts.lost]
+        late = verdicts.late  # it had been counted as lost
+        assert (totals or [0, 0]) == [verdicts.acked + late, verdicts.lost - late]
 
 
 # --------------------------------------------------------------------------------- by example
@@ -186,23 +200,31 @@ def test_without_an_acknowledgement_nothing_is_ever_lost() -> None:
     assert not verdicts.lost
 
 
-def test_a_packet_acknowledged_after_all_makes_the_sender_more_patient() -> None:
-    history = history_of(burst(0, range(50), sent_at=0.0))
-    history.judge(0.001, LOSS_DELAY_S, history.acknowledge([(20, 30)]))
+def test_a_packet_acknowledged_after_all_was_late_and_is_counted_so() -> None:
+    history = history_of(burst(0, range(50), sent_at=0.5))
+    history.judge(0.501, LOSS_DELAY_S, history.acknowledge([(20, 30)]))
     late = history.acknowledge([(2, 3)])
     assert late.late_chunks == [(2, 3)]
-    assert late.acked == 0
-    assert history.packet_threshold == 28
-    assert history.time_threshold > TIME_THRESHOLD
+    assert (late.acked, late.late) == (0, 1)
+    assert late.tally == {0: [1, -1]}
+    assert late.overtaken_since == 0.5
+    assert late.sent_sum_s == 0.5
 
 
-def test_patience_has_its_limits() -> None:
-    history = history_of(*(burst(n * 100, range(100), sent_at=0.0) for n in range(100)))
-    history.judge(0.0, LOSS_DELAY_S, history.acknowledge([(9_999, 10_000)]))
-    for number in range(30):
-        history.acknowledge([(number, number + 1)])
-    assert history.packet_threshold == MAX_PACKET_THRESHOLD
-    assert history.time_threshold <= 2.0
+def test_where_overtakers_do_not_count_only_time_makes_a_packet_lost() -> None:
+    history = history_of(burst(0, range(5_000), sent_at=0.0))
+    history.counts_overtakers = False
+    verdicts = history.acknowledge([(4_999, 5_000)])
+    assert history.judge(0.001, LOSS_DELAY_S, verdicts) == LOSS_DELAY_S
+    assert verdicts.lost == 0
+    history.judge(LOSS_DELAY_S, LOSS_DELAY_S, verdicts)
+    assert verdicts.lost == 4_999
+
+
+def test_times_of_all_packets_acknowledged_are_added_up() -> None:
+    history = history_of(burst(0, range(4), sent_at=1.0), burst(4, range(4), sent_at=2.0))
+    verdicts = history.acknowledge([(2, 5)])
+    assert verdicts.sent_sum_s == 2 * 1.0 + 2.0
 
 
 def test_a_verdict_is_counted_for_the_epoch_in_which_the_packet_left() -> None:
@@ -234,7 +256,10 @@ def test_the_oldest_are_given_up_to_probe_with() -> None:
 def test_what_was_given_up_counts_if_it_arrives_after_all() -> None:
     history = history_of(burst(0, range(3), 0.0))
     history.give_up_oldest(2)
-    assert chunks_in(history.acknowledge([(0, 3)]).late_chunks) == [0, 1]
+    late = history.acknowledge([(0, 3)])
+    assert chunks_in(late.late_chunks) == [0, 1]
+    assert late.tally == {0: [1, 0]}, "nobody had counted them as lost"
+    assert late.overtaken_since == inf
 
 
 # ------------------------------------------------------------------------------------- memory

@@ -10,6 +10,7 @@ import pytest
 from tests.protocol.recovery.bottleneck import Path
 from udpft.protocol.recovery import congestion
 from udpft.protocol.recovery.congestion import CongestionController
+from udpft.protocol.recovery.delivery_rate import RateSample
 from udpft.protocol.recovery.phases import PHASES, Phase, PhaseEvent
 from udpft.protocol.states import ImpossibleTransition, Transition, TransitionTable
 
@@ -58,6 +59,16 @@ def path_that_is_outgrown(path: Path, controller: CongestionController) -> Itera
     """Half of what is sent is lost, as soon as the window has grown a little."""
     for _ in range(3):
         yield from path.acknowledgements(controller)
+    controller.on_tally({controller.epoch: [10, 90]})
+    controller.on_ack(
+        path.now,
+        epoch=controller.epoch,
+        rtt_s=path.rtt_s,
+        lateness_s=0.0,
+        sample=RateSample(0.0, 0, path.delivered),
+        in_flight=1_000_000,
+    )
+    yield
     path.loss = 0.5
     for _ in range(20):
         yield from path.acknowledgements(controller)
@@ -66,6 +77,7 @@ def path_that_is_outgrown(path: Path, controller: CongestionController) -> Itera
 Story = Callable[[Path, CongestionController], Iterator[None]]
 STORIES: dict[PhaseEvent, Story] = {
     PhaseEvent.LOSS_LEAPT: path_that_is_outgrown,
+    PhaseEvent.LOSS_WAS_LATE: path_that_is_outgrown,
     PhaseEvent.LOSS_IN_EXCESS: path_that_comes_to_lose,
     PhaseEvent.EXPERIMENT_ENDED: path_that_comes_to_lose,
 }
@@ -79,6 +91,7 @@ def name_of(row: Row) -> str:
 def test_the_controller_follows_every_row(row: Row, recorder: Recorder) -> None:
     controller, path = CongestionController(Random(1)), Path(200_000.0, 0.020)
     dies = row.event is PhaseEvent.PERSISTENT_CONGESTION
+    was_late = row.event is PhaseEvent.LOSS_WAS_LATE
     story = STORIES.get(row.event, clean_path)
     if dies and row.state is Phase.EXPERIMENT:
         story = path_that_comes_to_lose
@@ -88,6 +101,8 @@ def test_the_controller_follows_every_row(row: Row, recorder: Recorder) -> None:
             controller.on_persistent_congestion()
             assert controller.epoch == epoch + 1
             assert controller.bandwidth == 0.0
+        if was_late and controller.phase is row.state:
+            controller.on_late(path.now)
         if row[:3] in recorder.followed:
             break
     assert row[:3] in recorder.followed
@@ -142,3 +157,16 @@ def test_the_gains_are_those_of_the_draft() -> None:
         Phase.PROBE_DOWN: 0.75,
         Phase.EXPERIMENT: 0.5,
     }
+
+
+def test_only_loss_that_ended_startup_and_was_just_seen_is_taken_back() -> None:
+    controller, path = CongestionController(Random(1)), Path(200_000.0, 0.020)
+    controller.on_late(path.now)
+    assert controller.epoch == 0
+    for _ in path_that_is_outgrown(path, controller):
+        if controller.phase in (Phase.EXPERIMENT, Phase.PROBE_UP):
+            break
+    epoch = controller.epoch
+    controller.on_late(path.now)
+    assert controller.epoch == epoch
+    assert controller.phase in (Phase.EXPERIMENT, Phase.PROBE_UP)

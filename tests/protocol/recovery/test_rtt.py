@@ -6,7 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from udpft.protocol.params import GRANULARITY_S, INITIAL_RTT_S, MAX_ACK_DELAY_S
+from udpft.protocol.params import (
+    GRANULARITY_S,
+    INITIAL_RTT_S,
+    MAX_ACK_DELAY_S,
+    TIME_THRESHOLD,
+)
 from udpft.protocol.recovery.rtt import RttEstimator
 
 seconds = st.floats(1e-6, 10.0)
@@ -64,17 +69,78 @@ def test_the_estimate_stays_among_the_samples(samples: list[tuple[float, float]]
     assert rtt.pto_s >= rtt.smoothed_rtt_s + GRANULARITY_S + MAX_ACK_DELAY_S
 
 
-@given(st.lists(seconds, min_size=1), st.floats(1.0, 2.0))
-def test_the_loss_delay_covers_the_slowest_recent_round_trip(
-    samples: list[float], threshold: float
-) -> None:
+@given(st.lists(seconds, min_size=1))
+def test_the_loss_delay_covers_the_slowest_recent_round_trip(samples: list[float]) -> None:
     rtt = RttEstimator()
     for sample_s in samples:
         rtt.update(sample_s, 0.0)
-    delay_s = rtt.loss_delay_s(threshold)
-    assert delay_s >= GRANULARITY_S
-    assert delay_s >= threshold * samples[-1]
-    assert delay_s >= threshold * rtt.smoothed_rtt_s
+    longest_s = max(samples[-1], rtt.smoothed_rtt_s)
+    assert rtt.loss_delay_s == pytest.approx(max(TIME_THRESHOLD * longest_s, GRANULARITY_S))
+
+
+# ---------------------------------------------------------------------- paths that reorder
+
+
+def reordering() -> RttEstimator:
+    """A path of 100 ms, on which a packet has taken 400 ms and was overtaken, at second 50."""
+    rtt = RttEstimator()
+    rtt.update(0.1, 0.0)
+    rtt.note_overtaken(50.0, 0.4, 0.25)
+    return rtt
+
+
+def test_what_was_overtaken_has_as_long_as_the_slowest_of_late_and_an_eighth() -> None:
+    rtt = reordering()
+    assert rtt.reorders
+    assert rtt.loss_delay_s == pytest.approx(0.45)
+    rtt.note_overtaken(50.1, 0.2, 0.25)
+    assert rtt.loss_delay_s == pytest.approx(0.45)
+    rtt.note_overtaken(50.2, 0.6, 0.25)
+    assert rtt.loss_delay_s == pytest.approx(0.675)
+
+
+def test_a_packet_that_comes_minutes_late_makes_nobody_wait_for_minutes() -> None:
+    rtt = reordering()
+    rtt.note_overtaken(50.1, 100.0, 0.25)
+    assert rtt.loss_delay_s == pytest.approx(9 / 8)  # a second, as of a probe
+    slow = RttEstimator()
+    slow.update(2.0, 0.0)
+    slow.note_overtaken(50.0, 100.0, 2.0)
+    assert slow.loss_delay_s == pytest.approx(4.5)  # or two round trips
+
+
+def test_reordering_is_forgotten_after_ten_to_twenty_seconds_without_any() -> None:
+    rtt = reordering()
+    rtt.note_overtaken(59.9, 0.0, 0.1)
+    assert rtt.reorders
+    rtt.note_overtaken(60.0, 0.0, 0.1)
+    assert rtt.reorders
+    assert rtt.loss_delay_s == pytest.approx(0.45)
+    rtt.note_overtaken(69.9, 0.0, 0.1)
+    assert rtt.reorders
+    rtt.note_overtaken(70.0, 0.0, 0.1)
+    assert not rtt.reorders
+    assert rtt.mean_s == 0.0
+    assert rtt.loss_delay_s == pytest.approx(TIME_THRESHOLD * 0.1)
+
+
+def test_after_a_pause_it_is_forgotten_at_once() -> None:
+    rtt = reordering()
+    rtt.note_overtaken(70.0, 0.0, 0.1)
+    assert not rtt.reorders
+
+
+def test_where_packets_overtake_each_other_the_mean_of_all_is_what_jitter_adds() -> None:
+    rtt = reordering()
+    for _ in range(100):
+        rtt.update(0.1, 0.0)  # the fast ones
+        rtt.note_overtaken(51.0, 0.4, 0.3)  # and all of them
+    assert rtt.mean_s == pytest.approx(0.3, rel=0.01)
+    assert rtt.lateness_s == pytest.approx(0.2, rel=0.01)
+    for _ in range(100):  # a queue, which all of them wait in
+        rtt.update(0.5, 0.0)
+        rtt.note_overtaken(52.0, 0.8, 0.7)
+    assert rtt.lateness_s == pytest.approx(0.2, rel=0.01)
 
 
 def test_jitter_is_lateness_and_a_standing_queue_is_none() -> None:

@@ -105,9 +105,45 @@ def test_a_range_is_repeated_so_that_a_lost_acknowledgement_costs_nothing() -> N
     assert all(len(ranges) <= MAX_ACK_RANGES for ranges in named)
 
 
+def test_a_packet_far_behind_the_newest_is_named_as_often_as_any_other() -> None:
+    acks = schedule()
+    named = []
+    for at in range(0, 1_000, 2):
+        acks.note(burst(at, 1), 0.0)
+        if at == 500:
+            acks.note(burst(101, 1), 0.0)
+        named.append(acks.report(1, 0.0).ranges)
+    assert sum((100, 103) in ranges for ranges in named) == ACK_REPEATS
+    assert all(ranges == sorted(ranges, reverse=True) for ranges in named)
+    assert all(ranges[0][1] == 2 * at + 1 for at, ranges in enumerate(named))
+
+
+def test_more_late_packets_than_a_report_holds_leave_room_for_the_newest() -> None:
+    acks = schedule()
+    for at in range(0, 1_000, 4):
+        acks.note(burst(at, 1), 0.0)
+    acks.report(1, 0.0)
+    for at in range(402, 1_000, 4):
+        acks.note(burst(at, 1), 0.0)
+    ranges = acks.report(1, 0.0).ranges
+    assert len(ranges) == MAX_ACK_RANGES
+    assert ranges[0] == (998, 999)
+    assert ranges == sorted(ranges, reverse=True)
+
+
+def test_what_is_kept_of_disorder_has_a_bound() -> None:
+    acks = schedule()
+    for at in range(0, 10_000, 2):
+        acks.note(burst(at, 1), 0.0)
+    acks.report(1, 0.0)
+    acks.note(burst(1, 1), 0.0)
+    assert acks.report(1, 0.0).ranges[-1] == (1, 2), "its neighbours are forgotten"
+
+
 def test_another_session_begins_with_packet_0() -> None:
     acks = schedule()
     in_order(acks, 10, 1.0)
+    acks.note(burst(3, 1), 1.0)
     acks.begin_again(2.0)
     assert not acks
     assert acks.packets_sent == 10

@@ -43,6 +43,7 @@ from udpft.protocol.params import (
     MIN_DATAGRAM_SIZE,
     PROBE_SIZES,
     SEAL_OVERHEAD,
+    STOOD_STILL_S,
     VERSION,
 )
 from udpft.protocol.wire.accept import Accept, decode_accept_untrusted
@@ -213,9 +214,18 @@ class Initiator:
 
     def poll(self, now: float) -> bytes | None:
         """Return the next datagram to send, or None. Some may be larger than the path carries."""
+        self._note_standstill(now)
         if not self.done and now >= self._repeat_at:
             self._repeat(now)
         return self._queue.popleft() if self._queue else None
+
+    def _note_standstill(self, now: float) -> None:
+        """Begin all times anew where it was this end that stood still, stopped or suspended."""
+        late_s = now - self.next_timeout
+        if late_s >= STOOD_STILL_S and self._attempt:
+            self._sent_at.clear()  # what is answered now tells nothing of the path
+            self._give_up_at += late_s
+            self._repeat_at = now
 
     def _repeat(self, now: float) -> None:
         """Queue the HELLOs of one attempt, and set the time of the next."""
@@ -266,6 +276,7 @@ class Initiator:
 
     def handle(self, datagram: memoryview, now: float) -> None:
         """Take in a datagram; what is not for this handshake is ignored."""
+        self._note_standstill(now)
         if self.done:
             return
         try:
@@ -360,6 +371,7 @@ class Initiator:
 
     def handle_timeout(self, now: float) -> None:
         """Give up where no answer came in time."""
+        self._note_standstill(now)
         if not self.done and now >= self._give_up_at:
             self.error = unanswered(self._options.connect_timeout_s, keyed=self._options.keyed)
 

@@ -177,7 +177,7 @@ _RAISING = (Phase.STARTUP, Phase.PROBE_UP)
 class _FullPipe:
     """Estimator of whether the rate has reached what the path carries (BBR's full_bw; 5.3.1)."""
 
-    __slots__ = ("_bandwidth", "_flat_rounds")
+    __slots__ = ("_bandwidth", "_flat_rounds", "leapt")
 
     def __init__(self) -> None:
         self._bandwidth = 0.0
@@ -185,6 +185,9 @@ class _FullPipe:
 
         self._flat_rounds = 0
         """Rounds since then."""
+
+        self.leapt = False
+        """Whether loss has just ended STARTUP, and nothing but DRAIN and CRUISE came after it."""
 
     def grew(self, bandwidth: float) -> bool:
         """Take in the bandwidth after a round of STARTUP; tell whether it grew by a quarter."""
@@ -443,6 +446,13 @@ class CongestionController:
         # With a new epoch: packets sent before count for nothing.
         self._begin(PHASES.follow(self.phase, PhaseEvent.PERSISTENT_CONGESTION), self.epoch + 1)
 
+    def on_late(self, now: float) -> None:
+        """Packets that had counted as lost have arrived: where they ended STARTUP, it goes on."""
+        if self._full_pipe.leapt:
+            self._full_pipe = _FullPipe()
+            self._judge.forgive()
+            self._enter(PhaseEvent.LOSS_WAS_LATE, now)
+
     def _update_bandwidth(self, delivery_rate: float, sent_in: Phase, *, suspicious: bool) -> None:
         """Take in a delivery rate, 0 for none (BBRUpdateMaxBw; 5.5.5).
 
@@ -512,6 +522,9 @@ class CongestionController:
         """Follow an event to the next phase, or to the next epoch of the same."""
         before, phase = self.phase, PHASES.follow(self.phase, event)
         self.phase = phase
+        pipe = self._full_pipe
+        settles = pipe.leapt and phase in (Phase.DRAIN, Phase.CRUISE)
+        pipe.leapt = event is PhaseEvent.LOSS_LEAPT or settles
         self._epoch_began_at = now
         self.epoch += 1
         self._judge.begin(phase, self.bandwidth, self.burst_limit)

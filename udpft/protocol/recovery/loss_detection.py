@@ -5,8 +5,11 @@ in which two bit masks tell which of them are outstanding and which were declare
 acknowledgement of a whole burst is one mask operation.
 
 *Lost* is the sender's verdict, and may be wrong: the network may have held the packet back. So
-a record is kept for a while after the verdict; when the packet is acknowledged after all, the
-thresholds are widened until such reordering fits (RFC 8985, 3.3.2, has the same idea).
+a record is kept for a while after the verdict, for the packet may be acknowledged after all.
+
+A packet that more than `PACKET_THRESHOLD` others have overtaken tells that the path reorders. How
+many overtake another there depends on the rate, and so only time counts from then on (RFC 8985,
+6.2), as much of it as such packets have lately taken: `rtt.RttEstimator` knows.
 """
 
 from __future__ import annotations
@@ -14,17 +17,12 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from math import inf
 from typing import Final
 
-from udpft.protocol.params import PACKET_THRESHOLD, TIME_THRESHOLD
+from udpft.protocol.params import PACKET_THRESHOLD
 from udpft.protocol.recovery.burst_fates import BurstFates
 from udpft.protocol.recovery.delivery_rate import FlightState
-
-MAX_PACKET_THRESHOLD: Final = 4_096
-"""How far reordering may widen the packet threshold, in packets."""
-
-MAX_TIME_THRESHOLD: Final = 2.0
-"""How far reordering may widen the time threshold, in round trips."""
 
 BREAKER_S: Final = 15.0
 """Seconds of loss beyond `BREAKER_LOSS` after which a sender gives up (RFC 8084): longer than the
@@ -42,17 +40,13 @@ _PRUNE_AT = 512
 _SKIPPED_KEPT = 64
 """Skipped numbers that are remembered: far more packets than are ever in flight lie between."""
 
-_WIDENING = 1.125
-"""Factor by which the time threshold grows with each packet that was late and not lost: five
-of them reach `MAX_TIME_THRESHOLD` (RFC 9002, 6.1.2, leaves open how to adapt it)."""
-
 
 @dataclass(slots=True, eq=False)
 class SentBurst:
     """Record of packets that left together.
 
     ``flight`` is for the delivery rate
-    (draft-ietf-ccwg-bbr, 4.1). Only the two masks change; bit 0 is packet ``first``.
+    (draft-ietf-ccwg-bbr, 4.1). Only the masks change; bit 0 is packet ``first``.
     """
 
     first: int
@@ -79,6 +73,9 @@ class SentBurst:
     lost: int = 0
     """Mask of the packets declared lost, and not acknowledged since."""
 
+    given_up: int = 0
+    """Mask of the packets given up for a probe: nothing was said of them."""
+
 
 @dataclass(slots=True)
 class Verdicts:
@@ -101,6 +98,17 @@ class Verdicts:
 
     late_chunks: list[tuple[int, int]] = field(default_factory=list)
     """The same of packets declared lost before, and acknowledged now."""
+
+    late: int = 0
+    """Packets declared lost before, and acknowledged now."""
+
+    sent_sum_s: float = 0.0
+    """Sum of the times at which the packets newly acknowledged had left, those declared lost before
+    among them; in seconds on the clock."""
+
+    overtaken_since: float = inf
+    """Seconds on the clock: when the first of them left that `PACKET_THRESHOLD` others have
+    overtaken, or that any have and that had been declared lost; inf where there are none."""
 
     tally: dict[int, list[int]] = field(default_factory=dict)
     """For each epoch of the congestion controller, packets acknowledged and lost."""
@@ -143,12 +151,9 @@ class SentHistory:
         self.largest_acked = -1
         """Largest packet number acknowledged; -1 until there is one (largest_acked_packet)."""
 
-        self.packet_threshold = PACKET_THRESHOLD
-        """Packets that must overtake one to make it lost (kPacketThreshold); widened by each that
-        was late and not lost."""
-
-        self.time_threshold = TIME_THRESHOLD
-        """Round trips after which an overtaken packet is lost (kTimeThreshold); widened alike."""
+        self.counts_overtakers = True
+        """Whether `PACKET_THRESHOLD` packets that overtake one make it lost (kPacketThreshold).
+        Not where the path reorders; the sender sets it."""
 
         self.fates = BurstFates()
         """Fates of the bursts, each taken in once all of its packets are known of."""
@@ -176,6 +181,8 @@ class SentHistory:
         verdicts = Verdicts()
         bursts, firsts = self._bursts, self._firsts
         largest = ranges[0][1] - 1
+        newest = self.largest_acked
+        in_step = newest - PACKET_THRESHOLD + 1
         known, self._known = self._known, set(ranges)
         for named_range in reversed(ranges):
             if named_range in known:
@@ -194,6 +201,13 @@ class SentHistory:
                 if start > first:
                     named &= -1 << start - first
                 hit = burst.outstanding & named
+                late = burst.lost & named
+                if hit or late:
+                    n = (hit | late).bit_count()
+                    verdicts.sent_sum_s += n * burst.sent_at
+                    overtaken = _below(hit, in_step - first) | _below(late, newest - first)
+                    if overtaken and burst.sent_at < verdicts.overtaken_since:
+                        verdicts.overtaken_since = burst.sent_at
                 if hit:
                     burst.outstanding ^= hit
                     n = hit.bit_count()
@@ -203,20 +217,17 @@ class SentHistory:
                     verdicts.largest_is_new = bool(hit >> (largest - first) & 1)
                     if not burst.outstanding:
                         self.fates.note(first, burst.stop - first, burst.lost)
-                if burst.lost & named:
-                    late = burst.lost & named
+                if late:
                     burst.lost ^= late
+                    verdicts.late += late.bit_count()
+                    n = (late & ~burst.given_up).bit_count()
+                    if n:
+                        verdicts.count(burst.epoch, n, -n)
                     verdicts.late_chunks += _chunk_runs(burst, late)
-                    self._widen(first + (late & -late).bit_length() - 1)
         if largest > self.largest_acked:
             self.largest_acked = largest
         self.packets_in_flight -= verdicts.acked
         return verdicts
-
-    def _widen(self, late_packet: int) -> None:
-        distance = self.largest_acked - late_packet + 1
-        self.packet_threshold = min(MAX_PACKET_THRESHOLD, max(self.packet_threshold, distance))
-        self.time_threshold = min(MAX_TIME_THRESHOLD, self.time_threshold * _WIDENING)
 
     def judge(self, now: float, loss_delay_s: float, verdicts: Verdicts) -> float | None:
         """Declare lost what is overdue, into ``verdicts``; return when to look again, or None.
@@ -227,7 +238,8 @@ class SentHistory:
         self._skip_settled()
         if self._oldest == len(bursts) or bursts[self._oldest].first > self.largest_acked:
             return None
-        overdue = self.largest_acked - self.packet_threshold + 1  # packets before it are
+        # Packets before this one are.
+        overdue = self.largest_acked - PACKET_THRESHOLD + 1 if self.counts_overtakers else -1
         skipped = self._skipped
         if skipped and skipped[-1] >= overdue:  # what was skipped has overtaken nothing
             overdue -= bisect_right(skipped, self.largest_acked) - bisect_left(skipped, overdue)
@@ -270,6 +282,7 @@ class SentHistory:
                 rest = burst.outstanding & ~gone
                 gone |= rest & -rest
             if gone:
+                burst.given_up |= gone
                 self._lose(burst, gone, given_up)
             if given_up.lost >= limit:
                 break
@@ -327,6 +340,11 @@ class CircuitBreaker:
         self._acked = 0
         self._lost = 0
         return tripped
+
+
+def _below(mask: int, count: int) -> int:
+    """The lowest ``count`` bits of a mask; none where there are fewer than one."""
+    return mask & (1 << count) - 1 if count > 0 else 0
 
 
 def _chunk_runs(burst: SentBurst, mask: int) -> Iterator[tuple[int, int]]:

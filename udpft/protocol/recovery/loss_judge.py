@@ -208,7 +208,7 @@ class LossJudge:
             if number >= oldest:
                 epoch = epochs[number - oldest]
                 epoch.acked += acked
-                epoch.lost += lost
+                epoch.lost = max(0, epoch.lost + lost)
         if newest_acked <= oldest:
             return ()
         self._oldest = newest_acked
@@ -252,6 +252,11 @@ class LossJudge:
             )
             for epoch in self._epochs
         )
+
+    def forgive(self) -> None:
+        """Forget what the epochs under way have lost: it was only late."""
+        for epoch in self._epochs:
+            epoch.lost = 0
 
     # --------------------------------------------------------------------- epochs that are over
 

@@ -48,6 +48,7 @@ class PhaseEvent(Enum):
     ROUND_ENDED = auto()
     BANDWIDTH_PLATEAU = auto()
     LOSS_LEAPT = auto()
+    LOSS_WAS_LATE = auto()
     QUEUE_DRAINED = auto()
     PROBE_DUE = auto()
     PROBE_ENDED = auto()
@@ -78,6 +79,15 @@ PHASES = TransitionTable(
             PhaseEvent.LOSS_LEAPT,
             Phase.DRAIN,
             "loss is a fifth above the baseline, and not by chance: the rate has outgrown the path",
+        ),
+        *(
+            (
+                phase,
+                PhaseEvent.LOSS_WAS_LATE,
+                Phase.STARTUP,
+                "what had leapt up was no loss: the path reorders, and is not full",
+            )
+            for phase in (Phase.DRAIN, Phase.CRUISE)
         ),
         (
             Phase.DRAIN,

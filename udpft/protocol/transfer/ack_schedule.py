@@ -2,7 +2,8 @@
 
 An acknowledgement is due at once when a packet is missing, when the sender asks, when packets come
 after a pause, and after every `ACK_EVERY_BYTES`; else after `MAX_ACK_DELAY_S`. Each of them
-repeats ranges that the last few have named, so one that is lost costs nothing.
+repeats ranges that the last few have named, so one that is lost costs nothing. A packet that comes
+late, far behind the newest, is named as often as any other.
 """
 
 from __future__ import annotations
@@ -26,6 +27,11 @@ ReceiveQueue = Callable[[], tuple[int, int]]
 """Asks a socket: bytes that it has room for, and datagrams that it has dropped for want of it."""
 
 
+_KEPT_RANGES = 1_024
+"""Ranges of packet numbers that are kept, the newest: jitter of 300 ms makes so many of what 10,000
+packets a second are."""
+
+
 class AckSchedule:
     """Packet numbers that have arrived, and the time of the next acknowledgement.
 
@@ -43,6 +49,8 @@ class AckSchedule:
     __slots__ = (
         "_every",
         "_largest_at",
+        "_late",
+        "_late_reported",
         "_packets",
         "_receive_queue",
         "_reported",
@@ -59,6 +67,9 @@ class AckSchedule:
         self._packets = RangeSet()
         # One past the largest packet number in each of the last reports, the oldest first
         self._reported = deque([0] * ACK_REPEATS, maxlen=ACK_REPEATS)
+        # Numbers of packets that others have overtaken: since the last report, and in each of those
+        self._late: list[int] = []
+        self._late_reported: deque[list[int]] = deque(maxlen=ACK_REPEATS)
         self._unacknowledged = 0  # packets since the last report
         self._largest_at = now  # when the largest packet number came
         self.due_at = inf
@@ -83,6 +94,8 @@ class AckSchedule:
         after_a_pause = not newest or now > self._largest_at + MAX_ACK_DELAY_S
         if end > newest:
             self._largest_at = now
+        else:
+            self._late.append(burst.first_packet)
         if burst.first_packet != newest or burst.ack_request or after_a_pause:
             self.due_at = now  # a gap, the past, a new train: the sender should know at once
         packets.add(burst.first_packet, end)
@@ -101,17 +114,34 @@ class AckSchedule:
         oldest = self._reported[0]
         newest = self._packets.newest(MAX_ACK_RANGES)
         ranges = [pair for pair in newest if pair[1] > oldest] or newest[:1]
+        if self._late or self._late_reported:
+            ranges = self._with_late(ranges)
         self._reported.append(self._packets.stop)
-        self._packets.drop_oldest(MAX_ACK_RANGES)
+        self._packets.drop_oldest(_KEPT_RANGES)
         self._unacknowledged = 0
         self.due_at = inf
         return Ack(now - self._largest_at, room, first_missing, drops, ranges)
+
+    def _with_late(self, ranges: list[tuple[int, int]]) -> list[tuple[int, int]]:
+        """Add to a report's ranges those of packets that came late, since the last few reports."""
+        reported = self._late_reported
+        reported.append(self._late)
+        self._late = []
+        if not any(reported):
+            reported.clear()
+            return ranges
+        around = (self._packets.around(number) for late in reported for number in late)
+        late = {pair for pair in around if pair}.difference(ranges)
+        room = max(1, MAX_ACK_RANGES - len(late))
+        return sorted({*ranges[:room], *late}, reverse=True)[:MAX_ACK_RANGES]
 
     def begin_again(self, now: float) -> None:
         """Go on with another session, whose packet numbers begin anew."""
         self.earlier_packets += self._packets.stop - self.skipped
         self.skipped = 0
         self._packets = RangeSet()
+        self._late.clear()
+        self._late_reported.clear()
         self._reported.extend([0] * ACK_REPEATS)
         self._unacknowledged = 0
         self.due_at = inf

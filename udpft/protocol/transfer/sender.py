@@ -59,6 +59,7 @@ from udpft.protocol.transfer.sender_states import (
     SenderState,
 )
 from udpft.protocol.transfer.sender_timers import SenderTimers
+from udpft.protocol.transfer.sent_totals import SentTotals
 from udpft.protocol.transfer.work_budget import BURSTS_A_TURN
 from udpft.protocol.wire.ack import Ack, decode_ack_untrusted
 from udpft.protocol.wire.data import ACK_REQUEST, data_common
@@ -86,23 +87,6 @@ _SIGN_OF_LIFE_S = 1.0
 
 _FORGET_AFTER_PTOS = 3
 """Probe timeouts after which a packet declared lost can no longer be merely late."""
-
-
-class SentTotals:
-    """Totals of a sender.
-
-    Attributes:
-        packets: DATA packets that left, repeats included.
-        resent: those that carried a chunk again.
-        n_bytes: bytes of all packets.
-    """
-
-    __slots__ = ("n_bytes", "packets", "resent")
-
-    def __init__(self) -> None:
-        self.packets = 0
-        self.resent = 0
-        self.n_bytes = 0
 
 
 class Sender:
@@ -288,8 +272,8 @@ class Sender:
             timers.ptos = 0
             timers.probes = 0
             timers.progress_at = now
-        for start, stop in verdicts.late_chunks:
-            queue.note_arrived(start, stop)
+        if verdicts.acked or verdicts.late:
+            self._note_order(now, verdicts)
         self._flow.note_room(ack)
         queue.note_first_missing(ack.first_missing)
         self._judge(now, verdicts)
@@ -304,10 +288,22 @@ class Sender:
             self._follow(SenderEvent.PEER_HOLDS_ALL)
             self._say_fin()
 
+    def _note_order(self, now: float, verdicts: Verdicts) -> None:
+        """Take in packets that came later than they should have, and whether the path reorders."""
+        for start, stop in verdicts.late_chunks:
+            self._queue.note_arrived(start, stop)
+        if verdicts.late:
+            self.congestion.on_late(now)
+        overtaken = verdicts.overtaken_since < inf
+        if overtaken or self.rtt.reorders:
+            longest_s = now - verdicts.overtaken_since if overtaken else 0.0
+            n = verdicts.acked + verdicts.late
+            self.rtt.note_overtaken(now, longest_s, now - verdicts.sent_sum_s / n)
+            self._history.counts_overtakers = not self.rtt.reorders
+
     def _judge(self, now: float, verdicts: Verdicts) -> None:
         """Declare lost what is overdue, and give up a path that loses nearly everything."""
-        delay = self.rtt.loss_delay_s(self._history.time_threshold)
-        look_again = self._history.judge(now, delay, verdicts)
+        look_again = self._history.judge(now, self.rtt.loss_delay_s, verdicts)
         self._timers.loss_at = inf if look_again is None else look_again
         for start, stop in verdicts.lost_chunks:
             self._queue.note_lost(start, stop)
@@ -317,7 +313,8 @@ class Sender:
     def _inform_controller(self, now: float, newest: SentBurst, verdicts: Verdicts) -> None:
         """Give the controller its sample (draft-ietf-ccwg-bbr, 4.1)."""
         flight, min_rtt_s = newest.flight, self.rtt.min_rtt_s
-        sample = self._delivery.sample(verdicts.acked, newest.sent_at, flight, min_rtt_s, now)
+        arrived = verdicts.acked + verdicts.late
+        sample = self._delivery.sample(arrived, newest.sent_at, flight, min_rtt_s, now)
         self.congestion.on_tally(verdicts.tally)
         self.congestion.on_ack(
             now,

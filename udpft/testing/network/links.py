@@ -122,12 +122,14 @@ class Inbox:
 
     Attributes:
         dropped: datagrams so far that the buffer had no room for.
+        suspended_until: seconds on the virtual clock until which the owner's process stands still.
     """
 
     def __init__(self, capacity_bytes: float = inf, read_bytes_per_s: float = inf) -> None:
         self.capacity_bytes = capacity_bytes
         self.read_bytes_per_s = read_bytes_per_s
         self.dropped = 0
+        self.suspended_until = 0.0
         self._waiting: deque[tuple[str, bytes]] = deque()
         """Datagrams in the buffer with their sources, oldest first."""
         self._waiting_bytes = 0
@@ -145,7 +147,7 @@ class Inbox:
 
     def ready_at(self) -> float:
         """Time at which the next batch may be read; inf where there is none."""
-        return self._busy_until if self._waiting else inf
+        return max(self._busy_until, self.suspended_until) if self._waiting else inf
 
     def take(self, now: float) -> tuple[str, list[bytes]]:
         """Take the next batch: datagrams of one source and size, the last one perhaps shorter."""

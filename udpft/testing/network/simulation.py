@@ -40,8 +40,7 @@ class SimulatedClient:
 
     ``download``: the client's end, of an upload too. ``channel``: None without a key. ``sink`` and
     ``handshake``: of a download, None until the server has agreed to it. ``outcome``: None until
-    the transfer has ended, at ``ended_at`` seconds on the virtual clock. ``suspended_until``:
-    seconds on it until which the client's process stands still.
+    the transfer has ended, at ``ended_at`` seconds on the virtual clock.
     """
 
     download: Download | Upload
@@ -52,7 +51,6 @@ class SimulatedClient:
     handshake: HandshakeResult | None = None
     outcome: Completed | Failed | None = None
     ended_at: float = 0.0
-    suspended_until: float = 0.0
 
     @property
     def content(self) -> bytes:
@@ -258,7 +256,10 @@ class SimNet:
             source=source,
             now=self.now,
             random=self.random,
-            options=HandshakeOptions(keyed=channel is not None),
+            options=HandshakeOptions(
+                keyed=channel is not None,
+                **{one: options.pop(one) for one in HandshakeOptions._fields if one in options},
+            ),
             **options,
         )
         inbox = Inbox(_RECEIVE_BUFFER_BYTES)
@@ -269,11 +270,14 @@ class SimNet:
 
     def suspend(self, client: SimulatedClient, seconds: float) -> None:
         """Let a client's process stand still for a while: what comes waits in its inbox."""
-        client.suspended_until = self.now + seconds
+        client.inbox.suspended_until = self.now + seconds
 
-    def _suspended_until(self, address: str) -> float:
-        client = self.clients.get(address)
-        return client.suspended_until if client else 0.0
+    def suspend_server(self, seconds: float) -> None:
+        """Let the server's process stand still for a while: what comes waits in its inbox."""
+        self._inboxes[SERVER].suspended_until = self.now + seconds
+
+    def _stands_still(self, address: str) -> bool:
+        return self._inboxes[address].suspended_until > self.now
 
     def vanish(self, client: SimulatedClient) -> None:
         """Remove a client without a word: what is sent to it is lost."""
@@ -320,27 +324,25 @@ class SimNet:
             if target in self._inboxes:
                 self._inboxes[target].put(source, datagram)
         for target, inbox in self._inboxes.items():
-            while max(inbox.ready_at(), self._suspended_until(target)) <= self.now:
+            while inbox.ready_at() <= self.now:
                 self._deliver(target, *inbox.take(self.now))
-        self.listener.handle_timeout(self.now)
+        if not self._stands_still(SERVER):
+            self.listener.handle_timeout(self.now)
         for client in self.clients.values():
-            if client.outcome is None and client.suspended_until <= self.now:
+            if client.outcome is None and not self._stands_still(client.address):
                 client.download.handle_timeout(self.now)
         self._transmit_all()
         return self.now
 
     def _next_moment(self) -> float:
-        moments = [
-            max(inbox.ready_at(), self._suspended_until(address))
-            for address, inbox in self._inboxes.items()
-        ]
+        moments = [inbox.ready_at() for inbox in self._inboxes.values()]
         for client in self.clients.values():
             at = None if client.outcome else client.download.next_timeout()
             if at is not None:
-                moments.append(max(at, client.suspended_until))
+                moments.append(max(at, client.inbox.suspended_until))
         server_at = self.listener.next_timeout()
         if server_at is not None:
-            moments.append(server_at)
+            moments.append(max(server_at, self._inboxes[SERVER].suspended_until))
         return min(self._arrivals[0][0] if self._arrivals else inf, *moments)
 
     def _deliver(self, target: str, source: str, batch: list[bytes]) -> None:
@@ -367,12 +369,13 @@ class SimNet:
     # --------------------------------------------------------------------------------- sending
 
     def _transmit_all(self) -> None:
-        while addressed := self.listener.poll_transmit(self.now):
-            self._send(addressed.transmit, self.down, SERVER, addressed.address)
+        if not self._stands_still(SERVER):
+            while addressed := self.listener.poll_transmit(self.now):
+                self._send(addressed.transmit, self.down, SERVER, addressed.address)
         while ended := self.listener.poll_outcome():
             self.ended.append(ended)
         for client in list(self.clients.values()):
-            while client.outcome is None and client.suspended_until <= self.now:
+            while client.outcome is None and not self._stands_still(client.address):
                 self._transmit(client)
                 event = client.download.poll_event()
                 if event is None:

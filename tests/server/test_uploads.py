@@ -11,8 +11,11 @@ from pathlib import Path
 import pytest
 
 from udpft.errors import Denied, LocalWriteFailed, ServerBusy, SourceChanged, TimedOut
+from udpft.protocol.handshake.agreement import HandshakeResult
 from udpft.protocol.server.admitting import Asker
+from udpft.protocol.wire.accept import Accept
 from udpft.protocol.wire.hello import Hello, Role
+from udpft.protocol.wire.listing import Entry, encode_entry, identity_of
 from udpft.server import uploads as module
 from udpft.server.tree_uploads import MAX_UPLOAD_LISTING_BYTES
 from udpft.server.uploads import (
@@ -26,6 +29,8 @@ from udpft.storage.partfile import PartFile
 from udpft.storage.served_folder import ServedRoot
 
 PATIENCE_S = 20.0
+BLOCK = module.BLOCK_BYTES
+HANDSHAKE = HandshakeResult(Accept(1, 2, 1024, 5, 0, 7), 0, b"", 0.0)
 
 
 @pytest.fixture
@@ -143,15 +148,74 @@ def opened(uploads: Uploads, hello: Hello, name: str) -> UploadPlace:
 
 def test_a_quota_counts_what_came_of_an_upload_that_broke_off(tmp_path: Path) -> None:
     with ServedRoot(tmp_path) as root:
-        uploads = Uploads(root, quota_bytes=1_000)
-        opened(uploads, hello(size=900), "broken off").close(TimedOut("gone"), 600)
+        uploads = Uploads(root, quota_bytes=100 * BLOCK)
+        opened(uploads, hello(size=89 * BLOCK), "broken off").close(TimedOut("gone"), 59 * BLOCK)
         with pytest.raises(Denied, match="quota"):
-            opened(uploads, hello(size=401), "one too many")
-        at_work = opened(uploads, hello(size=300), "at work")
+            opened(uploads, hello(size=39 * BLOCK + 1), "one too many")
+        at_work = opened(uploads, hello(size=29 * BLOCK), "at work")
         with pytest.raises(Denied, match="quota"):  # what is at work may still bring it all
-            opened(uploads, hello(size=101), "another")
+            opened(uploads, hello(size=9 * BLOCK + 1), "another")
         at_work.close(TimedOut("gone too"), 0)
-        opened(uploads, hello(size=400), "as much as is left").close()
+        opened(uploads, hello(size=39 * BLOCK), "as much as is left").close()
+
+
+def test_a_quota_counts_blocks_and_inodes(tmp_path: Path) -> None:
+    with ServedRoot(tmp_path) as root:
+        uploads = Uploads(root, quota_bytes=10 * BLOCK)
+        for n in range(5):
+            opened(uploads, hello(size=1, identity=n + 1), f"file {n}").close(None, 1)
+        with pytest.raises(Denied, match="quota"):
+            opened(uploads, hello(size=0, identity=9), "empty")
+        uploads = Uploads(root, quota_bytes=4 * BLOCK)
+        with pytest.raises(Denied, match="quota"):
+            opened(uploads, hello(), "a/b/c/file")  # three folders, a file, and a block
+        opened(uploads, hello(), "a/b/file").close(None, 5)
+        with pytest.raises(Denied, match="quota"):
+            opened(uploads, hello(), "file")
+
+
+def test_a_tree_counts_each_file_and_folder(tmp_path: Path) -> None:
+    listing = b"".join(
+        encode_entry(Entry(path, path == "t", 0 if path == "t" else 1, 5, 0o755))
+        for path in ("t", "t/one", "t/two")
+    )
+    tree = hello(Role.PUT_TREE, 2, identity_of(listing))
+    for blocks, is_enough in ((4, False), (5, True)):
+        with ServedRoot(tmp_path) as root:
+            uploads = Uploads(root, quota_bytes=blocks * BLOCK)
+            uploads._trees._keep(tree.identity, None, listing)
+            if is_enough:
+                opened(uploads, tree, "t").close()
+            else:
+                with pytest.raises(Denied, match="quota"):
+                    opened(uploads, tree, "t")
+    assert os.listdir(tmp_path) == []
+
+
+def test_what_is_refused_leaves_nothing_not_even_folders(tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    (tmp_path / "there/file").mkdir()
+    with ServedRoot(tmp_path) as root:
+        uploads = Uploads(root, quota_bytes=9 * BLOCK)
+        for name in ("new/deep/file", "there/new/file"):
+            with pytest.raises(Denied, match="quota"):
+                opened(uploads, hello(size=9 * BLOCK), name)
+        opened(uploads, hello(), "gone/file").close(TimedOut("gone"))
+        opened(uploads, hello(), "brought/file").close(TimedOut("gone"), 1)
+        with pytest.raises(LocalWriteFailed):
+            opened(uploads, hello(), "there/file").open_sink(HANDSHAKE)
+        with pytest.raises((Denied, LocalWriteFailed)):
+            opened(uploads, hello(), "also new/" + 300 * "x")
+    assert sorted(os.listdir(tmp_path)) == ["brought", "there"]
+    assert os.listdir(tmp_path / "there") == ["file"]
+
+
+def test_where_a_quota_is_used_up_nothing_is_looked_at(tmp_path: Path) -> None:
+    with ServedRoot(tmp_path) as root:
+        uploads = Uploads(root, quota_bytes=2 * BLOCK)
+        opened(uploads, hello(), "file").close(None, 5)
+        with pytest.raises(Denied, match="quota"):
+            uploads.open(hello(), "another")  # at once
 
 
 def test_a_tree_without_its_listing_is_asked_for_again(uploads: Uploads) -> None:

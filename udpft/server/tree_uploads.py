@@ -141,6 +141,11 @@ class _StoredTree:
         self.close()
         self._refuse(problems)
 
+    def new_sizes(self) -> list[int]:
+        """Sizes of the files that are not there yet, and of the folders, that take none."""
+        assert self._target
+        return self._target.new_sizes()
+
     def is_different(self) -> DestinationExists:
         """Make the error that a file that was held is a different one."""
         return DestinationExists("a file on the server differs", hint="--force replaces it")

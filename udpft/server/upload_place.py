@@ -62,6 +62,8 @@ class UploadPlace:
         mtime_ns: time of its last change on the client, in nanoseconds since the epoch.
         identity: of the source on the client; never changes.
         on_closed: called by `close` with the bytes that were received. Set by `Uploads`.
+        on_left_nothing: called when it was given back and nothing had come. Set by `Uploads`.
+        overhead_bytes: bytes that it takes of the disk beyond those of its files. Set by `Uploads`.
         _of_a_file: whether it is a file, and no tree or listing; for messages.
         _target: the destination; closed by the commit or by `close`.
         _folder_fd: as ``folder_fd``; -1 once it is closed.
@@ -84,6 +86,8 @@ class UploadPlace:
         self.mtime_ns = hello.mtime_ns
         self.identity = hello.identity
         self.on_closed: Callable[[int], None] = lambda _: None
+        self.on_left_nothing: Callable[[], None] = lambda: None
+        self.overhead_bytes = 0
         self._name = name
         self._of_a_file = hello.role == Role.PUT
         self._target = target
@@ -153,14 +157,14 @@ class UploadPlace:
         self.on_closed(received_bytes)
         waits = self._remote or (self._writer is not None and self._writer.is_behind)
         job = (
-            self._disk.threads.begin(partial(self._close_target, error))
+            self._disk.threads.begin(partial(self._close_target, error, received_bytes))
             if self._disk and waits
             else None
         )
         if job is None:
-            self._close_target(error)
+            self._close_target(error, received_bytes)
 
-    def _close_target(self, error: BaseException | None) -> None:
+    def _close_target(self, error: BaseException | None, received_bytes: int) -> None:
         try:
             if self._writer:
                 self._writer.abandon()
@@ -169,6 +173,8 @@ class UploadPlace:
             if self._folder_fd >= 0:
                 folder_fd, self._folder_fd = self._folder_fd, -1
                 os.close(folder_fd)
+            if not self._commits and not received_bytes:
+                self.on_left_nothing()
 
     def told(self, error: UdpftError) -> UdpftError:
         """Reword an error for a stranger: without the server's paths."""

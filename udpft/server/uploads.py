@@ -32,6 +32,10 @@ from udpft.storage.served_folder import ServedRoot
 from udpft.storage.source_file import SourceFile
 from udpft.units import format_bytes
 
+BLOCK_BYTES = 4096
+"""Bytes that a quota counts for each file and folder, and that files are rounded up to: what a file
+system takes for an inode and a name, and its blocks."""
+
 PLACE_KEPT_S = 30.0
 """Seconds for which an open place waits for its client."""
 
@@ -88,11 +92,11 @@ class Uploads:
         root: the served folder.
         on_notice: called, from any thread, with lines for the server's log.
         max_bytes: of one upload; 0 for as many as the disk holds.
-        quota_bytes: that uploads may bring, in all; 0 for no quota.
+        quota_bytes: that uploads may take of the disk, in all; 0 for no quota.
 
     Attributes:
-        _promised_bytes: bytes received by closed places, and those that open ones may still
-            receive; compared with the quota.
+        _promised_bytes: bytes that closed places have taken of the disk, and those that open ones
+            may still take; compared with the quota.
         _disk: what all places share.
         _trees: listings and destinations of trees.
         _opening: places that are being opened, or wait for their client, by the host and what the
@@ -137,6 +141,8 @@ class Uploads:
             return place
         if self._max_bytes and hello.size > self._max_bytes:
             raise Denied(f"the server takes uploads of up to {format_bytes(self._max_bytes)}")
+        if self._quota_bytes and self._promised_bytes >= self._quota_bytes:
+            raise _used_up()  # and nothing is made for it
         key = (asker.host, hello.role, name, hello.flags, hello.size, hello.identity)
         opening = self._opening.pop(key, None)
         if opening is None:
@@ -151,12 +157,12 @@ class Uploads:
             busy.retry_after_s = PLACE_RETRY_AFTER_S
             raise busy
         place = opening.job.result()
-        wanted = place.wanted_bytes
-        if self._quota_bytes and self._promised_bytes + wanted > self._quota_bytes:
+        wanted, overhead = place.wanted_bytes, place.overhead_bytes
+        if self._quota_bytes and self._promised_bytes + wanted + overhead > self._quota_bytes:
             place.close()
-            raise Denied("the server's quota for uploads is used up")
-        self._promised_bytes += wanted
-        place.on_closed = partial(self._note_closed, wanted)
+            raise _used_up()
+        self._promised_bytes += wanted + overhead
+        place.on_closed = partial(self._note_closed, wanted, overhead)
         return place
 
     def _make_room(self, host: Hashable) -> None:
@@ -191,8 +197,10 @@ class Uploads:
         for one in ended:
             _close(one.job)
 
-    def _note_closed(self, wanted: int, received: int) -> None:
-        self._promised_bytes += received - wanted
+    def _note_closed(self, wanted: int, overhead: int, received: int) -> None:
+        """Count what came of a place that is closed. Where nothing did, it has left nothing."""
+        nothing = wanted and not received
+        self._promised_bytes += received - wanted - (overhead if nothing else 0)
 
     def _open(self, hello: Hello, name: str, chunk_size: int, stop: Stop) -> UploadPlace:
         """Open a file's or a tree's place. Runs in a thread."""
@@ -205,6 +213,7 @@ class Uploads:
                 remote = is_remote(root_fd) or is_remote_below(root_fd)
                 tree = self._trees.open_tree(hello, name, stop)
                 place = UploadPlace(hello, name, tree, disk=self._disk, remote=remote)
+                place.overhead_bytes = sum(map(_overhead_of, tree.new_sizes()))
             try:
                 place.prepare(chunk_size)
             except BaseException as error:
@@ -217,16 +226,27 @@ class Uploads:
             raise told(error, name, of_a_file=of_a_file) from error
 
     def _open_file(self, hello: Hello, name: str, stop: Stop) -> UploadPlace:
-        folder_fd, last = self._root.make_parent(name)
+        made: list[str] = []
+        remove_made = partial(self._root.remove_empty, made)
+        try:
+            folder_fd, last = self._root.make_parent(name, made)
+        except BaseException:
+            remove_made()
+            raise
         try:
             # By the descriptor, so that whatever is moved or linked meanwhile, it is this folder.
             force = bool(hello.flags & FORCE)
             target = Destination(last, force=force, follow=False, stop=stop, folder_fd=folder_fd)
         except BaseException:
             os.close(folder_fd)
+            remove_made()
             raise
         remote = is_remote(folder_fd)
-        return UploadPlace(hello, name, target, folder_fd, self._disk, remote=remote)
+        place = UploadPlace(hello, name, target, folder_fd, self._disk, remote=remote)
+        place.on_left_nothing = remove_made
+        if not target.compares:
+            place.overhead_bytes = _overhead_of(hello.size) + BLOCK_BYTES * len(made)
+        return place
 
     def open_report(self, identity: int) -> SourceFile:
         """Open the report of what was refused of a tree. Raises NoSuchFile: there is none."""
@@ -262,6 +282,15 @@ def _close(job: Job[UploadPlace]) -> None:
         job.result().close()
     except UdpftError:
         return
+
+
+def _overhead_of(size: int) -> int:
+    """Bytes that a file takes of a disk beyond its own."""
+    return BLOCK_BYTES + -size % BLOCK_BYTES
+
+
+def _used_up() -> Denied:
+    return Denied("the server's quota for uploads is used up")
 
 
 def _too_many() -> ServerBusy:

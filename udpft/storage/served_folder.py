@@ -138,8 +138,10 @@ class ServedRoot:
         """Tell whether an upload may have a name; a subclass may say no."""
         return True
 
-    def make_parent(self, name: str) -> tuple[int, str]:
+    def make_parent(self, name: str, made: list[str] | None = None) -> tuple[int, str]:
         """Open a name's folder as `open_parent` does, and make folders that are missing.
+
+        ``made``: the names of those are added there, each before what is in it.
 
         Raises:
             NoSuchFile: it is no name that would be served, it is too long or too deep, or
@@ -152,10 +154,13 @@ class ServedRoot:
         if not self.takes(name):
             raise _no_such_file()
         fd = os.dup(self._fd)
-        for component in components[:-1]:
+        for number, component in enumerate(components[:-1], 1):
             try:
                 with suppress(FileExistsError):
                     os.mkdir(component, dir_fd=fd)
+                    if made is not None:
+                        path = b"/".join(components[:number])
+                        made.append(path.decode(errors="surrogateescape"))
                 below = os.open(component, _FOLDER_FLAGS | os.O_NOFOLLOW, dir_fd=fd)
             except NotADirectoryError as error:  # a symlink is none either
                 raise _no_such_file() from error
@@ -163,6 +168,20 @@ class ServedRoot:
                 os.close(fd)
             fd = below
         return fd, components[-1].decode(errors="surrogateescape")
+
+    def remove_empty(self, names: Sequence[str]) -> None:
+        """Remove folders that `make_parent` has made, if nothing is in them by now."""
+        for name in reversed(names):
+            try:
+                fd, last = self.open_parent(name)
+            except (NoSuchFile, ServerBusy):
+                return
+            try:
+                os.rmdir(last, dir_fd=fd)
+            except OSError:
+                return
+            finally:
+                os.close(fd)
 
     def is_folder(self, name: str) -> bool:
         """Tell whether a name from the network is a folder's, with or without a slash behind it."""

@@ -168,6 +168,15 @@ class TreeDestination:
             return len(self._files)
         return sum(entry.path not in missing for entry in self._files.entries)
 
+    def new_sizes(self) -> list[int]:
+        """Sizes of the files that are not there yet; and of folders, 0, where no file is there."""
+        survey = self._survey
+        if not self.is_needed:
+            return []
+        there = survey.held | survey.skipped
+        sizes = [one.size for at, one in enumerate(self._files.entries) if at not in there]
+        return sizes if there else [*sizes, *(0 for one in self._placed if one.entry.is_folder)]
+
     @property
     def trusted(self) -> int:
         """Number of files that are taken for the same, by size and time or only by size."""

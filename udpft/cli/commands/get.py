@@ -88,21 +88,7 @@ def fetch(
         not no_times,
     )
     with verdict(as_json=as_json, files=tally.files):
-        single = [name for name in names if not getter.is_tree(name)]
-        _check_output(single, output, getter.path_of, as_json=as_json)
-        if len(single) < len(names) and (output in _STANDARD_OUTPUT or mode == "plain"):
-            raise UsageError("folders and wildcards go to a folder, and not by plain")
-        if single and (rules or any(of_trees.values())):
-            raise UsageError(
-                "--exclude, --include, --links, --checksum and --dry-run are of trees",
-                hint="-r fetches one",
-            )
-        if sha256 and (len(single) > 1 or len(single) < len(names)):
-            raise UsageError("--sha256 is of a single file")
-        if no_times and len(single) < len(names):
-            raise UsageError("--no-times is of single files", hint="trees keep theirs")
-        if sha256:
-            check_is_sha256(sha256)
+        _check_words(getter, names, of_trees=bool(rules) or any(of_trees.values()), as_json=as_json)
         if far and mode == "plain":
             raise UsageError("plain knows no keys, and a remote shell makes one")
         with _tracing(console, trace, trace_limit) as traced:
@@ -122,6 +108,30 @@ def _tracing(console: Console, files: Sequence[str], limit: int) -> Iterator[dic
 
     with traced(console, "client", files, limit) as trace:
         yield {"trace": trace}
+
+
+def _check_words(getter: "_Getter", names: Sequence[str], *, of_trees: bool, as_json: bool) -> None:
+    """See that options and names go together.
+
+    Raises:
+        UsageError: they do not.
+    """
+    single = [name for name in names if not getter.is_tree(name)]
+    has_tree, output = len(single) < len(names), getter.output
+    _check_output(single, output, getter.path_of, as_json=as_json)
+    if has_tree and (output in _STANDARD_OUTPUT or getter.mode == "plain"):
+        raise UsageError("folders and wildcards go to a folder, and not by plain")
+    if single and of_trees:
+        raise UsageError(
+            "--exclude, --include, --links, --checksum and --dry-run are of trees",
+            hint="-r fetches one",
+        )
+    if getter.sha256 and (len(single) > 1 or has_tree):
+        raise UsageError("--sha256 is of a single file")
+    if has_tree and not getter.times:
+        raise UsageError("--no-times is of single files", hint="trees keep theirs")
+    if getter.sha256:
+        check_is_sha256(getter.sha256)
 
 
 def _check_output(

@@ -52,6 +52,7 @@ from udpft.protocol.wire.ack import encode_ack
 from udpft.protocol.wire.data import HASH_SIZE, Burst, BurstReader
 from udpft.protocol.wire.error import ErrorCode, decode_error_untrusted
 from udpft.protocol.wire.fin import Fin, decode_fin_untrusted, encode_fin
+from udpft.protocol.wire.hello import decode_hello_untrusted
 from udpft.protocol.wire.packet import MalformedPacket, PacketType, decode_untrusted
 
 MAX_CHUNK_RANGES: Final = 16_384
@@ -370,6 +371,11 @@ class Receiver:
                 return
             if packet.type is PacketType.RETRY:
                 return  # from a server that knows nothing of this transfer
+            if (
+                packet.type is PacketType.HELLO
+                and decode_hello_untrusted(packet).nonce != self._ids.nonce
+            ):
+                return  # a question, and not of this transfer's client
             self.heard_at = now
             if packet.type is PacketType.ACCEPT and now < self._reading_until:
                 self._last_progress_at = now  # it still reads what we hold, for the digest

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,7 @@ from tests.storage.conftest import content
 from udpft.errors import LocalReadFailed
 from udpft.storage import source_file
 from udpft.storage.served_folder import ServedRoot
-from udpft.storage.source_file import open_source
+from udpft.storage.source_file import SourceFile, open_source
 
 
 def test_a_burst_is_read_into_its_slots(tmp_path: Path) -> None:
@@ -28,6 +30,51 @@ def test_a_burst_is_read_into_its_slots(tmp_path: Path) -> None:
         assert buffer[:1_000] == data[9_000:]
         assert file.readv(slots[:1], 10_000) == 0
         assert file.readv(slots[:1], 99_999) == 0
+
+
+def preadv2(
+    outcomes: list[int], monkeypatch: pytest.MonkeyPatch
+) -> Callable[[SourceFile, int], int]:
+    """Reading that fails as told where it must not wait, and so many bytes at once."""
+    real = os.preadv
+
+    def read(fd: int, slots: list[memoryview], offset: int, flags: int = 0) -> int:
+        if flags and outcomes:
+            code = outcomes.pop(0)
+            raise OSError(code, os.strerror(code))
+        return real(fd, slots, offset)
+
+    def burst(file: SourceFile, offset: int) -> int:
+        return file.readv_now([memoryview(bytearray(1_000)) for _ in range(3)], offset)
+
+    monkeypatch.setattr(os, "preadv", read)
+    return burst
+
+
+def test_what_would_wait_for_a_disk_is_told_from_what_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a").write_bytes(bytes(5_000))
+    outcomes = [errno.EAGAIN, errno.EIO]
+    burst = preadv2(outcomes, monkeypatch)
+    with ServedRoot(tmp_path) as root, root.open_file("a") as file:
+        assert burst(file, 0) == -1
+        with pytest.raises(LocalReadFailed, match="Input/output error"):
+            burst(file, 0)
+        assert burst(file, 0) == 3_000
+        assert burst(file, 3_000) == 2_000  # the end
+
+
+def test_where_nobody_can_tell_it_is_read_as_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a").write_bytes(bytes(5_000))
+    outcomes = [errno.EOPNOTSUPP] * 2
+    burst = preadv2(outcomes, monkeypatch)
+    with ServedRoot(tmp_path) as root, root.open_file("a") as file:
+        for _ in range(3):
+            assert burst(file, 0) == 3_000
+    assert len(outcomes) == 1  # it is not asked again
 
 
 def test_a_short_read_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

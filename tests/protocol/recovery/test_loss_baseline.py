@@ -20,6 +20,7 @@ def test_it_begins_with_none_and_learns_the_share_that_was_lost() -> None:
 
 def test_a_few_packets_teach_nothing() -> None:
     assert learnt(5, 20).loss == 0.0
+    assert learnt(3, 21).loss == pytest.approx(1 / 7)
 
 
 def test_it_is_bounded() -> None:

@@ -55,6 +55,10 @@ def test_the_peers_delay_never_takes_a_sample_below_the_minimum() -> None:
     rtt.update(0.042, 0.005)
     assert rtt.smoothed_rtt_s == pytest.approx(7 / 8 * 0.040 + 1 / 8 * 0.042)
     assert rtt.min_rtt_s == 0.040
+    just = RttEstimator()
+    just.update(2**-4, 0.0)
+    just.update(2**-4 + 2**-8, 2**-8)  # just the minimum, which is no less than it
+    assert just.smoothed_rtt_s == 2**-4
 
 
 @given(st.lists(st.tuples(seconds, st.floats(0, 1)), min_size=1))

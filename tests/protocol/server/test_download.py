@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+from random import Random
+
 import pytest
 
 from udpft.errors import SourceChanged
-from udpft.protocol.params import CHUNK_SIZE, DATA_HEADER_SIZE
-from udpft.protocol.wire.accept import decode_accept_untrusted
+from udpft.protocol.params import (
+    CHUNK_SIZE,
+    DATA_HEADER_SIZE,
+    INITIAL_RECEIVE_ROOM,
+    MAX_BURST_BYTES,
+)
+from udpft.protocol.server.download import Shared, Terms, begin_download
+from udpft.protocol.transfer.work_budget import WorkBudget
+from udpft.protocol.wire.accept import Accept, decode_accept_untrusted
+from udpft.protocol.wire.hello import Hello
 from udpft.protocol.wire.packet import PacketType, decode_untrusted
 from udpft.testing.network import MemorySource, Shape, SimNet, random_bytes
 
@@ -40,6 +50,16 @@ def test_the_slower_of_both_limits_holds(own: int, clients: int) -> None:
     net.run()
     assert client.content == CONTENT
     assert 0.9 <= client.ended_at / (len(CONTENT) / 100_000) <= 1.2
+
+
+@pytest.mark.parametrize(("told", "room"), [(0, INITIAL_RECEIVE_ROOM), (50_000, 50_000)])
+def test_the_room_that_a_client_tells_counts_from_the_first_burst_on(told: int, room: int) -> None:
+    hello = Hello(1, 2, b"file", CHUNK_SIZE, told)
+    accept = Accept(1, 3, CHUNK_SIZE, len(CONTENT), 0, 1)
+    shared = Shared(bytearray(MAX_BURST_BYTES), WorkBudget().share_of(None))
+    terms = Terms(hello, accept, 1_200, 0, 30.0)
+    sender = begin_download(terms, MemorySource(CONTENT), shared, Random(1), 0.0)
+    assert sender._flow._receive_room == room
 
 
 def test_without_a_limit_the_path_sets_the_pace() -> None:

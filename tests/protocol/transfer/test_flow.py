@@ -164,6 +164,14 @@ def test_a_window_that_opens_by_little_waits_unless_it_is_urgent() -> None:
     assert allowance(control, in_flight, first_pass_over=True) == control.burst - 1
 
 
+def test_a_receiver_has_room_for_longer_bursts_while_it_does_not_limit_the_window() -> None:
+    room = 100 * WRITER.packet_size
+    limit = flow(room=room, bandwidth=0.0).window
+    for window, longest in ((limit, limit - 5), (limit + 1, WRITER.send_capacity)):
+        control = flow(room=room, bandwidth=0.0, window=window, burst_limit=limit - 5.0)
+        assert control.longest == longest
+
+
 def test_who_comes_late_sends_what_fell_due_meanwhile() -> None:
     control = flow(window=500, burst_limit=400.0, burst_packets=WRITER.send_capacity)
     in_time = allowance(control, 0)

@@ -53,3 +53,15 @@ def test_a_server_hashes_for_a_peer_that_speaks_as_long_as_its_turn_allows() -> 
     assert timers.bursts_to_hash(work, 5.0 + HASHING_PATIENCE_S) == 0
     timers.note_peer(20.0)
     assert timers.bursts_to_hash(work, 20.0) == BURSTS_A_TURN
+
+
+def test_it_waits_for_itself_while_its_disk_or_its_own_hashing_keeps_it() -> None:
+    timers = SenderTimers(now=5.0, idle_timeout_s=30.0)
+    for source_at, hash_at, hashes, waits in (
+        (0.0, 6.0, False, False),
+        (0.0, 6.0, True, True),
+        (0.0, inf, True, False),  # for the peer to speak
+        (6.0, inf, False, True),
+    ):
+        timers.source_at, timers.hash_at = source_at, hash_at
+        assert timers.waits_for_itself(hashes=hashes) is waits

@@ -270,6 +270,15 @@ def test_what_an_earlier_transfer_left_is_gone_on_with(folder: Path) -> None:
     assert content(folder) == dict(sorted(CONTENTS.items()))
 
 
+def test_what_was_held_is_still_held_though_nothing_more_came(folder: Path) -> None:
+    broken_off(folder, NetworkError("the network went away"))
+    with suppress(NetworkError), open_tree(folder) as tree:
+        receive(tree, stop=COME)
+        raise NetworkError("it went away again")
+    with open_tree(folder) as tree:
+        assert tree.have == ((0, COME),)
+
+
 def test_what_the_disk_spoiled_comes_again(folder: Path) -> None:
     broken_off(folder, NetworkError("gone"))
     staged = folder / STAGING / "1"

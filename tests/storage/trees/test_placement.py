@@ -158,6 +158,7 @@ def test_a_read_only_folder_of_ours_is_opened_up_for_the_moment(here: Path) -> N
         trial.place("pkg/f")
         trial.place("pkg/below/g")
         assert trial.found.problems == []
+        assert (trial.out / "pkg").stat().st_mode & 0o777 == 0o755  # to its owner alone
         trial.finish("pkg", 0o700)
         assert (trial.out / "pkg").stat().st_mode & 0o777 == 0o555
         (trial.out / "pkg").chmod(0o755)

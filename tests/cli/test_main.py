@@ -117,6 +117,21 @@ def test_standard_streams_may_be_closed() -> None:
     assert done.returncode == ExitCode.PORT_CLOSED
 
 
+@pytest.mark.parametrize("words", ["--help", "--version", "get --help", "key new --help", "-h"])
+@pytest.mark.parametrize("output", [">/dev/full", ">&-"])
+def test_help_that_standard_output_does_not_take_is_told(words: str, output: str) -> None:
+    done = subprocess.run(
+        ["sh", "-c", f'"$0" -m udpft {words} {output}', sys.executable],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+        env=environment(),
+    )
+    assert done.returncode == ExitCode.WRITE_FAILED
+    assert done.stderr.startswith("udpft: cannot write to standard output: ")
+    assert "Traceback" not in done.stderr
+
+
 def test_ctrl_c_before_the_command_line_is_there_is_told_in_a_line() -> None:
     # Ctrl-C comes while the command line's modules are imported: here, always.
     early = (

@@ -8,10 +8,13 @@ told to whoever leaves it.
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Iterator
 from typing import Any
 
 import click
+
+from udpft.cli.output.console import printing
 
 
 class Command(click.Command):
@@ -27,6 +30,19 @@ class Command(click.Command):
     def get_help_option_names(self, _ctx: click.Context) -> list[str]:
         """Options that ask for help."""
         return ["-h", "--help"]
+
+    def make_context(
+        self, info_name: str | None, args: list[str], *rest: Any, **extra: Any
+    ) -> click.Context:
+        """Read the words; those that ask for the help or the version are answered here.
+
+        Raises:
+            LocalWriteFailed: standard output does not take the answer.
+        """
+        if sys.stdout is None and {"-h", "--help", "--version"}.isdisjoint(args):
+            return super().make_context(info_name, args, *rest, **extra)
+        with printing():
+            return super().make_context(info_name, args, *rest, **extra)
 
     def make_parser(self, ctx: click.Context) -> Any:
         """The parser, whose long options are the short ones too.

@@ -6,6 +6,7 @@ import json
 import os
 import sys
 import unicodedata
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from udpft.cli.output.console import (
     print_aside,
     print_json,
     print_line,
+    say_now,
 )
 from udpft.errors import LocalWriteFailed, UdpftError
 
@@ -118,6 +120,15 @@ def test_standard_output_that_takes_nothing_is_an_error(monkeypatch: pytest.Monk
         assert caught.value.exit_code == 23
         monkeypatch.undo()
         os.dup2(os.open(os.devnull, os.O_WRONLY), full.fileno())
+
+
+@pytest.mark.parametrize("write", [print_line, say_now])
+def test_standard_output_that_is_closed_loses_no_data_in_silence(
+    write: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stdout", None)
+    with pytest.raises(LocalWriteFailed, match="standard output: it is closed"):
+        write("hello")
 
 
 def test_standard_error_that_takes_nothing_loses_the_line_alone(

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import IO, TYPE_CHECKING, Any, Literal, NamedTuple
 
-from udpft.cli.output.console import Console, cannot_print, print_json
+from udpft.cli.output.console import Console, print_json, printing
 from udpft.cli.output.exit_status import Exit, verdict
 from udpft.cli.output.progress import Meter, ProgressStyle, metered
 from udpft.cli.output.tally import Tally, count_of_files, success
@@ -16,7 +16,6 @@ from udpft.errors import (
     DestinationExists,
     DigestMismatch,
     ExitCode,
-    LocalWriteFailed,
     PartialTransfer,
     ServerRefused,
     TooLarge,
@@ -260,11 +259,8 @@ class _StandardOutput:
 
     @contextmanager
     def _reported(self) -> Iterator[IO[bytes]]:
-        if sys.stdout is None:
-            raise LocalWriteFailed("standard output is closed")
         try:
-            yield sys.stdout.buffer
+            with printing():
+                yield sys.stdout.buffer
         except BrokenPipeError:
             raise Exit(ExitCode.NO_READER) from None
-        except OSError as error:
-            raise cannot_print(error) from error

@@ -7,7 +7,8 @@ a file system is escaped before a terminal sees it.
 import os
 import sys
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple, TextIO
 
 from udpft.errors import LocalWriteFailed, UdpftError
@@ -93,28 +94,38 @@ def print_line(line: str) -> None:
         LocalWriteFailed: it cannot be written.
         BrokenPipeError: its reader has left.
     """
-    try:
+    with printing():
         print(line, flush=True)
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        raise cannot_print(error) from error
 
 
 def say_now(line: str) -> None:
     """Write one line to standard output, unbuffered, so that a container's log has it at once.
 
-    What the terminal's encoding lacks is written as an escape.
+    What the terminal's encoding lacks is written as an escape. Raises as `print_line` does.
     """
     from click import echo  # see `cli.fast_path`
 
-    encoding = sys.stdout.encoding or "utf-8"
-    echo(escape(line).encode(encoding, "backslashreplace").decode(encoding))
+    with printing():
+        encoding = sys.stdout.encoding or "utf-8"
+        echo(escape(line).encode(encoding, "backslashreplace").decode(encoding))
 
 
-def cannot_print(error: OSError) -> LocalWriteFailed:
-    """The error that standard output takes nothing."""
-    return LocalWriteFailed(f"cannot write to standard output: {error.strerror}")
+@contextmanager
+def printing() -> Iterator[None]:
+    """Say in words that standard output takes nothing; closed, it takes nothing either.
+
+    Raises:
+        LocalWriteFailed: it does not.
+        BrokenPipeError: its reader has left.
+    """
+    if sys.stdout is None:
+        raise LocalWriteFailed("cannot write to standard output: it is closed")
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise LocalWriteFailed(f"cannot write to standard output: {error.strerror}") from error
 
 
 def print_json(event: str, **fields: Any) -> None:

@@ -15,6 +15,7 @@ class Listening:
         datagrams: whether they are sent, their bytes, the size that they are cut by, their ends.
         plain: whether it is sent, its bytes, its ends.
         packets: whether they are sent, their bytes, the size that they are cut by.
+        times: seconds on the clock of datagrams and plain ones, in the order of being told.
         sealing: times that it was told of sealing.
         watched: functions that return the sending ends.
     """
@@ -23,13 +24,18 @@ class Listening:
         self.datagrams: list[tuple[bool, bytes, int, Ends]] = []
         self.plain: list[tuple[bool, bytes, Ends]] = []
         self.packets: list[tuple[bool, bytes, int]] = []
+        self.times: list[float] = []
         self.sealing = 0
         self.watched: list[Callable[[], Iterable[Sender]]] = []
 
-    def note_datagrams(self, *, sent: bool, data: memoryview, size: int, ends: Ends) -> None:
+    def note_datagrams(
+        self, at: float, *, sent: bool, data: memoryview, size: int, ends: Ends
+    ) -> None:
+        self.times.append(at)
         self.datagrams.append((sent, bytes(data), size, ends))
 
-    def note_plain(self, *, sent: bool, data: memoryview, ends: Ends) -> None:
+    def note_plain(self, at: float, *, sent: bool, data: memoryview, ends: Ends) -> None:
+        self.times.append(at)
         self.plain.append((sent, bytes(data), ends))
 
     def note_packets(self, *, sent: bool, data: memoryview, size: int) -> None:

@@ -26,6 +26,7 @@ COMMANDS = {
     "ping": "udpft.cli.commands.ping",
     "bench": "udpft.cli.commands.bench",
     "doctor": "udpft.cli.commands.doctor",
+    "trace": "udpft.cli.commands.offline.trace",
     "key": "udpft.cli.commands.key",
     "add": "udpft.cli.commands.add",
     "message": "udpft.cli.commands.message",

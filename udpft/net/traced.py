@@ -10,6 +10,7 @@ import socket
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
+from udpft.net.clock import clock
 from udpft.net.pktinfo import Peer
 from udpft.net.sealed import SealedSocket
 from udpft.net.udp import UdpSocket
@@ -28,13 +29,18 @@ class Ends(NamedTuple):
 
 
 class Observer(Protocol):
-    """Whoever is told of datagrams. What it is given is good until it returns."""
+    """Whoever is told of datagrams. What it is given is good until it returns.
 
-    def note_datagrams(self, *, sent: bool, data: memoryview, size: int, ends: Ends) -> None:
+    ``at``: seconds on the clock: just before they left, or just after they came.
+    """
+
+    def note_datagrams(
+        self, at: float, *, sent: bool, data: memoryview, size: int, ends: Ends
+    ) -> None:
         """Note datagrams on the wire: ``data`` cut every ``size`` bytes."""
         ...
 
-    def note_plain(self, *, sent: bool, data: memoryview, ends: Ends) -> None:
+    def note_plain(self, at: float, *, sent: bool, data: memoryview, ends: Ends) -> None:
         """Note a datagram of a socket that is for a plain transfer alone."""
         ...
 
@@ -78,10 +84,11 @@ class TracedSocket(UdpSocket):
 
     def send(self, transmit: Transmit, address: Any = None) -> Transmit | None:
         """Send a burst, as `UdpSocket.send`; what found no room is not told of."""
+        before = clock()
         rest = super().send(transmit, address)
         data = transmit.data[: len(transmit.data) - len(rest.data)] if rest else transmit.data
         if len(data):
-            self._tell(data, transmit.segment_size, address, sent=True)
+            self._tell(before, data, transmit.segment_size, address, sent=True)
         return rest
 
     def receive(self) -> Batch | None:
@@ -89,16 +96,16 @@ class TracedSocket(UdpSocket):
         batch = super().receive()
         if batch:
             view = memoryview(batch.buffer)[: batch.length]
-            self._tell(view, batch.segment_size, batch.address, sent=False)
+            self._tell(clock(), view, batch.segment_size, batch.address, sent=False)
         return batch
 
-    def _tell(self, data: memoryview, size: int, address: Any, *, sent: bool) -> None:
+    def _tell(self, at: float, data: memoryview, size: int, address: Any, *, sent: bool) -> None:
         ends = self._ends_with(address)
         if self._fragment:
-            for at in range(0, max(1, len(data)), size):
-                self.observer.note_plain(sent=sent, data=data[at : at + size], ends=ends)
+            for begin in range(0, max(1, len(data)), size):
+                self.observer.note_plain(at, sent=sent, data=data[begin : begin + size], ends=ends)
         else:
-            self.observer.note_datagrams(sent=sent, data=data, size=size, ends=ends)
+            self.observer.note_datagrams(at, sent=sent, data=data, size=size, ends=ends)
 
     def _ends_with(self, address: Any) -> Ends:
         if address is None:

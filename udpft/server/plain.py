@@ -17,6 +17,7 @@ from typing import Any
 
 from udpft.errors import PartialTransfer, UdpftError
 from udpft.net.address import Address
+from udpft.net.clock import clock
 from udpft.net.pktinfo import Peer, beside, sockaddr_of
 from udpft.net.traced import Ends, Observer, TracedSocket
 from udpft.net.udp import UdpSocket
@@ -73,7 +74,7 @@ class _Sibling(UdpSocket):
         self._tell: Callable[[bool, memoryview], None] | None = None
         if observer:
             ends, note = Ends(sock.getsockname()[:2], sock.getpeername()[:2]), observer.note_plain
-            self._tell = lambda sent, data: note(sent=sent, data=data, ends=ends)
+            self._tell = lambda sent, data: note(clock(), sent=sent, data=data, ends=ends)
         self._sock = sock
         self._sent: deque[bytes] = deque(maxlen=_CHUNKS_REMEMBERED)
         self.refusal_is_final = False

@@ -1,25 +1,26 @@
 """Trace of one end of transfers: what it is told of, written to one file or several.
 
-    with Trace(["t.sqlog", "t.pcapng"], "client") as trace:
+    with Trace(["t.sqlog", "t.pcapng", "t.html"], "client") as trace:
         with Client("files.lan", trace=trace) as client:
             client.fetch("hello.txt")
 
-The end of a file's name says what becomes of it.
+The end of a file's name says what becomes of it. A page is made of the events at the end.
 """
 
 from __future__ import annotations
 
 import os
+import tempfile
 import time
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from types import TracebackType
-from typing import TYPE_CHECKING, Final, Literal, Self
+from typing import IO, TYPE_CHECKING, Final, Literal, Self
 
 from udpft.errors import UsageError
 from udpft.net.clock import clock
 from udpft.net.traced import Ends, TracedSockets
-from udpft.trace.files import TraceFile
+from udpft.trace.files import TraceFile, cannot_write
 from udpft.trace.pcapng import UdpAddress, head_of, ip_packet, packet_block
 from udpft.trace.qlog import event_of, header_of
 from udpft.trace.recorder import Recorder
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 DEFAULT_LIMIT: Final = 64 << 20
 """Bytes that each file of a trace may have."""
 
-EVENTS, CAPTURE = ".sqlog", ".pcapng"
+EVENTS, CAPTURE, PAGE = ".sqlog", ".pcapng", ".html"
 
 _FLUSH_EVERY_S = 1.0
 """Seconds after which what was noted is in the files, for whoever looks at them, or kills us."""
@@ -41,9 +42,9 @@ class Trace:
     """See the module's docstring. One thread at a time tells it of anything.
 
     Args:
-        paths: of the files, which are begun anew; each ends in .sqlog or .pcapng.
+        paths: of the files, which are begun anew; each ends in .sqlog, .pcapng or .html.
         side: the end that it is of.
-        limit: bytes that each of them may have.
+        limit: bytes that each of them may have; a page, its events.
         on_full: told in words where a file is full, which may be long before the end.
 
     Raises:
@@ -67,6 +68,8 @@ class Trace:
         self._flush_at = 0.0
         self._events: list[TraceFile] = []
         self._captures: list[TraceFile] = []
+        self._pages: list[tuple[str, IO[bytes]]] = []
+        """Pages to be made, and their events until then, in a file without a name."""
         header = header_of(side, self._began_at, f"udpft {side}")
         for path in named:
             if path.endswith(CAPTURE):
@@ -74,10 +77,21 @@ class Trace:
                 file.write(head_of(f"udpft {side}, pid {os.getpid()}", f"udpft {side}"))
                 self._captures.append(file)
                 continue
-            file = TraceFile(path, limit, on_full)
+            stream = self._stream_for(path) if path.endswith(PAGE) else None
+            file = TraceFile(path, limit, on_full, stream)
             file.write(header)
             self._events.append(file)
         self._recorder = Recorder(self._write_event, is_client=side == "client")
+
+    def _stream_for(self, page: str) -> IO[bytes]:
+        """Open a file for a page's events, after seeing that the page can be written."""
+        try:
+            with open(page, "ab"):
+                stream = tempfile.TemporaryFile()  # noqa: SIM115
+        except OSError as error:
+            raise cannot_write(page, error) from error
+        self._pages.append((page, stream))
+        return stream
 
     def __enter__(self) -> Self:
         return self
@@ -113,36 +127,36 @@ class Trace:
         """Look at the sending ends that a function returns."""
         self._recorder.watch(senders)
 
-    def note_datagrams(self, *, sent: bool, data: memoryview, size: int, ends: Ends) -> None:
+    def note_datagrams(
+        self, at: float, *, sent: bool, data: memoryview, size: int, ends: Ends
+    ) -> None:
         """Note datagrams on the wire."""
-        now = clock()
         if self._captures:
-            self._capture(now, sent, data, size, ends)
+            self._capture(at, sent, data, size, ends)
         if self._events and not self._keyed:
-            at_s = now - self._began
+            at_s = at - self._began
             if self._side == "server" and not sent and not all(map(_is_ours, data[::size])):
                 self._note_requests(at_s, data, size, ends)
             else:
                 self._recorder.note(at_s, data, size, sent=sent)
-        self._flush(now)
+        self._flush(at)
 
     def _note_requests(self, at_s: float, data: memoryview, size: int, ends: Ends) -> None:
         """Note what a server gets that is not all reliable."""
-        for at in range(0, len(data), size):
-            datagram = data[at : at + size]
+        for begin in range(0, len(data), size):
+            datagram = data[begin : begin + size]
             if _is_ours(datagram[0]):
                 self._recorder.note(at_s, datagram, len(datagram), sent=False)
             else:
                 self._recorder.note_plain(at_s, datagram, ends.peer, sent=False)
 
-    def note_plain(self, *, sent: bool, data: memoryview, ends: Ends) -> None:
+    def note_plain(self, at: float, *, sent: bool, data: memoryview, ends: Ends) -> None:
         """Note a datagram of a plain transfer."""
-        now = clock()
         if self._captures:
-            self._capture(now, sent, data, max(1, len(data)), ends)
+            self._capture(at, sent, data, max(1, len(data)), ends)
         if self._events:
-            self._recorder.note_plain(now - self._began, data, ends.peer, sent=sent)
-        self._flush(now)
+            self._recorder.note_plain(at - self._began, data, ends.peer, sent=sent)
+        self._flush(at)
 
     def note_packets(self, *, sent: bool, data: memoryview, size: int) -> None:
         """Note packets in the clear, of an end with a key."""
@@ -175,17 +189,30 @@ class Trace:
             file.flush()
 
     def close(self) -> None:
-        """Close the files."""
+        """Close the files, and make the pages."""
+        pages, self._pages = self._pages, []
         for file in (*self._events, *self._captures):
-            file.close()
+            if file.path not in [path for path, _ in pages]:
+                file.close()
+        for path, stream in pages:
+            from udpft.trace.page import page_of  # where somebody wants one
+
+            stream.seek(0)
+            try:
+                with open(path, "w", encoding="utf-8") as out:
+                    out.write(page_of([stream]))
+            except OSError as error:
+                raise cannot_write(path, error) from error
+            finally:
+                stream.close()
 
 
 def _check(paths: list[str]) -> None:
     for path in paths:
-        if not path.endswith((EVENTS, CAPTURE)):
+        if not path.endswith((EVENTS, CAPTURE, PAGE)):
             raise UsageError(
-                f"{path!r}: a trace ends in {EVENTS} or {CAPTURE}",
-                hint="qlog's events, or a capture for Wireshark",
+                f"{path!r}: a trace ends in {EVENTS}, {CAPTURE} or {PAGE}",
+                hint="qlog's events, a capture for Wireshark, or a page for a browser",
             )
     if len({os.path.realpath(path) for path in paths}) < len(paths):
         raise UsageError("two traces would be written to one file")

@@ -1,0 +1,1 @@
+"""Commands that ask no server: they work on files that are here."""

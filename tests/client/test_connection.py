@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,7 +14,7 @@ from tests.cli.processes import Server as ServerProcess
 from tests.loopback import HeldTransfer, address_of, closed_port, meanwhile
 from tests.samples import LARGE, PATIENCE_S, sample
 from tests.storage.conftest import names
-from udpft.api import connect
+from udpft.api import RunningServer, connect
 from udpft.client import connection
 from udpft.client.client import Client
 from udpft.errors import (
@@ -28,6 +29,8 @@ from udpft.errors import (
     VersionMismatch,
 )
 from udpft.net.clock import clock
+from udpft.net.udp import UdpSocket
+from udpft.protocol.contract import Transmit
 from udpft.protocol.wire.hello import decode_hello_untrusted
 from udpft.protocol.wire.packet import decode_untrusted
 from udpft.protocol.wire.retry import Retry, encode_retry
@@ -211,3 +214,28 @@ def test_a_server_that_stops_says_so(
         assert caught.value.exit_code == ExitCode.PARTIAL
         assert "run the same command again to resume" in caught.value.hint
     assert names(tmp_path) == [".out.udpft-part"]
+
+
+def test_where_the_way_back_is_narrow_a_listing_falls_back_and_it_is_remembered(
+    server: RunningServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # From the server to the client only: as through a tunnel, or a container's published port.
+    send = UdpSocket.send
+    vanished: list[int] = []
+
+    def through_the_tunnel(
+        self: UdpSocket, transmit: Transmit, address: Any = None
+    ) -> Transmit | None:
+        if address is not None and transmit.segment_size > 1_400:
+            vanished.append(transmit.segment_size)
+            return None
+        return send(self, transmit, address)
+
+    monkeypatch.setattr(UdpSocket, "send", through_the_tunnel)
+    with Client(server.address) as client:
+        entries = client.list_files()
+        assert entries
+        assert vanished
+        vanished.clear()
+        assert client.list_files() == entries
+        assert not vanished, "it tried again what it knows to vanish"

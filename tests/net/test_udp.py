@@ -501,3 +501,29 @@ def test_news_of_an_earlier_datagram_spoil_nothing(
     sock.news = [OSError(code, os.strerror(code))]
     assert udp.send(burst(b"a smaller probe", 15)) is None
     assert foreign.recv(65_536) == b"a smaller probe"
+
+
+def test_a_new_port_leads_to_the_same_peer_and_the_old_one_is_closed(
+    open_: Open, foreign: socket.socket
+) -> None:
+    sock = bound()
+    sock.connect(foreign.getsockname())
+    udp = open_(sock)
+    before, old = udp.address, udp._socket
+    udp.send(Transmit(memoryview(b"old"), 3))
+    udp.send(Transmit(memoryview(b"new"), 3, from_new_port=True))
+    assert [foreign.recvfrom(9) for _ in range(2)] == [(b"old", before), (b"new", udp.address)]
+    assert udp.address != before
+    assert old.fileno() < 0
+    foreign.sendto(b"answer", udp.address)
+    assert received(udp) == [b"answer"]
+    assert udp._socket.gettimeout() == 0.0
+
+
+def test_where_no_new_port_is_to_be_had_the_old_one_goes_on(
+    open_: Open, foreign: socket.socket
+) -> None:
+    udp = open_()
+    before = udp.address
+    udp.send(Transmit(memoryview(b"on"), 2, from_new_port=True), foreign.getsockname())
+    assert foreign.recvfrom(9) == (b"on", before)

@@ -126,3 +126,24 @@ def test_near_hosts_are_told_apart_and_public_ones_are_none() -> None:
     admission = access.admission(100)
     assert admission.charged_host((OUTSIDE, 1)) == OUTSIDE
     assert admission.charged_host(("127.0.0.1", 1)) == "127.0.0.1"
+
+
+def test_each_outsider_that_is_met_by_silence_is_told_once_and_not_for_ever() -> None:
+    access = Access(public=False, plain="auto")
+    told: list[str] = []
+    access.on_silence = told.append
+    for _ in range(3):
+        assert not access.allows_reliable("203.0.113.1")
+        assert access.allows_reliable("192.168.0.1")
+    assert told == ["203.0.113.1"]
+    for n in range(250):
+        access.allows_reliable(f"198.51.100.{n}")
+    assert len(told) == module._MAX_TOLD_HOSTS
+
+
+def test_where_all_are_answered_nobody_is_told_of() -> None:
+    access = Access(public=True, plain="auto")
+    told: list[str] = []
+    access.on_silence = told.append
+    assert access.allows_reliable("203.0.113.1")
+    assert told == []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Iterator
+from contextlib import ExitStack
 from math import inf
 
 import pytest
@@ -14,7 +15,16 @@ from udpft.errors import HostNotFound, PortClosed, TimedOut, UsageError
 from udpft.net.address import Address
 from udpft.net.clock import clock
 from udpft.small_modes.addition import Addition, Term
-from udpft.small_modes.conversation import MAX_LINE_BYTES, Conversation, Datagram, Line, Signal, ask
+from udpft.small_modes.conversation import (
+    MAX_LINE_BYTES,
+    REFUSED_HINT,
+    Conversation,
+    Datagram,
+    Line,
+    Signal,
+    ask,
+)
+from udpft.small_modes.messages import Delivery, Message, Word
 
 LOOPBACK = Address("127.0.0.1", 0)
 SOON_S = 10.0
@@ -205,3 +215,45 @@ def test_an_unknown_host_is_told() -> None:
 def test_an_address_that_nobody_may_send_to_is_told() -> None:
     with pytest.raises(PortClosed, match=r"no way to 255\.255\.255\.255:9001: Permission denied"):
         Conversation.connect(Address("255.255.255.255", 9001))
+
+
+# ---------------------------------------------------------------- forged words of the network
+
+
+def test_once_a_server_has_replied_a_closed_port_is_no_more_than_a_hint(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # RFC 5927: anybody can send an ICMP message that says so. Here the host says it.
+    with ExitStack() as stack:
+        server = stack.enter_context(Conversation.listen(LOOPBACK))
+        client = stack.enter_context(Conversation.connect(server.address))
+        address = server.address
+        asking = Delivery(Message(Word.SAY, "hello", "Ada", id="1"), now=clock(), timeout_s=0.5)
+        client.send(b"?")
+        server.send(Message(Word.WAIT, id="1").encode(), client.address)
+        refusals = []
+        wait_as_ever = client.wait
+
+        def wait(until: float) -> object:
+            happened = wait_as_ever(until)
+            if happened is Signal.PORT_CLOSED and not refusals:
+                refusals.append(happened)
+                again = stack.enter_context(Conversation.listen(address))
+                again.send(Message(Word.ANSWER, "hi", id="1").encode(), client.address)
+            return happened
+
+        monkeypatch.setattr(client, "wait", wait)
+        ask(client, asking, address, hint="", on_reply=server._sock.close)
+        assert asking.answer is not None
+        assert asking.answer.text == "hi"
+        assert refusals == [Signal.PORT_CLOSED]
+
+
+def test_a_server_that_is_gone_for_good_is_a_timeout_that_says_what_its_host_says() -> None:
+    with Conversation.listen(LOOPBACK) as server, Conversation.connect(server.address) as client:
+        asking = Delivery(Message(Word.SAY, "hello", "Ada", id="1"), now=clock(), timeout_s=0.1)
+        client.send(b"?")
+        server.send(Message(Word.WAIT, id="1").encode(), client.address)
+        with pytest.raises(TimedOut) as silent:
+            ask(client, asking, server.address, hint="", on_reply=server._sock.close)
+        assert silent.value.hint == REFUSED_HINT

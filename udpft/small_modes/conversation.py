@@ -12,7 +12,7 @@ from collections.abc import Callable
 from enum import Enum
 from math import inf
 from types import TracebackType
-from typing import NamedTuple, Self
+from typing import Final, NamedTuple, Self
 
 from udpft.errors import PortClosed, TimedOut, UsageError
 from udpft.net import pktinfo
@@ -70,6 +70,9 @@ class Conversation:
         """Bytes of input that were read and not returned as lines yet."""
         self._input_ended = input_fd is None
         """Whether the input has ended, or there is none."""
+        self.heard = False
+        """Whether the other end has replied. From then on a closed port is no more than a hint, for
+        anybody can say so in its name (RFC 5927): silence decides. `ask` sets it."""
         self._refused = False
         """Whether a `send` has met a closed port that `wait` has not told yet."""
 
@@ -216,6 +219,10 @@ class Conversation:
         return Signal.END_OF_INPUT if self._input_ended else None
 
 
+REFUSED_HINT: Final = "its host says that nothing listens there any more"
+"""Hint about a server that had replied, and whose port is said to be closed since."""
+
+
 def ask(
     conversation: Conversation,
     asking: Asking,
@@ -234,25 +241,30 @@ def ask(
         on_reply: called after each datagram that has arrived.
 
     Raises:
-        PortClosed: nothing listens at the server's address.
+        PortClosed: nothing listens at the server's address, and nothing has replied from there.
         TimedOut: no answer in time.
     """
+    refused = False
     while not asking.answered:
         if asking.expired(clock()):
-            raise _no_answer(asking, server, hint)
+            raise _no_answer(asking, server, REFUSED_HINT if refused else hint)
         question = asking.poll_transmit(clock())
         if question is not None:
             conversation.send(question)
         happened = conversation.wait(asking.next_timeout())
         if isinstance(happened, Datagram):
             asking.handle_datagram(happened.data, clock())
+            conversation.heard |= asking.heard
             on_reply()
-        elif happened is Signal.PORT_CLOSED and (asking.heard or not conversation.go_on()):
-            raise PortClosed(f"nothing listens on {server}", hint=hint)
+        elif happened is Signal.PORT_CLOSED:
+            if conversation.heard:
+                refused = True
+            elif not conversation.go_on():
+                raise PortClosed(f"nothing listens on {server}", hint=hint)
 
 
 def _no_answer(asking: Asking, server: Address, hint: str) -> TimedOut:
-    if asking.heard:
+    if asking.heard and hint != REFUSED_HINT:
         hint = "it had asked for patience, and then fell silent"
     elif asking.ignored:
         hint = f"datagrams that were no answer: {asking.ignored}; is it something else's port?"

@@ -19,6 +19,7 @@ from udpft.errors import (
     LocalReadFailed,
     LocalWriteFailed,
     PartialTransfer,
+    ServerBusy,
     TimedOut,
     UdpftError,
 )
@@ -320,7 +321,10 @@ class Scenario:
     def _judge(self, fetch: Fetch) -> None:
         assert fetch.client is not None
         outcome = fetch.client.outcome
-        if isinstance(outcome, Completed) and fetch.is_upload:
+        if isinstance(outcome, Completed) and not outcome.confirmed:
+            assert fetch.is_upload
+            assert not self.survivable, "the server never said that it has it"
+        elif isinstance(outcome, Completed) and fetch.is_upload:
             assert self.net.stored[fetch.name] == fetch.content, "stored, and wrong"
         elif isinstance(outcome, Completed):
             assert fetch.client.sink is not None
@@ -342,11 +346,12 @@ class Scenario:
         uploads = {fetch.name for fetch in self.fetches if fetch.is_upload}
         for name in asked_for - uploads:
             assert self.net.sources[name].closed
+        outcomes = {fetch.name: fetch.client.outcome for fetch in self.fetches if fetch.client}
         done = {
-            f.name for f in self.fetches if f.client and isinstance(f.client.outcome, Completed)
+            name for name, one in outcomes.items() if isinstance(one, Completed) and one.confirmed
         }
         # A client whose every packet was lost may have a file of one flight for all that; and what
-        # a server that stops has cut off may have arrived already.
+        # a server that stops, or makes room, has cut off may have arrived already.
         well = {ended.name for ended in self.net.ended if not _is_failure(ended)}
         assert done <= well or self.stops_at < inf, (
             "the client has it, and the server says that it failed"
@@ -354,6 +359,8 @@ class Scenario:
 
 
 def _is_failure(ended: Outcome) -> bool:
-    return ended.error is not None and not (
-        isinstance(ended.error, TimedOut) and ended.size < INITIAL_WINDOW_PACKETS * 16_344
+    one_flight = ended.size < INITIAL_WINDOW_PACKETS * 16_344
+    made_room = isinstance(ended.error, ServerBusy)
+    return not (
+        ended.error is None or made_room or (isinstance(ended.error, TimedOut) and one_flight)
     )

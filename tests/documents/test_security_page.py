@@ -11,6 +11,7 @@ from math import log2
 
 import pytest
 
+from bench import strangers
 from tests.documents.test_documents import ROOT, rows, section
 from udpft.errors import ExitCode
 from udpft.keys import _KEY_BYTES
@@ -23,21 +24,28 @@ from udpft.protocol.params import (
     KEYED_RETRY_OVERHEAD,
     MAX_CHUNK_SIZE,
     MAX_MEASURED_BYTES,
+    MAX_SESSIONS,
     MIN_DATAGRAM_SIZE,
     REKEY_PACKETS,
     SEAL_OVERHEAD,
 )
 from udpft.protocol.ranges import RangeSet
+from udpft.protocol.server import admission, eviction, greeting_limit
+from udpft.protocol.server.listener import MAX_REPLIES_WAITING
 from udpft.protocol.transfer.file_digest import FileDigest
-from udpft.protocol.transfer.receiver import MAX_BEYOND, MAX_CHUNK_RANGES
+from udpft.protocol.transfer.receiver import MAX_BEYOND, MAX_BURSTS_A_BATCH, MAX_CHUNK_RANGES
 from udpft.protocol.transfer.sender_timers import HASHING_PATIENCE_S
 from udpft.protocol.transfer.work_budget import BURSTS_A_TURN
 from udpft.protocol.wire.data import chunk_hashes
 from udpft.protocol.wire.hello import Hello, encode_hello
 from udpft.protocol.wire.listing import MAX_LISTING_BYTES
 from udpft.protocol.wire.retry import Retry, encode_retry
+from udpft.server import listings, metrics, tree_uploads, uploads, write_behind
+from udpft.server import sources as server_sources
 from udpft.server.plain import MAX_FILES_A_PORT
+from udpft.server.slow_disk import MAX_DISK_THREADS
 from udpft.server.tree_uploads import MAX_UPLOAD_LISTINGS_BYTES
+from udpft.storage.trees import walk
 from udpft.storage.trees.staging import ABANDONED_S, IDLE_S
 
 PAGE = (ROOT / "docs/security.md").read_text()
@@ -147,6 +155,90 @@ def test_how_much_work_a_client_may_ask_for() -> None:
     assert f"a server follows {MAX_CHUNK_RANGES:,} ranges, in some 3 MB" in words()
     assert megabytes_of_holes(MAX_CHUNK_RANGES) == pytest.approx(3, abs=0.5)
     assert f"{MAX_BEYOND:,} chunks of it, and none that was missing first, end" in words()
+
+
+def test_what_strangers_can_take() -> None:
+    mib = 1 << 20
+    taken = {row[0]: row[1:] for row in rows(section(PAGE, "## What strangers can take"))}
+    assert taken == {
+        "transfers": [
+            f"{MAX_SESSIONS:,}, or --max-clients",
+            f"{admission.MAX_SESSIONS_A_HOST}; this machine, and those in private networks, "
+            f"{int(admission.NEAR_SHARE * 4)}/4 of all",
+        ],
+        "transfers begun": [
+            f"{admission.NEW_SESSIONS_PER_S:,} a second, {admission.NEW_SESSIONS_BURST:,} at once",
+            "–",
+        ],
+        "datagrams of no transfer, such as HELLO": [
+            "–",
+            f"from one port: {greeting_limit.GREETINGS_PER_S:,} a second, "
+            f"{greeting_limit.GREETINGS_BURST} at once",
+        ],
+        "answers that wait to be sent": [f"{MAX_REPLIES_WAITING:,}", "–"],
+        "listings in the making": [
+            f"{listings.MAX_IN_THE_MAKING}, of {MAX_LISTING_BYTES // mib} MiB at most",
+            f"{listings.MAX_MAKINGS_A_HOST}",
+        ],
+        "listings that are made, wait or are sent": [
+            f"{listings.MAX_LISTINGS_BYTES // mib} MiB",
+            f"{listings.MAX_LISTINGS_BYTES * listings._HOST_SHARE / mib:g} MiB",
+        ],
+        "files of trees that are sent, at 300 bytes": [
+            f"{listings.MAX_TREE_FILES:,}, or one tree",
+            f"{int(listings.MAX_TREE_FILES * listings._HOST_SHARE):,}, or one tree",
+        ],
+        "places for uploads that are looked at": [
+            f"{uploads.MAX_OPENING}",
+            f"{uploads.MAX_OPENING_A_HOST}",
+        ],
+        "files that are opened in threads": [
+            f"{server_sources.MAX_OPENING_FILES}",
+            f"{server_sources.MAX_OPENING_FILES_A_HOST}",
+        ],
+        "listings of trees that clients bring": [
+            f"{MAX_UPLOAD_LISTINGS_BYTES // mib} MiB",
+            f"{tree_uploads.MAX_UPLOAD_LISTINGS_BYTES_A_HOST // mib} MiB",
+        ],
+        "reports of what was refused of trees": [
+            f"{tree_uploads.MAX_REPORTS_BYTES // mib} MiB",
+            "–",
+        ],
+        "uploads' bytes that wait for a slow disk": [
+            f"{write_behind.MAX_BEHIND_BYTES_IN_ALL // mib} MiB, "
+            f"{write_behind.MAX_BEHIND_BYTES // mib} MiB each",
+            "–",
+        ],
+        "threads that wait for disks": [
+            f"{MAX_DISK_THREADS} that read, {MAX_DISK_THREADS} that write",
+            "–",
+        ],
+        "compiled patterns that are kept": [f"{walk.MAX_PATTERNS_KEPT}, 3 MB", "–"],
+        "hints for names that are missing": [
+            f"{server_sources.HINT_SHARE:.0%} of the time".replace("%", " %"),
+            "–",
+        ],
+        "connections to the metrics page": [f"{metrics.MAX_CONNECTIONS}", "–"],
+    }
+
+
+def test_how_long_work_takes_and_what_waits() -> None:
+    assert f"made {listings.SLICE_S * 1e3:g} ms at a time" in words()
+    assert walk._NAMES_A_STEP == 16
+    assert f"of one batch {MAX_BURSTS_A_BATCH} bursts are taken in" in words()
+    kept = {listings.LISTING_KEPT_S, uploads.PLACE_KEPT_S, server_sources.OPENED_KEPT_S}
+    assert kept == {tree_uploads.LISTING_KEPT_S} == {30.0}
+    assert listings.ABANDONED_AFTER_S == uploads.ABANDONED_AFTER_S == 3.0
+    assert f"was not heard of for {eviction.UNHEARD_AFTER_S:g} s" in words()
+    slow = f"less than {eviction.SLOW_BYTES_PER_S} B/s arrived in {eviction.JUDGED_AFTER_S:g} s"
+    assert slow in words()
+    assert f"or a {1 / eviction.FAR_BELOW:g}th of what others have" in words()
+
+
+def test_the_bounds_of_the_benchmark() -> None:
+    assert f"pings of {strangers.MAX_MEDIAN_S * 1e3:g} ms in the median" in words()
+    assert f"{strangers.MAX_WORST_S * 1e3:g} ms at worst" in words()
+    assert f"within {strangers.MAX_LEFT_BYTES >> 20} MiB after a minute" in words()
 
 
 def test_exit_codes() -> None:

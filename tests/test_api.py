@@ -16,7 +16,7 @@ import udpft
 from tests.loopback import HeldTransfer, meanwhile
 from tests.samples import LARGE, PATIENCE_S, SIZES, sample
 from udpft.api import RunningServer
-from udpft.errors import PartialTransfer, ServerBusy, Stopped
+from udpft.errors import PartialTransfer, ServerBusy, Stopped, UsageError
 
 
 def test_a_folder_served_and_a_file_fetched(samples: Path, tmp_path: Path) -> None:
@@ -83,6 +83,28 @@ def test_a_shorter_time_to_end_cuts_transfers_off(samples: Path) -> None:
     server.stop(drain=1_000, wait=False)
     server.stop(drain=0)
     assert isinstance(served[0].error, PartialTransfer)
+
+
+def test_words_of_a_few_are_none_of_others(server: RunningServer, samples: Path) -> None:
+    with pytest.raises(UsageError, match="mode is one of reliable, plain, and not 'bogus'"):
+        udpft.get("1", server=server, mode="bogus")  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="plain is one of"):
+        udpft.serve(samples, port=0, plain="sometimes")  # type: ignore[arg-type]
+
+
+def test_a_closed_client_says_so(server: RunningServer, tmp_path: Path) -> None:
+    with udpft.Client(server) as client:
+        pass
+    for call in (
+        client.ping,
+        client.list_files,
+        lambda: client.fetch("1", tmp_path / "1"),
+        lambda: client.fetch_plain("1", tmp_path / "1"),
+        lambda: client.store(__file__),
+        lambda: client.read_bytes("1"),
+    ):
+        with pytest.raises(UsageError, match="the client is closed"):
+            call()
 
 
 def test_several_threads_fetch_at_once(server: RunningServer, tmp_path: Path) -> None:

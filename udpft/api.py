@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, Literal, TypedDict, Unpack
 
-from udpft.arguments import Name, Output, ServerName, is_stream, text_of
+from udpft.arguments import Name, Output, ServerName, is_stream, one_of, text_of
 from udpft.client.client import MAX_FETCHED_BYTES, Client
 from udpft.errors import UsageError
 from udpft.net.address import Address
@@ -185,6 +185,7 @@ def get(
     """
     tree: _TreeOptions = {"exclude": exclude, "include": include, "rules": rules}
     tree |= {"links": links, "checksum": checksum, "dry_run": dry_run}
+    one_of(mode, ("reliable", "plain"), "mode")
     _refuse_for_a_tree(mode, sha256, output) if recursive else _refuse_for_a_file(tree)
     with Client(server, **options) as client:
         resumed: _ResumeOptions = {"resume": resume, "on_resume": on_resume}

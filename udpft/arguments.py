@@ -117,6 +117,17 @@ def seconds_of(value: object, what: str) -> float:
     raise UsageError(f"{what} is a number of seconds above 0, and not {value!r}")
 
 
+def one_of(value: str, choices: tuple[str, ...], what: str) -> str:
+    """A word of a few that there are.
+
+    Raises:
+        UsageError: it is none of them.
+    """
+    if value in choices:
+        return value
+    raise UsageError(f"{what} is one of {', '.join(choices)}, and not {value!r:.100}")
+
+
 def is_stream(output: object) -> TypeGuard[IO[bytes]]:
     """Whether an output is a file object, and no path."""
     return hasattr(output, "write") and not isinstance(output, os.PathLike)

@@ -40,6 +40,9 @@ def test_file_objects_that_take_no_bytes_are_told(client: Client) -> None:
     for nonsense, why in ((io.StringIO(), "takes text"), (closed, "is closed")):
         with pytest.raises(UsageError, match=why):
             client.fetch("1", nonsense)  # type: ignore[arg-type]
+    read_only = pytest.raises(UsageError, match="open for reading")
+    with Path("/dev/zero").open("rb") as zeros, read_only:
+        client.fetch("1", zeros)
     told = pytest.raises(LocalWriteFailed, match="the file object: No space")
     with Path("/dev/full").open("wb", buffering=0) as full, told:
         client.fetch("1", full)

@@ -593,6 +593,7 @@ class Client:
 
     def _measured(self, transfer: Callable[[], Result], *, receives: bool = True) -> Result:
         """Run a transfer; return its result, completed by what it took at this end."""
+        self._connection.check_is_open()
         before = self.usage()
         result = transfer()
         used = self.usage().since(before)

@@ -15,7 +15,7 @@ from math import inf
 from time import sleep
 from typing import TYPE_CHECKING, TypeVar
 
-from udpft.errors import PartialTransfer, PortClosed, ServerBusy, TimedOut, TooLarge
+from udpft.errors import PartialTransfer, PortClosed, ServerBusy, TimedOut, TooLarge, UsageError
 from udpft.net import loop
 from udpft.net.address import Address, resolve_all
 from udpft.net.clock import clock
@@ -148,8 +148,10 @@ class Connection:
             fragment: let the network fragment datagrams, as the plain protocol needs it.
 
         Raises:
+            UsageError: the connection is closed.
             PortClosed: there is no way to its address.
         """
+        self.check_is_open()
         with self.explained():
             return self._sockets.open(self._connected(), fragment=fragment)
 
@@ -192,6 +194,11 @@ class Connection:
     def close(self) -> None:
         """Close the socket."""
         self._socket.close()
+
+    def check_is_open(self) -> None:
+        """Refuse to use the socket once it is closed. Raises UsageError."""
+        if self._socket.fileno() < 0:
+            raise UsageError("the client is closed", hint="its `with` block ends it: make another")
 
     def receive_queue(self) -> tuple[int, int]:
         """Payload bytes that the socket's buffer holds, and datagrams that it has dropped."""
@@ -242,7 +249,12 @@ class Connection:
         )
 
     def hello(self, name: str, have: tuple[tuple[int, int], ...] = (), have_of: int = 0) -> Hello:
-        """Request for a file, in this connection's terms. Raises UsageError: see `encode_name`."""
+        """Request for a file, in this connection's terms.
+
+        Raises:
+            UsageError: see `encode_name`; or the connection is closed.
+        """
+        self.check_is_open()
         return Hello(
             nonce=int.from_bytes(os.urandom(8), "little"),
             connection_id=int.from_bytes(os.urandom(4), "little"),

@@ -42,6 +42,8 @@ def fetch_to(stream: IO[bytes], fetch: Callable[[str], Result]) -> Result:
         raise UsageError("the file object takes text", hint="open it in binary mode")
     if getattr(stream, "closed", False):
         raise UsageError("the file object is closed")
+    if isinstance(stream, io.IOBase) and not stream.writable():
+        raise UsageError("the file object is open for reading", hint="mode 'wb' opens it to write")
     try:
         folder = TemporaryDirectory(prefix="udpft-")
     except OSError as error:

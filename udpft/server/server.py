@@ -20,7 +20,7 @@ from random import Random
 from types import TracebackType
 from typing import TYPE_CHECKING, TypedDict
 
-from udpft.arguments import quantity_of, text_of
+from udpft.arguments import one_of, quantity_of, text_of
 from udpft.errors import PartialTransfer, UsageError
 from udpft.keys import Key, KeySource, keyed_acceptor
 from udpft.net.address import Address, resolve
@@ -162,6 +162,7 @@ class Server:
         plain_rate_bytes_per_s = _plain_rate_of(plain_rate)
         self._max_rate = quantity_of(max_rate, "max_rate")
         upload_limits = _upload_limits_of(max_upload, quota, writable=writable)
+        one_of(plain, ("auto", "always", "never"), "plain")
         acceptor = _acceptor_of(key_file, plain, trace)
         self._root = _root_of(directory, hidden=hidden)
         try:

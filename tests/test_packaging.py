@@ -60,7 +60,9 @@ def test_the_wheel_has_the_package_and_nothing_else(wheel: Path) -> None:
         names = {name for name in archive.namelist() if ".dist-info/" not in name}
         told = {name.rpartition("/")[2] for name in archive.namelist() if ".dist-info/" in name}
     modules = {str(path.relative_to(PACKAGE.parent)) for path in MODULES}
-    assert names == modules | {"udpft/py.typed"}
+    assets = {str(path.relative_to(PACKAGE.parent)) for path in PACKAGE.rglob("assets/*.*")}
+    assert len(assets) >= 3
+    assert names == modules | assets | {"udpft/py.typed"}
     assert told == {"METADATA", "WHEEL", "RECORD", "entry_points.txt", "LICENSE"}
     assert wheel.name == f"udpft-{udpft.__version__}-py3-none-any.whl"
 

@@ -76,8 +76,8 @@ class LazyGroup(Group):
     context_settings={"max_content_width": 100},
 )
 @click.version_option(udpft.__version__, "--version", message="udpft %(version)s")
-@click.option("-v", "--verbose", count=True, help="Say more; -vv says everything.")
-@click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors.")
+@click.option("-v", "--verbose", count=True, help="Say more; -vv everything; -q only errors.")
+@click.option("-q", "--quiet", is_flag=True, hidden=True)  # in the row above: a screen is full
 @click.option(
     "--log-format",
     type=click.Choice(["text", "json"]),

@@ -177,6 +177,6 @@ def trace_options(function: Function) -> Function:
         metavar="FILE",
         multiple=True,
         shell_complete=LOCAL_FILES,
-        help=".html, .sqlog, .pcapng; --trace-limit SIZE [64Mi].",
+        help=".html, .sqlog, .pcapng; --trace-limit [64Mi].",
     )
     return files(limit(function))

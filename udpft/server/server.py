@@ -162,7 +162,6 @@ class Server:
         plain_rate_bytes_per_s = _plain_rate_of(plain_rate)
         self._max_rate = quantity_of(max_rate, "max_rate")
         upload_limits = _upload_limits_of(max_upload, quota, writable=writable)
-        one_of(plain, ("auto", "always", "never"), "plain")
         acceptor = _acceptor_of(key_file, plain, trace)
         self._root = _root_of(directory, hidden=hidden)
         try:
@@ -438,6 +437,7 @@ def _root_of(directory: str | Path | ServedRoot, *, hidden: bool) -> ServedRoot:
 def _acceptor_of(
     key_file: KeySource | None, plain: PlainPolicy, trace: Trace | None
 ) -> KeyedAcceptor | None:
+    one_of(plain, ("auto", "always", "never"), "plain")
     if key_file is None:
         return None
     if plain == "always":

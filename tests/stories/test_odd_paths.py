@@ -1,0 +1,75 @@
+"""Paths as they are in the field: deep queues, policers, ways back that lose, modems.
+
+What must come of each is said as a multiple of the time that the bottleneck takes for the file.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from udpft.testing.network import Inbox, Shape, SimNet, random_bytes
+
+SEEDS = [1, 2]
+RATE = 1.25e6
+IDEAL_S = 4.0
+CONTENT = random_bytes(int(IDEAL_S * RATE))
+FREE = Shape(0.02)
+
+
+def transfer(seed: int, path: Shape, way_back: Shape, *, upload: bool) -> SimNet:
+    """A transfer whose content goes by ``path``; by the one link or the other."""
+    down, up = (way_back, path) if upload else (path, way_back)
+    net = SimNet({"file": CONTENT}, seed=seed, down=down, up=up)
+    if upload:
+        client = net.put("file", CONTENT)
+        net.run()
+        assert net.stored == {"file": CONTENT}
+    else:
+        client = net.get("file", inbox=Inbox(4e6))
+        net.run()
+        assert client.content == CONTENT
+    net.now = client.ended_at
+    return net
+
+
+@pytest.mark.parametrize("upload", [False, True])
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_queue_of_five_seconds_is_not_filled(seed: int, upload: bool) -> None:
+    net = transfer(seed, Shape(0.02, RATE, 5 * RATE), FREE, upload=upload)
+    link = net.up if upload else net.down
+    assert net.now <= 1.15 * IDEAL_S
+    assert link.longest_wait_s <= 0.2
+    assert link.overflowed == 0
+
+
+@pytest.mark.parametrize("upload", [False, True])
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_policer_with_a_bucket_of_one_packet_passes_most_of_its_rate_once_it_is_known(
+    seed: int, upload: bool
+) -> None:
+    net = transfer(seed, Shape(0.02, RATE, 0.0, mtu_payload=1472), FREE, upload=upload)
+    link = net.up if upload else net.down
+    assert net.now <= 5.0 + 1.5 * IDEAL_S
+    assert link.sent_bytes <= 1.2 * len(CONTENT)
+
+
+@pytest.mark.parametrize("upload", [False, True])
+@pytest.mark.parametrize("seed", SEEDS)
+def test_half_of_the_acknowledgements_lost_costs_a_third_at_most(seed: int, upload: bool) -> None:
+    path, way_back = Shape(0.02, RATE, 50_000), Shape(0.02, loss=0.5)
+    net = transfer(seed, path, way_back, upload=upload)
+    link = net.up if upload else net.down
+    assert net.now <= 1.5 * IDEAL_S
+    assert link.sent_bytes <= 1.1 * len(CONTENT)
+
+
+@pytest.mark.parametrize(("bits_per_s", "longest_s"), [(9_600, 15.0), (19_200, 8.0), (28_800, 5.0)])
+def test_a_small_file_comes_over_a_modem(bits_per_s: int, longest_s: float) -> None:
+    rate = bits_per_s / 8
+    modem = Shape(0.001, rate, 3 * rate + 1_600, mtu_payload=1472)
+    content = random_bytes(4_000)
+    net = SimNet({"file": content}, down=modem, up=modem)
+    client = net.get("file", connect_timeout_s=30.0)
+    net.run()
+    assert client.content == content
+    assert client.ended_at <= longest_s

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
-from math import inf
+from itertools import count
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -23,6 +23,7 @@ from udpft.protocol.wire.error import ErrorCode, decode_error_untrusted
 from udpft.protocol.wire.packet import PacketType
 
 LATER = JUDGED_AFTER_S
+IDS = count(1)
 FAST = int(100_000 * JUDGED_AFTER_S)
 STANDING = int(SLOW_BYTES_PER_S * JUDGED_AFTER_S / 2)
 
@@ -35,9 +36,14 @@ def transfer(
     busy: bool = False,
     began: float = 0.0,
 ) -> Session:
-    fields: dict[str, Any] = {"mark": (began, 0), "progress_bytes": progress, "timer_at": inf}
+    fields: dict[str, Any] = {"mark": (began, 0), "progress_bytes": progress}
+    fields["connection_id"] = next(IDS)
     end = SimpleNamespace(heard=heard, is_busy_itself=busy)
     return cast(Session, SimpleNamespace(**fields, address=host, began=began, end=end))
+
+
+def at_work(*sessions: Session) -> dict[int, Session]:
+    return {session.connection_id: session for session in sessions}
 
 
 def eviction() -> Eviction:
@@ -47,7 +53,7 @@ def eviction() -> Eviction:
 def victims(sessions: list[Session], now: float = LATER, host: Hashable = None) -> list[Session]:
     """Those that go, in order, until none does."""
     chooser, found = eviction(), []
-    while victim := chooser.next_victim(sessions, now, host):
+    while victim := chooser.next_victim(at_work(*sessions), now, host):
         found.append(victim)
     return found
 
@@ -82,32 +88,31 @@ def test_the_new_and_those_whose_server_is_at_work_are_not_judged() -> None:
 
 
 def test_who_has_ended_or_was_heard_meanwhile_is_no_victim() -> None:
-    standing, ended, late = transfer(STANDING), transfer(0), transfer(heard=False)
-    sessions, chooser = [standing, ended, transfer(0), late], eviction()
-    assert chooser.next_victim(sessions, LATER) is late
-    assert chooser.next_victim(sessions, LATER) in sessions[1:3]
-    ended.timer_at = sessions[2].timer_at = -inf
-    assert chooser.next_victim(sessions, LATER) is standing
+    standing, late = transfer(STANDING), transfer(heard=False)
+    sessions, chooser = [standing, transfer(0), transfer(0), late], eviction()
+    assert chooser.next_victim(at_work(*sessions), LATER) is late
+    assert chooser.next_victim(at_work(*sessions), LATER) in sessions[1:3]
+    assert chooser.next_victim(at_work(standing), LATER) is standing
     chooser = eviction()
     sessions = [transfer(heard=False), late]
-    assert chooser.next_victim(sessions, LATER) in sessions
+    assert chooser.next_victim(at_work(*sessions), LATER) in sessions
     for session in sessions:
         cast(Any, session.end).heard = True
-    assert chooser.next_victim(sessions, LATER) is None
+    assert chooser.next_victim(at_work(*sessions), LATER) is None
 
 
 def test_progress_is_that_of_late_and_not_of_long_ago() -> None:
     one, chooser = transfer(FAST), eviction()
-    assert chooser.next_victim([one], LATER) is None
-    assert chooser.next_victim([one], LATER + REVIEW_INTERVAL_S) is None
-    assert chooser.next_victim([one], 2 * LATER) is one
+    assert chooser.next_victim(at_work(one), LATER) is None
+    assert chooser.next_victim(at_work(one), LATER + REVIEW_INTERVAL_S) is None
+    assert chooser.next_victim(at_work(one), 2 * LATER) is one
 
 
 def test_all_are_looked_at_now_and_then_only() -> None:
     chooser = eviction()
-    assert chooser.next_victim([], LATER) is None
-    assert chooser.next_victim([transfer(0)], LATER + REVIEW_INTERVAL_S / 2) is None
-    assert chooser.next_victim([transfer(0)], LATER + REVIEW_INTERVAL_S)
+    assert chooser.next_victim({}, LATER) is None
+    assert chooser.next_victim(at_work(transfer(0)), LATER + REVIEW_INTERVAL_S / 2) is None
+    assert chooser.next_victim(at_work(transfer(0)), LATER + REVIEW_INTERVAL_S)
 
 
 def test_one_ack_in_a_while_does_not_hold_a_place_for_good() -> None:

@@ -10,7 +10,7 @@ are alike, as on a server that many share fairly, none goes.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Mapping
 from math import inf
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -44,7 +44,7 @@ class _Candidate(NamedTuple):
     unheard: bool
     slowness: float
     host: Hashable
-    session: Session
+    connection_id: int
 
 
 class Eviction:
@@ -55,7 +55,8 @@ class Eviction:
 
     Attributes:
         _reviewed_at: when all transfers were looked at last.
-        _candidates: those that might go then, in order; taken off one by one from the end.
+        _candidates: those that might go then, in order; taken off one by one from the end. By
+            their ids, so that those that end meanwhile are not kept.
     """
 
     def __init__(self, host_of: Callable[[Hashable], Hashable]) -> None:
@@ -64,22 +65,25 @@ class Eviction:
         self._candidates: list[_Candidate] = []
 
     def next_victim(
-        self, sessions: Iterable[Session], now: float, host: Hashable = None
+        self, sessions: Mapping[int, Session], now: float, host: Hashable = None
     ) -> Session | None:
         """Choose the transfer that goes; None where none does.
 
-        ``host``: whose transfers alone may go, for it has its share; None for all.
+        Args:
+            sessions: transfers at work, by their connection ids.
+            now: seconds.
+            host: whose transfers alone may go, for it has its share; None for all.
         """
         if now >= self._reviewed_at + REVIEW_INTERVAL_S:
             self._reviewed_at = now
-            self._candidates = self._review(list(sessions), now)
+            self._candidates = self._review(list(sessions.values()), now)
         for at in range(len(self._candidates) - 1, -1, -1):
             candidate = self._candidates[at]
             if host is not None and candidate.host != host:
                 continue
             del self._candidates[at]
-            session = candidate.session
-            if session.timer_at > -inf and not (candidate.unheard and session.end.heard):
+            session = sessions.get(candidate.connection_id)
+            if session and not (candidate.unheard and session.end.heard):
                 return session
         return None
 
@@ -93,7 +97,10 @@ class Eviction:
             marked_at, marked_bytes = session.mark
             if not session.end.heard:
                 if now >= session.began + UNHEARD_AFTER_S:
-                    found.append(_Candidate(counts[host], True, now - session.began, host, session))
+                    unheard_s = now - session.began
+                    found.append(
+                        _Candidate(counts[host], True, unheard_s, host, session.connection_id)
+                    )
             elif now >= marked_at + JUDGED_AFTER_S:
                 progress = session.progress_bytes
                 session.mark = now, progress
@@ -104,7 +111,7 @@ class Eviction:
             limit = FAR_BELOW * sum(rate for rate, _, _ in rated) / len(rated)
             limit = max(SLOW_BYTES_PER_S, limit)
             found += [
-                _Candidate(counts[host], False, -rate, host, session)
+                _Candidate(counts[host], False, -rate, host, session.connection_id)
                 for rate, host, session in rated
                 if rate < limit
             ]

@@ -268,7 +268,7 @@ class Listener:
             host = None
         else:
             return
-        victim = self._eviction.next_victim(self._sessions.values(), now, host)
+        victim = self._eviction.next_victim(self._sessions, now, host)
         if victim is None:
             return
         error: UdpftError

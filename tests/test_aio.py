@@ -235,6 +235,18 @@ def test_a_stop_of_ones_own_ends_all_requests(samples: Path) -> None:
     run(main)
 
 
+def test_a_client_may_be_awaited_and_closed_by_hand(samples: Path) -> None:
+    async def main() -> None:
+        async with aio.serve(samples, port=0) as server:
+            client = await aio.connect(server.address)
+            assert await client.ping() > 0
+            await client.close()
+            with pytest.raises(UsageError, match="closed"):
+                await client.ping()
+
+    run(main)
+
+
 def test_a_client_of_no_host() -> None:
     async def main() -> None:
         with pytest.raises(HostNotFound):

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Generator
 from contextlib import asynccontextmanager, suppress
 from contextvars import copy_context
 from functools import partial, wraps
@@ -192,26 +192,47 @@ class Client:
             self._client.close()
 
 
-@asynccontextmanager
-async def connect(
-    server: ServerName, **options: Unpack[api.ClientOptions]
-) -> AsyncIterator[Client]:
-    """Make a `Client` of a server for as long as the block takes.
+class Connecting:
+    """A `Client` in the making: awaited, or entered for as long as a block takes."""
+
+    def __init__(self, make: Callable[[], Coroutine[Any, Any, Client]]) -> None:
+        self._make = make
+        self._client: Client | None = None
+
+    def __await__(self) -> Generator[Any, Any, Client]:
+        return self._make().__await__()
+
+    async def __aenter__(self) -> Client:
+        self._client = await self._make()
+        return self._client
+
+    async def __aexit__(self, *_: object) -> None:
+        assert self._client
+        await self._client.close()
+
+
+def connect(server: ServerName, **options: Unpack[api.ClientOptions]) -> Connecting:
+    """Make a `Client` of a server: ``async with`` closes it, and ``await`` leaves that to you.
 
     Args:
         server: ``HOST`` or ``HOST:PORT``, or what `serve` returned.
         options: of `udpft.Client`.
 
     Raises:
-        UdpftError: as `udpft.Client`.
+        UdpftError: as `udpft.Client`, once it is awaited or entered.
     """
+
     own_stop = options.get("stop")
-    options["stop"] = stop = own_stop or Stop()  # breaks off the resolver
-    client = Client(await _in_thread(lambda: BlockingClient(server, **options), stop.set), own_stop)
-    try:
-        yield client
-    finally:
-        await client.close()
+
+    async def make() -> Client:
+        stop = own_stop or Stop()  # breaks off the resolver
+        given = options.copy()
+        given["stop"] = stop
+        return Client(
+            await _in_thread(partial(BlockingClient, server, **given), stop.set), own_stop
+        )
+
+    return Connecting(make)
 
 
 class RunningServer:

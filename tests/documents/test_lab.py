@@ -35,6 +35,8 @@ BLURS = [
     (r"[\d.]+ k?B of it sent", "SOME of it sent"),
     (r"^id [0-9a-f]{8}$", "ID"),
     (r"/\S*/tmp\.\w+", "FOLDER"),
+    (r"(?<=html: )[\d.]+ kB", "SIZE"),
+    (r"^Running as user .*\n", ""),  # tshark's word to root
     (r" {2,}(?=\S)", "  "),  # columns are as wide as an address
     (r"^  limited by .*\n", ""),  # told where a busy machine took half a second
 ]
@@ -127,7 +129,8 @@ class Bench:
         )
 
     def actual(self, line: str) -> str:
-        """A command with free ports in place of the page's."""
+        """A command with free ports in place of the page's, and this clone."""
+        line = line.replace("/path/to/the/clone", str(ROOT))
         return _PORT.sub(lambda match: str(self._ports[match[0]]), line)
 
     def type(self, box: str) -> None:
@@ -185,13 +188,19 @@ def wait_until(holds: Callable[[], bool]) -> bool:
 # ----------------------------------------------------------------------------------- the steps
 
 PART_TWO = part("Part two: by hand")
-DEMO = "9. How fast?"
+DEMO = "10. How fast?"
 
 needs_netcat = pytest.mark.skipif(
     not shutil.which("nc"), reason="needs netcat (Debian: netcat-openbsd)"
 )
+needs_tshark = pytest.mark.skipif(
+    not shutil.which("tshark"), reason="needs tshark (Debian: tshark)"
+)
 STEPS = [
-    pytest.param(heading, marks=needs_netcat if " nc " in text else ())
+    pytest.param(
+        heading,
+        marks=needs_netcat if " nc " in text else needs_tshark if "$ tshark" in text else (),
+    )
     for heading, text in PART_TWO.items()
     if heading not in ("", DEMO)
 ]

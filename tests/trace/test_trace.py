@@ -281,3 +281,21 @@ def test_a_name_that_says_nothing_of_its_kind_is_refused(tmp_path: Path) -> None
 def test_a_file_that_cannot_be_written_is_told_at_once(tmp_path: Path) -> None:
     with pytest.raises(LocalWriteFailed, match="No such file"):
         Trace([tmp_path / "nowhere" / "t.sqlog"], "client")
+
+
+def test_what_was_noted_is_in_the_files_when_a_transfer_ends(tmp_path: Path) -> None:
+    (tmp_path / "x").write_bytes(bytes(SIZE))
+    files = [tmp_path / "t.sqlog", tmp_path / "t.pcapng"]
+    with Server(tmp_path, port=0) as server:
+        thread = Thread(target=server.run)
+        thread.start()
+        with (
+            Trace(files, "client") as trace,
+            Client(f"127.0.0.1:{server.port}", trace=trace) as client,
+        ):
+            client.fetch("x", str(tmp_path / "out"))
+            last = events_in(files[0])[-1]["data"]["header"]["packet_type"]
+            assert last == "FIN_ACK"
+            assert captured_in(files[1])[-1].payload[0] == 0x87
+        server.stop(0)
+        thread.join()

@@ -302,4 +302,5 @@ def _chunks(runs: list[Run]) -> str:
 
 def _ack_requests(data: memoryview, size: int) -> int:
     """How many of the packets ask for an acknowledgement at once."""
-    return sum(data[1::size])
+    flags = bytes(data[1::size])
+    return len(flags) - flags.count(0)

@@ -20,6 +20,8 @@ from typing import IO, TYPE_CHECKING, Final, Literal, Self
 from udpft.errors import UsageError
 from udpft.net.clock import clock
 from udpft.net.traced import Ends, TracedSockets
+from udpft.protocol.params import CHUNK_SIZE
+from udpft.protocol.wire.packet import PacketType
 from udpft.trace.files import TraceFile, cannot_write
 from udpft.trace.pcapng import UdpAddress, head_of, ip_packet, packet_block
 from udpft.trace.qlog import event_of, header_of
@@ -31,6 +33,9 @@ if TYPE_CHECKING:
 
 DEFAULT_LIMIT: Final = 64 << 20
 """Bytes that each file of a trace may have."""
+
+_LAST = (PacketType.FIN_ACK, PacketType.ERROR)
+"""Packets that end a transfer."""
 
 EVENTS, CAPTURE, PAGE = ".sqlog", ".pcapng", ".html"
 
@@ -139,7 +144,7 @@ class Trace:
                 self._note_requests(at_s, data, size, ends)
             else:
                 self._recorder.note(at_s, data, size, sent=sent)
-        self._flush(at)
+        self._flush(at, at_end=not self._keyed and len(data) > 0 and data[0] in _LAST)
 
     def _note_requests(self, at_s: float, data: memoryview, size: int, ends: Ends) -> None:
         """Note what a server gets that is not all reliable."""
@@ -156,12 +161,14 @@ class Trace:
             self._capture(at, sent, data, max(1, len(data)), ends)
         if self._events:
             self._recorder.note_plain(at - self._began, data, ends.peer, sent=sent)
-        self._flush(at)
+        self._flush(at, at_end=len(data) < CHUNK_SIZE)
 
     def note_packets(self, *, sent: bool, data: memoryview, size: int) -> None:
         """Note packets in the clear, of an end with a key."""
         if self._events:
-            self._recorder.note(clock() - self._began, data, size, sent=sent)
+            now = clock()
+            self._recorder.note(now - self._began, data, size, sent=sent)
+            self._flush(now, at_end=data[0] in _LAST)
 
     # ------------------------------------------------------------------------------- writing
 
@@ -181,8 +188,9 @@ class Trace:
             for file in self._captures:
                 file.write(block, now - self._began)
 
-    def _flush(self, now: float) -> None:
-        if now < self._flush_at:
+    def _flush(self, now: float, *, at_end: bool) -> None:
+        """Write what is in the buffers, once a second, and where a transfer ends."""
+        if now < self._flush_at and not at_end:
             return
         self._flush_at = now + _FLUSH_EVERY_S
         for file in (*self._events, *self._captures):

@@ -11,6 +11,7 @@ from udpft.cli.help_screen import Command
 from udpft.cli.options import LOCAL_FILES
 from udpft.cli.output.console import Console
 from udpft.errors import LocalReadFailed, UsageError
+from udpft.units import format_bytes
 
 
 @click.command("trace", cls=Command, short_help="Make a page of traces.")
@@ -49,7 +50,7 @@ def command(console: Console, /, files: tuple[str, ...], output: str) -> None:
             out.write(page)
     except OSError as error:
         raise cannot_write(output, error) from error
-    console.say(f"{output}: {len(page):,} bytes")
+    console.say(f"{output}: {format_bytes(len(page))}")
 
 
 def _opened(path: str) -> IO[bytes]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import sys
@@ -108,6 +109,23 @@ def test_a_new_key_is_64_digits_that_only_its_owner_reads(tmp_path: Path) -> Non
     assert not readable_by_others(tmp_path / "key")
     new_key_file(tmp_path / "another")
     assert read_key_file(tmp_path / "another") != read_key_file(tmp_path / "key")
+
+
+@pytest.mark.parametrize(("code", "made"), [(errno.EINVAL, True), (errno.EIO, False)])
+def test_a_disk_without_sync_takes_a_key_and_a_broken_one_does_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, made: bool
+) -> None:
+    def refuse(_fd: int) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    if made:
+        new_key_file(tmp_path / "key")
+        assert len(read_key_file(tmp_path / "key")) == 32
+    else:
+        with pytest.raises(LocalWriteFailed, match="Input/output error"):
+            new_key_file(tmp_path / "key")
+        assert names(tmp_path) == []
 
 
 def test_no_key_is_overwritten_not_even_through_a_link(key: Path, tmp_path: Path) -> None:

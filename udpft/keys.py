@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import stat
+from errno import EINVAL, ENOSYS, EOPNOTSUPP
 from typing import TYPE_CHECKING
 
 from udpft.errors import LocalReadFailed, LocalWriteFailed, UsageError
@@ -66,7 +67,11 @@ def new_key_file(path: Path) -> None:
             os.fchmod(descriptor, 0o600)  # whatever the umask was
             file.write(line)
             file.flush()
-            os.fsync(descriptor)
+            try:
+                os.fsync(descriptor)
+            except OSError as error:
+                if error.errno not in (EINVAL, ENOSYS, EOPNOTSUPP):  # a file system without syncs
+                    raise
     except OSError as error:
         os.unlink(path)
         raise LocalWriteFailed(f"cannot write {path}: {error.strerror}") from error

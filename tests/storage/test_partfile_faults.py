@@ -204,6 +204,25 @@ def test_a_folder_that_does_not_sync(
     assert names(destination.parent) == ["file.bin"]
 
 
+@pytest.mark.parametrize("code", [errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP])
+def test_a_file_system_without_sync_takes_files(
+    destination: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    def refuse(_fd: int) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    monkeypatch.setattr(os, "fdatasync", refuse)
+    with PartFile.open(destination, len(NEW), Label(len(NEW), 1, 2, 2048)) as part:
+        write(part, NEW)
+        part.commit()
+    assert destination.read_bytes() == NEW
+    with PartFile.open(destination, len(NEW), Label(len(NEW), 1, 2, 2048)) as part:
+        part.keep()
+    with PartFile.take_over(destination) or pytest.fail("it is gone") as part:
+        assert part.journal
+
+
 @pytest.mark.parametrize("mtime_ns", [-(2**63), 2**63 - 1, 2**100])
 def test_a_time_that_cannot_be_does_not_spoil_the_file(destination: Path, mtime_ns: int) -> None:
     with PartFile.open(destination, len(NEW)) as part:

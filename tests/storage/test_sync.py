@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
 import threading
@@ -9,7 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from udpft.storage.sync import SYNC_INTERVAL_S, BackgroundSync, reread_from_disk, sync_file_system
+from udpft.storage.sync import (
+    SYNC_INTERVAL_S,
+    BackgroundSync,
+    reread_from_disk,
+    sync_data,
+    sync_file,
+    sync_file_system,
+)
 
 
 class Clock:
@@ -119,3 +127,37 @@ def test_a_file_that_is_to_be_read_from_the_disk_is_synced_before_its_pages_go(
     with (tmp_path / "file").open("wb") as file:
         reread_from_disk(file.fileno())
     assert calls == ["sync", "drop"]
+
+
+@pytest.mark.parametrize("code", [errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EIO])
+def test_a_file_system_that_has_no_sync_is_no_error_and_a_broken_disk_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    def refuse(_fd: int) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    monkeypatch.setattr(os, "fdatasync", refuse)
+
+    class Libc:
+        @staticmethod
+        def syncfs(_fd: int) -> int:
+            ctypes.set_errno(code)
+            return -1
+
+    monkeypatch.setattr(ctypes, "CDLL", lambda *_, **__: Libc)
+    with (tmp_path / "file").open("wb") as file:
+        for sync in (sync_file, sync_data, sync_file_system, reread_from_disk, _in_background):
+            if code == errno.EIO:
+                with pytest.raises(OSError, match="Input/output error"):
+                    sync(file.fileno())
+            else:
+                sync(file.fileno())
+
+
+def _in_background(fd: int) -> None:
+    clock = Clock()
+    sync = BackgroundSync(fd, clock)
+    clock.now = SYNC_INTERVAL_S
+    sync.poll()
+    sync.finish()

@@ -42,7 +42,7 @@ from udpft.storage.claim import (
 )
 from udpft.storage.holes import Holes
 from udpft.storage.journal import Journal, Label, MalformedJournal, Read, hash_chunks
-from udpft.storage.sync import BackgroundSync, reread_from_disk
+from udpft.storage.sync import BackgroundSync, reread_from_disk, sync_data, sync_file
 from udpft.storage.system_calls.rename import rename_new_file
 from udpft.units import format_bytes
 
@@ -335,7 +335,7 @@ class PartFile:
                 raise self._appeared()
             if self.journal:
                 # It takes its time, and whoever is killed meanwhile should not lose everything.
-                os.fdatasync(self._fd)
+                sync_data(self._fd)
                 self.journal = None
                 self.resumable = False
             if self.size is not None and os.fstat(self._fd).st_size != self.size:
@@ -344,7 +344,7 @@ class PartFile:
                 # From the network, so perhaps a time that this file system has none of.
                 with suppress(OSError, OverflowError):
                     os.utime(self._fd, ns=(mtime_ns, mtime_ns))
-            os.fsync(self._fd)
+            sync_file(self._fd)
             if not leads_to(self._folder_fd, self._part_name, self._fd):
                 raise LocalWriteFailed(f"{self.part_path} was moved or removed meanwhile")
             try:
@@ -517,9 +517,9 @@ def read_hashes(
 def _sync_folder(folder_fd: int) -> None:
     """Make a rename in the folder last, where folders can be synced."""
     try:
-        os.fsync(folder_fd)
+        sync_file(folder_fd)
     except OSError as error:
-        if error.errno not in (errno.EBADF, errno.EINVAL):  # some network file systems'
+        if error.errno != errno.EBADF:  # a network file system's, for a folder opened for reading
             raise
 
 

@@ -1,5 +1,8 @@
 """Syncing to the disk: of a file while it is still written, and of a whole file system.
 
+A file system that has no sync says so, and what is written there is as safe as it can be: that is
+no error, as it is none to cp and rsync.
+
 The writer does not wait for a sync in the background. A power cut then costs a second's worth, and
 not the half minute for which Linux may keep written pages to itself (vm.dirty_expire_centisecs);
 and the sync at the end has less to do.
@@ -7,6 +10,7 @@ and the sync at the end has less to do.
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable
 from contextlib import suppress
@@ -21,6 +25,36 @@ SYNC_INTERVAL_S: Final = 1.0
 not ended when the next is due delays it, so a slow disk is not kept busy by syncing alone."""
 
 
+_NO_SYNC: Final = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)
+"""Errors of a file system that has no sync, for files, for folders or at all."""
+
+
+def sync_file(fd: int) -> None:
+    """Sync a file, or a folder's names, where their file system can.
+
+    Raises:
+        OSError: something could not be written back.
+    """
+    try:
+        os.fsync(fd)
+    except OSError as error:
+        if error.errno not in _NO_SYNC:
+            raise
+
+
+def sync_data(fd: int) -> None:
+    """Sync a file as `sync_file` does, but for what reading it does without, such as its time.
+
+    Raises:
+        OSError: something could not be written back.
+    """
+    try:
+        os.fdatasync(fd)
+    except OSError as error:
+        if error.errno not in _NO_SYNC:
+            raise
+
+
 def sync_file_system(fd: int) -> None:
     """Sync the file system that a file or folder is in: once for thousands of files.
 
@@ -32,7 +66,8 @@ def sync_file_system(fd: int) -> None:
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.syncfs(fd):
         code = ctypes.get_errno()
-        raise OSError(code, os.strerror(code))
+        if code not in _NO_SYNC:
+            raise OSError(code, os.strerror(code))
 
 
 def reread_from_disk(fd: int) -> None:
@@ -45,7 +80,7 @@ def reread_from_disk(fd: int) -> None:
     Raises:
         OSError: something of the file could not be written back.
     """
-    os.fdatasync(fd)
+    sync_data(fd)
     with suppress(OSError):  # advice: some file systems take none
         os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
 
@@ -101,7 +136,7 @@ class BackgroundSync:
 
     def _sync(self, fd: int) -> None:
         try:
-            os.fdatasync(fd)
+            sync_data(fd)
         except OSError as error:
             self._error = error
         finally:

@@ -243,7 +243,7 @@ class Uploads:
             raise
         remote = is_remote(folder_fd)
         place = UploadPlace(hello, name, target, folder_fd, self._disk, remote=remote)
-        place.on_left_nothing = remove_made
+        place.on_left_nothing = partial(self._root.remove_empty, made, waits=remote)
         if not target.compares:
             place.overhead_bytes = _overhead_of(hello.size) + BLOCK_BYTES * len(made)
         return place

@@ -30,6 +30,7 @@ from udpft.protocol.wire.listing import MAX_PATH_BYTES
 from udpft.storage.claim import NAME_MAX, is_part_name
 from udpft.storage.source_file import SourceFile, open_source
 from udpft.storage.system_calls.openat2 import NO_CROSSING, openat2
+from udpft.storage.trees.folders import remove_folder
 
 MAX_DEPTH: Final = 256
 """Folders within folders that are walked, or that are made for an upload."""
@@ -169,15 +170,21 @@ class ServedRoot:
             fd = below
         return fd, components[-1].decode(errors="surrogateescape")
 
-    def remove_empty(self, names: Sequence[str]) -> None:
-        """Remove folders that `make_parent` has made, if nothing is in them by now."""
+    def remove_empty(self, names: Sequence[str], *, waits: bool = False) -> None:
+        """Remove folders that `make_parent` has made, if nothing is in them by now.
+
+        ``waits``: for files in them that were just removed: see `remove_folder`.
+        """
         for name in reversed(names):
             try:
                 fd, last = self.open_parent(name)
             except (NoSuchFile, ServerBusy):
                 return
             try:
-                os.rmdir(last, dir_fd=fd)
+                if waits:
+                    remove_folder(last, fd)
+                else:
+                    os.rmdir(last, dir_fd=fd)
             except OSError:
                 return
             finally:

@@ -8,16 +8,22 @@ from pathlib import Path
 
 import pytest
 
-from udpft.storage.trees.folders import Folders
+from udpft.storage.trees import folders as module
+from udpft.storage.trees.folders import Folders, remove_folder
 
 
 @pytest.fixture
-def folders(tmp_path: Path) -> Iterator[Folders]:
+def fd(tmp_path: Path) -> Iterator[int]:
     fd = os.open(tmp_path, os.O_RDONLY)
+    yield fd
+    os.close(fd)
+
+
+@pytest.fixture
+def folders(fd: int) -> Iterator[Folders]:
     folders = Folders(fd)
     yield folders
     folders.close()
-    os.close(fd)
 
 
 def led_to(fd: int, path: Path) -> bool:
@@ -55,3 +61,39 @@ def test_nothing_stays_open_behind_it(folders: Folders) -> None:
     assert len(os.listdir("/proc/self/fd")) == before + 1
     folders.close()
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+@pytest.mark.parametrize("hidden", [".fuse_hidden0000000100000001", ".nfs0000000001"])
+def test_a_folder_is_removed_once_its_removed_files_are_gone(
+    tmp_path: Path, fd: int, monkeypatch: pytest.MonkeyPatch, hidden: str
+) -> None:
+    (tmp_path / "t").mkdir()
+    (tmp_path / "t" / hidden).touch()
+    waits: list[float] = []
+
+    def wait(seconds: float) -> None:
+        waits.append(seconds)
+        if len(waits) == 3:
+            (tmp_path / "t" / hidden).unlink()
+
+    monkeypatch.setattr(module, "sleep", wait)
+    remove_folder("t", fd)
+    assert not (tmp_path / "t").exists()
+    assert len(waits) == 3
+
+
+def test_one_that_is_not_empty_is_not_waited_for(
+    tmp_path: Path, fd: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "t").mkdir()
+    (tmp_path / "t/.nfs1").touch()
+    waits: list[float] = []
+    monkeypatch.setattr(module, "sleep", waits.append)
+    with pytest.raises(OSError, match="not empty"):
+        remove_folder("t", fd)
+    assert sum(waits) < 1
+    (tmp_path / "t/file").touch()
+    waits.clear()
+    with pytest.raises(OSError, match="not empty"):
+        remove_folder("t", fd)
+    assert waits == []

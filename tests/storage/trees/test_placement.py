@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 from tests.storage.conftest import unprivileged
 from udpft.protocol.wire.listing import Entry, Reason
 from udpft.storage.trees.folders import FOLDER_FLAGS, Folders
-from udpft.storage.trees.placement import NOTE_NO_TIMES, Placement, umask
+from udpft.storage.trees.placement import NOTE_NO_TIMES, WORDS_NO_SYMLINKS, Placement, umask
 from udpft.storage.trees.survey import Link, Placed, Problem, Survey
 
 MTIME_NS = 1_234_567_890_123_456_789
@@ -179,6 +180,23 @@ def test_times_that_are_refused_are_told_of_once(
         trial.placement.finish_file(fd, Entry("f", False, 0, MTIME_NS, 0o644))
         os.close(fd)
     assert trial.notes == [NOTE_NO_TIMES]
+
+
+@pytest.mark.parametrize("code", [errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP])
+def test_where_there_are_no_symlinks_each_is_named(
+    trial: Trial, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(os, "symlink", refuse)
+    trial.link("one", "x")
+    trial.link("two", "x")
+    trial.place("f")
+    assert trial.found.problems == [
+        Problem(name, Reason.REFUSED, WORDS_NO_SYMLINKS) for name in ("one", "two")
+    ]
+    assert os.listdir(trial.out) == ["f"]
 
 
 def test_symlinks_are_made_where_they_stay_within(trial: Trial) -> None:

@@ -148,7 +148,7 @@ class TreeDestination:
                 self.removed = self._make_room(staging)
         except BaseException:
             if self._staging and not self.have:
-                self._staging.remove()
+                self._remove_staging(self._staging)
             self._close_all()
             raise
 
@@ -421,8 +421,14 @@ class TreeDestination:
         if error and self._resumable and not isinstance(error, DigestMismatch):
             say_how_to_resume(error)
         elif self._staging and self._staging.fd >= 0:
-            self._staging.remove()
+            self._remove_staging(self._staging)
         self._close_all()
+
+    def _remove_staging(self, staging: Staging) -> None:
+        """Remove the staging folder; its files are closed first: see `remove_folder`."""
+        if self._tree:
+            self._tree.close()
+        staging.remove()
 
     def forget(self) -> None:
         """Let go of the entries, for whoever still has this when it is closed."""

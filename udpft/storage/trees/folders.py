@@ -5,9 +5,45 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from contextlib import suppress
+from errno import EBUSY, ENOTEMPTY
+from time import sleep
 from typing import Final
 
 FOLDER_FLAGS: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+_UNLINKED: Final = (".fuse_hidden", ".nfs")
+"""Beginnings of the names that file systems give to files that are removed while they are open."""
+
+_REMOVALS: Final = 20
+_REMOVAL_INTERVAL_S: Final = 0.01
+
+
+def remove_folder(name: str, above_fd: int) -> None:
+    """Remove an empty folder. Raises OSError: it is not empty, or gone.
+
+    File systems in user space, and NFS, give a file that is removed while it is open another name,
+    in the same folder, and hear some moments later that it was closed. So whoever removes a folder
+    closes the files in it first; and such names are waited for.
+    """
+    for left in reversed(range(_REMOVALS)):
+        try:
+            os.rmdir(name, dir_fd=above_fd)
+            return
+        except OSError as error:
+            if error.errno not in (ENOTEMPTY, EBUSY) or not left:
+                raise
+            if not _has_only_unlinked(name, above_fd):
+                raise
+        sleep(_REMOVAL_INTERVAL_S)
+
+
+def _has_only_unlinked(name: str, above_fd: int) -> bool:
+    fd = os.open(name, FOLDER_FLAGS, dir_fd=above_fd)
+    try:
+        return all(one.startswith(_UNLINKED) for one in os.listdir(fd))
+    finally:
+        os.close(fd)
 
 
 class Folders:

@@ -21,6 +21,11 @@ from udpft.storage.trees.walk import leads_within
 _FILE_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _COMPARED_BYTES = 1 << 20
 
+_NO_SYMLINKS = (errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
+"""Errors of symlink(2) on a file system that has none: FAT, exFAT, and many in user space."""
+
+WORDS_NO_SYMLINKS = "the file system there has no symlinks"
+
 NOTE_NO_TIMES = "the file system takes no times: files there have those of their arrival"
 
 
@@ -119,7 +124,14 @@ class Placement:
                     return
             with suppress(FileNotFoundError):
                 os.unlink(staged, dir_fd=self._staging_fd)
-            os.symlink(link.target, staged, dir_fd=self._staging_fd)
+            try:
+                os.symlink(link.target, staged, dir_fd=self._staging_fd)
+            except OSError as error:
+                if error.errno not in _NO_SYMLINKS:
+                    raise
+                problem = Problem(link.path, Reason.REFUSED, WORDS_NO_SYMLINKS)
+                self._found.problems.append(problem)
+                return
             status = self._rename(staged, link.place, fd, compare=False)
         except OSError as error:
             self._fail(link.path, error)

@@ -21,7 +21,7 @@ from xxhash import xxh3_64_hexdigest
 from udpft.errors import LocalWriteFailed
 from udpft.storage.claim import ELSEWHERE_HINT, is_part_name, part_name
 from udpft.storage.sync import reread_from_disk
-from udpft.storage.trees.folders import FOLDER_FLAGS
+from udpft.storage.trees.folders import FOLDER_FLAGS, remove_folder
 from udpft.units import format_bytes
 
 JOURNAL: Final = "journal"
@@ -141,17 +141,23 @@ class Staging:
         _empty(self.fd, but)
 
     def remove(self) -> None:
-        """Remove it with what is in it, as far as the disk lets us."""
+        """Remove it with what is in it, as far as the disk lets us. The journal is closed first."""
+        self._close_journal()
         with suppress(OSError):
             self.empty()
-            os.rmdir(self.name, dir_fd=self._folder_fd)
+            remove_folder(self.name, self._folder_fd)
 
     def close(self) -> None:
         """Close and unlock it; what is in it stays."""
-        for fd in (self.journal_fd, self.fd):
-            if fd >= 0:
-                os.close(fd)
-        self.journal_fd = self.fd = -1
+        self._close_journal()
+        if self.fd >= 0:
+            os.close(self.fd)
+        self.fd = -1
+
+    def _close_journal(self) -> None:
+        if self.journal_fd >= 0:
+            os.close(self.journal_fd)
+        self.journal_fd = -1
 
 
 def _empty(fd: int, but: str = "") -> None:
@@ -215,7 +221,7 @@ def _removed(folder_fd: int, own: str, idle_s: float) -> Iterator[str]:
                 continue
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             _empty(fd)
-            os.rmdir(name, dir_fd=folder_fd)
+            remove_folder(name, folder_fd)
             yield name
         except OSError:
             continue

@@ -229,6 +229,27 @@ def test_what_differs_is_named_and_what_is_new_comes(
     assert (out / "t/a").read_text() == "another"
 
 
+@row("a folder in a file's place, or the reverse")
+def test_a_folder_in_a_files_place_is_named_and_the_rest_comes(
+    server: RunningServer, served: Path, out: Path
+) -> None:
+    (out / "t/a").mkdir(parents=True)
+    (out / "t/sub").write_text("mine")
+    (served / "up/b").mkdir(parents=True)
+    with connect(server.address) as client:
+        for force in (False, True):
+            with pytest.raises(
+                PartialTransfer, match="t/a: a folder has its name, and 2 more"
+            ) as one:
+                client.fetch_tree("t", out, force=force)
+            assert omissions(one.value) == {"a": "failed", "sub": "failed", "c": "failed"}
+        with pytest.raises(PartialTransfer, match="up/b: a folder has its name"):
+            client.store_tree(served / "t", "up")
+    assert files_in(out) == ["t/b", "t/sub"]
+    assert (out / "t/sub").read_text() == "mine"
+    assert files_in(served / "up") == ["a", "sub/c"]
+
+
 @row("a file that appears meanwhile")
 def test_what_appears_meanwhile_is_left_alone(
     server: RunningServer, served: Path, out: Path, monkeypatch: pytest.MonkeyPatch

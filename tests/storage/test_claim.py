@@ -8,12 +8,15 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.samples import PATIENCE_S
 from tests.storage.conftest import NEW, OLD, make_socket, names, parts, refused, unprivileged, write
+from udpft.storage import sync
 from udpft.storage.claim import part_name
 from udpft.storage.partfile import PartFile
 
@@ -229,3 +232,24 @@ def test_a_lock_that_fails_otherwise_is_an_error(
     monkeypatch.setattr(fcntl, "flock", refuse)
     with refused("Input/output error"):
         PartFile.open(destination, len(NEW))
+
+
+def test_a_part_that_was_kept_is_free_though_a_sync_is_at_work(
+    destination: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    syncing, done = threading.Event(), threading.Event()
+
+    def slow(_fd: int) -> None:
+        syncing.set()
+        assert done.wait(PATIENCE_S)
+
+    monkeypatch.setattr(sync, "SYNC_INTERVAL_S", 0.0)
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fdatasync", slow)
+        part = PartFile.open(destination, len(NEW))
+        write(part, NEW)
+        part._sync.poll()  # as hashes are noted
+        assert syncing.wait(PATIENCE_S)
+        part.keep()
+    PartFile.open(destination, len(NEW)).discard()  # nobody else writes it
+    done.set()

@@ -14,6 +14,7 @@ import errno
 import fcntl
 import os
 import warnings
+from contextlib import suppress
 from stat import S_ISDIR, S_ISLNK, S_ISREG
 from typing import Final
 
@@ -27,8 +28,10 @@ NAME_MAX: Final = 255
 _CLAIM_ATTEMPTS: Final = 16
 """How often the part file may be taken away between opening and locking it."""
 
-_NO_LOCKS: Final = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
+_NO_LOCKS: Final = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL)
 """Errors of flock(2) on Lustre and some FUSE file systems, on NFS without its lock daemon."""
+
+NOTE_NO_LOCKS: Final = "this file system has no locks: let no two transfers write the same file"
 
 _PART_FLAGS: Final = (
     os.O_RDWR
@@ -169,8 +172,8 @@ def _lock(folder_fd: int, name: str, fd: int, destination: str, created: bool) -
     return True
 
 
-def lock_or_warn(fd: int) -> None:
-    """Lock a file or folder; where its file system has no locks, warn, once, and go on.
+def lock(fd: int) -> bool:
+    """Lock a file or folder; return False where its file system has no locks.
 
     Raises:
         BlockingIOError: another process has the lock.
@@ -181,12 +184,21 @@ def lock_or_warn(fd: int) -> None:
     except OSError as error:
         if error.errno not in _NO_LOCKS:
             raise
+        return False
+    return True
+
+
+def lock_or_warn(fd: int) -> None:
+    """Lock a file; where its file system has no locks, warn, once, and go on. Raises as `lock`."""
+    if not lock(fd):
         # The same words each time, which are said once.
-        warnings.warn(
-            "this file system has no locks: let no two transfers write the same file",
-            RuntimeWarning,
-            stacklevel=1,
-        )
+        warnings.warn(NOTE_NO_LOCKS, RuntimeWarning, stacklevel=1)
+
+
+def unlock(fd: int) -> None:
+    """Unlock a file, though another descriptor of it is still open, as that of a sync is."""
+    with suppress(OSError):
+        fcntl.flock(fd, fcntl.LOCK_UN)
 
 
 def leads_to(folder_fd: int, name: str, fd: int) -> bool:

@@ -39,6 +39,7 @@ from udpft.storage.claim import (
     leads_to,
     part_name,
     refuse_unfit,
+    unlock,
 )
 from udpft.storage.holes import Holes
 from udpft.storage.journal import Journal, Label, MalformedJournal, Read, hash_chunks
@@ -407,6 +408,7 @@ class PartFile:
             fd, self._fd = self._fd, -1
             folder_fd, self._folder_fd = self._folder_fd, -1
             os.close(folder_fd)
+            unlock(fd)  # or a sync at work would keep the next transfer out
             os.close(fd)
 
     def __enter__(self) -> Self:

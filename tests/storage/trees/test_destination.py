@@ -202,15 +202,28 @@ def test_the_error_of_a_file_that_only_looks_the_same_names_the_folder(folder: P
         assert str(tree.is_different()) == f"a file in {folder} differs"
 
 
-@pytest.mark.parametrize(("name", "what"), [("a/b", "no folder"), ("z", "a folder")])
-def test_a_file_does_not_replace_a_folder_nor_a_folder_a_file(
-    folder: Path, name: str, what: str
+@pytest.mark.parametrize("force", [False, True])
+@pytest.mark.parametrize(
+    ("name", "problems"),
+    [
+        ("a/b", {"a/b": "a file has its name", "a/b/2": "no folder leads there"}),
+        ("z", {"z": "a folder has its name"}),
+    ],
+)
+def test_a_file_does_not_replace_a_folder_nor_a_folder_a_file_and_the_rest_comes(
+    folder: Path, name: str, problems: dict[str, str], force: bool
 ) -> None:
     (folder / name).parent.mkdir(parents=True)
-    (folder / name).write_bytes(b"x") if what == "no folder" else (folder / name).mkdir()
-    for force in (False, True):
-        with refused(f"{name}: it is {what}"):
-            open_tree(folder, force=force)
+    (folder / name).write_bytes(b"x") if name == "a/b" else (folder / name).mkdir()
+    with open_tree(folder, force=force) as tree:
+        receive(tree)
+        tree.commit()
+        found = {one.path: one.words for one in tree.problems}
+        assert tree.file_count == len(CONTENTS) - 1
+    assert found == problems
+    expected = {path: data for path, data in sorted(CONTENTS.items()) if path not in problems}
+    expected |= {name: b"x"} if name == "a/b" else {}
+    assert content(folder) == dict(sorted(expected.items()))
 
 
 def test_nothing_is_written_through_a_symlink(folder: Path, tmp_path: Path) -> None:

@@ -371,8 +371,9 @@ class TreeDestination:
             self._tree.close()
             if wanted:
                 self._sync()  # once for all, before they get their names
+            refused = {problem.path for problem in self.problems}
             for one in self._placed:
-                if one.entry.is_folder:
+                if one.entry.is_folder and one.entry.path not in refused:
                     placement.make_folder(one)
             for number in wanted:
                 placement.place_file(number, self._files[number])

@@ -7,8 +7,6 @@ One that nobody comes back for is removed after a week, or when its room is need
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import os
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -19,7 +17,13 @@ from typing import Final
 from xxhash import xxh3_64_hexdigest
 
 from udpft.errors import LocalWriteFailed
-from udpft.storage.claim import ELSEWHERE_HINT, is_part_name, part_name
+from udpft.storage.claim import (
+    ELSEWHERE_HINT,
+    NOTE_NO_LOCKS,
+    is_part_name,
+    lock,
+    part_name,
+)
 from udpft.storage.sync import reread_from_disk
 from udpft.storage.trees.folders import FOLDER_FLAGS, remove_folder
 from udpft.units import format_bytes
@@ -41,10 +45,6 @@ _PROBE_NS: Final = 1_000_000_001_123_456_789
 
 _GRANULARITIES: Final = (1, 100, 1_000, 10_000_000, 1_000_000_000, 2_000_000_000)
 """Nanoseconds between two times of a file system: ext4, NTFS, UDF, exFAT, ext3, FAT."""
-
-_NO_LOCKS: Final = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL)
-
-NOTE_NO_LOCKS: Final = "the file system has no locks: see that nothing else writes the same files"
 
 
 def staging_name(name: str, key: str) -> str:
@@ -92,16 +92,13 @@ class Staging:
         if status.st_uid not in (os.geteuid(), top.st_uid):
             raise LocalWriteFailed(f"{self.name} is somebody else's")
         try:
-            fcntl.flock(self.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if not lock(self.fd):
+                note(NOTE_NO_LOCKS)
         except BlockingIOError as error:
             raise LocalWriteFailed(
                 "another transfer is writing the same tree",
                 hint=f"wait for it, or {ELSEWHERE_HINT}",
             ) from error
-        except OSError as error:
-            if error.errno not in _NO_LOCKS:
-                raise
-            note(NOTE_NO_LOCKS)
 
     def time_granularity_ns(self) -> int:
         """Find out which times the file system keeps: nanoseconds between two; 0 for none.
@@ -219,7 +216,8 @@ def _removed(folder_fd: int, own: str, idle_s: float) -> Iterator[str]:
                 status = os.stat(JOURNAL, dir_fd=fd, follow_symlinks=False)
             if not S_ISDIR(os.fstat(fd).st_mode) or status.st_mtime + idle_s > time():
                 continue
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if not lock(fd):
+                continue
             _empty(fd)
             remove_folder(name, folder_fd)
             yield name

@@ -7,12 +7,10 @@ import os
 import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
-from stat import S_ISDIR, S_ISREG
+from stat import S_ISDIR, S_ISLNK, S_ISREG
 from typing import Final, NamedTuple, overload
 
-from udpft.errors import LocalWriteFailed
 from udpft.protocol.wire.listing import Entry, Reason, files_of
-from udpft.storage.claim import ELSEWHERE_HINT
 from udpft.storage.partfile import write_failure
 from udpft.storage.trees.folders import Folders
 
@@ -151,10 +149,11 @@ def survey(
         granularity_ns: nanoseconds between two times of the file system; 0 where it takes none.
 
     Raises:
-        LocalWriteFailed: a folder has a file's name, or something else has a folder's.
+        LocalWriteFailed: a folder may not be searched, or the disk fails.
     """
     found = Survey(set(), set(), set(), [], _twins(placed))
     number = -1
+    blocked: tuple[str, ...] | None = None  # the last folder whose name something else has
     for entry, place in placed:
         number += not entry.is_folder
         if not place:
@@ -162,24 +161,42 @@ def survey(
         if entry.path in options.unwanted:
             found.skipped.add(number)
             continue
-        path = folder.joinpath(*place)
-        try:
-            status = _status(folders, place)
-        except OSError as error:
-            if error.errno not in REFUSALS or error.errno == errno.EACCES:
-                raise write_failure(path, error) from error
-            found.problems.append(Problem(entry.path, Reason.REFUSED, REFUSALS[error.errno]))
-            if not entry.is_folder:
+        words = ""
+        if blocked and place[: len(blocked)] == blocked:
+            words = REFUSALS[errno.ENOTDIR]
+        else:
+            status, words = _look_up(folders, folder, place)
+            if status and S_ISDIR(status.st_mode) != entry.is_folder:
+                words = _in_the_way(status)
+            elif status and not entry.is_folder:
+                one = Placed(entry, place)
+                _look_at(found, folders, number, one, status, options, granularity_ns)
+        if words:
+            found.problems.append(Problem(entry.path, Reason.REFUSED, words))
+            if entry.is_folder:
+                blocked = place
+            else:
                 found.skipped.add(number)
-            continue
-        if status is None:
-            continue
-        if S_ISDIR(status.st_mode) != entry.is_folder:
-            what = "no folder" if entry.is_folder else "a folder"
-            raise LocalWriteFailed(f"cannot write {path}: it is {what}", hint=ELSEWHERE_HINT)
-        if not entry.is_folder:
-            _look_at(found, folders, number, Placed(entry, place), status, options, granularity_ns)
     return found
+
+
+def _look_up(
+    folders: Folders, folder: Path, place: tuple[str, ...]
+) -> tuple[os.stat_result | None, str]:
+    """Read the status of a place, or say why it cannot be one. Raises LocalWriteFailed."""
+    try:
+        return _status(folders, place), ""
+    except OSError as error:
+        if error.errno not in REFUSALS or error.errno == errno.EACCES:
+            raise write_failure(folder.joinpath(*place), error) from error
+        return None, REFUSALS[error.errno]
+
+
+def _in_the_way(status: os.stat_result) -> str:
+    """Say what has the name of a file or a folder, and is none."""
+    if S_ISDIR(status.st_mode):
+        return "a folder has its name"
+    return REFUSALS[errno.ELOOP] if S_ISLNK(status.st_mode) else "a file has its name"
 
 
 def _look_at(

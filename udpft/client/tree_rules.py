@@ -2,7 +2,8 @@
 
 A pattern without a slash is of a name at any depth; one with a slash in it, of the end of a path;
 one that begins with a slash, of the whole path. A slash at its end makes it one of folders only.
-``*`` and ``?`` match no slash, ``**`` does. What is below a folder that is left out is not asked.
+``*`` and ``?`` match no slash, ``**`` does; ``folder/***`` is of a folder and all that is below it.
+What is below a folder that is left out is not asked.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from typing import Literal, NamedTuple
 from udpft.errors import UsageError
 
 Action = Literal["include", "exclude"]
+
+_WITH_ALL_BELOW = "/***"
 
 _ACTIONS: dict[str, Action] = {"+": "include", "-": "exclude"}
 
@@ -53,8 +56,7 @@ class Rules:
         if self._pruned is not None and path.startswith(self._pruned):
             return True
         for action, pattern in self._rules:
-            only_folders, expression = _compiled(pattern)
-            if (is_folder or not only_folders) and expression.search(f"/{path}"):
+            if _matches(pattern, path, is_folder=is_folder):
                 if action == "include":
                     return False
                 if is_folder:
@@ -74,6 +76,15 @@ def parse_rule(text: str) -> Rule:
     return Rule(_ACTIONS[sign], pattern)
 
 
+def _matches(pattern: str, path: str, *, is_folder: bool) -> bool:
+    """Whether an entry is one of a pattern's."""
+    only_folders, expression = _compiled(pattern)
+    if only_folders and not is_folder:
+        return False
+    slash = "/" if is_folder and pattern.endswith(_WITH_ALL_BELOW) else ""
+    return bool(expression.search(f"/{path}{slash}"))
+
+
 @lru_cache(maxsize=1024)
 def _compiled(pattern: str) -> tuple[bool, re.Pattern[str]]:
     """Translate a pattern: whether it is of folders only, and what a path is searched for."""
@@ -88,6 +99,8 @@ def _compiled(pattern: str) -> tuple[bool, re.Pattern[str]]:
 def _expression(pattern: str) -> str:
     parts = []
     at = 0
+    if pattern.endswith(_WITH_ALL_BELOW):
+        pattern = pattern[:-1]  # of a folder itself, the path is searched with a slash at its end
     while at < len(pattern):
         sign = pattern[at]
         at += 1

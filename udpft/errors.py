@@ -150,6 +150,12 @@ class SourceChanged(ServerRefused):
 
     exit_code = ExitCode.PARTIAL
 
+    @classmethod
+    def under_way(cls, how: str) -> SourceChanged:
+        """Say how the file changed while it was sent: what it did, in the past tense."""
+        hint = "try again when nothing writes to it"
+        return cls(f"the file {how} while it was sent", hint=hint)
+
 
 class NetworkError(UdpftError):
     """Errors of the path between the two ends."""

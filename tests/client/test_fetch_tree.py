@@ -111,6 +111,14 @@ def test_what_is_left_of_an_interrupted_tree_is_not_sent_again(
     assert seen(out / "tree") == seen(served / "tree")
 
 
+def test_a_destination_far_from_any_folder_is_told_so(
+    server: RunningServer, tmp_path: Path
+) -> None:
+    with pytest.raises(LocalWriteFailed, match=r"there is no folder .*far/from$") as told:
+        udpft.get("tree", server=server, output=tmp_path / "far/from/any", recursive=True)
+    assert "mkdir -p" in told.value.hint
+
+
 def test_a_symlink_at_the_destination_is_not_followed(
     server: RunningServer, tmp_path: Path
 ) -> None:

@@ -57,6 +57,12 @@ def test_what_a_stored_file_is_called(path: str, as_name: str | None, name: str)
     assert name_on_server(path, as_name) == name
 
 
+def test_a_folders_name_is_told_to_be_one() -> None:
+    with pytest.raises(UsageError) as told:
+        destination_of("photos/2001/", None)
+    assert "get -r" in told.value.hint
+
+
 def test_the_root_has_no_name() -> None:
     with pytest.raises(UsageError, match="names no file"):
         name_on_server("/", None)

@@ -21,7 +21,8 @@ def destination_of(name: str, output: str | os.PathLike[str] | None) -> str:
         if not text.endswith("/") and not os.path.isdir(text):
             return tidied(text)
     if base in ("", ".", "..") or "\0" in name:
-        raise UsageError(f"{name!r} names no file")
+        hint = "`get -r` fetches a folder" if name.strip("/") else ""
+        raise UsageError(f"{name!r} names no file", hint=hint)
     return tidied(os.path.join(output or "", base))
 
 

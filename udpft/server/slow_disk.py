@@ -242,7 +242,7 @@ class ServedSource:
             with memoryview(block) as view:
                 got = self._source.readv([view], offset)
             if got != length:
-                raise SourceChanged("the file became shorter while it was sent")
+                raise SourceChanged.under_way("became shorter")
             if offset + length == self.size:
                 self._suspects = tuple(self._source.suspects())
             return offset, block, self._source.changed()

@@ -550,6 +550,8 @@ def write_failure(path: StrPath, error: OSError | ValueError) -> LocalWriteFaile
         reason = "disk full" if error.errno == errno.ENOSPC else "disk quota exceeded"
         hint = _FREE_SPACE
     elif error.errno == errno.ENOENT:
+        if (folder := os.path.dirname(os.fspath(path))) and not os.path.exists(folder):
+            return _folder_failure(folder, FileNotFoundError())
         hint = "its folder, or the working directory, was removed"
     elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR):
         hint = ELSEWHERE_HINT

@@ -153,8 +153,9 @@ def test_a_file_that_became_shorter_is_no_longer_the_same() -> None:
     supply, source = supply_of()
     source.content = CONTENT[: 5 * CHUNK + 1]
     supply.load(range(5))
-    with pytest.raises(SourceChanged):
+    with pytest.raises(SourceChanged, match="became shorter") as told:
         supply.load(range(4, 6))
+    assert "when nothing writes to it" in told.value.hint
     with pytest.raises(SourceChanged):
         supply.load([0, 20])
 

@@ -84,7 +84,7 @@ class ChunkQueue:
             SourceChanged: the file can no longer be read as it was.
         """
         if self._source.changed():
-            raise _changed()
+            raise SourceChanged.under_way("changed")
         return self._digest.digest()
 
     # ------------------------------------------------------------------- what became of them
@@ -154,7 +154,7 @@ class ChunkQueue:
             expected = (end - at - 1) * size + len(slots[end - 1])
             run = slots if end - at == stop else slots[at:end]
             if expected and self._source.readv(run, chunks[at] * size) != expected:
-                raise SourceChanged("the file became shorter while it was sent")
+                raise SourceChanged.under_way("became shorter")
             at = end
         return slots
 
@@ -225,16 +225,10 @@ class ChunkQueue:
                 raise
             if stop == end:
                 if not self._segments.agrees(segment, bytes(self._reread)):
-                    raise _changed()
+                    raise SourceChanged.under_way("changed")
                 self._reread.clear()
                 self._suspect.remove(segment, segment + 1)
 
     def repeat_last(self) -> None:
         """Send the last chunk again, whether it has arrived or not: a sign of life."""
         self._lost.add(self.chunk_count - 1, self.chunk_count)
-
-
-def _changed() -> SourceChanged:
-    return SourceChanged(
-        "the file changed while it was sent", hint="try again when nothing writes to it"
-    )

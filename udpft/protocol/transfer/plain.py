@@ -101,7 +101,7 @@ class PlainSender:
             self._next_at = now + NOT_READY_S
             return None
         if got != length:
-            raise SourceChanged("the file became shorter while it was sent")
+            raise SourceChanged.under_way("became shorter")
         self.bytes_sent += length
         self.done = length < CHUNK_SIZE
         return self._chunk[:length]

@@ -21,6 +21,7 @@ from udpft.protocol.keyed.notice import no_key_notice
 from udpft.protocol.keyed.replay import REPLAY_WINDOW_PACKETS
 from udpft.protocol.params import (
     DATA_HEADER_SIZE,
+    IDLE_TIMEOUT_S,
     KEYED_RETRY_OVERHEAD,
     MAX_CHUNK_SIZE,
     MAX_MEASURED_BYTES,
@@ -98,6 +99,7 @@ def test_windows_and_limits() -> None:
     assert REKEY_PACKETS == 2**24
     assert "Each 2²⁴ packets a new key" in PAGE
     assert f"{MAX_MEASURED_BYTES / 1e9:.0f} GB at once is the most" in words()
+    assert f"{uploads.BLOCK_BYTES >> 10} KiB for each file and folder" in words()
     assert f"Lists of trees take {MAX_UPLOAD_LISTINGS_BYTES >> 20} MiB of memory" in words()
     assert f"a listing has {MAX_LISTING_BYTES >> 20} MiB at most" in words()
     assert f"after {MAX_FILES_A_PORT} files at most" in words()
@@ -151,7 +153,8 @@ def megabytes_of_holes(count: int) -> float:
 
 def test_how_much_work_a_client_may_ask_for() -> None:
     assert f"is hashed {BURSTS_A_TURN} bursts at a time" in words()
-    assert f"for {HASHING_PATIENCE_S:g} s at most for one that says nothing" in words()
+    assert f"for {IDLE_TIMEOUT_S:g} s after the last word of one that brings a file" in words()
+    assert f"for {HASHING_PATIENCE_S:g} s after that of one that fetches it" in words()
     assert f"a server follows {MAX_CHUNK_RANGES:,} ranges, in some 3 MB" in words()
     assert megabytes_of_holes(MAX_CHUNK_RANGES) == pytest.approx(3, abs=0.5)
     assert f"{MAX_BEYOND:,} chunks of it, and none that was missing first, end" in words()

@@ -163,11 +163,12 @@ def test_how_much_work_a_client_may_ask_for() -> None:
 def test_what_strangers_can_take() -> None:
     mib = 1 << 20
     taken = {row[0]: row[1:] for row in rows(section(PAGE, "## What strangers can take"))}
+    assert admission.NEAR_SHARE == 0.5
     assert taken == {
         "transfers": [
             f"{MAX_SESSIONS:,}, or --max-clients",
             f"{admission.MAX_SESSIONS_A_HOST}; this machine, and those in private networks, "
-            f"{int(admission.NEAR_SHARE * 4)}/4 of all",
+            "half of all",
         ],
         "transfers begun": [
             f"{admission.NEW_SESSIONS_PER_S:,} a second, {admission.NEW_SESSIONS_BURST:,} at once",

@@ -14,6 +14,7 @@ from udpft.protocol.contract import OpenedSource
 from udpft.protocol.server.admitting import Asker
 from udpft.protocol.wire.hello import RECURSIVE, Hello, Role
 from udpft.protocol.wire.listing import decode_listing_untrusted, identity_of
+from udpft.server.memory import AFTER_S, RUSH
 from udpft.server.slow_disk import ServedSource
 from udpft.server.sources import (
     HINT_SHARE,
@@ -131,3 +132,16 @@ def test_one_host_has_a_few_files_opened_by_threads_and_leaves_room_for_others(
     with pytest.raises(ServerBusy, match="still opens"):
         sources.open(hello(Role.GET), "100", OTHER)
     go.set()
+
+
+def test_a_server_is_woken_after_a_rush_to_give_memory_back(
+    sources: Sources, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trims: list[bool] = []
+    monkeypatch.setattr("udpft.server.memory.trim", lambda: trims.append(True))
+    sources.work(RUSH)
+    sources.work(0)
+    assert sources.next_timeout() == clock.now + AFTER_S
+    clock.now += AFTER_S
+    sources.work(0)
+    assert trims == [True]

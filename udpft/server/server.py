@@ -290,7 +290,7 @@ class Server:
         if self._stopping and (now >= self._drain_until or not (self._listener or self._plains)):
             self._say_goodbye(now)
             return True
-        self._sources.work()
+        self._sources.work(self.transfers)
         if now >= self._uploads.next_timeout():
             self._uploads.forget()
         if not self._receive() and not more:

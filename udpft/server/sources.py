@@ -18,6 +18,7 @@ from udpft.protocol.wire.listing import (
 )
 from udpft.server.job import Job
 from udpft.server.listings import Listings
+from udpft.server.memory import Trimmer
 from udpft.server.slow_disk import DiskThreads, ServedSource, is_remote
 from udpft.storage.served_folder import ServedRoot
 from udpft.storage.source_file import SourceFile
@@ -63,6 +64,7 @@ class Sources:
         _remote: whether the served folder lies on a file system of the network or of user space.
         _opening: files that threads open, or that wait for their client, by host and name. At most
             `MAX_OPENING_FILES`; an open one is dropped when it has waited for `OPENED_KEPT_S`.
+        _trimmer: gives memory back after a rush.
         _next_hint_at: when a hint may be looked for again, by the clock; set after each one.
     """
 
@@ -74,6 +76,7 @@ class Sources:
         self.listings = Listings(root, self._failures, self._threads, clock)
         self._remote = is_remote(root.fileno())
         self._opening: dict[tuple[Hashable, str], Job[ServedSource]] = {}
+        self._trimmer = Trimmer()
         self._next_hint_at = -inf
 
     def open(self, hello: Hello, name: str, asker: Asker = NOBODY) -> OpenedSource:
@@ -159,8 +162,12 @@ class Sources:
 
     # -------------------------------------------------------------------------------- the loop
 
-    def work(self) -> None:
-        """Begin a turn of the loop: go on with a listing, and drop what nobody came back for."""
+    def work(self, transfers: int = 0) -> None:
+        """Begin a turn of the loop: go on with a listing, and drop what nobody came back for.
+
+        ``transfers``: that are at work on the server; memory is given back after a rush of them.
+        """
+        self._trimmer.note(transfers, self._clock())
         self.listings.work()
         if self._opening:
             self._drop_opened()
@@ -169,7 +176,7 @@ class Sources:
         """When `work` has something to do; -inf for at once, inf for never."""
         ended = (job.ended_at for job in self._opening.values())
         dropped = (at + OPENED_KEPT_S for at in ended if at is not None)
-        return min(self.listings.next_timeout(), *dropped, inf)
+        return min(self.listings.next_timeout(), self._trimmer.next_timeout(), *dropped)
 
     def close(self) -> None:
         """Drop all listings and files."""

@@ -83,7 +83,7 @@ def test_a_near_host_has_a_generous_share_and_leaves_the_rest() -> None:
         return address[0] if address[0] == "home" else None
 
     admission = Admission(host_of, near_host_of, max_sessions=100)
-    begin(admission, "home", 75)
+    begin(admission, "home", 50)
     with pytest.raises(ServerBusy, match="to this host"):
         begin(admission, "home")
     begin(admission, "far", MAX_SESSIONS_A_HOST)

@@ -15,7 +15,7 @@ from udpft.protocol.params import MAX_SESSIONS
 MAX_SESSIONS_A_HOST: Final = 16
 """Transfers at once to one host that is neither this one nor in a private network."""
 
-NEAR_SHARE: Final = 3 / 4
+NEAR_SHARE: Final = 1 / 2
 """Part of all transfers that this host may have at once, or one in a private network: the rest is
 for the others, however many it asks for."""
 

@@ -16,6 +16,7 @@ from udpft.cli.main import run
 from udpft.client import fetch_tree
 from udpft.errors import (
     DestinationExists,
+    LocalWriteFailed,
     NoSuchFile,
     PartialTransfer,
     UsageError,

@@ -85,6 +85,40 @@ def test_the_shell_may_stand_in_the_environment(
     assert (local / "b").read_bytes() == sample(1)
 
 
+AS_KUBECTL = """#!/bin/sh
+echo "$@" >> {log}
+[ "$1 $2" = "exec -i" ] || exit 64
+shift 2
+[ "$1" = -n ] && shift 2
+[ "$2" = -- ] || {{ echo "error: you must specify the command behind --" >&2; exit 1; }}
+shift 2
+HOME={home}; export HOME
+exec "$@"
+"""
+
+
+def test_pods_are_reached_through_kubectl(
+    tmp_path: Path, home: Path, local: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = tmp_path / "log"
+    (tmp_path / "bin").mkdir()
+    script(tmp_path / "bin" / "kubectl", AS_KUBECTL.format(log=log, home=home))
+    monkeypatch.setenv("PATH", f"{tmp_path}/bin:{os.environ['PATH']}")
+    (home / "a b").write_bytes(sample(4096))
+    words = ["--remote-udpft", UDPFT]
+    assert run(["get", f"kubectl://web-0/{home}/a b", *words]) == 0
+    assert run(["put", "a b", "kubectl://prod/web-0/~/there", *words]) == 0
+    assert run(["get", "web-0:there", "-e", "kubectl exec -i", *words]) == 0
+    for path in (local / "a b", home / "there", local / "there"):
+        assert path.read_bytes() == sample(4096)
+    end = f"-- {UDPFT} serve --for-shell"
+    assert log.read_text().splitlines() == [
+        f"exec -i web-0 {end}",
+        f"exec -i -n prod web-0 {end}",
+        f"exec -i web-0 {end}",
+    ]
+
+
 def test_names_of_several_hosts_each_have_their_session(
     udpft: Callable[..., int], home: Path, local: Path
 ) -> None:

@@ -51,7 +51,7 @@ def fetch(
     sha256: str | None = None,
     progress: ProgressStyle = "auto",
     as_json: bool = False,
-    far: "RemoteFetches | None" = None,
+    far: "RemoteFetches | None" = None,  # where names are behind remote shells
     rules: Sequence[str] = (),
     links: bool = False,
     checksum: bool = False,
@@ -61,8 +61,6 @@ def fetch(
     **options: Any,
 ) -> None:
     """Fetch files, and tell of them. The arguments are the command's, and the others `Client`'s.
-
-    ``far``: sessions that remote names are fetched by; None where they are of a server.
 
     Raises:
         UdpftError: nothing was fetched, for this reason.
@@ -88,8 +86,6 @@ def fetch(
     )
     with verdict(as_json=as_json, files=tally.files):
         _check_words(getter, names, of_trees=bool(rules) or any(of_trees.values()), as_json=as_json)
-        if far and mode == "plain":
-            raise UsageError("plain knows no keys, and a remote shell makes one")
         with _tracing(console, trace, trace_limit) as traced:
             for client_of, group in far.groups() if far else [(Client, names)]:
                 with client_of(server, **options, **traced) as client:

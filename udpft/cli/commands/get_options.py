@@ -23,6 +23,7 @@ from udpft.cli.options import (
     trace_options,
 )
 from udpft.cli.output.console import Console
+from udpft.errors import UsageError
 
 
 @click.command("get", cls=RuledCommand, short_help="Fetch files.")
@@ -68,6 +69,8 @@ def command(console: Console, /, **words: Any) -> None:
     """
     del words["_ruled"]
     if shell := shell_options(words, words["names"]):
+        if words["mode"] == "plain":
+            raise UsageError("plain knows no keys, and a remote shell makes one")
         recursive = words["recursive"]
         words["far"] = RemoteFetches(console, words["names"], shell, recursive=recursive)
     fetch(console, **words)

@@ -176,8 +176,7 @@ class Server:
         )
         self._on_served, self._on_refused = on_served, on_refused
         self._sources = Sources(self._root, clock)
-        self._waited_s, self._moved = 0.0, 0
-        self._failures = FailureLog(clock)
+        self._waited_s, self._moved, self._failures = 0.0, 0, FailureLog(clock)
         self._uploads = Uploads(self._root, on_notice, **upload_limits)
         admission = self._access.admission(max_clients)
         self._listener = Listener(

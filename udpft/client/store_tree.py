@@ -42,6 +42,7 @@ from udpft.storage.served_folder import ServedRoot
 from udpft.storage.source_file import SourceFile
 from udpft.storage.trees.failures import Failures
 from udpft.storage.trees.files import TreeSource
+from udpft.storage.trees.unsized import as_read
 from udpft.storage.trees.walk import report_of
 
 
@@ -163,7 +164,9 @@ class _LocalTree:
                 Entry(self._top, True, 0, status.st_mtime_ns, S_IMODE(status.st_mode))
             )
         try:
-            for entry in report_of(self._root, "", recursive=True, refuse=self._failures.reason):
+            refuse = self._failures.reason
+            found = report_of(self._root, "", recursive=True, refuse=refuse)
+            for entry in as_read(self._root, found):
                 if entry is not None:
                     self._take(report, entry, rules)
         except (OSError, UdpftError) as error:

@@ -32,6 +32,7 @@ from udpft.storage.served_folder import ServedRoot
 from udpft.storage.source_file import SourceFile
 from udpft.storage.trees.failures import Failures
 from udpft.storage.trees.files import Layout
+from udpft.storage.trees.unsized import as_read
 from udpft.storage.trees.walk import Step, report_of, steps_of
 
 SLICE_S = 0.005
@@ -361,7 +362,8 @@ class Listings:
         entries: Iterator[Step]
         if flags & REPORT:
             refuse = self._failures.reason
-            entries = report_of(self._root, pattern, recursive=recursive, refuse=refuse)
+            found = report_of(self._root, pattern, recursive=recursive, refuse=refuse)
+            entries = as_read(self._root, found)
         else:
             entries = steps_of(self._root, pattern, recursive=recursive)
         listing = Listing(host)

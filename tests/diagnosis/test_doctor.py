@@ -15,6 +15,7 @@ from udpft.diagnosis.doctor import (
     examine_machine,
     examine_path,
     judge_buffer,
+    judge_bursts,
     judge_clock,
     judge_device,
     judge_docker,
@@ -164,6 +165,14 @@ def test_round_trips_and_loss() -> None:
     assert judge_loss(20, 1).state is State.BETTER
 
 
+def test_bursts_that_vanish() -> None:
+    assert judge_bursts({"here": False, "there": False}).state is State.OK
+    finding = judge_bursts({"here": False, "there": True})
+    assert finding.state is State.BETTER
+    assert "vanish on their way there, and go one by one" in finding.message
+    assert finding.facts == {"bursts_vanish_here": False, "bursts_vanish_there": True}
+
+
 def test_this_machine_is_examined_without_a_server() -> None:
     findings = list(examine_machine(Kernel()))
     topics = [finding.topic for finding in findings]
@@ -187,7 +196,9 @@ def test_a_path_is_examined(server: RunningServer) -> None:
     with connect(server.address) as client:
         assert device_to(client) == "lo"
         findings: dict[str, Finding] = {one.topic: one for one in examine_path(client, Kernel())}
-    assert list(findings) == ["server", "path", "round trip", "loss"]
+    assert list(findings) == ["server", "path", "round trip", "loss", "bursts"]
+    assert findings["bursts"].state is State.OK
+    assert findings["bursts"].facts == {"bursts_vanish_here": False}, "it takes no uploads"
     assert findings["path"].facts["datagram_bytes"] == 16_368
     assert findings["loss"].facts == {"pings": 20, "lost": 0}
 

@@ -24,6 +24,7 @@ from udpft.net.udp import (
     IP_PMTUDISC_DONT,
     IP_PMTUDISC_PROBE,
     IPV6_MTU_DISCOVER,
+    UDP_GRO,
     UdpSocket,
     wait,
 )
@@ -527,3 +528,23 @@ def test_where_no_new_port_is_to_be_had_the_old_one_goes_on(
     before = udp.address
     udp.send(Transmit(memoryview(b"on"), 2, from_new_port=True), foreign.getsockname())
     assert foreign.recvfrom(9) == (b"on", before)
+
+
+def test_where_bursts_vanish_the_kernel_joins_nothing_any_more(
+    open_: Open, foreign: socket.socket
+) -> None:
+    sock = bound()
+    sock.connect(foreign.getsockname())
+    udp = open_(sock)
+    assert sock.getsockopt(socket.IPPROTO_UDP, UDP_GRO)
+    udp.send(Transmit(memoryview(b"ack"), 3, True))
+    assert foreign.recv(9) == b"ack"
+    assert not sock.getsockopt(socket.IPPROTO_UDP, UDP_GRO)
+    for n in range(64):
+        foreign.sendto(bytes([n]) * 1_000, udp.address)
+    came = b"".join(received(udp))
+    udp._begin_batches(1_000)
+    foreign.sendto(b"x" * 1_000, udp.address)
+    came += b"".join(received(udp))
+    assert len(came) == 65_000
+    assert not sock.getsockopt(socket.IPPROTO_UDP, UDP_GRO), "nor after many came singly"

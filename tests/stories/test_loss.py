@@ -6,6 +6,7 @@ from random import Random
 
 import pytest
 
+from udpft.protocol.client.download import Download
 from udpft.protocol.contract import Completed
 from udpft.protocol.wire.packet import PacketType
 from udpft.testing.network import Shape, SimNet, random_bytes
@@ -210,6 +211,8 @@ def test_a_path_that_drops_bursts_is_served_packet_by_packet(kind: str, loss: fl
     assert client.ended_at < 10.0
     net.run_until_quiet()
     assert [ended.traffic.sent_singly for ended in net.ended] == [kind == "get"]
+    if isinstance(client.download, Download) and not loss:
+        assert client.download.bundles_vanish, "the client has not noticed"
 
 
 def test_a_path_that_was_dead_for_a_while_keeps_its_bursts() -> None:
@@ -219,5 +222,7 @@ def test_a_path_that_was_dead_for_a_while_keeps_its_bursts() -> None:
     client = net.get("file")
     net.run()
     assert client.content == content
+    assert isinstance(client.download, Download)
+    assert not client.download.bundles_vanish
     net.run_until_quiet()
     assert [ended.traffic.sent_singly for ended in net.ended] == [False]

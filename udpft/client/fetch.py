@@ -61,6 +61,7 @@ def result_of(
         verified=True,
         resumed_bytes=accept.size - download.bytes_received,
         chunk_size=accept.chunk_size,
+        sent_singly=download.bundles_vanish,
     )
 
 

@@ -13,6 +13,7 @@ from enum import StrEnum
 from typing import Any, NamedTuple
 
 from udpft.client.client import Client
+from udpft.errors import UdpftError
 from udpft.keys import readable_by_others
 from udpft.net import kernel
 from udpft.net.kernel import Device, Feature, Kernel
@@ -28,6 +29,10 @@ from udpft.protocol.params import (
 from udpft.units import format_seconds
 
 _JUMBO_MTU = 9000
+_BURSTS_BYTES = 1 << 16
+"""Bytes of a transfer that shows whether bursts pass: some of them on any path."""
+_SLOW_ROUND_TRIP_S = 0.3
+"""Round trip from which that is not tried: the path may be slow, too, and take a minute."""
 _SLOW_CLOCK_S = 1e-6
 """A reading of the clock that takes longer is a system call; a burst needs several."""
 _HEADERS = {4: 28, 6: 48}
@@ -216,6 +221,20 @@ def examine_path(client: Client, system: Kernel) -> Iterator[Finding]:
     yield judge_path(probe.largest_answered, device, version)
     yield judge_round_trips(probe.round_trips_s)
     yield judge_loss(probe.sent, probe.lost)
+    if min(probe.round_trips_s) < _SLOW_ROUND_TRIP_S:
+        yield from examine_bursts(client)
+
+
+def examine_bursts(client: Client) -> Iterator[Finding]:
+    """Examine whether bursts pass, each way that the server takes a small transfer of no file."""
+    singly = {}
+    for way, transfer in (("here", client.fetch_synthetic), ("there", client.store_synthetic)):
+        try:
+            singly[way] = transfer(_BURSTS_BYTES).sent_singly
+        except UdpftError:
+            continue  # it takes no uploads, or is too old to be measured, or is busy
+    if singly:
+        yield judge_bursts(singly)
 
 
 def device_to(client: Client) -> str | None:
@@ -235,6 +254,19 @@ def judge_path(largest: int, device: Device | None, ip_version: int) -> Finding:
         told += f"; {device.name} would carry {fits[0]:,}, and something on the way does not"
         return Finding("path", State.BETTER, told, (), facts)
     return Finding("path", State.OK, told, (), facts)
+
+
+def judge_bursts(singly: dict[str, bool]) -> Finding:
+    """Whether packets that leave together arrive: by the ways that were tried."""
+    vanish = [way for way, is_so in singly.items() if is_so]
+    facts = {f"bursts_vanish_{way}": is_so for way, is_so in singly.items()}
+    if not vanish:
+        return Finding("bursts", State.OK, "packets that leave together arrive", (), facts)
+    told = (
+        f"packets that leave together vanish on their way {' and '.join(vanish)}, and go one by "
+        "one, which is slow: a firewall's rule on lengths, a driver, a tunnel or PPPoE"
+    )
+    return Finding("bursts", State.BETTER, told, (), facts)
 
 
 def judge_round_trips(round_trips_s: list[float]) -> Finding:

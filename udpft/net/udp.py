@@ -361,6 +361,8 @@ class UdpSocket:
         data, segment_size, singly, from_new_port = transmit
         if from_new_port:
             self._renew()
+        if singly and self._connected:
+            self._forgo_joining()
         at, length, step = 0, len(data), segment_size
         if length > segment_size and self._can_segment:
             if singly:
@@ -406,6 +408,12 @@ class UdpSocket:
     def _may_segment(self, address: Any) -> bool:
         """Whether segmentation was refused neither to an address nor to all of its host."""
         return address not in self._refused and (not address or address[0] not in self._refused)
+
+    def _forgo_joining(self) -> None:
+        """Have the kernel join nothing from now on: what it joins is lost on its way in."""
+        if self._can_join:
+            self._join(False)
+            self._can_join = False
 
     def _forgo_segments(self, to: Any) -> None:
         """Send one datagram at a time from now on to an address or a host.

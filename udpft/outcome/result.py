@@ -25,8 +25,8 @@ class Result(NamedTuple):
     process meanwhile. ``dropped_packets``: by the receiver's full buffer. ``limited_by``: what
     limited a transfer of half a second or more, in a word or two, and ``limit``, in a sentence;
     ``slow``: whether it is worth telling: see `bottleneck`. ``tree``: of a tree, what did not come.
-    ``sent_singly``: whether this end sent packet by packet, because the path drops the kernel's
-    bursts.
+    ``sent_singly``: whether what came or left did so packet by packet, because the path drops the
+    kernel's bursts.
     """
 
     name: str

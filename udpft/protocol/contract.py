@@ -25,9 +25,9 @@ from udpft.errors import UdpftError
 class Transmit(NamedTuple):
     """Datagrams to send: ``data`` cut every ``segment_size`` bytes, the last one perhaps shorter.
 
-    Valid until the endpoint is next asked for one. ``singly``: they are to leave one by one, from
-    now on to this peer: its path drops what the kernel cuts. ``from_new_port``: the datagram, and
-    all that follow it, are to leave from a new port.
+    Valid until the endpoint is next asked for one. ``singly``: from now on they are to leave one by
+    one to this peer, and what comes from it is not to be joined: the path drops bursts.
+    ``from_new_port``: the datagram, and all that follow it, are to leave from a new port.
     """
 
     data: memoryview

@@ -140,6 +140,29 @@ def test_what_is_kept_of_disorder_has_a_bound() -> None:
     assert acks.report(1, 0.0).ranges[-1] == (1, 2), "its neighbours are forgotten"
 
 
+def vanishing(together: int) -> AckSchedule:
+    """Bursts of ten are lost whole, and the single packets between them arrive."""
+    acks = schedule()
+    acks.note(burst(0, together), 0.0)
+    for at in range(12, 100, 11):
+        acks.note(burst(at, 1), 0.0)
+        acks.report(0, 0.0)
+    return acks
+
+
+def test_where_only_what_comes_alone_arrives_bundles_vanish() -> None:
+    assert vanishing(1).bundles_vanish
+    assert not vanishing(3).bundles_vanish, "some have come together"
+
+
+def test_loss_of_half_of_the_packets_is_no_bundle() -> None:
+    acks = schedule()
+    for at in range(0, 200, 2):
+        acks.note(burst(at, 1), 0.0)
+        acks.report(0, 0.0)
+    assert not acks.bundles_vanish
+
+
 def test_another_session_begins_with_packet_0() -> None:
     acks = schedule()
     in_order(acks, 10, 1.0)

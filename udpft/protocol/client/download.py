@@ -136,6 +136,11 @@ class Download:
         return self.resent_packets / max(1, chunks + self.resent_packets)
 
     @property
+    def bundles_vanish(self) -> bool:
+        """Whether packets arrive only one by one, because the path drops bursts."""
+        return self.receiver is not None and self.receiver.bundles_vanish
+
+    @property
     def largest_size(self) -> float:
         """Bytes of the largest datagram that the handshake still tries: see `Initiator`."""
         return self._initiator.largest_size

@@ -32,6 +32,16 @@ _KEPT_RANGES = 1_024
 packets a second are."""
 
 
+_VANISHED_GAPS = 3
+_VANISHED_PACKETS = 12
+_VANISHED_RATIO = 2
+"""Gaps before packets that came nearly alone, packets in them, and how many times as many as came,
+from which what leaves together is taken not to arrive."""
+
+_NEARLY_ALONE = 2
+"""Packets in a row in one batch that may have come one by one: a probe has two."""
+
+
 class AckSchedule:
     """Packet numbers that have arrived, and the time of the next acknowledgement.
 
@@ -41,12 +51,15 @@ class AckSchedule:
         now: seconds on the driver's clock.
 
     Attributes:
+        bundles_vanish: whether what comes together at this end is lost on its way in, and only what
+            comes alone arrives. Never taken back.
         due_at: when the next acknowledgement is due, in seconds; inf while nothing is to be said.
         earlier_packets: packets that the sender used in earlier sessions of the same transfer.
         skipped: packet numbers of this session that no packet had; known from FIN on.
     """
 
     __slots__ = (
+        "_came_together",
         "_every",
         "_largest_at",
         "_late",
@@ -55,6 +68,7 @@ class AckSchedule:
         "_receive_queue",
         "_reported",
         "_unacknowledged",
+        "bundles_vanish",
         "due_at",
         "earlier_packets",
         "skipped",
@@ -71,7 +85,9 @@ class AckSchedule:
         self._late: list[int] = []
         self._late_reported: deque[list[int]] = deque(maxlen=ACK_REPEATS)
         self._unacknowledged = 0  # packets since the last report
+        self._came_together = False  # whether a burst has ever come in one batch
         self._largest_at = now  # when the largest packet number came
+        self.bundles_vanish = False
         self.due_at = inf
         self.earlier_packets = 0
         self.skipped = 0
@@ -99,6 +115,8 @@ class AckSchedule:
         if burst.first_packet != newest or burst.ack_request or after_a_pause:
             self.due_at = now  # a gap, the past, a new train: the sender should know at once
         packets.add(burst.first_packet, end)
+        if count > _NEARLY_ALONE:
+            self._came_together = True
         self._unacknowledged += count
         if self._unacknowledged >= self._every:
             self.due_at = now
@@ -110,6 +128,11 @@ class AckSchedule:
 
         ``first_missing`` is the first chunk that has not arrived.
         """
+        if not self._came_together and len(self._packets) >= _VANISHED_GAPS:
+            came = self._packets.total
+            missing = self._packets.stop - came
+            enough = max(_VANISHED_PACKETS, _VANISHED_RATIO * came)
+            self.bundles_vanish |= missing >= enough
         room, drops = self._receive_queue()
         oldest = self._reported[0]
         newest = self._packets.newest(MAX_ACK_RANGES)

@@ -214,6 +214,11 @@ class Receiver:
         return self.totals.bytes_held
 
     @property
+    def bundles_vanish(self) -> bool:
+        """Whether packets arrive only one by one, because the path drops bursts."""
+        return self._acks.bundles_vanish
+
+    @property
     def duplicate_packets(self) -> int:
         """Packets whose chunk was held already."""
         return self.totals.duplicate_packets
@@ -437,7 +442,7 @@ class Receiver:
             datagram = encode_ack(ack, self._ids.connection_id, self._ids.nonce)
         else:
             return None
-        return Transmit(memoryview(datagram), len(datagram))
+        return Transmit(memoryview(datagram), len(datagram), self._acks.bundles_vanish)
 
     def confirm(self) -> None:
         """Tell the sender, repeatedly, that the file is committed: nobody stays to hear a loss."""

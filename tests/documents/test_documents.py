@@ -349,6 +349,7 @@ def test_the_doctor_is_as_shown() -> None:
         doctor.judge_path(1_472, card, ip_version=4),
         doctor.judge_round_trips([0.001_01, 0.001_2, 0.002_4]),
         doctor.judge_loss(20, 0),
+        doctor.judge_bursts({"here": False}),
     ]
     lines = [line for finding in findings for line in lines_of(finding, colored=False)]
     assert [line for line in shown.splitlines()[1:] if line != "..."] == lines

@@ -230,6 +230,7 @@ def test_how_long_work_takes_and_what_waits() -> None:
     assert f"made {listings.SLICE_S * 1e3:g} ms at a time" in words()
     assert walk._NAMES_A_STEP == 16
     assert f"of one batch {MAX_BURSTS_A_BATCH} bursts are taken in" in words()
+    assert f"or {greeting_limit.MAX_IN_A_BATCH} HELLOs" in words()
     kept = {listings.LISTING_KEPT_S, uploads.PLACE_KEPT_S, server_sources.OPENED_KEPT_S}
     assert kept == {tree_uploads.LISTING_KEPT_S} == {30.0}
     assert listings.ABANDONED_AFTER_S == uploads.ABANDONED_AFTER_S == 3.0

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Iterator
 from difflib import SequenceMatcher
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -531,3 +532,24 @@ def test_a_folder_that_cannot_be_listed_gives_no_hint(
 
     monkeypatch.setattr(os, "scandir", failing)
     assert root.nearest("helo.txt") is None
+
+
+def test_no_hint_takes_long_however_the_names_are_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(100):
+        (tmp_path / f"{number:02}{'ab' * 20}").touch()
+    now, compared = 0.0, []
+    real = module.SequenceMatcher.quick_ratio
+
+    def slow(matcher: Any) -> float:
+        nonlocal now
+        now += 0.001
+        compared.append(matcher)
+        return float(real(matcher))
+
+    monkeypatch.setattr(module.SequenceMatcher, "quick_ratio", slow)
+    monkeypatch.setattr(module, "thread_time", lambda: now)
+    with ServedRoot(tmp_path) as root:
+        assert root.nearest("ab" * 20)
+    assert len(compared) <= module.NEAREST_MAX_S * 1000 + 1

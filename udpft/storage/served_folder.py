@@ -22,6 +22,7 @@ from heapq import nlargest
 from itertools import islice
 from pathlib import Path
 from stat import S_ISREG
+from time import thread_time
 from typing import Final, Self
 
 from udpft.errors import LocalReadFailed, NoSuchFile, ServerBusy
@@ -36,7 +37,10 @@ MAX_DEPTH: Final = 256
 """Folders within folders that are walked, or that are made for an upload."""
 
 NEAREST_MAX_ENTRIES: Final = 1_000
-"""Folder entries looked at for a hint: 10 ms of work, 50 ms where the names are made for it."""
+"""Folder entries looked at for a hint: 10 ms of work, where there is so much time."""
+
+NEAREST_MAX_S: Final = 0.010
+"""Seconds of the processor after which no other name is compared: some are made to take long."""
 
 NEAREST_MAX_LENGTH: Final = 100
 """Characters of names compared for a hint: 2 ms of work, which grows with the cube of them."""
@@ -363,10 +367,13 @@ def _most_alike(wanted: str, names: Iterable[str]) -> list[str]:
     """
     if len(wanted) > NEAREST_MAX_LENGTH:
         return []
+    until = thread_time() + NEAREST_MAX_S
     matcher = SequenceMatcher(autojunk=False)
     matcher.set_seq2(wanted.casefold())
     bounds = []
     for name in names:
+        if thread_time() > until:
+            break
         matcher.set_seq1(name.casefold())
         if (
             len(name) <= NEAREST_MAX_LENGTH
@@ -375,7 +382,9 @@ def _most_alike(wanted: str, names: Iterable[str]) -> list[str]:
         ):
             bounds.append((bound, name))
     scored = []
-    for _, name in nlargest(NEAREST_MAX_COMPARED, bounds):
+    for number, (_, name) in enumerate(nlargest(NEAREST_MAX_COMPARED, bounds)):
+        if number and thread_time() > until:
+            break
         matcher.set_seq1(name.casefold())
         if (ratio := matcher.ratio()) >= NEAREST_CUTOFF:
             scored.append((ratio, name))

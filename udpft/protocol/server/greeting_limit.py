@@ -17,6 +17,10 @@ GREETINGS_PER_S: Final = 1_000
 GREETINGS_BURST: Final = 256
 """Datagrams from one address at once: 25 ms of work."""
 
+MAX_IN_A_BATCH: Final = 16
+"""Datagrams that are taken of one batch: some milliseconds where each of them begins a transfer. A
+client sends four."""
+
 MAX_ADDRESSES: Final = 4_096
 """Addresses that are remembered: a forged source is a new one each time, and pushes out another."""
 
@@ -32,10 +36,10 @@ class GreetingLimit:
         self._buckets: OrderedDict[Hashable, tuple[float, float]] = OrderedDict()
 
     def take(self, address: Hashable, count: int, now: float) -> int:
-        """Take tokens for so many datagrams of an address; return how many there are."""
+        """Take tokens for a batch of so many datagrams; return how many of them may be looked at."""
         left, counted_at = self._buckets.pop(address, (float(GREETINGS_BURST), now))
         left = min(GREETINGS_BURST, left + (now - counted_at) * GREETINGS_PER_S)
-        taken = min(count, int(left))
+        taken = min(count, int(left), MAX_IN_A_BATCH)
         self._buckets[address] = left - taken, now
         if len(self._buckets) > MAX_ADDRESSES:
             self._buckets.popitem(last=False)

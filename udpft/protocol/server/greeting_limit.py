@@ -36,7 +36,7 @@ class GreetingLimit:
         self._buckets: OrderedDict[Hashable, tuple[float, float]] = OrderedDict()
 
     def take(self, address: Hashable, count: int, now: float) -> int:
-        """Take tokens for a batch of so many datagrams; return how many of them may be looked at."""
+        """Take tokens for a batch of so many datagrams; return how many of them are looked at."""
         left, counted_at = self._buckets.pop(address, (float(GREETINGS_BURST), now))
         left = min(GREETINGS_BURST, left + (now - counted_at) * GREETINGS_PER_S)
         taken = min(count, int(left), MAX_IN_A_BATCH)

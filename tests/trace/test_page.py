@@ -6,7 +6,7 @@ import io
 import json
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -210,6 +210,7 @@ def test_the_same_is_there_in_words(browser: Any, tmp_path: Path) -> None:
     page = shown.page
     page.locator("#words summary").click()
     rows = page.locator("#table tbody tr")
+    rows.first.wait_for()
     assert rows.count() == 15
     assert "lost" in rows.filter(has_text="DATA 1, chunk 1").inner_text()
     titles = page.locator("svg[role=img] > title")
@@ -232,3 +233,20 @@ def test_on_paper_both_views_are_there_and_no_buttons(browser: Any, tmp_path: Pa
     assert not page.locator("#tools").is_visible()
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
     shown.context.close()
+
+
+@in_browser
+@pytest.mark.parametrize("made", [short, long])
+def test_axe_finds_nothing(
+    browser: Any, tmp_path: Path, scheme: str, made: Callable[[], str]
+) -> None:
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe is missing")
+    (tmp_path / "t.html").write_text(made())
+    context = browser.new_context(color_scheme=scheme, bypass_csp=True)  # which bars axe, too
+    page = context.new_page()
+    page.goto((tmp_path / "t.html").as_uri())
+    page.wait_for_selector("html[data-drawn]")
+    page.keyboard.press("ArrowRight")
+    found = axe.Axe().run(page).response["violations"]
+    assert [(one["id"], one["impact"]) for one in found] == []
+    context.close()

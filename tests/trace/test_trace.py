@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from random import Random
 from threading import Thread
 
 import pytest
+from jsonschema import Draft202012Validator
 
 from tests.contrib.capture import dissect, needs_tshark
 from tests.trace.files import (
@@ -147,6 +149,25 @@ def test_what_the_relay_lost_is_marked_as_lost_at_both_ends(tmp_path: Path) -> N
     marked = numbers_of(named(events_in(traced.files("client")[0]), "transport:packet_lost"))
     skipped = set(range(max(arrived))) - lost - arrived  # to a receiver they look like lost ones
     assert sorted(marked) == sorted(lost | skipped)
+
+
+SCHEMA = json.loads((Path(__file__).parents[2] / "docs/traces.schema.json").read_text())
+
+
+@pytest.mark.parametrize("mode", ["reliable", "plain"])
+def test_each_record_is_what_the_schema_says(tmp_path: Path, mode: str) -> None:
+    traced = Traced(tmp_path, loss=0.05 if mode == "reliable" else 0.0)
+    (traced.served / "x").write_bytes(Random(1).randbytes(SIZE))
+    out = str(tmp_path / "out")
+    if mode == "plain":
+        traced.run(lambda client: client.fetch_plain("x", out))
+    else:
+        traced.run(lambda client: client.fetch("x", out))
+    validator = Draft202012Validator(SCHEMA)
+    for side in ("client", "server"):
+        path = traced.files(side)[0]
+        for record in [header_in(path), *events_in(path)]:
+            assert list(validator.iter_errors(record)) == [], record
 
 
 def test_both_ends_give_a_transfer_the_same_name(tmp_path: Path) -> None:

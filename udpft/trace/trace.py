@@ -10,7 +10,6 @@ The end of a file's name says what becomes of it. A page is made of the events a
 from __future__ import annotations
 
 import os
-import tempfile
 import time
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
@@ -90,6 +89,8 @@ class Trace:
 
     def _stream_for(self, page: str) -> IO[bytes]:
         """Open a file for a page's events, after seeing that the page can be written."""
+        import tempfile  # where somebody wants one
+
         try:
             with open(page, "ab"):
                 stream = tempfile.TemporaryFile()  # noqa: SIM115

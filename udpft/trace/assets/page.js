@@ -387,7 +387,7 @@
 
   $("tab-ladder").onclick = () => show("ladder");
   $("tab-charts").onclick = () => show("charts");
-  document.querySelector("nav").onkeydown = (event) => {
+  $("tabs").onkeydown = (event) => {
     if (event.key !== "ArrowLeft" && event.key !== "ArrowRight") return;
     const other = onCharts() ? "ladder" : "charts";
     show(other);

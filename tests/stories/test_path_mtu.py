@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from udpft.protocol.params import DATA_HEADER_SIZE
@@ -73,3 +75,18 @@ def test_after_the_handshake_nothing_larger_than_the_path_is_sent() -> None:
     assert all(len(datagram) <= 1472 for datagram in net.down.sent)
     after_hellos = [d for d in net.up.sent if d[0] != PacketType.HELLO]
     assert all(len(datagram) <= 1472 for datagram in after_hellos)
+
+
+@pytest.mark.parametrize("upload", [False, True])
+def test_a_path_that_becomes_narrower_right_before_the_end_is_found(upload: bool) -> None:
+    # FIN passes, and what it draws; the last chunks do not.
+    wide = Shape(rate_bytes_per_s=1e6, queue_bytes=50_000, mtu_payload=1_472)
+    net = SimNet({"file": CONTENT}, seed=1, down=wide, up=wide)
+    client = net.put("file", CONTENT) if upload else net.get("file")
+    link = net.up if upload else net.down
+    net.run_while(lambda: len(link.packets(PacketType.DATA)) < len(CONTENT) // 1_448 - 5)
+    link.shape = replace(wide, mtu_payload=1_300)
+    narrowed_at = net.now
+    net.run()
+    assert (net.stored["file"] if upload else client.content) == CONTENT
+    assert client.ended_at <= narrowed_at + 6.0

@@ -167,7 +167,8 @@ class Receiver:
         peer: what the other end is called where it falls silent.
 
     Attributes:
-        heard_at: when a packet of this transfer came last, new or not, in seconds.
+        heard_at: when a packet of this transfer came last, new or not, in seconds; FINs not counted
+            while chunks are missing.
         totals: what has come so far.
     """
 
@@ -381,7 +382,9 @@ class Receiver:
                 and decode_hello_untrusted(packet).nonce != self._ids.nonce
             ):
                 return  # a question, and not of this transfer's client
-            self.heard_at = now
+            # A FIN is small: where chunks are missing, it passes a path that has become too narrow.
+            if packet.type is not PacketType.FIN or self.complete:
+                self.heard_at = now
             if packet.type is PacketType.ACCEPT and now < self._reading_until:
                 self._last_progress_at = now  # it still reads what we hold, for the digest
             elif packet.type is PacketType.FIN:

@@ -263,9 +263,10 @@ class Sender:
         timers.heard_at = now
         if self._state is SenderState.CLOSING and not self.prelude:
             timers.progress_at = now  # a server that has all of it puts it in its place
-        timers.note_peer(now)
         verdicts = history.acknowledge(ack.ranges)
         newest = verdicts.newest
+        if newest or self._work or ack.first_missing == queue.chunk_count:
+            timers.note_peer(now)  # a server's ACK of a small FIN tells not that DATA gets through
         if newest is not None:
             if verdicts.largest_is_new:
                 self.rtt.update(now - newest.sent_at, ack.ack_delay_s)

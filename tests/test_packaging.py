@@ -274,3 +274,13 @@ def test_the_health_check_finds_what_the_server_finds(samples: Path, tmp_path: P
         assert subprocess.run(["sh", "-c", check], env=found, cwd=ROOT, check=False).returncode == 0
     stopped = subprocess.run(["sh", "-c", check], env=found, cwd=ROOT, check=False)
     assert stopped.returncode == 1
+
+
+def test_nothing_tells_to_install_from_an_index_that_does_not_have_it() -> None:
+    assert "not on the package index yet" in section(README, "## Try it")
+    asks = re.compile(r"(?:pip3? install|pipx (?:install|run)|uvx|uv tool install) ['\"]?udpft\b")
+    files = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("contrib/*")]
+    files += (ROOT / "udpft").rglob("*.py")
+    assert asks.search("`pip install 'udpft[keys]'`")
+    assert asks.search("uvx udpft")
+    assert [str(one) for one in files if one.is_file() and asks.search(one.read_text())] == []

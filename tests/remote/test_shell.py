@@ -82,7 +82,7 @@ def test_where_udpft_is_missing_the_line_that_installs_it_is_told(script: str) -
     error = error_of(script)
     assert error.exit_code == ExitCode.SHELL_FAILED
     assert str(error).startswith("there is no udpft on lab: ")
-    assert "pip install 'udpft[keys]'" in error.hint
+    assert "pip install '.[keys]'" in error.hint
     assert "--remote-udpft" in error.hint
 
 

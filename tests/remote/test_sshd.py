@@ -295,7 +295,7 @@ def test_udpft_that_is_missing_is_told_with_the_line_that_installs_it(hosts: Hos
         assert done.returncode == ExitCode.SHELL_FAILED
         error, hint = done.stderr.splitlines()
         assert error.startswith(f"udpft: there is no udpft on root@{hosts.there.address}: ")
-        assert "pip install 'udpft[keys]'" in hint
+        assert "pip install '.[keys]'" in hint
 
 
 def test_an_ssh_that_fails_is_told_in_its_own_words(hosts: Hosts) -> None:

@@ -182,7 +182,7 @@ class Shell:
         if code in _NOT_FOUND_CODES or _NOTHING_THERE.search(last):
             return ShellFailed(
                 f"there is no udpft on {self.host}{said}",
-                hint="over there: pip install 'udpft[keys]'; or --remote-udpft says what runs it",
+                hint="in a clone there: pip install '.[keys]'; or --remote-udpft says what runs it",
             )
         return ShellFailed(
             f"{self._program} to {self.host} failed{said}",

@@ -226,7 +226,7 @@ def test_a_shell_that_fails_has_its_own_exit_code(
     ]
     missing = script(tmp_path / "missing", "#!/bin/sh\nexec /no/such/udpft\n")
     assert run(["get", "lab:a", "-e", str(missing)]) == ExitCode.SHELL_FAILED
-    assert "pip install 'udpft[keys]'" in capsys.readouterr().err
+    assert "pip install '.[keys]'" in capsys.readouterr().err
     assert os.listdir(local) == []
 
 

@@ -2,6 +2,7 @@
 
 python -m bench run --quick --where netns
 python -m bench run --where netns --modes udpft --modes "nginx + curl" --size 100M --loss 1%
+python -m bench run --where ssh --server ada@files.lan --size 1G
 python -m bench compare OLD NEW --fail-above 5%
 python -m bench report RUN
 python -m bench publish RUN
@@ -22,8 +23,10 @@ from pathlib import Path
 from bench import compare, environment, result, runner, scenarios, traced
 from bench.links.arguments import parse_seconds, parse_share
 from bench.peers import Peer, all_peers
+from bench.report.verdict import PLACES
 from bench.result import InvalidRun, Run, Scenario, Trace
 from bench.where.hosts import Ground, HostFailed, Unavailable
+from bench.where.ssh import Ssh, ssh
 from udpft.units import parse_bytes
 
 REPORTS = Path(__file__).parent / "reports"
@@ -50,7 +53,9 @@ def _parser() -> argparse.ArgumentParser:
     run = commands.add_parser("run", help="measure, and write a report")
     add = run.add_argument
     add("--quick", action="store_true", help="a few minutes: smaller files, fewer scenarios")
-    add("--where", choices=["containers", "netns", "loopback"], default="containers")
+    add("--where", choices=[*PLACES], default="containers")
+    add("--server", metavar="[USER@]HOST", help="of --where ssh: the other host")
+    add("--rsh", default="ssh", help="and the remote shell: 'ssh -p 2222' (default: ssh)")
     most = f"at most (default: {ROUNDS}; {QUICK_ROUNDS} if quick), and as many as fit in"
     each = f"for a mode in a scenario (default: {SECONDS_EACH:g}; {QUICK_SECONDS_EACH:g} if quick)"
     add("--rounds", type=int, help=f"that count, {most} --seconds-each")
@@ -98,10 +103,14 @@ def _run(args: argparse.Namespace) -> int:
         kept[:] = [run]
         result.write(run, folder / "run.json")
 
-    with contextlib.suppress(KeyboardInterrupt), _ground(args.where, args.seed) as ground:
+    with contextlib.suppress(KeyboardInterrupt), _ground(args) as ground:
         with ground.join(replace(chosen[0], loss=0.0, rtt_s=0.0, rate_bit_per_s=0.0)) as joined:
             facts = joined.client.call("describe")
-            modes = runner.modes_of(peers, joined.client, args.where)
+            if isinstance(ground, Ssh):
+                facts |= ground.describe()
+                modes = runner.modes_of_both(peers, joined, args.where)
+            else:
+                modes = runner.modes_of(peers, joined.client, args.where)
         run = Run(
             stamp=stamp,
             where=args.where,
@@ -168,7 +177,12 @@ def _chosen_scenarios(args: argparse.Namespace) -> list[Scenario]:
     return chosen
 
 
-def _ground(where: str, seed: int) -> AbstractContextManager[Ground]:
+def _ground(args: argparse.Namespace) -> AbstractContextManager[Ground]:
+    where, seed = args.where, args.seed
+    if where == "ssh":
+        if not args.server:
+            raise Unavailable("--where ssh takes --server [USER@]HOST")
+        return ssh(args.server, args.rsh)
     if where == "containers":
         from bench.where.containers import containers
 

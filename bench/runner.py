@@ -91,10 +91,23 @@ def modes_of(peers: Sequence[Peer], host: Host, where: str) -> tuple[ModeInfo, .
         if not why and peer.probe():
             [probed] = host.call("run", commands=[peer.probe()], timeout_s=READY_TIMEOUT_S)
             why = "not there yet" if probed["error"] else ""
-        if not why and peer.tcp_controller and where == "loopback":
-            why = "not here: loopback's route is every program's"
+        if not why and peer.tcp_controller and where in ("loopback", "ssh"):
+            why = "not here: the route is every program's"
         modes.append(ModeInfo(peer.label, peer.kind, peer.what, why))
     return tuple(modes)
+
+
+def modes_of_both(peers: Sequence[Peer], joined: Joined, where: str) -> tuple[ModeInfo, ...]:
+    """Each peer as a mode, with what is missing for it on either of two hosts."""
+    both = zip(
+        modes_of(peers, joined.client, where), modes_of(peers, joined.server, where), strict=True
+    )
+    return tuple(
+        here
+        if here.missing or not there.missing
+        else replace(here, missing=f"there {there.missing}")
+        for here, there in both
+    )
 
 
 def measure(run: Run, peers: Sequence[Peer], ground: Ground, keep: Keep) -> Run:

@@ -22,6 +22,7 @@ class Udpft(Peer):
     get_options: Sequence[str] = ()
     serve_options: Sequence[str] = ()
     kind = "udpft"
+    programs = ("python:xxhash", "python:click")
     usual_rate = 4e8
     usual_start_s = 0.1
 

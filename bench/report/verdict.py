@@ -16,6 +16,7 @@ PLACES = {
     "containers": "two containers on a bridge",
     "netns": "two network namespaces joined by a veth pair",
     "loopback": "two processes on one host",
+    "ssh": "this host and another one",
 }
 """Where the two ends are, in words."""
 
@@ -286,10 +287,21 @@ def setting(run: Run) -> str:
         f"{facts.get('processor', 'unknown processor')}, Linux {facts.get('kernel', '?')}, "
         f"Python {facts.get('python', '?')}, TCP with {tcp} unless said otherwise, "
         f"commit {facts.get('commit') or '?'}. {_busy(run)}"
-        f"Both ends share these processors. {_rounds(run)} after "
+        f"{_sharing(run)} {_rounds(run)} after "
         f"{count(run.warm_ups, 'warm-up')}, in shuffled order (seed {run.seed}).{shaped} "
         "The clock runs from the start of the client's process to the complete, synced file in "
         "memory; every file is compared with its source by SHA-256 afterwards."
+    )
+
+
+def _sharing(run: Run) -> str:
+    """Which processors are at work: those of one machine, or of two."""
+    facts = run.environment
+    if run.where != "ssh":
+        return "Both ends share these processors."
+    return (
+        f"The server is another machine: {facts.get('server: processor', 'unknown processor')}, "
+        f"Linux {facts.get('server: kernel', '?')}, Python {facts.get('server: python', '?')}."
     )
 
 

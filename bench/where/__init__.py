@@ -1,1 +1,1 @@
-"""Places for the two ends: in containers, in network namespaces, or both on this host."""
+"""Places for the two ends: in containers, in network namespaces, on another host, or both here."""

@@ -29,10 +29,11 @@ class Unavailable(RuntimeError):
 class Host:
     """One end: an agent (see `bench.agent`) reached through the pipes of a command.
 
-    ``root`` is where files to be served lie, ``work`` where everything else goes.
+    ``root`` is where files to be served lie, ``work`` where everything else goes. ``preamble`` is
+    written to the command before anything else.
     """
 
-    def __init__(self, command: Sequence[str], folder: Path) -> None:
+    def __init__(self, command: Sequence[str], folder: Path, preamble: str = "") -> None:
         self.root = folder / "served"
         self.work = folder / "work"
         self._process = subprocess.Popen(
@@ -47,6 +48,8 @@ class Host:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._requests, self._answers = self._process.stdin, self._process.stdout
+        with contextlib.suppress(BrokenPipeError):
+            self._requests.write(preamble)
         for path in (self.root, self.work):
             self.call("make_folder", path=str(path))
 

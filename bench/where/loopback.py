@@ -45,7 +45,12 @@ def loopback() -> Iterator[Loopback]:
         yield Loopback(client, server)
 
 
-def memory_folder() -> tempfile.TemporaryDirectory[str]:
-    """A temporary folder in memory, where there is such a thing."""
+def memory_folder(*, ignore_errors: bool = False) -> tempfile.TemporaryDirectory[str]:
+    """A temporary folder in memory, where there is such a thing.
+
+    ``ignore_errors``: in its removal, where somebody else may remove it.
+    """
     where = TMPFS if Path(TMPFS).is_dir() else None
-    return tempfile.TemporaryDirectory(prefix="udpft-bench-", dir=where)
+    return tempfile.TemporaryDirectory(
+        prefix="udpft-bench-", dir=where, ignore_cleanup_errors=ignore_errors
+    )

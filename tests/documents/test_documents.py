@@ -33,8 +33,8 @@ from udpft.protocol.client.download import Download
 from udpft.protocol.contract import Batch, OpenedSink, Verified
 from udpft.protocol.handshake.initiator import HandshakeOptions
 from udpft.protocol.recovery.packet_numbers import FIRST_SKIP, MAX_SKIP_DISTANCE
-from udpft.protocol.server.admitting import Entropy
 from udpft.protocol.server.listener import Listener
+from udpft.protocol.server.session_creation import Entropy
 from udpft.protocol.wire import packet as packets
 from udpft.protocol.wire.accept import Accept, decode_accept_untrusted
 from udpft.protocol.wire.ack import Ack, decode_ack_untrusted

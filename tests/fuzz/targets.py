@@ -18,9 +18,9 @@ from udpft.protocol.client.upload import Upload
 from udpft.protocol.contract import Batch, Completed, Failed, OpenedSink, TransferIds, Verified
 from udpft.protocol.handshake.initiator import HandshakeOptions
 from udpft.protocol.params import MAX_BURST_BYTES, MAX_CHUNK_SIZE, MIN_DATAGRAM_SIZE, VERSION
-from udpft.protocol.server.admitting import Entropy
 from udpft.protocol.server.download import Terms
 from udpft.protocol.server.listener import Listener
+from udpft.protocol.server.session_creation import Entropy
 from udpft.protocol.server.upload import begin_upload
 from udpft.protocol.transfer.chunk_queue import ChunkQueue
 from udpft.protocol.transfer.plain import NotARequest, PlainReceiver, decode_request_untrusted

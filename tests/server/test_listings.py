@@ -14,7 +14,7 @@ import pytest
 
 from tests.samples import PATIENCE_S
 from udpft.errors import Denied, NoSuchFile, ServerBusy
-from udpft.protocol.server.admitting import NOBODY, Asker
+from udpft.protocol.server.session_creation import NOBODY, Asker
 from udpft.protocol.wire.hello import RECURSIVE, REPORT
 from udpft.protocol.wire.listing import decode_listing_untrusted, decode_report_untrusted
 from udpft.server import listings as module

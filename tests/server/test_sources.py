@@ -11,7 +11,7 @@ import pytest
 from tests.samples import PATIENCE_S
 from udpft.errors import NoSuchFile, ServerBusy
 from udpft.protocol.contract import OpenedSource
-from udpft.protocol.server.admitting import Asker
+from udpft.protocol.server.session_creation import Asker
 from udpft.protocol.wire.hello import RECURSIVE, Hello, Role
 from udpft.protocol.wire.listing import decode_listing_untrusted, identity_of
 from udpft.server.memory import AFTER_S, RUSH

@@ -12,7 +12,7 @@ import pytest
 
 from udpft.errors import Denied, LocalWriteFailed, ServerBusy, SourceChanged, TimedOut
 from udpft.protocol.handshake.agreement import HandshakeResult
-from udpft.protocol.server.admitting import Asker
+from udpft.protocol.server.session_creation import Asker
 from udpft.protocol.wire.accept import Accept
 from udpft.protocol.wire.hello import Hello, Role
 from udpft.protocol.wire.listing import Entry, encode_entry, identity_of

@@ -17,7 +17,7 @@ import pytest
 from tests.samples import PATIENCE_S
 from tests.storage.conftest import NEW, OLD, make_socket, names, parts, refused, unprivileged, write
 from udpft.storage import sync
-from udpft.storage.claim import part_name
+from udpft.storage.part_name import part_name
 from udpft.storage.partfile import PartFile
 
 
@@ -187,24 +187,6 @@ def test_only_what_was_written_is_committed(destination: Path, act: str) -> None
             part.commit()
     assert destination.read_bytes() == OLD
     assert (part.part_path.read_bytes() if act == "replaced" else b"another's") == b"another's"
-
-
-@pytest.mark.parametrize(
-    "name", ["n" * 243, "n" * 244, "n" * 255, "文" * 85, "x" + "文" * 84, "\udcff" * 255], ids=ascii
-)
-def test_long_names_have_shorter_part_names(tmp_path: Path, name: str) -> None:
-    part = part_name(name)
-    assert len(os.fsencode(part)) <= 255
-    assert part.startswith(".")
-    assert part.endswith(".udpft-part")
-    assert part != part_name(name[:-1] + "y")
-    if "\udcff" not in name:
-        part.encode()  # no character was cut in two
-    with PartFile.open(tmp_path / name, 3) as file:
-        write(file, b"abc")
-        assert names(tmp_path) == [part]
-        file.commit()
-    assert names(tmp_path) == [name]
 
 
 @pytest.mark.parametrize("code", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP])

@@ -7,7 +7,7 @@ import pytest
 from udpft.errors import Denied, ServerBusy, UploadRefused, VersionMismatch
 from udpft.protocol.contract import Completed
 from udpft.protocol.params import MAX_MEASURED_BYTES
-from udpft.protocol.server import admitting
+from udpft.protocol.server import session_creation
 from udpft.protocol.server.admission import Admission
 from udpft.protocol.transfer.synthetic import SyntheticSource
 from udpft.protocol.wire.hello import Role
@@ -89,7 +89,7 @@ def test_too_many_are_refused_before_anything_is_kept() -> None:
 
 def test_a_server_before_these_roles_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     known = [role for role in Role if role not in (Role.MEASURE, Role.MEASURE_PUT)]
-    monkeypatch.setattr(admitting, "_ROLES", known)
+    monkeypatch.setattr(session_creation, "_ROLES", known)
     net = SimNet(FILES, seed=1)
     clients = [
         net.get("", role=Role.MEASURE, size=SIZE),

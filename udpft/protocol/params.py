@@ -1,4 +1,4 @@
-"""Constants that modules of the protocols share, or that the wire shows: units and reasons.
+"""Constants that protocol modules share or the wire shows, each with its unit and rationale.
 
 Sources: RFC 768 (UDP), RFC 8085 (UDP usage guidelines), RFC 8899 (datagram path MTU discovery),
 RFC 9000 (QUIC), RFC 9002 (QUIC loss detection), and measurements, named where they decided.

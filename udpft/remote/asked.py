@@ -13,7 +13,7 @@ from xxhash import xxh3_64_hexdigest
 from udpft.errors import Denied, NoSuchFile, UsageError
 from udpft.protocol.contract import OpenedSource
 from udpft.protocol.params import WILDCARDS
-from udpft.protocol.server.admitting import Asker
+from udpft.protocol.server.session_creation import Asker
 from udpft.protocol.wire.hello import FORCE, RECURSIVE, Hello, Role
 from udpft.remote.messages import Found, Kind, PathsAsked, PlaceAsked
 from udpft.server.server import Server

@@ -24,7 +24,7 @@ from weakref import WeakSet, WeakValueDictionary
 from xxhash import xxh3_64
 
 from udpft.errors import Denied, ServerBusy
-from udpft.protocol.server.admitting import Asker
+from udpft.protocol.server.session_creation import Asker
 from udpft.protocol.wire.hello import RECURSIVE, REPORT
 from udpft.protocol.wire.listing import MAX_LISTING_BYTES, encode_any, entries_from
 from udpft.server.slow_disk import DiskThreads, is_remote, is_remote_below

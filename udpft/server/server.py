@@ -35,8 +35,8 @@ from udpft.protocol.params import (
     MAX_SESSIONS,
     PLAIN_RATE_BYTES_PER_S,
 )
-from udpft.protocol.server.admitting import Asker, Entropy, Limits
 from udpft.protocol.server.listener import AddressedTransmit, Listener
+from udpft.protocol.server.session_creation import Asker, Entropy, Limits
 from udpft.protocol.transfer.plain import is_plain
 from udpft.protocol.wire.hello import REPORT, Hello, Role
 from udpft.server.access import Access, PlainPolicy

@@ -9,8 +9,8 @@ from time import monotonic
 
 from udpft.errors import LocalReadFailed, NoSuchFile, ServerBusy, UdpftError
 from udpft.protocol.contract import NotReady, OpenedSource
-from udpft.protocol.server.admitting import NOBODY, Asker
 from udpft.protocol.server.failure import failure_of, is_exhaustion
+from udpft.protocol.server.session_creation import NOBODY, Asker
 from udpft.protocol.wire.hello import RECURSIVE, REPORT, Hello, Role
 from udpft.protocol.wire.listing import (
     Entry,

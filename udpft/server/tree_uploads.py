@@ -36,8 +36,8 @@ from udpft.protocol.wire.listing import (
     encode_path,
     identity_of,
 )
-from udpft.storage.claim import is_part_name
 from udpft.storage.destination import InMemory
+from udpft.storage.part_name import is_part_name
 from udpft.storage.served_folder import MAX_DEPTH, ServedRoot
 from udpft.storage.source_file import SourceFile
 from udpft.storage.trees.destination import TreeDestination

@@ -1,4 +1,4 @@
-"""Places for uploads on a server: beneath its folder, and nowhere else.
+"""Opening of upload destinations in threads, with limits: size, quota, openings per host.
 
 Two things that take their time are done in threads, for the server has other transfers to look
 after: finding out what is held of a file already, and giving it its name in the end. A client that
@@ -20,7 +20,7 @@ from udpft.errors import (
     UdpftError,
 )
 from udpft.net.stop import Stop
-from udpft.protocol.server.admitting import NOBODY, Asker
+from udpft.protocol.server.session_creation import NOBODY, Asker
 from udpft.protocol.wire.hello import FORCE, Hello, Role
 from udpft.server.job import Job
 from udpft.server.slow_disk import DiskThreads, is_remote, is_remote_below

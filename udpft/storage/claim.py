@@ -1,4 +1,4 @@
-"""Claim on a part file: its name, and the lock that one process holds on it.
+"""Claim on a part file: the lock that one process holds on it.
 
 A lock (flock(2)) on the part file keeps a second download of the same name out. It ends with the
 process, so a part file without a lock is a leftover of one that was killed or gave up, and is taken
@@ -19,11 +19,7 @@ from stat import S_ISDIR, S_ISLNK, S_ISREG
 from typing import Final
 
 from udpft.errors import LocalWriteFailed
-
-_SUFFIX: Final = b".udpft-part"
-
-NAME_MAX: Final = 255
-"""Bytes in one component of a path (NAME_MAX of Linux)."""
+from udpft.storage.part_name import part_name
 
 _CLAIM_ATTEMPTS: Final = 16
 """How often the part file may be taken away between opening and locking it."""
@@ -42,28 +38,6 @@ _PART_FLAGS: Final = (
 )
 
 ELSEWHERE_HINT: Final = "choose another place with --output"
-
-
-def part_name(name: str) -> str:
-    """Name the part file for a file's name: ``.NAME.udpft-part``.
-
-    Where that passes 255 bytes, the end of NAME gives way to a digest of it all.
-    """
-    encoded = os.fsencode(name)
-    if 1 + len(encoded) + len(_SUFFIX) > NAME_MAX:
-        from hashlib import blake2b  # it loads OpenSSL, and few names are so long
-
-        digest = blake2b(encoded, digest_size=8).hexdigest().encode()
-        room = NAME_MAX - 2 - len(digest) - len(_SUFFIX)
-        # No half characters: some file systems take only UTF-8.
-        start = encoded[:room].decode(errors="ignore").encode()
-        encoded = start + b"-" + digest
-    return os.fsdecode(b"." + encoded + _SUFFIX)
-
-
-def is_part_name(name: bytes) -> bool:
-    """Tell whether a name is a part file's."""
-    return name.startswith(b".") and name.endswith(_SUFFIX)
 
 
 def refuse_unfit(folder_fd: int, destination: str) -> None:

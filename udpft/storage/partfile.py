@@ -37,12 +37,12 @@ from udpft.storage.claim import (
     claim,
     claim_leftover,
     leads_to,
-    part_name,
     refuse_unfit,
     unlock,
 )
 from udpft.storage.holes import Holes
 from udpft.storage.journal import Journal, Label, MalformedJournal, Read, hash_chunks
+from udpft.storage.part_name import part_name
 from udpft.storage.sync import BackgroundSync, reread_from_disk, sync_data, sync_file
 from udpft.storage.system_calls.rename import rename_new_file
 from udpft.units import format_bytes

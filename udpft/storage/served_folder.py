@@ -28,7 +28,7 @@ from typing import Final, Self
 from udpft.errors import LocalReadFailed, NoSuchFile, ServerBusy
 from udpft.protocol.contract import NotReady
 from udpft.protocol.wire.listing import MAX_PATH_BYTES
-from udpft.storage.claim import NAME_MAX, is_part_name
+from udpft.storage.part_name import NAME_MAX, is_part_name
 from udpft.storage.source_file import SourceFile, open_source
 from udpft.storage.system_calls.openat2 import NO_CROSSING, openat2
 from udpft.storage.trees.folders import remove_folder

@@ -1,4 +1,4 @@
-"""Records of a trace as qlog has them: JSON text sequences (RFC 7464), one event a record.
+"""Encoder and reader of qlog records: JSON text sequences (RFC 7464), one event a record.
 
 The frame is that of draft-ietf-quic-qlog-main-schema-13. The events are of our own schemas, for
 udpft is not QUIC, and named after what QUIC's were called for long (``transport:``, ``recovery:``),

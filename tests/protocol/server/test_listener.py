@@ -21,8 +21,8 @@ from udpft.errors import (
 from udpft.protocol.contract import Batch
 from udpft.protocol.params import COOKIE_EPOCH_S, MAX_CHUNKS, MIN_CHUNK_SIZE
 from udpft.protocol.server.admission import BUSY_RETRY_S, Admission
-from udpft.protocol.server.admitting import Entropy, Limits
 from udpft.protocol.server.listener import MAX_REPLIES_WAITING, Listener
+from udpft.protocol.server.session_creation import Entropy, Limits
 from udpft.protocol.wire.accept import Accept, decode_accept_untrusted
 from udpft.protocol.wire.ack import Ack, encode_ack
 from udpft.protocol.wire.error import ErrorCode, Refusal, decode_error_untrusted, encode_error

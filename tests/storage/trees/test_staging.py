@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from tests.storage.conftest import refused
-from udpft.storage.claim import NOTE_NO_LOCKS, is_part_name, part_name
+from udpft.storage.claim import NOTE_NO_LOCKS
+from udpft.storage.part_name import is_part_name, part_name
 from udpft.storage.trees import staging as module
 from udpft.storage.trees.staging import (
     ABANDONED_S,

@@ -32,8 +32,8 @@ and the rate stays below 1.25 times that until more was delivered, lest a shallo
 
 Time is cut into *epochs*: a phase, or one round trip of a longer one. Packets are counted, acked
 or lost, for the epoch in which they were sent; when acknowledgements come from a later epoch the
-earlier one is over, and is judged (`loss_judge`). Every transition from a phase to another, or to
-the next epoch of the same, is a row of `phases.PHASES`.
+earlier one is over, and is judged (`loss_differentiation`). Every transition from a phase to
+another, or to the next epoch of the same, is a row of `phases.PHASES`.
 
     phase         pacing gain   ends
     STARTUP       2.77 to 10    bandwidth flat for three rounds, or loss leaps up
@@ -56,7 +56,7 @@ from typing import Final
 from udpft.protocol.params import INITIAL_WINDOW_PACKETS, MAX_BURST_INTERVAL_S, MAX_BURST_PACKETS
 from udpft.protocol.recovery.delivery_rate import RateSample
 from udpft.protocol.recovery.loss_baseline import LossBaseline
-from udpft.protocol.recovery.loss_judge import Epoch, LossJudge, Verdict
+from udpft.protocol.recovery.loss_differentiation import Epoch, LossDifferentiation, Verdict
 from udpft.protocol.recovery.packet_train import PacketTrain
 from udpft.protocol.recovery.phases import PHASES, Phase, PhaseEvent
 
@@ -292,7 +292,7 @@ class CongestionController:
     _train: PacketTrain
     """Estimate of the bottleneck's rate, from the packet trains of STARTUP."""
 
-    _judge: LossJudge
+    _judge: LossDifferentiation
     """Tallies of the epochs, and judgement of their loss."""
 
     # The phase; it changes as `PHASES` says.
@@ -336,7 +336,7 @@ class CongestionController:
         self._min_rtt_seen_at = 0.0
         self.burst_limit = float(MIN_BURST_PACKETS)
         self.baseline = LossBaseline()
-        self._judge = LossJudge(self.baseline, epoch)
+        self._judge = LossDifferentiation(self.baseline, epoch)
         self._judge.begin(phase, self.bandwidth, self.burst_limit)
         self._train = PacketTrain()
         self._full_pipe = _FullPipe()

@@ -1,4 +1,4 @@
-"""Server's end of a download: a sender, with ACCEPT as its prelude."""
+"""Construction of the sender for a download, and the terms that a transfer has agreed on."""
 
 from __future__ import annotations
 

@@ -23,22 +23,22 @@ from udpft.protocol.handshake.address_validation import AddressValidator
 from udpft.protocol.keyed.notice import KeyedType
 from udpft.protocol.params import COOKIE_EPOCH_S, INITIAL_RECEIVE_ROOM
 from udpft.protocol.server.admission import NEW_SESSIONS_BURST, NEW_SESSIONS_PER_S
-from udpft.protocol.server.admitting import (
-    DEFAULT_LIMITS,
-    UPLOADS,
-    Admitting,
-    Entropy,
-    Limits,
-    OpenPlace,
-    OpenSource,
-    Request,
-)
 from udpft.protocol.server.eviction import Eviction
 from udpft.protocol.server.failure import failure_of
 from udpft.protocol.server.greeting_limit import GreetingLimit
 from udpft.protocol.server.outcome import Outcome, Refused
 from udpft.protocol.server.scheduler import Scheduler
 from udpft.protocol.server.session import PeerAddress, Session
+from udpft.protocol.server.session_creation import (
+    DEFAULT_LIMITS,
+    UPLOADS,
+    Entropy,
+    Limits,
+    OpenPlace,
+    OpenSource,
+    Request,
+    SessionCreation,
+)
 from udpft.protocol.server.upload import ServerUpload
 from udpft.protocol.transfer.ack_schedule import ReceiveQueue
 from udpft.protocol.transfer.sender import Sender
@@ -103,7 +103,7 @@ class Listener:
         self._acceptor = acceptor
         self._work = WorkBudget()
         self._validator = AddressValidator(entropy.secret)
-        self._admitting = Admitting(
+        self._creation = SessionCreation(
             open_source,
             open_place,
             entropy,
@@ -113,7 +113,7 @@ class Listener:
             is_taken=self._is_taken,
             end_abandoned=self._end_abandoned,
         )
-        self._eviction = Eviction(self._admitting.admission.charged_host)
+        self._eviction = Eviction(self._creation.admission.charged_host)
         self._greeting_limit = GreetingLimit()
         self._sessions: dict[int, Session] = {}  # at work, by connection id
         self._by_hello: dict[tuple[PeerAddress, int], Session] = {}  # at work, by `Session.key`
@@ -136,12 +136,12 @@ class Listener:
     @property
     def draining(self) -> bool:
         """Whether no more transfers are admitted, for the server stops."""
-        return self._admitting.draining
+        return self._creation.draining
 
     @draining.setter
     def draining(self, draining: bool) -> None:
         """Admit no more transfers, or again."""
-        self._admitting.draining = draining
+        self._creation.draining = draining
 
     def senders(self) -> list[Sender]:
         """The sending ends of the transfers at work: to look at, for a trace over time."""
@@ -246,7 +246,7 @@ class Listener:
         if not self.draining:
             self._make_room(request.address, now)
         try:
-            session = self._admitting.begin(request, now)
+            session = self._creation.begin(request, now)
         except UdpftError as error:
             self._refuse(request, error)
             return
@@ -261,7 +261,7 @@ class Listener:
 
     def _make_room(self, address: PeerAddress, now: float) -> None:
         """End a transfer that brings nothing, where there is no room for another one."""
-        admission = self._admitting.admission
+        admission = self._creation.admission
         if admission.has_its_share(address):
             host = admission.charged_host(address)
         elif admission.is_full:
@@ -358,7 +358,7 @@ class Listener:
         self._ended_hellos[session.key] = now + 2 * COOKIE_EPOCH_S
         if len(self._ended_hellos) > MAX_ENDED_REMEMBERED:
             self._ended_hellos.popitem(last=False)
-        self._admitting.admission.end(session.address)
+        self._creation.admission.end(session.address)
         session.timer_at = -inf
         try:
             session.close(event)

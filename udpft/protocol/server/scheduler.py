@@ -1,4 +1,4 @@
-"""Scheduler of a server's transfers: whose turn it is to send.
+"""Round-robin scheduler of a server's transfers, with priority for sparse flows (RFC 8290).
 
 A transfer keeps its turn for some bursts: both ends work faster with what their processors have
 just had in hand, and with 64 of them it is most of the time that goes into fetching it anew. But

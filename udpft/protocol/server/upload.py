@@ -1,4 +1,4 @@
-"""Server's end of an upload: a receiver with an ACCEPT to repeat, and a place to fill.
+"""Server's end of an upload: reception, room on the disk, hashing of held chunks, commit.
 
 The client sends what it has, and the server holds the rest: roles as in a download, with the
 handshake the other way round. ACCEPT tells the client what is held already, and how fast it may be.

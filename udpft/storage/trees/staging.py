@@ -20,10 +20,9 @@ from udpft.errors import LocalWriteFailed
 from udpft.storage.claim import (
     ELSEWHERE_HINT,
     NOTE_NO_LOCKS,
-    is_part_name,
     lock,
-    part_name,
 )
+from udpft.storage.part_name import is_part_name, part_name
 from udpft.storage.sync import reread_from_disk
 from udpft.storage.trees.folders import FOLDER_FLAGS, remove_folder
 from udpft.units import format_bytes

@@ -26,7 +26,7 @@ from udpft.protocol.wire.listing import (
     Reason,
     encode_path,
 )
-from udpft.storage.claim import is_part_name
+from udpft.storage.part_name import is_part_name
 from udpft.storage.served_folder import MAX_DEPTH, ServedRoot
 from udpft.storage.source_file import file_identity
 

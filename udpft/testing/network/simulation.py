@@ -20,9 +20,9 @@ from udpft.protocol.handshake.initiator import HandshakeOptions
 from udpft.protocol.keyed.channel import ClientChannel, KeyedAcceptor
 from udpft.protocol.keyed.noise import Suite
 from udpft.protocol.params import CHUNK_SIZE, MAX_BATCH_BYTES
-from udpft.protocol.server.admitting import Entropy, Limits
 from udpft.protocol.server.listener import Listener
 from udpft.protocol.server.outcome import Outcome
+from udpft.protocol.server.session_creation import Entropy, Limits
 from udpft.protocol.wire.hello import Hello, Role
 from udpft.testing.network.files import MemoryPlace, MemorySink, MemorySource, present_in
 from udpft.testing.network.links import Inbox, Link, Shape

@@ -6,7 +6,7 @@ import pytest
 
 from udpft.protocol.params import GRANULARITY_S
 from udpft.protocol.recovery.loss_baseline import LossBaseline
-from udpft.protocol.recovery.loss_judge import Epoch, LossJudge, Verdict
+from udpft.protocol.recovery.loss_differentiation import Epoch, LossDifferentiation, Verdict
 from udpft.protocol.recovery.phases import Phase
 
 RTT_S = 0.1
@@ -17,7 +17,7 @@ class Case:
 
     def __init__(self, *phases: Phase, first_epoch: int = 0, bandwidth: float = 1_000.0) -> None:
         self.baseline = LossBaseline()
-        self.judge = LossJudge(self.baseline, first_epoch)
+        self.judge = LossDifferentiation(self.baseline, first_epoch)
         for phase in phases:
             self.judge.begin(phase, bandwidth, 8.0)
 

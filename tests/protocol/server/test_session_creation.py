@@ -1,4 +1,4 @@
-"""Admitting of clients: the sessions that begin, and the refusals of all others."""
+"""Creation of sessions: those that begin, and the refusals of all others."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from udpft.errors import (
 )
 from udpft.protocol.params import DATA_HEADER_SIZE, MAX_CHUNKS, MIN_CHUNK_SIZE
 from udpft.protocol.server.admission import Admission
-from udpft.protocol.server.admitting import Admitting, Entropy, Limits, Request
+from udpft.protocol.server.session_creation import Entropy, Limits, Request, SessionCreation
 from udpft.protocol.transfer.sender import Sender
 from udpft.protocol.transfer.synthetic import SYNTHETIC_NAME
 from udpft.protocol.transfer.work_budget import WorkBudget
@@ -27,14 +27,14 @@ HELLO = Hello(nonce=7, connection_id=1_234, name=b"file", chunk_size=2048, recei
 
 
 class Door:
-    """Admitting to a server of one file, with ids from a list."""
+    """SessionCreation to a server of one file, with ids from a list."""
 
     def __init__(self, *, ids: tuple[int, ...] = (5, 6, 7), most: int = 2) -> None:
         self.source = MemorySource(bytes(10_000))
         self.opened: list[str] = []
         self.taken: set[int] = set()
         draw = iter(ids)
-        self.admitting = Admitting(
+        self.creation = SessionCreation(
             lambda _, name, __: self._open(name),
             None,
             Entropy(bytes(32), lambda: next(draw), Random(1)),
@@ -51,20 +51,20 @@ class Door:
 
     def refusal(self, hello: Hello) -> UdpftError:
         with pytest.raises(UdpftError) as caught:
-            self.admitting.begin(Request(hello, 9_000, HOME), 0.0)
+            self.creation.begin(Request(hello, 9_000, HOME), 0.0)
         return caught.value
 
 
 def test_a_session_has_the_file_and_what_was_agreed() -> None:
     door = Door()
-    session = door.admitting.begin(Request(HELLO, 9_000, HOME), 3.0)
+    session = door.creation.begin(Request(HELLO, 9_000, HOME), 3.0)
     assert (session.name, session.address) == ("file", HOME)
     assert door.opened == ["file"]
     assert isinstance(session.end, Sender)
 
 
 def test_chunks_are_as_large_as_the_hello_that_came_through() -> None:
-    session = Door().admitting.begin(Request(HELLO, 1_472, HOME), 0.0)
+    session = Door().creation.begin(Request(HELLO, 1_472, HOME), 0.0)
     assert isinstance(session.end, Sender)
     transmit = session.end.poll_transmit(0.0)
     assert transmit
@@ -74,7 +74,7 @@ def test_chunks_are_as_large_as_the_hello_that_came_through() -> None:
 def test_a_connection_id_is_neither_0_nor_in_use() -> None:
     door = Door(ids=(0, 5, 6))
     door.taken.add(5)
-    session = door.admitting.begin(Request(HELLO, 9_000, HOME), 0.0)
+    session = door.creation.begin(Request(HELLO, 9_000, HOME), 0.0)
     assert session.terms.ids.own_connection_id == 6
 
 
@@ -98,13 +98,13 @@ def test_what_makes_no_sense_here_opens_nothing(
 def test_there_is_room_for_so_many() -> None:
     door = Door(most=2)
     for nonce in (1, 2):
-        door.admitting.begin(Request(HELLO._replace(nonce=nonce), 9_000, HOME), 0.0)
+        door.creation.begin(Request(HELLO._replace(nonce=nonce), 9_000, HOME), 0.0)
     assert isinstance(door.refusal(HELLO), ServerBusy)
 
 
 def test_a_server_that_stops_admits_nobody() -> None:
     door = Door()
-    door.admitting.draining = True
+    door.creation.draining = True
     assert isinstance(door.refusal(HELLO), ServerBusy)
     assert door.opened == []
 
@@ -119,6 +119,6 @@ def test_a_file_of_too_many_chunks_is_given_back() -> None:
 def test_what_measures_touches_no_name() -> None:
     door = Door()
     hello = HELLO._replace(role=Role.MEASURE, size=1_000_000, name=b"../anything")
-    session = door.admitting.begin(Request(hello, 9_000, HOME), 0.0)
+    session = door.creation.begin(Request(hello, 9_000, HOME), 0.0)
     assert session.name == SYNTHETIC_NAME
     assert door.opened == []

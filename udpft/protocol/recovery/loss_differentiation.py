@@ -1,4 +1,4 @@
-"""Judgement of loss: congestion, or the path's own nature.
+"""Loss differentiation: whether loss is congestion, or inherent to the path.
 
 Theory of operation
 -------------------
@@ -134,7 +134,7 @@ class Verdict(Enum):
     """Cuts have not moved the loss: the rate from before them is to be restored."""
 
 
-class LossJudge:
+class LossDifferentiation:
     """Tallies of the epochs that are under way, and judgement of those that are over.
 
     Args:

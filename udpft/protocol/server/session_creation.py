@@ -1,4 +1,4 @@
-"""Admitting of clients: from a HELLO whose address is validated to a session, or a refusal."""
+"""Creation of sessions from validated HELLOs: versions and limits checked, the file opened."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ class Request(NamedTuple):
     channel: ServerChannel | None = None
 
 
-class Admitting:
+class SessionCreation:
     """Beginning of sessions.
 
     Args:

@@ -340,8 +340,8 @@ class Scenario:
         listener = self.net.listener
         assert len(listener) == 0
         assert not listener._by_hello
-        assert not listener._admitting.admission._of_host
-        assert listener._admitting.admission._sessions == 0
+        assert not listener._creation.admission._of_host
+        assert listener._creation.admission._sessions == 0
         asked_for = {ended.name for ended in self.net.ended}
         uploads = {fetch.name for fetch in self.fetches if fetch.is_upload}
         for name in asked_for - uploads:

@@ -149,7 +149,7 @@ def test_who_asks_and_is_silent_holds_a_place_for_a_moment_only() -> None:
 def test_a_host_that_has_its_share_makes_room_among_its_own() -> None:
     net = Served(max_sessions=10)
     admission = Admission(lambda a: cast(Any, a)[0], max_sessions=10, max_sessions_a_host=1)
-    net.listener._admitting.admission = admission
+    net.listener._creation.admission = admission
     net.listener._eviction = Eviction(admission.charged_host)
     net.accept()
     net.accept(HELLO._replace(nonce=100), ("10.0.0.2", 5000))

@@ -146,6 +146,7 @@ def test_such_a_get_starts_without_click(server: RunningServer, tmp_path: Path) 
     assert not any(name.startswith("udpft.remote") for name in modules)
     assert not {"subprocess", "threading"} & set(modules)
     assert not {"click", "inspect", "tqdm", "udpft.server.server", "asyncio"} & set(modules)
+    assert not {"udpft.trace", "udpft.net.traced", "json"} & set(modules), "of a trace"
 
 
 def test_such_a_get_compiles_no_annotation(server: RunningServer, tmp_path: Path) -> None:

@@ -16,20 +16,22 @@ def test_get_put_and_serve_leave_their_traces(tmp_path: Path) -> None:
     (tmp_path / "served").mkdir()
     (tmp_path / "served" / "x").write_bytes(bytes(5000))
     (tmp_path / "y").write_bytes(bytes(5000))
-    theirs = [tmp_path / "s.sqlog", tmp_path / "s.pcapng"]
+    theirs = [tmp_path / "s.sqlog", tmp_path / "s.pcapng", tmp_path / "s.html"]
     words = [word for path in theirs for word in ("--trace", str(path))]
     with Server("serve", str(tmp_path / "served"), "--writable", *words) as server:
         for command in (["get", "x", "-o", str(tmp_path / "out")], ["put", str(tmp_path / "y")]):
-            ours = [tmp_path / f"{command[0]}.sqlog", tmp_path / f"{command[0]}.pcapng"]
+            ours = [tmp_path / f"{command[0]}.{end}" for end in ("sqlog", "pcapng", "html")]
             words = [word for path in ours for word in ("--trace", str(path))]
             done = run_udpft(*command, "-s", server.address, *words)
             assert (done.returncode, done.stderr.count("\n")) == (0, 1), done.stderr
             sends = "packet_received" if command[0] == "get" else "packet_sent"
             assert "DATA" in kinds(ours[0], sends)
             assert len(captured_in(ours[1])) > 5
+            assert "seen by the client" in ours[2].read_text()
         server.stop()
     assert "DATA" in kinds(theirs[0], "packet_sent") & kinds(theirs[0], "packet_received")
     assert len(captured_in(theirs[1])) > 10
+    assert "seen by the server" in theirs[2].read_text()
 
 
 def test_verbose_names_the_files(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from udpft.cli.output.console import (
     JSON_SCHEMA,
+    MAX_LINE,
     Console,
     escape,
     print_aside,
@@ -60,6 +61,23 @@ def test_lines_are_said_from_their_level_on(capsys: pytest.CaptureFixture[str]) 
     out, err = capsys.readouterr()
     assert out == ""
     assert err.splitlines() == [r"0\n0", r"1\n0", r"1\n1", r"2\n0", r"2\n1", r"2\n2"]
+
+
+def test_a_line_of_an_endless_name_keeps_its_beginning_and_its_end(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    name = "a/" * 2_000
+    console = Console()
+    console.say(f"begin {name} end")
+    console.log(f"begin {name} end")
+    console.report(UdpftError(f"begin {name} end"))
+    for line in capsys.readouterr().err.splitlines():
+        assert len(line) < MAX_LINE + 50
+        assert "begin a/a/" in line
+        assert " [...] " in line
+        assert line.endswith("a/ end")
+    console.say("x" * MAX_LINE)
+    assert capsys.readouterr().err == "x" * MAX_LINE + "\n"
 
 
 def test_a_log_line_has_the_time_and_its_zone(capsys: pytest.CaptureFixture[str]) -> None:

@@ -17,6 +17,10 @@ JSON_SCHEMA = 1
 """Version of the ``--json`` lines, in each of them."""
 
 
+MAX_LINE = 1_000
+"""Characters of a line for people: a path may have four thousand, and its reason stands behind."""
+
+
 def escape(text: str) -> str:
     r"""Make text safe to print: control, bidi and other unprintable characters as ``\x1b``.
 
@@ -27,6 +31,14 @@ def escape(text: str) -> str:
     return "".join(
         c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text
     )
+
+
+def shown(text: str) -> str:
+    """Make a line safe to print, and one of an endless name shorter: what is amid it gives way."""
+    if len(text) > MAX_LINE:
+        kept = MAX_LINE // 2 - 5
+        text = f"{text[:kept]} [...] {text[-kept:]}"
+    return escape(text)
 
 
 def on_terminal() -> bool:
@@ -53,7 +65,7 @@ class Console(NamedTuple):
     def say(self, text: str, *, level: int = 0) -> None:
         """Write one line for people to standard error, if they asked for this level."""
         if self.verbosity >= level:
-            print_aside(escape(text))
+            print_aside(shown(text))
 
     def log(self, text: str, *, level: int = 0, **fields: Any) -> None:
         """Write one log line with the local time to standard error, as text or as JSON."""
@@ -66,7 +78,7 @@ class Console(NamedTuple):
         if self.log_format == "json":
             print_aside(_json_line({"time": stamp, "message": text, **fields}))
         else:
-            print_aside(f"{stamp} {escape(text)}")
+            print_aside(f"{stamp} {shown(text)}")
 
     def report(self, error: UdpftError) -> None:
         """Write an error in one line and, where there is one, its hint in another."""
@@ -75,9 +87,9 @@ class Console(NamedTuple):
             from click import style  # see `cli.fast_path`
 
             name, hint = style(name, fg="red", bold=True), style(hint, bold=True)
-        print_aside(f"{name} {escape(str(error))}")
+        print_aside(f"{name} {shown(str(error))}")
         if error.hint:
-            print_aside(f"{hint} {escape(error.hint)}")
+            print_aside(f"{hint} {shown(error.hint)}")
 
 
 def print_aside(line: str) -> None:

@@ -144,7 +144,7 @@ def run_get(server: RunningServer, tmp_path: Path, then: str) -> list[str]:
 def test_such_a_get_starts_without_click(server: RunningServer, tmp_path: Path) -> None:
     modules = run_get(server, tmp_path, "sys.modules")
     assert not any(name.startswith("udpft.remote") for name in modules)
-    assert not {"subprocess", "threading"} & set(modules)
+    assert not {"subprocess", "threading", "udpft.storage.leftovers"} & set(modules)
     assert not {"click", "inspect", "tqdm", "udpft.server.server", "asyncio"} & set(modules)
     assert not {"udpft.trace", "udpft.net.traced", "json"} & set(modules), "of a trace"
 

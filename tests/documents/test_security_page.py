@@ -46,8 +46,8 @@ from udpft.server import sources as server_sources
 from udpft.server.plain import MAX_FILES_A_PORT
 from udpft.server.slow_disk import MAX_DISK_THREADS
 from udpft.server.tree_uploads import MAX_UPLOAD_LISTINGS_BYTES
+from udpft.storage.leftovers import ABANDONED_S, IDLE_S
 from udpft.storage.trees import walk
-from udpft.storage.trees.staging import ABANDONED_S, IDLE_S
 
 PAGE = (ROOT / "docs/security.md").read_text()
 PROMISES = rows(section(PAGE, "## Each promise, and its test"))
@@ -134,7 +134,7 @@ def test_how_many_packets_a_key_seals() -> None:
     )
 
 
-def test_when_what_is_left_of_a_tree_is_removed() -> None:
+def test_when_what_is_left_of_an_upload_is_removed() -> None:
     assert f"for {ABANDONED_S // 86_400} days, or for {IDLE_S // 60} minutes" in words()
 
 

@@ -20,8 +20,8 @@ from udpft.protocol.wire.listing import (
 )
 from udpft.server import tree_uploads as module
 from udpft.server.tree_uploads import MAX_UPLOAD_LISTING_BYTES, TreeUploads
+from udpft.storage.leftovers import ABANDONED_S
 from udpft.storage.served_folder import ServedRoot
-from udpft.storage.trees.staging import ABANDONED_S
 
 LISTING = b"".join(
     encode_entry(Entry(name, False, 0, 0, 0o644, 1)) for name in ("different", "new")

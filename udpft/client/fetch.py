@@ -36,6 +36,7 @@ def fetch(
     """Fetch one file to its destination, which is opened here: see `Client.fetch`."""
     began = clock()
     with destination() as target:
+        target.makes_room = True
         completed, download = request(connection, name, target, progress=progress)
         up_to_date = target.compares or target.appeared
     result = result_of(completed, download, name, target.path, clock() - began)

@@ -22,6 +22,7 @@ from udpft.protocol.transfer.plain import (
     encode_request,
 )
 from udpft.protocol.wire.hello import without_dot
+from udpft.storage.destination import make_room_beside
 from udpft.storage.partfile import PartFile
 
 if TYPE_CHECKING:
@@ -73,6 +74,7 @@ def _attempt(
     progress: Progress | None,
 ) -> Result:
     (name, request), began = asked, clock()
+    make_room_beside(destination)
     with (
         closing(connection.open_socket(fragment=True)) as udp,
         PartFile.open(destination, None) as part,

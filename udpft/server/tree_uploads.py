@@ -272,12 +272,11 @@ class TreeUploads:
                 checksum=bool(hello.flags & CHECKSUM),
                 key=_key(hello.identity),
                 earlier=staging_name(name, _key(hello.have_of)) if hello.have_of else "",
+                on_removed=self._on_notice,
             ),
             stop=stop,
             folder_fd=self._root.open_folder([]),
         )
-        for removed in target.removed:
-            self._on_notice(f"{removed}: removed, for nobody came back for it")
         try:
             if target.size != hello.size:
                 raise Denied("the tree is not the one that was listed")

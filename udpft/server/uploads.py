@@ -20,6 +20,7 @@ from udpft.errors import (
     UdpftError,
 )
 from udpft.net.stop import Stop
+from udpft.protocol.params import MIN_CHUNK_SIZE
 from udpft.protocol.server.session_creation import NOBODY, Asker
 from udpft.protocol.wire.hello import FORCE, Hello, Role
 from udpft.server.job import Job
@@ -28,6 +29,9 @@ from udpft.server.tree_uploads import TreeUploads
 from udpft.server.upload_place import Disk, UploadPlace, told
 from udpft.server.write_behind import BytesBehind
 from udpft.storage.destination import Destination
+from udpft.storage.journal import Label
+from udpft.storage.leftovers import Leftovers, missing_bytes
+from udpft.storage.part_name import part_name
 from udpft.storage.served_folder import ServedRoot
 from udpft.storage.source_file import SourceFile
 from udpft.units import format_bytes
@@ -115,6 +119,7 @@ class Uploads:
         quota_bytes: int = 0,
     ) -> None:
         self._root = root
+        self._on_notice = on_notice
         self._max_bytes = max_bytes
         self._quota_bytes = quota_bytes
         self._promised_bytes = 0
@@ -229,7 +234,10 @@ class Uploads:
         made: list[str] = []
         remove_made = partial(self._root.remove_empty, made)
         try:
-            folder_fd, last = self._root.make_parent(name, made)
+            beside = Leftovers((part_name(name.rpartition("/")[2]),), self._on_notice)
+            folder_fd, last = beside.with_room(
+                self._root_folder, lambda: self._root.make_parent(name, made)
+            )
         except BaseException:
             remove_made()
             raise
@@ -237,6 +245,7 @@ class Uploads:
             # By the descriptor, so that whatever is moved or linked meanwhile, it is this folder.
             force = bool(hello.flags & FORCE)
             target = Destination(last, force=force, follow=False, stop=stop, folder_fd=folder_fd)
+            self._clear(beside, folder_fd, name, 0 if target.compares else hello.size)
         except BaseException:
             os.close(folder_fd)
             remove_made()
@@ -247,6 +256,27 @@ class Uploads:
         if not target.compares:
             place.overhead_bytes = _overhead_of(hello.size) + BLOCK_BYTES * len(made)
         return place
+
+    def _root_folder(self) -> list[tuple[int, str]]:
+        return [(self._root.fileno(), "")]
+
+    def _clear(self, beside: Leftovers, folder_fd: int, name: str, size: int) -> None:
+        """Remove leftovers in a file's folder and the served one, where they may be removed.
+
+        ``size``: bytes that the file will have; 0 for none that are to come.
+        """
+        above, _, last = name.rpartition("/")
+        folders = [(folder_fd, above)]
+        here, top = os.fstat(folder_fd), os.fstat(self._root.fileno())
+        if not os.path.samestat(here, top):
+            folders += self._root_folder()
+        beside.remove_abandoned(lambda: folders)
+        if not size:
+            return
+        own = part_name(last)
+        size = Label(size, 0, 0, MIN_CHUNK_SIZE).total_bytes  # with the longest journal
+        of_one_disk = folders if here.st_dev == top.st_dev else folders[:1]
+        beside.make_room(lambda: of_one_disk, lambda: missing_bytes(folder_fd, own, size))
 
     def open_report(self, identity: int) -> SourceFile:
         """Open the report of what was refused of a tree. Raises NoSuchFile: there is none."""

@@ -16,10 +16,11 @@ import os
 import warnings
 from contextlib import suppress
 from stat import S_ISDIR, S_ISLNK, S_ISREG
+from time import monotonic
 from typing import Final
 
 from udpft.errors import LocalWriteFailed
-from udpft.storage.part_name import part_name
+from udpft.storage.part_name import is_part_name, part_name
 
 _CLAIM_ATTEMPTS: Final = 16
 """How often the part file may be taken away between opening and locking it."""
@@ -29,7 +30,7 @@ _NO_LOCKS: Final = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL)
 
 NOTE_NO_LOCKS: Final = "this file system has no locks: let no two transfers write the same file"
 
-_PART_FLAGS: Final = (
+PART_FLAGS: Final = (
     os.O_RDWR
     | os.O_NOFOLLOW
     | os.O_NONBLOCK  # no waiting for whatever else might have that name
@@ -37,7 +38,36 @@ _PART_FLAGS: Final = (
     | os.O_CLOEXEC
 )
 
+_MANY_NAMES: Final = 1_000
+_LOOK_SHARE: Final = 0.01
+"""Share of the time that may go into looking through one folder of so many names."""
+
+_due_at: dict[tuple[int, int], float] = {}
+"""When such folders are due again, by device and inode, by the monotonic clock."""
+
 ELSEWHERE_HINT: Final = "choose another place with --output"
+
+
+def other_parts(folder_fd: int, own: str = "", *, always: bool = False) -> list[str]:
+    """Names of part files and staging folders in a folder, but for one's own.
+
+    None where the folder is too large to be looked through again already, unless ``always``.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    status, began = os.fstat(folder_fd), monotonic()
+    key = status.st_dev, status.st_ino
+    if not always and began < _due_at.get(key, began):
+        return []
+    names = os.listdir(folder_fd)
+    if len(names) > _MANY_NAMES:
+        if len(_due_at) > _MANY_NAMES:
+            _due_at.clear()
+        ended = monotonic()
+        _due_at[key] = ended + (ended - began) / _LOOK_SHARE
+    hidden = (name for name in names if name.startswith(".") and name != own)
+    return [name for name in hidden if is_part_name(os.fsencode(name))]
 
 
 def refuse_unfit(folder_fd: int, destination: str) -> None:
@@ -79,7 +109,7 @@ def claim(folder_fd: int, destination: str) -> int:
     for _ in range(_CLAIM_ATTEMPTS):
         try:
             created = True
-            fd = os.open(name, _PART_FLAGS | os.O_CREAT | os.O_EXCL, 0o666, dir_fd=folder_fd)
+            fd = os.open(name, PART_FLAGS | os.O_CREAT | os.O_EXCL, 0o666, dir_fd=folder_fd)
         except FileExistsError:
             created = False
             fd = _open_leftover(folder_fd, name, destination)
@@ -118,7 +148,7 @@ def claim_leftover(folder_fd: int, destination: str) -> int:
 def _open_leftover(folder_fd: int, name: str, destination: str) -> int:
     """Open a part file that exists; return -1 where it has just gone."""
     try:
-        return os.open(name, _PART_FLAGS, dir_fd=folder_fd)
+        return os.open(name, PART_FLAGS, dir_fd=folder_fd)
     except FileNotFoundError:
         return -1
     except OSError as error:

@@ -25,7 +25,9 @@ from udpft.protocol.contract import OpenedSink
 from udpft.protocol.handshake.agreement import HandshakeResult, byte_ranges, whole_chunks
 from udpft.protocol.params import MAX_BURST_BYTES
 from udpft.protocol.ranges import RangeSet
+from udpft.storage.claim import other_parts
 from udpft.storage.journal import JOURNAL_MIN_BYTES, Label, Read
+from udpft.storage.part_name import part_name
 from udpft.storage.partfile import PartFile, StrPath, read_hashes
 
 if TYPE_CHECKING:
@@ -89,6 +91,8 @@ class Destination:
         have_of: identity of the source that they are of; 0 for any. Set with ``have``.
         keeps_time: whether the file gets the time of its source, and not that of its arrival. Set
             by the owner.
+        makes_room: whether leftovers of others in its folder are removed where they may be, before
+            it is begun. Set by the owner.
         appeared: whether the same file was at the destination when the other one was to get its
             name. Set by `commit`.
         _force, _follow, _folder_fd: as the arguments; never change.
@@ -121,6 +125,7 @@ class Destination:
         self.have: tuple[tuple[int, int], ...] = ()
         self.have_of = 0
         self.keeps_time = False
+        self.makes_room = False
         self.appeared = False
         self._force = force
         self._follow = follow
@@ -235,6 +240,8 @@ class Destination:
         self._label = label
         first_time = not self._opened
         self._opened = True
+        if first_time and self.makes_room:
+            make_room_beside(self.path, label.total_bytes)
         if not old or not self._part or (old.size, old.identity) != (label.size, label.identity):
             if handshake.have:
                 raise SourceChanged("the server took a part of another file for one of this")
@@ -396,6 +403,30 @@ class InMemory:
 
     def close(self, error: BaseException | None = None) -> None:
         """Do nothing: it leaves no trace."""
+
+
+def make_room_beside(path: str, size: int = 0) -> None:
+    """Remove leftovers of others beside a file that is to come, where they may be removed.
+
+    See `leftovers.Leftovers`. ``size``: bytes that the file will have, as far as that is known.
+    """
+    own = part_name(os.path.basename(path))
+    try:
+        folder_fd = os.open(os.path.dirname(path) or ".", os.O_RDONLY | os.O_DIRECTORY)
+    except (OSError, ValueError):
+        return  # the part file will say why
+    try:
+        if other_parts(folder_fd, own, always=size >= JOURNAL_MIN_BYTES):
+            from udpft.storage.leftovers import Leftovers, missing_bytes  # there rarely are any
+
+            leftovers = Leftovers((own,))
+            folders = [(folder_fd, os.path.dirname(path))]
+            leftovers.remove_abandoned(lambda: folders)
+            leftovers.make_room(lambda: folders, lambda: missing_bytes(folder_fd, own, size))
+    except OSError:
+        return
+    finally:
+        os.close(folder_fd)
 
 
 def guarded(read: Read, stop: Stop | None) -> Read:

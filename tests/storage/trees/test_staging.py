@@ -1,4 +1,4 @@
-"""Staging folders: their names, locks, and the room that abandoned ones give back."""
+"""Staging folders: their names, locks, and the room that a tree needs."""
 
 from __future__ import annotations
 
@@ -13,11 +13,9 @@ import pytest
 
 from tests.storage.conftest import refused
 from udpft.storage.claim import NOTE_NO_LOCKS
+from udpft.storage.leftovers import IDLE_S, Leftovers
 from udpft.storage.part_name import is_part_name, part_name
-from udpft.storage.trees import staging as module
 from udpft.storage.trees.staging import (
-    ABANDONED_S,
-    IDLE_S,
     Staging,
     make_room,
     staging_name,
@@ -106,38 +104,51 @@ def test_the_times_of_a_file_system_are_found_out(
     with_times.close()
 
 
-def test_a_folder_that_nobody_came_back_for_is_removed(tmp_path: Path, fd: int) -> None:
-    old = abandon(tmp_path, ".old.udpft-part", ABANDONED_S + 60)
-    recent = abandon(tmp_path, ".recent.udpft-part", ABANDONED_S - 3600)
-    (tmp_path / "mine").mkdir()
-    staging = opened(fd)
-    assert make_room(staging, fd, 1, 1) == [old.name]
-    assert (old.exists(), recent.exists(), (tmp_path / "mine").exists()) == (False, True, True)
-    staging.close()
-
-
 def full(free_bytes: int, files: int = 10**6) -> os.statvfs_result:
     return os.statvfs_result((1, 1, 10**9, free_bytes, free_bytes, 10**6, files, files, 0, 255))
 
 
-def test_one_that_is_idle_gives_its_room_to_a_tree_that_needs_it(
+def room_for(staging: Staging, fd: int, size: int, files: int) -> None:
+    make_room(staging, size, files, Leftovers((staging.name,)), lambda: [(fd, "")])
+
+
+def test_a_tree_that_does_not_fit_is_refused(fd: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "fstatvfs", lambda _: full(9_000))
+    staging = opened(fd)
+    room_for(staging, fd, 9_000, 1)
+    with refused("disk full: the tree needs 50 kB, and there are 9 kB"):
+        room_for(staging, fd, 50_000, 1)
+    monkeypatch.setattr(os, "fstatvfs", lambda _: full(10**6, files=3))
+    with refused("disk full: the tree needs 4 files, and there is room for 3"):
+        room_for(staging, fd, 5_000, 4)
+    staging.close()
+
+
+def test_idle_leftovers_give_their_room_to_a_tree_that_needs_it(
     tmp_path: Path, fd: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     idle = abandon(tmp_path, ".idle.udpft-part", IDLE_S + 60)
-    at_work = abandon(tmp_path, ".busy.udpft-part", IDLE_S + 60)
-    busy_fd = os.open(at_work, os.O_RDONLY)
-    fcntl.flock(busy_fd, fcntl.LOCK_EX)
     monkeypatch.setattr(os, "fstatvfs", lambda _: full(100 if idle.exists() else 9_000))
     staging = opened(fd)
-    assert make_room(staging, fd, 5_000, 1) == [idle.name]
-    with refused("disk full: the tree needs 50 kB"):
-        make_room(staging, fd, 50_000, 1)
-    monkeypatch.setattr(os, "fstatvfs", lambda _: full(10**6, files=3))
-    with refused("disk full: the tree needs 4 files"):
-        make_room(staging, fd, 5_000, 4)
-    assert at_work.exists()
+    with pytest.warns(RuntimeWarning, match="idle.udpft-part: removed"):
+        room_for(staging, fd, 5_000, 1)
     staging.close()
-    os.close(busy_fd)
+
+
+def test_a_staging_folder_that_finds_no_room_leaves_none(
+    tmp_path: Path, fd: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = os.open
+
+    def no_room(path: str, flags: int, *arguments: int, **keywords: int) -> int:
+        if flags & os.O_CREAT:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return real(path, flags, *arguments, **keywords)
+
+    monkeypatch.setattr(os, "open", no_room)
+    with pytest.raises(OSError, match="No space"):
+        opened(fd)
+    assert os.listdir(tmp_path) == []
 
 
 def test_what_is_staged_already_needs_no_more_room(
@@ -148,9 +159,9 @@ def test_what_is_staged_already_needs_no_more_room(
     staged = staging.staged_bytes()
     assert staged >= 100_000
     monkeypatch.setattr(os, "fstatvfs", lambda _: full(1_000))
-    assert make_room(staging, fd, staged + 1_000, 1) == []
+    room_for(staging, fd, staged + 1_000, 1)
     with refused("disk full"):
-        make_room(staging, fd, staged + 1_001, 1)
+        room_for(staging, fd, staged + 1_001, 1)
     staging.close()
 
 
@@ -165,4 +176,3 @@ def test_nothing_of_it_is_believed_from_the_cache(
     staging.distrust_cache()
     assert calls == ["sync", "drop"] * 2
     staging.close()
-    assert module.JOURNAL == "journal"

@@ -22,9 +22,10 @@ from udpft.protocol.wire.listing import (
     encode_entry,
 )
 from udpft.storage.journal import Journal, Read
+from udpft.storage.leftovers import JOURNAL
 from udpft.storage.partfile import write_all
 from udpft.storage.trees.files import StagedTree
-from udpft.storage.trees.staging import JOURNAL, LISTING, Staging
+from udpft.storage.trees.staging import LISTING, Staging
 
 _CARRIED: Final = "carried-"
 """Beginning of the names of what is carried over, until all of it is."""

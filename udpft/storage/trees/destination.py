@@ -14,6 +14,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -32,13 +33,14 @@ from udpft.protocol.ranges import RangeSet
 from udpft.protocol.wire.hello import MAX_HAVE
 from udpft.storage.destination import guarded, say_how_to_resume
 from udpft.storage.journal import Journal, Label, MalformedJournal, hash_chunks
+from udpft.storage.leftovers import JOURNAL, Leftovers, Made
 from udpft.storage.partfile import write_failure
 from udpft.storage.sync import sync_file_system
 from udpft.storage.trees.carry_over import carry_over, write_listing
 from udpft.storage.trees.files import StagedTree
 from udpft.storage.trees.folders import FOLDER_FLAGS, Folders
 from udpft.storage.trees.placement import Placement
-from udpft.storage.trees.staging import JOURNAL, Staging, make_room, staging_name
+from udpft.storage.trees.staging import Staging, make_room, staging_name
 from udpft.storage.trees.survey import Link, PlacedEntries, Problem, TreeOptions, survey
 
 if TYPE_CHECKING:
@@ -73,7 +75,6 @@ class TreeDestination:
         is_needed: whether anything has to come over the network, or to be compared with it.
         links: symlinks that `commit` makes. Set by the owner.
         notes: lines that the user should read; grows until this is closed.
-        removed: names of abandoned staging folders that were removed; set once.
         _files: those of the entries that are files; a file's number is its index.
         _survey: finding about the destination; `commit` adds to its problems.
         _journal: the journal; None until `open_sink`, which begins it anew each time.
@@ -82,6 +83,7 @@ class TreeDestination:
         _made_folder: whether the destination itself was made.
         _folder_fd: descriptor of the destination; -1 once closed.
         _folders: folders below the destination.
+        _leftovers: of others, beside the destination and below it.
         _staging: the staging folder; None until it is open.
         _tree: the staged files; None until the staging folder is open.
 
@@ -124,11 +126,13 @@ class TreeDestination:
                 folder_fd = os.open(folder, FOLDER_FLAGS & ~os.O_NOFOLLOW)
         self._folder_fd = folder_fd
         self._folders = Folders(folder_fd)
+        own = staging_name(name, options.key or name)
+        self._leftovers = Leftovers((own, options.earlier), options.on_removed)
         self._staging: Staging | None = None
         self._tree: StagedTree | None = None
         try:
             with self._reported():
-                staging = Staging(folder_fd, staging_name(name, options.key or name), self._note)
+                staging = self._with_room(partial(Staging, folder_fd, own, self._note))
                 self._staging = staging
                 granularity_ns = staging.time_granularity_ns()
             self._survey = survey(self._folders, folder, placed, options, granularity_ns)
@@ -145,7 +149,7 @@ class TreeDestination:
             )
             self.have = self._find_held_ranges(staging, self._tree)
             with self._reported():
-                self.removed = self._make_room(staging)
+                self._make_room(staging)
         except BaseException:
             if self._staging and not self.have:
                 self._remove_staging(self._staging)
@@ -205,11 +209,27 @@ class TreeDestination:
         verified = self._options.force or self._options.checksum
         return verified and any(files[number].size for number in self._survey.held)
 
-    def _make_room(self, staging: Staging) -> list[str]:
-        """See that the tree fits; return the names of abandoned staging folders."""
+    def _make_room(self, staging: Staging) -> None:
+        """See that the tree fits, and remove leftovers."""
         wanted = self._wanted()
         size = sum(self._files.entries[number].size for number in wanted)
-        return make_room(staging, self._folder_fd, size, len(wanted))
+        make_room(staging, size, len(wanted), self._leftovers, self._folders_there)
+
+    def _with_room(self, make: Callable[[], Made]) -> Made:
+        """Make something small, and room for it where the disk is full. Raises OSError."""
+        return self._leftovers.with_room(self._folders_there, make)
+
+    def _folders_there(self) -> Iterator[tuple[int, str]]:
+        """Iterate over the folders that the tree goes to and that exist."""
+        yield self._folder_fd, ""
+        for number, entry in enumerate(self._placed.entries):
+            place = self._placed[number].place if entry.is_folder else ()
+            if place:
+                try:
+                    fd = self._folders.open(place)
+                except OSError:
+                    continue
+                yield fd, "/".join(place)
 
     def _note(self, line: str) -> None:
         self.notes.append(line)
@@ -240,7 +260,7 @@ class TreeDestination:
                 held.add(start, stop)
         if self._options.resume:
             with self._reported():
-                write_listing(staging, self.have_of, self._placed.entries)
+                self._with_room(partial(write_listing, staging, self.have_of, self._placed.entries))
         largest = sorted(held, key=lambda pair: pair[0] - pair[1])[:MAX_HAVE]
         return tuple(sorted(largest))
 

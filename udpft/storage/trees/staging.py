@@ -1,43 +1,29 @@
-"""Staging folder of a tree: its name, its lock, its journal, and the room that leftovers take.
+"""Staging folder of a tree: its name, its lock, its journal, and the room that the tree needs.
 
 It lies beside the tree's destination and is named after the tree, so that the same transfer finds
 it again. Two trees of the same last name have two, and a file's part has another name than either.
-One that nobody comes back for is removed after a week, or when its room is needed.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
-from stat import S_ISDIR
-from time import time
 from typing import Final
 
 from xxhash import xxh3_64_hexdigest
 
 from udpft.errors import LocalWriteFailed
-from udpft.storage.claim import (
-    ELSEWHERE_HINT,
-    NOTE_NO_LOCKS,
-    lock,
-)
-from udpft.storage.part_name import is_part_name, part_name
+from udpft.storage.claim import ELSEWHERE_HINT, NOTE_NO_LOCKS, lock
+from udpft.storage.leftovers import JOURNAL, Leftovers
+from udpft.storage.leftovers import Folders as Where
+from udpft.storage.part_name import part_name
 from udpft.storage.sync import reread_from_disk
 from udpft.storage.trees.folders import FOLDER_FLAGS, remove_folder
 from udpft.units import format_bytes
 
-JOURNAL: Final = "journal"
-"""Name of the journal in the staging folder, most of whose other files are named by numbers."""
-
 LISTING: Final = "listing"
 """Name of the copy of the listing there that the files are of."""
-
-ABANDONED_S: Final = 7 * 24 * 3600
-"""Seconds after which a staging folder that nobody writes to is removed."""
-
-IDLE_S: Final = 600
-"""Seconds after which it is removed where its room is needed."""
 
 _PROBE_NS: Final = 1_000_000_001_123_456_789
 """A time of an odd second, to find out which times a file system has."""
@@ -74,14 +60,20 @@ class Staging:
         self._folder_fd = folder_fd
         self.name = name
         self.journal_fd = -1
-        with suppress(FileExistsError):
+        made = True
+        try:
             os.mkdir(name, 0o700, dir_fd=folder_fd)
+        except FileExistsError:
+            made = False
         self.fd = os.open(name, FOLDER_FLAGS, dir_fd=folder_fd)
         try:
             self._claim(note)
             flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
             self.journal_fd = os.open(JOURNAL, flags, 0o600, dir_fd=self.fd)
         except BaseException:
+            if made:
+                with suppress(OSError):
+                    os.rmdir(name, dir_fd=folder_fd)
             self.close()
             raise
 
@@ -170,57 +162,38 @@ def _occupied_bytes(fd: int) -> int:
     return total
 
 
-def make_room(staging: Staging, folder_fd: int, size: int, files: int) -> list[str]:
-    """See that a tree fits, and remove abandoned staging folders; return their names.
+def make_room(
+    staging: Staging, size: int, files: int, leftovers: Leftovers, folders: Where
+) -> None:
+    """See that a tree fits, and remove leftovers that are abandoned, or whose room it needs.
 
     Args:
         staging: of the tree.
-        folder_fd: the folder that it is in.
         size: bytes that are still to be written, those staged already included.
         files: how many files are to be made.
+        leftovers: beside the destination.
+        folders: that the tree goes to.
 
     Raises:
         LocalWriteFailed: it does not fit.
     """
-    removed = list(_removed(folder_fd, staging.name, ABANDONED_S))
-    for attempt in range(2):
+    free = 0
+    space = os.fstatvfs(staging.fd)
+
+    def missing() -> int:
+        nonlocal free, space
         space = os.fstatvfs(staging.fd)
         free = space.f_bavail * space.f_frsize + staging.staged_bytes()
-        fits = not space.f_blocks or free >= size  # one that counts no blocks does not know
-        if fits and (not space.f_files or space.f_favail >= files):
-            break
-        if attempt:
-            what = f"{format_bytes(size)}, and there are {format_bytes(free)}"
-            if fits:
-                what = f"{files} files, and there is room for {space.f_favail}"
-            raise LocalWriteFailed(
-                f"disk full: the tree needs {what}", hint=f"make room, or {ELSEWHERE_HINT}"
-            )
-        removed += _removed(folder_fd, staging.name, IDLE_S)
-    return removed
+        if space.f_blocks and free < size:  # one that counts no blocks does not know
+            return size - free
+        return int(bool(space.f_files) and space.f_favail < files)
 
-
-def _removed(folder_fd: int, own: str, idle_s: float) -> Iterator[str]:
-    """Remove staging folders that nobody has written to for so long; iterate over their names."""
-    for name in os.listdir(folder_fd):
-        if name == own or not is_part_name(os.fsencode(name)):
-            continue
-        try:
-            fd = os.open(name, FOLDER_FLAGS, dir_fd=folder_fd)
-        except OSError:  # a file's part, mostly
-            continue
-        try:
-            status = os.fstat(fd)
-            with suppress(OSError):
-                status = os.stat(JOURNAL, dir_fd=fd, follow_symlinks=False)
-            if not S_ISDIR(os.fstat(fd).st_mode) or status.st_mtime + idle_s > time():
-                continue
-            if not lock(fd):
-                continue
-            _empty(fd)
-            remove_folder(name, folder_fd)
-            yield name
-        except OSError:
-            continue
-        finally:
-            os.close(fd)
+    leftovers.remove_abandoned(folders)
+    leftovers.make_room(folders, missing)
+    if missing():
+        what = f"{format_bytes(size)}, and there are {format_bytes(free)}"
+        if not space.f_blocks or free >= size:
+            what = f"{files} files, and there is room for {space.f_favail}"
+        raise LocalWriteFailed(
+            f"disk full: the tree needs {what}", hint=f"make room, or {ELSEWHERE_HINT}"
+        )

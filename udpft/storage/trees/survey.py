@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from stat import S_ISDIR, S_ISLNK, S_ISREG
 from typing import Final, NamedTuple, overload
@@ -105,7 +105,7 @@ class TreeOptions(NamedTuple):
     what an earlier transfer left, and leave what is held to the next one. ``key``: tells the
     staging folder from those of other trees of this name. ``earlier``: name of another staging
     folder, whose files are taken over as far as this tree has them. ``unwanted``: paths of files
-    that the listing has, and that are left alone.
+    that the listing has, and that are left alone. ``on_removed``: see `leftovers.Leftovers`.
     """
 
     force: bool = False
@@ -115,6 +115,7 @@ class TreeOptions(NamedTuple):
     key: str = ""
     earlier: str = ""
     unwanted: frozenset[str] = frozenset()
+    on_removed: Callable[[str], None] | None = None
 
 
 class Survey(NamedTuple):

@@ -277,11 +277,11 @@ def test_the_request_of_an_ended_transfer_draws_nothing_until_its_cookie_has_exp
 
 
 def test_ended_transfers_are_remembered_up_to_a_number(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("udpft.protocol.server.listener.MAX_ENDED_REMEMBERED", 5)
+    monkeypatch.setattr("udpft.protocol.server.ended.MAX_ENDED_REMEMBERED", 5)
     net = Served()
-    for nonce in range(6):
+    for nonce in range(11):
         net.cancel(net.accept(HELLO._replace(nonce=nonce)))
-    assert net.greet(HELLO._replace(nonce=1)) == []
+    assert net.greet(HELLO._replace(nonce=5)) == []
     assert net.accept(HELLO._replace(nonce=0)).size == 10_000, "the oldest one is not forgotten"
 
 

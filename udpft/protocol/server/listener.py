@@ -21,8 +21,8 @@ from udpft.errors import PartialTransfer, ServerBusy, TimedOut, UdpftError
 from udpft.protocol.contract import Batch, Completed, Failed, Transmit
 from udpft.protocol.handshake.address_validation import AddressValidator
 from udpft.protocol.keyed.notice import KeyedType
-from udpft.protocol.params import COOKIE_EPOCH_S, INITIAL_RECEIVE_ROOM
-from udpft.protocol.server.admission import NEW_SESSIONS_BURST, NEW_SESSIONS_PER_S
+from udpft.protocol.params import INITIAL_RECEIVE_ROOM
+from udpft.protocol.server.ended import EndedHellos
 from udpft.protocol.server.eviction import Eviction
 from udpft.protocol.server.failure import failure_of
 from udpft.protocol.server.greeting_limit import GreetingLimit
@@ -50,13 +50,8 @@ from udpft.protocol.wire.packet import COMMON, PacketType, connection_id_untrust
 if TYPE_CHECKING:
     from udpft.protocol.keyed.channel import KeyedAcceptor, ServerChannel
 
-MAX_ENDED_REMEMBERED: Final = 32_768
-"""Ended transfers whose HELLO, replayed, draws nothing until its cookie has expired."""
-
 MAX_REPLIES_WAITING: Final = 1_024
 """RETRYs and refusals that wait to be sent; what a flood asks for beyond them is lost."""
-
-assert MAX_ENDED_REMEMBERED >= 2 * COOKIE_EPOCH_S * NEW_SESSIONS_PER_S + NEW_SESSIONS_BURST
 
 LINGER_S = 3.0
 """Seconds for which an upload that is over answers each FIN: its client must know, and asks every
@@ -117,8 +112,7 @@ class Listener:
         self._greeting_limit = GreetingLimit()
         self._sessions: dict[int, Session] = {}  # at work, by connection id
         self._by_hello: dict[tuple[PeerAddress, int], Session] = {}  # at work, by `Session.key`
-        # HELLOs of transfers that are over, and until when a replay of them draws nothing
-        self._ended_hellos: OrderedDict[tuple[PeerAddress, int], float] = OrderedDict()
+        self._ended_hellos = EndedHellos()  # a replay of them draws nothing
         # Uploads that are over, and until when they answer each FIN
         self._lingering: OrderedDict[int, tuple[Session, float]] = OrderedDict()
         self._replies: deque[AddressedTransmit] = deque()  # to strangers
@@ -236,7 +230,7 @@ class Listener:
     def _let_in(self, request: Request, now: float) -> None:
         """Begin a transfer, once for each HELLO however often it comes."""
         key = (request.address, request.hello.nonce)
-        if key in self._ended_hellos:
+        if self._ended_hellos.knows(key, now):
             return
         if known := self._by_hello.get(key):
             known.end.repeat_prelude()
@@ -355,9 +349,7 @@ class Listener:
 
     def _end(self, session: Session, event: Completed | Failed, now: float) -> None:
         del self._sessions[session.connection_id], self._by_hello[session.key]
-        self._ended_hellos[session.key] = now + 2 * COOKIE_EPOCH_S
-        if len(self._ended_hellos) > MAX_ENDED_REMEMBERED:
-            self._ended_hellos.popitem(last=False)
+        self._ended_hellos.add(session.key, now)
         self._creation.admission.end(session.address)
         session.timer_at = -inf
         try:
@@ -404,8 +396,7 @@ class Listener:
             except Exception as failure:
                 self._fail(session, failure, now)
             self._scheduler.wake(session)
-        while self._ended_hellos and next(iter(self._ended_hellos.values())) <= now:
-            self._ended_hellos.popitem(last=False)
+        self._ended_hellos.forget(now)
         while self._lingering and next(iter(self._lingering.values()))[1] <= now:
             self._lingering.popitem(last=False)
 

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from queue import Queue
 from random import Random
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -37,6 +38,7 @@ from udpft.net.udp import UdpSocket
 from udpft.outcome.served import Served
 from udpft.protocol.contract import Transmit
 from udpft.protocol.server.admission import MAX_SESSIONS_A_HOST
+from udpft.protocol.server.listener import AddressedTransmit
 from udpft.server import access
 from udpft.server.server import Server
 from udpft.storage.served_folder import ServedRoot
@@ -351,3 +353,23 @@ def test_a_stopped_server_frees_its_port(samples: Path) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         sock.bind(("127.0.0.1", port))
     server.stop()  # a second time does no harm
+
+
+def test_a_turn_begins_no_burst_when_those_before_took_their_time(
+    samples: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now, sent = 100.0, list[float]()
+
+    def slow(_now: float) -> AddressedTransmit:
+        nonlocal now
+        now += 0.006  # as one of 256 files does
+        sent.append(now)
+        return AddressedTransmit(Transmit(memoryview(b"x"), 1), ("127.0.0.1", 9))
+
+    with Server(samples, port=0) as server:
+        monkeypatch.setattr("udpft.server.server.clock", lambda: now)
+        monkeypatch.setattr(server, "_listener", SimpleNamespace(poll_transmit=slow))
+        monkeypatch.setattr(server, "_send", lambda _: None)
+        assert server._transmit(now)
+        monkeypatch.undo()
+    assert len(sent) == 2

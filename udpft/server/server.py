@@ -66,6 +66,9 @@ _BATCHES_A_TURN = 64
 from another client, or their queue would overflow."""
 
 
+_SEND_S = 0.010
+"""Seconds after which a turn begins no further burst: one of tiny files opens each of them."""
+
 _RECEIVE_S = 0.010
 """Seconds after which a turn receives no more: tiny files cost more than their bytes."""
 
@@ -372,7 +375,7 @@ class Server:
         if self._plains:
             self._plains.transmit(now)
         left = _BYTES_A_TURN
-        while left > 0:
+        while left > 0 and (left == _BYTES_A_TURN or clock() < now + _SEND_S):
             burst = self._unsent or self._listener.poll_transmit(now)
             if burst is None:
                 return False

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import threading
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -106,3 +108,13 @@ def test_no_path_of_the_server_is_told(error: BaseException, kind: type, words: 
     assert isinstance(said, kind)
     assert words in str(said)
     assert "/srv" not in str(said)
+
+
+def test_what_is_given_back_leaves_nothing_for_the_garbage_collector(folder_fd: int) -> None:
+    gc.collect()
+    place = place_in(folder_fd, remote=False)
+    place.open_sink(handshake())
+    writer = weakref.ref(place._writer)  # type: ignore[arg-type]
+    place.close(PartialTransfer("gone"))
+    del place
+    assert writer() is None

@@ -128,7 +128,7 @@ class UploadPlace:
             return opened
         threads, behind = self._disk
         self._writer = WriteBehind(opened, threads, behind, remote=self._remote)
-        return self._writer.opened
+        return self._writer.opened()
 
     def commit(self) -> bool:
         """Give the file its name; return whether that is done. See `Destination.commit`."""

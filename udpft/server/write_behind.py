@@ -88,10 +88,14 @@ class WriteBehind:
         self._bytes = 0
         self._job: Job[None] | None = None
         self._error: Exception | None = None
-        present: Iterable[tuple[int, bytes]] = opened.present
+        self._present: Iterable[tuple[int, bytes]] = opened.present
         if remote:
-            present = RunsInThread(iter(present), threads)
-        self.opened = OpenedSink(self, present, self.note_hashes if self._note else None, self.room)
+            self._present = RunsInThread(iter(opened.present), threads)
+
+    def opened(self) -> OpenedSink:
+        """Return the sink that is written to instead. Not kept, for it leads back here."""
+        note = self.note_hashes if self._note else None
+        return OpenedSink(self, self._present, note, self.room)
 
     @property
     def is_behind(self) -> bool:

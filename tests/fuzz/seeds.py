@@ -49,6 +49,14 @@ def inputs() -> dict[str, list[bytes]]:
         "listener": [hellos + wrapped, hellos + step(0xF0, bytes(400))],
         "download": [accepted + chunks + wrapped, wrapped, accepted + step(0xF0, bytes(400))],
         "sender": [step(0x80, b"\x03\x02\x01") * 3 + step(0xF0, bytes(200)) * 9, wrapped],
+        "reports": [
+            b"".join(step(3 * (n % 40), bytes([29 * n % 256, n % 2])) for n in range(200)),
+            b"".join(step(0xC3, bytes([n, 0])) for n in (9, 1, 30, 3, 2, 200)),
+        ],
+        "handshake": [
+            step(0xD0, b"") + step(0xF0, bytes(30)) * 3 + step(0xD1, b"x") + wrapped,
+            step(0xF0, bytes(200)) + step(0xD1, b"") + step(0xF0, bytes(9)) * 9,
+        ],
         "intake": [chunks + wrapped + step(0xF0, bytes(400)), step(0xF0, bytes(4_000))],
         "upload": [
             step(0xE8, b"") + step(0xD0 + n, bytes(70)) + step(0xF0, bytes(9)) * 4 + wrapped

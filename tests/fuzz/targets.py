@@ -16,18 +16,19 @@ from udpft.errors import PartialTransfer, UdpftError, VersionMismatch
 from udpft.protocol.client.download import Download
 from udpft.protocol.client.upload import Upload
 from udpft.protocol.contract import Batch, Completed, Failed, OpenedSink, TransferIds, Verified
-from udpft.protocol.handshake.initiator import HandshakeOptions
+from udpft.protocol.handshake.initiator import HandshakeOptions, Initiator
 from udpft.protocol.params import MAX_BURST_BYTES, MAX_CHUNK_SIZE, MIN_DATAGRAM_SIZE, VERSION
 from udpft.protocol.server.download import Terms
 from udpft.protocol.server.listener import Listener
 from udpft.protocol.server.session_creation import Entropy
 from udpft.protocol.server.upload import begin_upload
+from udpft.protocol.transfer.ack_schedule import AckSchedule
 from udpft.protocol.transfer.chunk_queue import ChunkQueue
 from udpft.protocol.transfer.plain import NotARequest, PlainReceiver, decode_request_untrusted
 from udpft.protocol.transfer.sender import Sender
 from udpft.protocol.wire.accept import Accept, decode_accept_untrusted, encode_accept
-from udpft.protocol.wire.ack import decode_ack_untrusted
-from udpft.protocol.wire.data import BurstReader, BurstWriter, chunk_hashes, data_common
+from udpft.protocol.wire.ack import decode_ack_untrusted, encode_ack
+from udpft.protocol.wire.data import Burst, BurstReader, BurstWriter, chunk_hashes, data_common
 from udpft.protocol.wire.error import decode_error_untrusted
 from udpft.protocol.wire.fin import decode_fin_untrusted
 from udpft.protocol.wire.hello import Hello, Role, decode_hello_untrusted, encode_hello
@@ -262,6 +263,48 @@ def sender(script: bytes) -> None:
     assert sent <= 10_000, "a script of a few kilobytes drew a flood"
 
 
+def reports(script: bytes) -> None:
+    """A receiver's ACKs: whatever comes in any order, they are well-formed and name no more."""
+    acks = AckSchedule(lambda: (100_000, 0), CHUNK, now=0.0)
+    came: set[int] = set()
+    for now, (kind, data) in enumerate(steps(script)):
+        first = int.from_bytes(data[:2], "little")
+        count = 1 + kind % 8
+        slots = [memoryview(bytes(8))] * count
+        acks.note(Burst(first, first, slots, bytes(8 * count), kind > 0xC0), float(now))
+        came.update(range(first, first + count))
+        if kind % 3:
+            continue
+        ack = acks.report(0, float(now))
+        told = decode_ack_untrusted(
+            decode_untrusted(memoryview(encode_ack(ack, OURS, NONCE)), NONCE)
+        )
+        assert told.ranges == ack.ranges
+        assert told.ranges[0][1] == max(came) + 1
+        assert all(came.issuperset(range(start, stop)) for start, stop in told.ranges)
+        assert len(acks._packets) <= 1_024
+
+
+def handshake(script: bytes) -> None:
+    """A client's handshake: no answer, and no time that passes, draws a flood or hangs it."""
+    client = Initiator(HELLO, now=0.0)
+    now, sent = 0.0, 0
+    for kind, data in steps(script):
+        if kind >= 0xF0:
+            now += len(data) / 10
+            client.handle_timeout(now)
+        elif kind >= 0xD0:
+            size = 1200 if kind % 2 else 2072
+            retry = Retry(client.hello.nonce, data[:16].ljust(16, b"c"), size, VERSION, kind % 8)
+            client.handle(memoryview(encode_retry(retry, client.hello.connection_id)), now)
+        else:
+            client.handle(memoryview(datagram_of(kind, data, OURS)), now)
+        while client.poll(now):
+            sent += 1
+        assert client.done or now <= client.next_timeout <= now + 60
+    assert sent <= 20 * (1 + len(script) // 3)
+
+
 def intake(script: bytes) -> None:
     """A server's end of an upload: it never takes anything for verified but the whole of a file."""
     place = _Place()
@@ -424,6 +467,8 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
         listener,
         download,
         sender,
+        reports,
+        handshake,
         intake,
         upload,
         listing,

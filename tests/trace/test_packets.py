@@ -18,7 +18,7 @@ from udpft.protocol.wire.fin import Fin, encode_fin
 from udpft.protocol.wire.hello import Hello, encode_hello
 from udpft.protocol.wire.packet import MalformedPacket, PacketType
 from udpft.protocol.wire.retry import Retry, encode_retry
-from udpft.trace.packets import Run, runs_of, told_untrusted
+from udpft.trace.packets import Run, headers_of, runs_of, told_untrusted
 
 NONCE = 0x1122334455667788
 
@@ -39,23 +39,43 @@ def test_runs_are_what_the_headers_say(
     first: int, chunks: list[int], chunk_size: int, rest: int
 ) -> None:
     data = burst(first, chunks, chunk_size, rest)
-    runs = runs_of(data, chunk_size + 24)
+    headers = headers_of(data, chunk_size + 24)
+    assert headers
+    runs = runs_of(headers.numbers)
     each = [(run.packet + at, run.chunk + at) for run in runs for at in range(run.length)]
     assert each == list(zip(range(first, first + len(chunks)), chunks, strict=True))
     assert all(one.chunk + one.length != other.chunk for one, other in pairwise(runs))
 
 
+def runs_in(data: memoryview, size: int) -> list[Run] | None:
+    headers = headers_of(data, size)
+    return runs_of(headers.numbers) if headers else None
+
+
 def test_a_burst_in_step_is_one_run_and_the_last_numbers_are_no_trouble() -> None:
-    assert runs_of(burst(5, list(range(9)), 64, 64), 88) == [Run(5, 0, 9)]
-    assert runs_of(burst(2**32 - 4, [2**31 - 3, 2**31 - 2], 64, 64), 88) == [
+    assert runs_in(burst(5, list(range(9)), 64, 64), 88) == [Run(5, 0, 9)]
+    assert runs_in(burst(2**32 - 4, [2**31 - 3, 2**31 - 2], 64, 64), 88) == [
         Run(2**32 - 4, 2**31 - 3, 2)
     ]
 
 
 def test_datagrams_of_any_size_are_read() -> None:
     data = bytes(burst(3, [8], 64, 13))
-    assert runs_of(memoryview(data), len(data)) == [Run(3, 8, 1)]
-    assert runs_of(memoryview(b"\x84" * 10), 10) == []
+    assert runs_in(memoryview(data), len(data)) == [Run(3, 8, 1)]
+    assert runs_in(memoryview(b"\x84" * 10), 10) is None
+
+
+def test_headers_count_who_asks_for_an_ack_and_are_of_data_alone() -> None:
+    data = bytearray(burst(0, list(range(5)), 64, 64))
+    headers = headers_of(memoryview(data), 88)
+    assert headers
+    assert headers.ack_requests == 0
+    data[1] = data[88 * 4 + 1] = 1
+    headers = headers_of(memoryview(data), 88)
+    assert headers
+    assert headers.ack_requests == 2
+    data[88] = 0x85
+    assert headers_of(memoryview(data), 88) is None
 
 
 def told(datagram: bytes, nonce: int | None = NONCE) -> tuple[str, dict[str, object]]:

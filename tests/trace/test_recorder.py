@@ -28,6 +28,7 @@ class Recorded:
     def note(self, datagram: bytes | memoryview, *, sent: bool, size: int = 0) -> None:
         data = memoryview(datagram)
         self.recorder.note(0.001 * len(self.events), data, size or len(data), sent=sent)
+        self.recorder.settle()
 
     def begun(self) -> Recorded:
         self.note(HELLO, sent=True)
@@ -81,3 +82,20 @@ def test_bytes_are_written_down_of_the_first_packets_only() -> None:
         recorded.note(burst(50 * at, list(range(50)), 64, 64), sent=False, size=88)
     with_bytes = [event for event in recorded.events if "each" in event["data"]["raw"]]
     assert 70 < len(with_bytes) < 100
+
+
+def test_events_that_wait_are_made_in_their_order() -> None:
+    recorded = Recorded().begun()
+    for at in range(100):
+        recorded.note(burst(50 * at, list(range(50)), 64, 64), sent=False, size=88)
+    before = len(recorded.events)
+    ack = memoryview(encode_ack(Ack(0, 5, 2, 0, [(0, 2)]), 5, NONCE))
+    for at in range(100, 103):
+        recorded.recorder.note(at, burst(50 * at, list(range(50)), 64, 64), 88, sent=False)
+        recorded.recorder.note(at, ack, len(ack), sent=True)
+    assert len(recorded.events) == before
+    recorded.recorder.settle()
+    kinds = [event["data"]["header"]["packet_type"] for event in recorded.events[before:]]
+    assert kinds == ["DATA", "ACK"] * 3
+    numbers = [event["data"]["header"].get("packet_number") for event in recorded.events[before:]]
+    assert numbers[::2] == [5000, 5050, 5100]

@@ -21,6 +21,7 @@ from udpft.protocol.wire.retry import decode_retry_untrusted
 
 _WORD = 8
 _LOW = 0xFFFF_FFFF
+_DATA = bytes([PacketType.DATA])
 _STEP = 1 << 32 | 1
 """What the numbers of a packet are ahead of the one before, where both are in step."""
 
@@ -48,30 +49,55 @@ class Told(NamedTuple):
     acked: tuple[tuple[int, int], ...] = ()
 
 
-def runs_of(data: memoryview, size: int) -> list[Run]:
-    """Runs of the DATA packets in ``data``, cut every ``size`` bytes."""
-    whole, rest = divmod(len(data), size) if size >= DATA_HEADER_SIZE else (0, 0)
-    if size % _WORD == 0 and whole:
-        raw = data[: whole * size].cast("Q")[1 :: size // _WORD].tobytes()
+class Headers(NamedTuple):
+    """Headers of DATA packets that left or came together: all that a trace needs of them.
+
+    ``commons`` and ``numbers``: their first and their second eight bytes, one after another.
+    """
+
+    commons: bytes
+    numbers: bytes
+
+    @property
+    def ack_requests(self) -> int:
+        """How many of the packets ask for an acknowledgement at once."""
+        flags = self.commons[1::_WORD]
+        return len(flags) - flags.count(0)
+
+
+def headers_of(data: memoryview, size: int) -> Headers | None:
+    """Headers of the packets in ``data``, cut every ``size`` bytes; None where not all are DATA."""
+    whole, rest = divmod(len(data), size)
+    if size < DATA_HEADER_SIZE or 0 < rest < DATA_HEADER_SIZE:
+        return None
+    if size % _WORD == 0:
+        words, stride = data[: whole * size].cast("Q"), size // _WORD
+        commons, numbers = words[::stride].tobytes(), words[1::stride].tobytes()
     else:
-        raw = b"".join(bytes(data[at + 8 : at + 16]) for at in range(0, whole * size, size))
-    if rest >= DATA_HEADER_SIZE:
-        raw += data[whole * size + 8 : whole * size + 16]
-    if not raw:
-        return []
-    count = len(raw) // _WORD
-    first = int.from_bytes(raw[:_WORD], "little")
+        starts = range(0, whole * size, size)
+        commons = b"".join(bytes(data[at : at + _WORD]) for at in starts)
+        numbers = b"".join(bytes(data[at + _WORD : at + 2 * _WORD]) for at in starts)
+    if rest:
+        last = bytes(data[whole * size : whole * size + 2 * _WORD])
+        commons, numbers = commons + last[:_WORD], numbers + last[_WORD:]
+    return None if commons[::_WORD].strip(_DATA) else Headers(commons, numbers)
+
+
+def runs_of(numbers: bytes) -> list[Run]:
+    """Runs of packets whose `Headers.numbers` these are."""
+    count = len(numbers) // _WORD
+    first = int.from_bytes(numbers[:_WORD], "little")
     # As `wire.data` does it: one comparison of all that a burst in step would have.
-    if int.from_bytes(raw, "little") == _steps(count) + first * _ones(count):
+    if int.from_bytes(numbers, "little") == _steps(count) + first * _ones(count):
         return [Run(first & _LOW, first >> 32, count)]
-    numbers = array("Q", raw)
+    each = array("Q", numbers)
     runs = []
     begin = 0
     for at in range(1, count):
-        if numbers[at] != numbers[at - 1] + _STEP:
-            runs.append(Run(numbers[begin] & _LOW, numbers[begin] >> 32, at - begin))
+        if each[at] != each[at - 1] + _STEP:
+            runs.append(Run(each[begin] & _LOW, each[begin] >> 32, at - begin))
             begin = at
-    runs.append(Run(numbers[begin] & _LOW, numbers[begin] >> 32, count - begin))
+    runs.append(Run(each[begin] & _LOW, each[begin] >> 32, count - begin))
     return runs
 
 

@@ -13,11 +13,14 @@ from __future__ import annotations
 import json
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
+from functools import partial
+from math import inf
 from typing import TYPE_CHECKING, Any
 
+from udpft.protocol.params import DATA_HEADER_SIZE
 from udpft.protocol.wire.packet import COMMON, MalformedPacket, PacketType
 from udpft.trace.ledger import Ledger
-from udpft.trace.packets import Run, runs_of, told_untrusted
+from udpft.trace.packets import Headers, Run, headers_of, runs_of, told_untrusted
 from udpft.trace.qlog import event_of
 
 if TYPE_CHECKING:
@@ -34,6 +37,9 @@ _MAX_BYTES_SHOWN = 600
 
 _DATA_BYTES_SHOWN = 48
 """The same of a DATA packet: its header, and the beginning of the chunk."""
+
+_MAX_WAITING = 256
+"""Bursts and packets that wait for their events to be made."""
 
 _MAX_SHOWN = 4_000
 """Packets whose bytes are written down: more than a ladder shows."""
@@ -76,6 +82,8 @@ class Recorder:
         self._by_nonce: OrderedDict[int, _Transfer] = OrderedDict()
         """The same by their nonces."""
         self._senders: Callable[[], Iterable[Sender]] = tuple
+        self._waiting: list[Callable[[], None]] = []
+        """Calls that make the events of what was noted, in its order."""
         self._sample_at = 0.0
         """Seconds since the trace began: when a controller is looked at next."""
         self._acked = False
@@ -92,39 +100,66 @@ class Recorder:
     # ------------------------------------------------------------------------------ packets
 
     def note(self, at_s: float, data: memoryview, size: int, *, sent: bool) -> None:
-        """Note packets in the clear, cut every ``size`` bytes."""
+        """Note packets in the clear, cut every ``size`` bytes.
+
+        Once no more bytes are written down, only their headers are, and `settle` makes many events
+        at once: that costs a third of making each between two bursts.
+        """
         if sent and self._acked and at_s >= self._sample_at:
             self._sample(at_s)
-        if data[0] == PacketType.DATA and not bytes(data[::size]).strip(b"\x84"):
-            self._note_data(at_s, data, size, sent=sent)
+        if not sent and data[0] == PacketType.ACK:
+            self._acked = True
+        showing = self._shown < _MAX_SHOWN
+        headers = headers_of(data, size) if data[0] == PacketType.DATA and not showing else None
+        if headers:
+            self._waiting.append(partial(self._tell_data, at_s, headers, len(data), size, sent))
+        else:
+            self._waiting.append(partial(self._tell, at_s, bytes(data), size, sent))
+        if showing or len(self._waiting) >= _MAX_WAITING:
+            self.settle()
+
+    def settle(self) -> None:
+        """Make the events of all that was noted."""
+        waiting, self._waiting = self._waiting, []
+        for make in waiting:
+            make()
+
+    def _tell(self, at_s: float, noted: bytes, size: int, sent: bool) -> None:
+        """Make the events of packets of any kind."""
+        data = memoryview(noted)
+        if headers := headers_of(data, size):
+            shown = self._bytes_of(data, size)
+            self._tell_data(at_s, headers, len(data), size, sent, shown)
             return
         for at in range(0, len(data), size):
             datagram = data[at : at + size]
-            if datagram[0] == PacketType.DATA:
-                self._note_data(at_s, datagram, len(datagram), sent=sent)
-            else:
+            length = len(datagram)
+            if datagram[0] != PacketType.DATA:
                 self._note_control(at_s, datagram, sent=sent)
+            elif headers := headers_of(datagram, length):
+                shown = self._bytes_of(datagram, length)
+                self._tell_data(at_s, headers, length, length, sent, shown)
+            else:
+                self._drop(at_s, datagram, sent=sent)
 
-    def _note_data(self, at_s: float, data: memoryview, size: int, *, sent: bool) -> None:
-        runs = runs_of(data, size)
-        if not runs:
-            self._drop(at_s, data, sent=sent)
-            return
-        transfer = self._transfer_of(data, sent=sent)
+    def _tell_data(
+        self, at_s: float, headers: Headers, length: int, size: int, sent: bool, shown: str = ""
+    ) -> None:
+        """Make the event of a burst: ``length`` bytes, cut every ``size``."""
+        runs = runs_of(headers.numbers)
+        transfer = self._transfer_of(headers.commons, sent=sent)
         ledger = transfer.ledger
         lost = [] if sent else ledger.note_received(runs)
         if sent:
             ledger.note_sent(runs)
-        count = sum(run.length for run in runs)
-        shown = self._bytes_of(data, size)
-        asks = _ack_requests(data, size)
+        asks, count = headers.ack_requests, len(headers.numbers) // 8
         self._event(
             at_s,
             "transport:packet_sent" if sent else "transport:packet_received",
             transfer,
             f'{{"header":{{"packet_type":"DATA","packet_number":{runs[0].packet}}},'
             f'"count":{count},"packets":{_packets(runs)},"chunks":{_chunks(runs)},'
-            f'"ack_requests":{asks},"raw":{{"length":{len(data)},"datagram_size":{size}{shown}}}}}',
+            f'"ack_requests":{asks},"raw":{{"length":{length},"datagram_size":{size}{shown}}}}}',
         )
         self._lose(at_s, transfer, lost)
 
@@ -155,7 +190,6 @@ class Recorder:
         name = "transport:packet_sent" if sent else "transport:packet_received"
         self._event(at_s, name, transfer, body)
         if told.acked and not sent:
-            self._acked = True
             self._lose(at_s, transfer, transfer.ledger.note_ack(told.acked))
         elif told.kind in ("FIN_ACK", "ERROR"):
             self._lose(at_s, transfer, transfer.ledger.close())
@@ -183,6 +217,7 @@ class Recorder:
         self, at_s: float, data: memoryview, peer: tuple[str, int], *, sent: bool
     ) -> None:
         """Note a datagram of a plain transfer: a request, or a part of a file."""
+        self.settle()
         if sent is self._is_client:
             self._plain_count[peer] = 0
             if len(self._plain_count) > _MAX_TRANSFERS:
@@ -207,7 +242,7 @@ class Recorder:
 
     # --------------------------------------------------------------------------- transfers
 
-    def _transfer_of(self, data: memoryview, *, sent: bool) -> _Transfer:
+    def _transfer_of(self, data: memoryview | bytes, *, sent: bool) -> _Transfer:
         """The transfer that a packet is of, by the connection id in it."""
         identity = int.from_bytes(data[4:8], "little")
         known = self._by_id.get((sent, identity))
@@ -233,42 +268,53 @@ class Recorder:
     # ----------------------------------------------------------------------------- figures
 
     def _sample(self, at_s: float) -> None:
-        """Write what has changed of the controllers."""
+        """Look at the controllers."""
         self._acked = False
         self._sample_at = at_s + _SAMPLE_EVERY_S
         for sender in self._senders():
-            transfer = self._by_nonce.get(sender.ids.nonce)
-            if transfer is None:
-                continue
-            congestion, rtt, ledger = sender.congestion, sender.rtt, transfer.ledger
-            packet_bytes = transfer.chunk_size + 24
-            rate = congestion.pacing_rate * packet_bytes
+            congestion, rtt = sender.congestion, sender.rtt
             figures = {
                 "smoothed_rtt": round(rtt.smoothed_rtt_s * 1e3, 3),
                 "min_rtt": round(rtt.min_rtt_s * 1e3, 3),
                 "latest_rtt": round(rtt.latest_s * 1e3, 3),
                 "rtt_variance": round(rtt.variation_s * 1e3, 3),
-                "congestion_window": congestion.window * packet_bytes,
-                "bytes_in_flight": ledger.in_flight * packet_bytes,
-                "pacing_rate": round(8 * rate) if rate < 1e15 else None,
-                "packets_sent": ledger.packets,
-                "packets_lost": ledger.lost,
             }
-            before = transfer.figures
-            changed = {
-                key: value
-                for key, value in figures.items()
-                if value is not None and before.get(key) != value
-            }
-            if changed:
-                transfer.figures = figures
-                text = json.dumps(changed, separators=(",", ":"))
-                self._event(at_s, "recovery:metrics_updated", transfer, text)
-            phase = congestion.phase.name.lower()
-            if phase != transfer.phase:
-                text = json.dumps({"old": transfer.phase, "new": phase}, separators=(",", ":"))
-                transfer.phase = phase
-                self._event(at_s, "recovery:congestion_state_updated", transfer, text)
+            pace, phase = congestion.pacing_rate, congestion.phase.name.lower()
+            self._waiting.append(
+                partial(
+                    self._tell_figures,
+                    *(at_s, sender.ids.nonce, figures, congestion.window, pace, phase),
+                )
+            )
+
+    def _tell_figures(
+        self,
+        at_s: float,
+        nonce: int,
+        figures: dict[str, Any],
+        window: int,
+        packets_per_s: float,
+        phase: str,
+    ) -> None:
+        """Write what has changed of one controller; its window is in packets."""
+        transfer = self._by_nonce.get(nonce)
+        if transfer is None:
+            return
+        ledger, packet_bytes = transfer.ledger, transfer.chunk_size + DATA_HEADER_SIZE
+        figures["congestion_window"] = window * packet_bytes
+        figures["bytes_in_flight"] = ledger.in_flight * packet_bytes
+        if packets_per_s < inf:
+            figures["pacing_rate"] = round(8 * packets_per_s * packet_bytes)
+        figures |= {"packets_sent": ledger.packets, "packets_lost": ledger.lost}
+        before, transfer.figures = transfer.figures, transfer.figures | figures
+        changed = {key: value for key, value in figures.items() if before.get(key) != value}
+        if changed:
+            text = json.dumps(changed, separators=(",", ":"))
+            self._event(at_s, "recovery:metrics_updated", transfer, text)
+        if phase != transfer.phase:
+            text = json.dumps({"old": transfer.phase, "new": phase}, separators=(",", ":"))
+            transfer.phase = phase
+            self._event(at_s, "recovery:congestion_state_updated", transfer, text)
 
     # ------------------------------------------------------------------------------ writing
 
@@ -298,9 +344,3 @@ def _packets(runs: list[Run]) -> str:
 
 def _chunks(runs: list[Run]) -> str:
     return "[" + ",".join(f"[{run.chunk},{run.chunk + run.length - 1}]" for run in runs) + "]"
-
-
-def _ack_requests(data: memoryview, size: int) -> int:
-    """How many of the packets ask for an acknowledgement at once."""
-    flags = bytes(data[1::size])
-    return len(flags) - flags.count(0)

@@ -194,11 +194,13 @@ class Trace:
         if now < self._flush_at and not at_end:
             return
         self._flush_at = now + _FLUSH_EVERY_S
+        self._recorder.settle()
         for file in (*self._events, *self._captures):
             file.flush()
 
     def close(self) -> None:
         """Close the files, and make the pages."""
+        self._recorder.settle()
         pages, self._pages = self._pages, []
         for file in (*self._events, *self._captures):
             if file.path not in [path for path, _ in pages]:

@@ -58,9 +58,7 @@ def capture(path: Path, datagrams: Iterable[tuple[UdpAddress, UdpAddress, bytes]
 
 def tshark(path: Path, *arguments: str) -> str:
     """Output of tshark with the dissector. It has nothing to complain of."""
-    # A free port of a test may be that of another protocol.
-    first = ("-o", "udp.try_heuristic_first:TRUE")
-    command = ["tshark", "-X", f"lua_script:{DISSECTOR}", *first, "-r", str(path), *arguments]
+    command = ["tshark", "-X", f"lua_script:{DISSECTOR}", "-r", str(path), *arguments]
     # A text that tshark cuts off may end in the middle of a character.
     done = subprocess.run(
         command, capture_output=True, text=True, errors="replace", timeout=110, check=False

@@ -33,10 +33,12 @@ class End:
     def sends(self, at_ms: float, data: bytes | memoryview, size: int = 0) -> None:
         view = memoryview(data)
         self._recorder.note(at_ms / 1e3, view, size or len(view), sent=True)
+        self._recorder.settle()
 
     def gets(self, at_ms: float, data: bytes | memoryview, size: int = 0) -> None:
         view = memoryview(data)
         self._recorder.note(at_ms / 1e3, view, size or len(view), sent=False)
+        self._recorder.settle()
 
 
 def conversation(ahead_s: float = 0.0) -> tuple[End, End]:

@@ -442,3 +442,13 @@ def test_its_patience_begins_anew_when_it_stood_still() -> None:
         assert client.error is None
     client.handle_timeout(25.1)
     assert client.error is not None
+
+
+def test_nobody_waits_for_the_round_trip_of_a_server_that_stood_still() -> None:
+    client = initiator()
+    for now in (0.0, 0.1, 0.3, 0.7, *(1.5 + n for n in range(4))):
+        poll_all(client, now)
+    client.handle(retry_for(client, 2072), 4.9)  # to the first HELLO
+    poll_all(client, 4.9)
+    assert client.rtt_s == 4.9
+    assert client.next_timeout <= 4.9 + 5.0

@@ -247,7 +247,8 @@ class Initiator:
         intervals = (*HELLO_INTERVALS_S, HELLO_INTERVAL_MAX_S)
         interval_s = intervals[min(self._unanswered, len(HELLO_INTERVALS_S))]
         if self._answered:
-            interval_s = max(interval_s, 1.25 * (self.rtt_s or 0.0))
+            # What a server answers that stood still tells of no round trip worth waiting for.
+            interval_s = max(interval_s, min(1.25 * (self.rtt_s or 0.0), _SLOW_INTERVAL_S))
             if not self._keeps_up:
                 interval_s *= _SLOW_FACTOR
             if self._is_slow:

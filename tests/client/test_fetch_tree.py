@@ -58,6 +58,29 @@ def test_it_is_told_by_its_name(
     assert capsys.readouterr().err.startswith(f"tree{place}: 307 files: ")
 
 
+@pytest.mark.usefixtures("here")
+def test_an_empty_tree_is_verified_and_a_resumed_one_is_named(
+    server: RunningServer, served: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (served / "void").mkdir()
+    for words in (["void"], ["void", "-o", "out"]):
+        assert run(["get", "-r", *words, "-s", server.address]) == 0
+        assert capsys.readouterr().err.rstrip().endswith(", verified")
+    with pytest.MonkeyPatch.context() as patched:
+        real = StagedTree.writev
+
+        def full(self: StagedTree, slots: list[memoryview], offset: int) -> None:
+            if offset > 2_500_000:
+                raise OSError(28, "No space left on device")
+            real(self, slots, offset)
+
+        patched.setattr(StagedTree, "writev", full)
+        assert run(["get", "-r", "tree", "-s", server.address, "-o", "out"]) == 23
+    capsys.readouterr()
+    assert run(["get", "-r", "tree", "-s", server.address, "-o", "out"]) == 0
+    assert capsys.readouterr().err.startswith("tree in out: resumed at ")
+
+
 def test_a_slash_behind_the_name_leaves_the_name_out(
     server: RunningServer, served: Path, tmp_path: Path
 ) -> None:

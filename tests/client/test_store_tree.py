@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -182,10 +183,20 @@ def test_hidden_names_are_for_servers_that_take_them(
 ) -> None:
     (tree / ".git").mkdir()
     (tree / ".git/config").write_text("x")
-    with connect(server.address) as client, pytest.raises(Denied, match=r"tree/\.git") as caught:
+    (tree / "a/.env").touch()
+    words = r"tree/\.git: the server takes no names that begin with a dot, and 1 more"
+    with connect(server.address) as client, pytest.raises(PartialTransfer, match=words) as caught:
         client.store_tree(tree, hidden=True)
-    assert "--hidden" in caught.value.hint
-    assert os.listdir(stored) == []
+    omitted = {one.name: one.kind for one in caught.value.result.tree.omissions}
+    assert omitted["tree/.git"] == omitted["tree/a/.env"] == "failed"
+    assert (caught.value.result.files, caught.value.result.up_to_date) == (307, False)
+    names = {str(one.relative_to(tree)) for one in tree.rglob("*")}
+    came = {str(one.relative_to(stored / "tree")) for one in (stored / "tree").rglob("*")}
+    assert names - came == {".git", ".git/config", "a/.env", "leak", "way out", "fifo"}
+    with connect(server.address) as client, pytest.raises(Denied, match=r"\.git") as denied:
+        client.store_tree(tree / ".git", hidden=True)
+    assert "--hidden" in denied.value.hint
+    shutil.rmtree(stored / "tree")
     with (
         udpft.serve(stored, port=0, writable=True, hidden=True) as open_server,
         connect(open_server.address) as client,

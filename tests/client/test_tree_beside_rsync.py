@@ -209,8 +209,21 @@ def test_a_name_that_is_refused_is_named(
         with pytest.raises(PartialTransfer, match="a:b: no such name can be there"):
             client.fetch_tree("t", out)
         (out / "t/a:b").touch()
-        with pytest.raises(PartialTransfer, match="up/a:b: no such name can be there") as caught:
+        words = "up/a:b: no such name can be there"
+        with pytest.raises(PartialTransfer, match=words) as caught:
             client.store_tree(out / "t", "up")
+        first = caught.value.result
+        assert (first.files, first.bytes, first.resumed_bytes) == (3, 7, 0)
+        assert not first.up_to_date
+        with pytest.raises(PartialTransfer, match=words) as again:
+            client.store_tree(out / "t", "up")
+        assert again.value.result.up_to_date
+        with pytest.raises(PartialTransfer) as fetched:
+            client.fetch_tree("t", out.with_name("again"))
+        assert not fetched.value.result.up_to_date
+        with pytest.raises(PartialTransfer) as fetched:
+            client.fetch_tree("t", out.with_name("again"))
+        assert fetched.value.result.up_to_date
     assert omissions(caught.value) == {"a:b": "failed"}
     assert (served / "up/sub/c").read_text() == (out / "t/sub/c").read_text() == "sub/c"
 
@@ -266,8 +279,10 @@ def test_what_appears_meanwhile_is_left_alone(
     with connect(server.address) as client:
         with pytest.raises(DestinationExists, match="t/a exists and is a different file"):
             client.fetch_tree("t", out)
-        with pytest.raises(DestinationExists, match="up/a is on the server"):
+        with pytest.raises(DestinationExists, match="up/a is on the server") as caught:
             client.store_tree(served / "t", "up")
+        came = caught.value.result
+        assert (came.files, came.bytes, came.resumed_bytes, came.up_to_date) == (2, 6, 0, False)
     for there in (out / "t", served / "up"):
         assert (there / "a").read_text() == "an hour's work"
         assert (there / "sub/c").read_text() == "sub/c"
@@ -287,6 +302,22 @@ def test_contents_are_compared_where_that_is_asked_for(
     assert (out / "t/a").read_text() == "a"
     assert get("--force") == 0
     assert (out / "t/a").read_text() == "A"
+
+
+@row("the same size, another time")
+def test_a_file_of_another_time_is_the_same_if_its_content_is(
+    get: Callable[..., int], out: Path, served: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert get() == 0
+    for name in ("a", "b"):
+        os.utime(out / "t" / name, ns=(1, 1))
+    (out / "t/b").write_text("B")
+    capsys.readouterr()
+    assert get() == 13
+    told = capsys.readouterr().err
+    assert "t/b differs, and has the same size" in told
+    assert "t/a" not in told
+    assert (out / "t/a").stat().st_mtime_ns == (served / "t/a").stat().st_mtime_ns
 
 
 @row("permissions")
@@ -330,6 +361,17 @@ def test_a_dry_run_touches_nothing(
     assert run(words) == 0
     assert "up/sub/c: 5 B" in capsys.readouterr().err
     assert not (served / "up").exists()
+    assert get() == 0
+    (out / "t/sub/c").unlink()
+    (served / "t/b").write_text("longer")
+    capsys.readouterr()
+    assert get("--dry-run", "--json") == 13
+    events = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    told = [(one["event"], Path(one["name"]).name) for one in events if "reason" in one]
+    assert told == [("different", "b")]
+    would = [one["name"] for one in events if one["event"] == "would_come"]
+    assert would == ["t/sub/c"]
+    assert not (out / "t/sub/c").exists()
 
 
 @row("a disk without the room")

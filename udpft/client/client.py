@@ -273,7 +273,7 @@ class Client:
         pattern = text_of(pattern, "a name")
         folder = tidied(text_of("." if output is None else output, "output") or ".")
         try:
-            result = self._measured(
+            return self._measured(
                 lambda: fetch_tree(
                     self._connection,
                     pattern,
@@ -288,9 +288,6 @@ class Client:
                 f"this process's locale has no way to write {error.object!a}",
                 hint="with PYTHONUTF8=1 names are the bytes that they are",
             ) from error
-        if not result.bytes and not result.up_to_date:
-            return result._replace(verified=True)  # its listing was, and there is nothing else
-        return result
 
     def fetch_plain(
         self,

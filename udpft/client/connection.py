@@ -85,6 +85,8 @@ class Connection:
             one; updated ten times a second where progress is reported.
         file_counts: files that are done and files in all, of the tree at work or the last one;
             None of a transfer that is no tree's; updated likewise.
+        held_at_first: byte ranges that the server held when the last upload began; None where it
+            did not begin.
 
     Args:
         server: its address.
@@ -133,6 +135,7 @@ class Connection:
         self.waited_s = 0.0
         self.resent_share = 0.0
         self.file_counts: tuple[int, int] | None = None
+        self.held_at_first: tuple[tuple[int, int], ...] | None = None
         self._sockets = sockets
         self._cookie = NO_COOKIE  # from the last handshake: proves this address to the server
         # All addresses of the server's name, the one in use first

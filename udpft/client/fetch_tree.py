@@ -7,14 +7,22 @@ told, and the rest comes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Collection, Sequence
 from fnmatch import fnmatchcase
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 from udpft.client.connection import Connection
 from udpft.client.fetch import request, result_of
-from udpft.client.tree_attempts import repeated
+from udpft.client.tree_attempts import HeldAtFirst, repeated
+from udpft.client.tree_comparison import (
+    MAX_COMPARED,
+    MAX_COMPARED_DRY,
+    LocalFile,
+    compare_files,
+)
 from udpft.client.tree_outcome import Omissions, TreeChoice, ended, nothing_sent
 from udpft.client.tree_rules import Rules
 from udpft.errors import NoSuchFile, PartialTransfer, UsageError
@@ -33,8 +41,18 @@ from udpft.protocol.wire.listing import (
     identity_of,
 )
 from udpft.storage.destination import InMemory
+from udpft.storage.partfile import write_failure
 from udpft.storage.trees.destination import TreeDestination
-from udpft.storage.trees.survey import Link, PlacedEntries, TreeOptions
+from udpft.storage.trees.folders import FOLDER_FLAGS, Folders
+from udpft.storage.trees.survey import (
+    DIFFERENT_CONTENT,
+    Link,
+    Placed,
+    PlacedEntries,
+    Problem,
+    TreeOptions,
+    survey,
+)
 
 
 def fetch_listing(
@@ -98,6 +116,7 @@ def fetch_tree(
     """Fetch the files that a pattern names into a folder: see `Client.fetch_tree`."""
     began = clock()
     name, flags = pattern.rstrip("/"), REPORT | (RECURSIVE if choice.recursive else 0)
+    held = HeldAtFirst()
 
     def list_tree() -> tuple[Report, int]:
         return fetch_report(connection, name, flags)
@@ -107,20 +126,24 @@ def fetch_tree(
         plan = _plan(pattern, report, choice)
         if not report.entries and not plan.links:
             _refuse_nothing(pattern, plan.omissions)
-        options = TreeOptions(choice.force, trust, choice.checksum, choice.resume, pattern)
         if choice.dry_run:
-            return _dry(pattern, folder, plan, clock() - began)
+            return _dry(connection, pattern, folder, plan, choice, began)
+        options = TreeOptions(choice.force, trust, choice.checksum, choice.resume, pattern)
+        options = options._replace(
+            unwanted=frozenset(plan.unwanted), compare=partial(_compare, connection, MAX_COMPARED)
+        )
         connection.check_size(pattern, sum(entry.size for entry in report.entries))
         with TreeDestination(
             Path(folder),
             name,
             plan.placed,
             identity,
-            options._replace(unwanted=frozenset(plan.unwanted)),
+            options,
             on_resume=on_resume,
             stop=connection.stop,
         ) as target:
             target.links = plan.links
+            held.note(target.layout, target.have, trust=trust)
             if target.is_needed:
                 completed, download = request(
                     connection, name, target, role=Role.TREE, flags=flags, progress=progress
@@ -133,13 +156,17 @@ def fetch_tree(
             result = result_of(completed, download, pattern, folder, clock() - began)
         else:
             result = nothing_sent(pattern, str(target.folder), target.size, clock() - began)
-        failed = {problem.path for problem in target.problems}
-        places = {one.entry.path: one.place for one in plan.placed if one.entry.path in failed}
-        for problem in target.problems:
-            place = places.get(problem.path)
-            where = problem.path if place is None else str(target.folder.joinpath(*place))
-            plan.omissions.add(where, problem.reason, problem.words)
-        result = result._replace(up_to_date=target.is_up_to_date, files=target.file_count)
+        _add_problems(plan, target.folder, target.problems)
+        here = target.files_here()
+        size = sum(entry.size for entry in here)
+        resumed_bytes = held.bytes_of(here) if held.attempts > 1 else result.resumed_bytes
+        result = result._replace(
+            bytes=size,
+            resumed_bytes=min(size, resumed_bytes),
+            verified=result.verified or not target.size,  # its listing was, and that is all
+            up_to_date=target.is_up_to_date,
+            files=len(here),
+        )
         return ended(result, plan.omissions, target.notes)
 
     return repeated(list_tree, transfer, differs=_differs(pattern))
@@ -156,17 +183,98 @@ def _refuse_nothing(pattern: str, omissions: Omissions) -> None:
         raise NoSuchFile(f"{pattern!r} is a {one.reason}, which is left out", hint="")
 
 
-def _dry(pattern: str, folder: str, plan: _Plan, seconds: float) -> Result:
-    """Result of a tree that is only looked at."""
-    files = [
-        one.entry
-        for one in plan.placed
-        if not one.entry.is_folder and one.entry.path not in plan.unwanted
-    ]
-    size = sum(entry.size for entry in files)
-    result = nothing_sent(pattern, folder, size, seconds)
-    listed = tuple((entry.path, entry.size) for entry in files)
-    return ended(result._replace(files=len(files)), plan.omissions, listed=listed)
+def _add_problems(plan: _Plan, folder: Path, problems: Sequence[Problem]) -> None:
+    """Add what cannot come, by its place, to what is not to come."""
+    failed = {problem.path for problem in problems}
+    places = {one.entry.path: one.place for one in plan.placed if one.entry.path in failed}
+    for problem in problems:
+        place = places.get(problem.path)
+        where = problem.path if place is None else str(folder.joinpath(*place))
+        plan.omissions.add(where, problem.reason, problem.words)
+
+
+def _compare(
+    connection: Connection, limit: int, folders: Folders, files: Sequence[Placed]
+) -> Collection[str] | None:
+    """Compare files with those on the server: see `compare_files`."""
+    local = (
+        (path.path, LocalFile(path.size, place[-1], partial(folders.open, place[:-1])))
+        for path, place in files
+    )
+    return compare_files(connection, local, limit=limit)
+
+
+def _dry(
+    connection: Connection,
+    pattern: str,
+    folder: str,
+    plan: _Plan,
+    choice: TreeChoice,
+    began: float,
+) -> Result:
+    """Result of a tree that is only looked at, and compared with what is here."""
+    files = plan.placed.files()
+    settled: set[int] = {at for at, one in enumerate(files) if one.entry.path in plan.unwanted}
+    notes: list[str] = []
+    if os.path.isdir(folder):
+        options = TreeOptions(
+            choice.force,
+            unwanted=frozenset(plan.unwanted),
+            compare=partial(_compare, connection, MAX_COMPARED_DRY),
+        )
+        settled |= _settled(connection, Path(folder), plan, options, choice, notes)
+    coming = tuple(
+        (one.entry.path, one.entry.size) for at, one in enumerate(files) if at not in settled
+    )
+    size = sum(size for _, size in coming)
+    result = nothing_sent(pattern, folder, size, clock() - began)
+    result = result._replace(
+        files=len(coming), up_to_date=not coming, verified=choice.checksum and not notes
+    )
+    return ended(result, plan.omissions, notes, coming, dry=True)
+
+
+def _settled(
+    connection: Connection,
+    folder: Path,
+    plan: _Plan,
+    options: TreeOptions,
+    choice: TreeChoice,
+    notes: list[str],
+) -> set[int]:
+    """Numbers of the files that would not come, for they are here, or cannot.
+
+    ``notes``: a line is added where only a transfer could tell.
+    """
+    try:
+        folder_fd = os.open(folder, FOLDER_FLAGS & ~os.O_NOFOLLOW)
+    except OSError as error:
+        raise write_failure(folder, error) from error
+    folders = Folders(folder_fd)
+    try:
+        found = survey(folders, folder, plan.placed, options, None)
+        files, unknown = plan.placed.files(), set(found.unproven)
+        if choice.checksum:
+            alike = sorted(found.held - found.retimed)
+            same = _compare(connection, MAX_COMPARED_DRY, folders, [files[at] for at in alike])
+            if same is None:
+                unknown.update(alike)
+                same = {files[at].entry.path for at in alike}
+            for number in alike:
+                path = files[number].entry.path
+                if path in same:
+                    continue
+                found.held.discard(number)
+                if not choice.force:
+                    found.skipped.add(number)
+                    found.problems.append(Problem(path, Reason.DIFFERENT, DIFFERENT_CONTENT))
+    finally:
+        folders.close()
+        os.close(folder_fd)
+    if unknown:
+        notes.append(f"{len(unknown)} files of the same size would be compared by their contents")
+    _add_problems(plan, folder, found.problems)
+    return found.held | found.skipped
 
 
 def _plan(pattern: str, report: Report, choice: TreeChoice) -> _Plan:

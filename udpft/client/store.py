@@ -210,6 +210,7 @@ def _run(
     )
     outcome: list[Completed] = []
     connection.file_counts = None
+    connection.held_at_first = None
 
     def on_event(event: Event) -> bool:
         if isinstance(event, Failed):
@@ -243,6 +244,9 @@ def _run(
         if upload.sender and resumable:
             say_how_to_resume(error)
         raise
+    finally:
+        if upload.handshake:
+            connection.held_at_first = upload.held_at_first
     return outcome[0], upload
 
 

@@ -122,26 +122,39 @@ def ended(
     omissions: Omissions,
     notes: Sequence[str] = (),
     listed: tuple[tuple[str, int], ...] = (),
+    *,
+    stored: bool = False,
+    dry: bool = False,
 ) -> Result:
     """Complete a tree's result by what did not come.
+
+    Args:
+        result: of the transfer.
+        omissions: what did not come.
+        notes: lines that the user should read.
+        listed: names and sizes of what would come.
+        stored: whether the tree goes to the server, for the hints.
+        dry: whether it was only looked at, likewise.
 
     Raises:
         PartialTransfer: something failed; the error has the result.
         DestinationExists: something is different, and was not to be replaced; likewise.
     """
     result = result._replace(tree=TreeRecord(tuple(omissions.all), tuple(notes), listed))
+    elsewhere = "--as" if stored else "--output"
     failed, different = omissions.failed, omissions.different
     error: UdpftError | None = None
     if failed:
         one = failed[0]
         error = PartialTransfer(
-            f"{one.name}: {one.reason}{_more(len(failed))}", hint="the rest has come"
+            f"{one.name}: {one.reason}{_more(len(failed))}",
+            hint="the rest would come" if dry else "the rest has come",
         )
     elif different:
         one = different[0]
         error = DestinationExists(
             f"{one.name} {one.reason}{_more(len(different))}",
-            hint="--force replaces them; --output names another folder",
+            hint=f"--force replaces them; {elsewhere} names another folder",
         )
     if error:
         error.result = result

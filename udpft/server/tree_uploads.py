@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import gc
 import os
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -27,6 +27,7 @@ from udpft.protocol.contract import OpenedSink
 from udpft.protocol.handshake.agreement import HandshakeResult
 from udpft.protocol.wire.hello import AFRESH, CHECKSUM, FORCE, REPORT, Hello
 from udpft.protocol.wire.listing import (
+    Entry,
     MalformedListing,
     NotSent,
     Reason,
@@ -64,6 +65,19 @@ MAX_REPORTS_BYTES = MAX_UPLOAD_LISTING_BYTES
 
 _REPORT_OVERHEAD = 256
 """Bytes that a report counts beyond its own."""
+
+
+NO_HIDDEN = "the server takes no names that begin with a dot"
+"""Words for a hidden name on a server without ``--hidden``."""
+
+TOO_DEEP = f"the server takes no folders nested more than {MAX_DEPTH} deep"
+"""Words for a path that is nested too deep."""
+
+
+def _denied(refused: NotSent) -> Denied:
+    """Error for a client that is refused a listing for a name."""
+    hint = "`udpft serve --hidden` takes them" if refused.target == NO_HIDDEN else ""
+    return Denied(f"{refused.path!r}: {refused.target}", hint=hint)
 
 
 def _key(identity: int) -> str:
@@ -208,7 +222,8 @@ class TreeUploads:
         ):
             raise ServerBusy("the server has too many listings of trees at once")
         coming[host] = coming.get(host, 0) + hello.size
-        return _Listing(partial(self._keep, hello.identity, host))
+        report = bool(hello.flags & REPORT)
+        return _Listing(partial(self._keep, hello.identity, host, tells=report))
 
     def note_listing_closed(self, host: Hashable, size: int, _received: int) -> None:
         """Note that a listing of so many bytes is not being received any more."""
@@ -216,8 +231,11 @@ class TreeUploads:
         if left:
             self._coming_bytes[host] = left
 
-    def _keep(self, identity: int, host: Hashable, data: bytes) -> None:
-        """Check whether a listing may be followed on this server, and keep it. Runs in a thread."""
+    def _keep(self, identity: int, host: Hashable, data: bytes, *, tells: bool = False) -> None:
+        """Check whether a listing may be followed on this server, and keep it. Runs in a thread.
+
+        ``tells``: the client is going to ask which names it was refused for.
+        """
         try:
             with _no_collection():
                 report = decode_report_untrusted(data)
@@ -225,21 +243,41 @@ class TreeUploads:
             raise Denied(f"the tree's listing makes no sense: {error}") from None
         if identity != identity_of(data):
             raise Denied("the tree's listing is not the one that was announced")
-        paths = [entry.path for entry in report.entries]
-        for path in paths + [entry.path for entry in report.not_sent]:
-            components = path.split("/")
-            if len(components) > MAX_DEPTH:
-                raise Denied(f"folders are nested more than {MAX_DEPTH} deep")
-            if any(is_part_name(encode_path(component)) for component in components):
-                raise Denied(f"{path!r} is no name for an upload")
-            if not self._root.takes(path):
-                raise Denied(f"{path!r} is not to be brought here")
-            if not self._root.hidden and any(one.startswith(".") for one in components):
-                raise Denied(
-                    f"{path!r}: the server takes no names that begin with a dot",
-                    hint="`udpft serve --hidden` takes them",
-                )
+        refused = self._refused_names([*report.entries, *report.not_sent])
+        if refused:
+            if tells:
+                self._keep_report(identity, b"".join(map(encode_not_sent, refused.values())))
+            raise _denied(next(iter(refused.values())))
         self._listings[identity] = _Kept(data, monotonic(), host)
+
+    def _refused_names(self, entries: Iterable[Entry | NotSent]) -> dict[str, NotSent]:
+        """Names that this server does not take, by their paths; of a folder, itself alone."""
+        refused: dict[str, NotSent] = {}
+        for entry in entries:
+            path = entry.path
+            plain = "/." not in f"/{path}" and path.count("/") < MAX_DEPTH
+            if plain and self._root.takes(path):
+                continue
+            if found := self._refuse_name(path, path.split("/")):
+                refused.setdefault(found.path, found)
+        return refused
+
+    def _refuse_name(self, path: str, components: list[str]) -> NotSent | None:
+        """Refuse the first of a path's components that is not taken; None where all are."""
+        for number, component in enumerate(components):
+            words = ""
+            if number >= MAX_DEPTH:
+                words = TOO_DEEP
+            elif is_part_name(encode_path(component)):
+                words = "no name for an upload"
+            elif component.startswith(".") and not self._root.hidden:
+                words = NO_HIDDEN
+            if words:
+                reason = Reason.TOO_DEEP if words == TOO_DEEP else Reason.REFUSED
+                return NotSent("/".join(components[: number + 1]), reason, words)
+        if not self._root.takes(path):
+            return NotSent(path, Reason.REFUSED, "not to be brought here")
+        return None
 
     # ----------------------------------------------------------------------------------- trees
 

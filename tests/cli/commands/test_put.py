@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import subprocess
@@ -15,10 +16,12 @@ import udpft
 from tests.cli.processes import PATIENCE_S, environment, run_udpft
 from tests.faults import file_size_limit
 from tests.trees import make_tree, seen
-from udpft.api import RunningServer
-from udpft.errors import ExitCode
+from udpft.api import RunningServer, connect
+from udpft.cli.main import run
+from udpft.errors import ExitCode, LocalReadFailed, NoSuchFile, PartialTransfer
 from udpft.keys import new_key_file
-from udpft.outcome.served import Served
+from udpft.outcome.served import Refused, Served
+from udpft.storage.trees.files import StagedTree
 
 MB = random.Random(3).randbytes(1_000_000)
 CONTENT = MB[:1000]
@@ -216,3 +219,75 @@ def test_a_different_file_there_is_no_damage_in_the_log(stored: Path, tmp_path: 
         done = run_udpft("put", str(tmp_path / "file"), "-s", server.address)
     assert done.returncode == ExitCode.EXISTS
     assert [str(one.error) for one in served] == ["what is here already is a different file"]
+
+
+def test_json_says_what_came_of_a_tree_that_did_not_come_whole(
+    server: RunningServer, stored: Path, tree: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tree / ".e").touch()
+    assert run(["put", "-r", str(tree), "--hidden", "--json", "-s", server.address]) == 18
+    events = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    [failed] = [one for one in events if one["event"] == "failed"]
+    assert failed["name"] == f"{tree.name}/.e"
+    assert failed["reason"] == "the server takes no names that begin with a dot"
+    found = [one for one in tree.rglob("*") if one.is_file() and not one.is_symlink()]
+    came = [one for one in found if one.name != ".e"]
+    [error] = [one for one in events if one["event"] == "error"]
+    for told in (error, events[-1]["files"][0]):
+        assert (told["ok"], told["files"], told["up_to_date"]) == (False, len(came), False)
+        assert told["bytes"] == sum(one.stat().st_size for one in came)
+    assert not (stored / tree.name / ".e").exists()
+    words = ["put", "-r", str(tree), "--hidden", "--dry-run", "--json", "-s", server.address]
+    assert run(words) == 18
+    assert "would_come" not in capsys.readouterr().out
+
+
+def test_a_tree_may_become_the_served_folder_and_leads_out_of_it_nowhere(
+    server: RunningServer, stored: Path, tree: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["put", "-r", str(tree), "-s", server.address, "--as"]
+    assert run([*words, "."]) == 0
+    assert seen(stored) == seen(tree)
+    assert run([*words, "./"]) == 0
+    assert tree.name in os.listdir(stored)
+    for name in ("../x", "a/../../x", "/x"):
+        assert run([*words, name]) == 2
+    assert "leads out of the folder that the server serves" in capsys.readouterr().err
+
+
+def test_a_folder_that_cannot_be_read_is_not_told_of_as_if_it_were_served(
+    server: RunningServer, tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from udpft.storage import served_folder
+
+    def refuse(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    with connect(server.address) as client:
+        monkeypatch.setattr(served_folder, "_probe", refuse)
+        with pytest.raises(LocalReadFailed, match=f"^cannot read {tree}: Permission") as caught:
+            client.store_tree(tree)
+    assert "serv" not in caught.value.hint
+
+
+def test_questions_about_a_tree_are_no_refusals(
+    stored: Path, tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refused: list[Refused] = []
+    with (
+        udpft.serve(stored, port=0, writable=True, on_refused=refused.append) as server,
+        connect(server.address) as client,
+    ):
+        assert client.store_tree(tree, dry_run=True).files
+        with monkeypatch.context() as patched:
+
+            def full(*_: object) -> None:
+                raise OSError(28, "No space left on device")
+
+            patched.setattr(StagedTree, "writev", full)
+            with pytest.raises(PartialTransfer):
+                client.store_tree(tree)
+        assert refused == []
+        with pytest.raises(NoSuchFile):
+            client.fetch_tree("gone", stored)
+    assert [one.name for one in refused] == ["gone"]

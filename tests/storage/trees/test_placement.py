@@ -27,7 +27,7 @@ class Trial:
         self.staging.mkdir()
         self.fds = [os.open(path, FOLDER_FLAGS) for path in (self.out, self.staging)]
         self.folders = Folders(self.fds[0])
-        self.found = Survey(set(), set(), set(), [], set())
+        self.found = Survey.empty(set())
         self.notes: list[str] = []
         self.placement = Placement(
             self.fds[1], self.folders, self.found, force=force, note=self.notes.append

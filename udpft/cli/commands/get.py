@@ -215,7 +215,10 @@ class _Getter(NamedTuple):
             )
 
         def on_resume(done_bytes: int, total_bytes: int) -> None:
-            path = tidied(output or ".") if tree else destination_of(self.path_of(name), output)
+            if tree:
+                path = name if output is None else f"{name} in {tidied(output)}"
+            else:
+                path = destination_of(self.path_of(name), output)
             meter.begin_at(done_bytes)
             self.tally.console.say(
                 f"{path}: resumed at {format_bytes(done_bytes)} of {format_bytes(total_bytes)}"

@@ -101,7 +101,8 @@ class Tally:
     def _tell_figures(self, result: Result, where: str) -> None:
         """Tell how it went, and how much of a tree was left out."""
         left_out = _left_out(result)
-        if result.tree and result.chunk_size == 0 and not result.up_to_date:
+        of_nothing = result.verified and not (result.files or result.bytes)
+        if result.tree and result.chunk_size == 0 and not (result.up_to_date or of_nothing):
             self.console.say(f"{where}: nothing was sent{left_out}")
             return
         if result.up_to_date:
@@ -180,8 +181,13 @@ def rounded(number: float | None) -> float | None:
 
 
 def failure(name: str, ending: BaseException) -> dict[str, Any]:
-    """One that failed, or was at work when the command was broken off, as JSON has it."""
+    """One that failed, or was at work when the command was broken off, as JSON has it.
+
+    Of a tree that has not come whole, it has what has come of it too, as `success` does.
+    """
+    came = ending.result if isinstance(ending, UdpftError) else None
     return {
+        **(success(came) if isinstance(came, Result) else {}),
         "name": name,
         "ok": False,
         "message": BREAKS.get(type(ending), str(ending)),

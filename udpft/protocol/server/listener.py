@@ -17,7 +17,7 @@ from itertools import islice
 from math import inf
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from udpft.errors import PartialTransfer, ServerBusy, TimedOut, UdpftError
+from udpft.errors import NoSuchFile, PartialTransfer, ServerBusy, TimedOut, UdpftError
 from udpft.protocol.contract import Batch, Completed, Failed, Transmit
 from udpft.protocol.handshake.address_validation import AddressValidator
 from udpft.protocol.keyed.notice import KeyedType
@@ -44,7 +44,7 @@ from udpft.protocol.transfer.ack_schedule import ReceiveQueue
 from udpft.protocol.transfer.sender import Sender
 from udpft.protocol.transfer.work_budget import WorkBudget
 from udpft.protocol.wire.error import ErrorCode, Refusal, code_of, encode_error, reason_of
-from udpft.protocol.wire.hello import Hello
+from udpft.protocol.wire.hello import Hello, Role
 from udpft.protocol.wire.packet import COMMON, PacketType, connection_id_untrusted
 
 if TYPE_CHECKING:
@@ -295,8 +295,10 @@ class Listener:
                 session.silent = True
 
     def _refuse(self, request: Request, error: UdpftError) -> None:
-        if not isinstance(error, ServerBusy):  # who is to come back asks often
-            hello = request.hello
+        hello = request.hello
+        # Of who brings a tree, and asks whether there is anything: no is an answer.
+        answered = isinstance(error, NoSuchFile) and hello.role == Role.LIST and hello.have_of
+        if not answered and not isinstance(error, ServerBusy):  # who is to come back asks often
             name = hello.name.decode(errors="surrogateescape")
             upload = hello.role in UPLOADS
             self._refused.append(Refused(name, request.address, upload, error))

@@ -31,13 +31,14 @@ from udpft.protocol.handshake.agreement import HandshakeResult, whole_chunks
 from udpft.protocol.params import MAX_BURST_BYTES
 from udpft.protocol.ranges import RangeSet
 from udpft.protocol.wire.hello import MAX_HAVE
+from udpft.protocol.wire.listing import Entry
 from udpft.storage.destination import guarded, say_how_to_resume
 from udpft.storage.journal import Journal, Label, MalformedJournal, hash_chunks
 from udpft.storage.leftovers import JOURNAL, Leftovers, Made
 from udpft.storage.partfile import write_failure
 from udpft.storage.sync import sync_file_system
 from udpft.storage.trees.carry_over import carry_over, write_listing
-from udpft.storage.trees.files import StagedTree
+from udpft.storage.trees.files import Layout, StagedTree
 from udpft.storage.trees.folders import FOLDER_FLAGS, Folders
 from udpft.storage.trees.placement import Placement
 from udpft.storage.trees.staging import Staging, make_room, staging_name
@@ -165,12 +166,22 @@ class TreeDestination:
         return self._tree.layout.size
 
     @property
+    def layout(self) -> Layout:
+        """Layout of the tree."""
+        assert self._tree
+        return self._tree.layout
+
+    @property
     def file_count(self) -> int:
-        """Number of files that are there in the end: of the tree, those that do not fail."""
+        """Number of files that are there in the end."""
+        return len(self.files_here())
+
+    def files_here(self) -> Sequence[Entry]:
+        """Files that are there in the end: of the tree, those that come and do not fail."""
         missing = {problem.path for problem in self._survey.problems} | self._options.unwanted
         if not missing:
-            return len(self._files)
-        return sum(entry.path not in missing for entry in self._files.entries)
+            return self._files.entries
+        return [entry for entry in self._files.entries if entry.path not in missing]
 
     def new_sizes(self) -> list[int]:
         """Sizes of the files that are not there yet; and of folders, 0, where no file is there."""
@@ -188,9 +199,8 @@ class TreeDestination:
 
     @property
     def is_up_to_date(self) -> bool:
-        """Whether the destination holds every file already."""
-        wanted = len(self._files) - len(self._options.unwanted)
-        return 0 < len(self._survey.held) == wanted
+        """Whether the destination held every file that it can take."""
+        return 0 < len(self._survey.held) == self.file_count
 
     @property
     def problems(self) -> list[Problem]:
@@ -207,7 +217,8 @@ class TreeDestination:
         if any(files[number].size for number in self._wanted()):
             return True
         verified = self._options.force or self._options.checksum
-        return verified and any(files[number].size for number in self._survey.held)
+        doubted = self._survey.held if verified else self._survey.unproven
+        return any(files[number].size for number in doubted)
 
     def _make_room(self, staging: Staging) -> None:
         """See that the tree fits, and remove leftovers."""
@@ -397,6 +408,7 @@ class TreeDestination:
                     placement.make_folder(one)
             for number in wanted:
                 placement.place_file(number, self._files[number])
+            self._retime(placement)
             for number, link in enumerate(self.links):
                 placement.place_link(number, link)
             # The deepest first, for whatever is made in a folder changes its time.
@@ -406,6 +418,14 @@ class TreeDestination:
             placement.restore_modes()
             if wanted or self.links:
                 self._sync()
+
+    def _retime(self, placement: Placement) -> None:
+        """Give the files that were here, and are the same, the times of the listing."""
+        retimed = self._survey.retimed
+        different = {problem.path for problem in self.problems} if retimed else set()
+        for number in retimed:
+            if self._files.entries[number].path not in different:
+                placement.retime_file(self._files[number])
 
     def _sync(self) -> None:
         """Sync the file system. Where that fails, nothing of what is staged is to be believed."""
@@ -456,7 +476,8 @@ class TreeDestination:
         self._placed = self._files = PlacedEntries(())
         self.links = ()
         self._tree = None
-        for numbers in (self._survey.held, self._survey.compared, self._survey.skipped):
+        survey = self._survey
+        for numbers in (survey.held, survey.compared, survey.skipped, survey.retimed):
             numbers.clear()
 
     def _close_all(self) -> None:

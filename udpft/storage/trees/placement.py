@@ -15,7 +15,15 @@ from stat import S_ISDIR, S_ISREG
 from udpft.protocol.wire.listing import Entry, Reason
 from udpft.storage.system_calls.rename import rename_new
 from udpft.storage.trees.folders import Folders
-from udpft.storage.trees.survey import REFUSALS, Link, Placed, Problem, Survey, is_spelled_so
+from udpft.storage.trees.survey import (
+    DIFFERENT_CONTENT,
+    REFUSALS,
+    Link,
+    Placed,
+    Problem,
+    Survey,
+    is_spelled_so,
+)
 from udpft.storage.trees.walk import leads_within
 
 _FILE_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
@@ -99,7 +107,7 @@ class Placement:
         if status is not None:
             words = ""
             if status is Reason.DIFFERENT and number in self._found.compared:
-                words = "differs, and has the same size"
+                words = DIFFERENT_CONTENT
             self._found.problems.append(Problem(entry.path, status, words))
 
     def finish_file(self, fd: int, entry: Entry) -> None:
@@ -110,6 +118,20 @@ class Placement:
             if error.errno not in (errno.EPERM, errno.EACCES, errno.EOPNOTSUPP, errno.ENOSYS):
                 raise
         self.give_time(fd, entry)
+
+    def retime_file(self, placed: Placed) -> None:
+        """Give a file that was here, and is the same, the time of the listing, if it is ours."""
+        try:
+            fd = os.open(placed.place[-1], _FILE_FLAGS, dir_fd=self._open(placed.place[:-1]))
+        except OSError:
+            return
+        try:
+            status = os.fstat(fd)
+            if S_ISREG(status.st_mode) and status.st_size == placed.entry.size:
+                with suppress(OSError, OverflowError):
+                    os.utime(fd, ns=(placed.entry.mtime_ns, placed.entry.mtime_ns))
+        finally:
+            os.close(fd)
 
     def place_link(self, number: int, link: Link) -> None:
         """Make a symlink, or say why not. Raises OSError: the disk fails."""

@@ -20,6 +20,7 @@ from udpft.storage.leftovers import Folders as Where
 from udpft.storage.part_name import part_name
 from udpft.storage.sync import reread_from_disk
 from udpft.storage.trees.folders import FOLDER_FLAGS, remove_folder
+from udpft.storage.trees.survey import GRANULARITIES
 from udpft.units import format_bytes
 
 LISTING: Final = "listing"
@@ -27,9 +28,6 @@ LISTING: Final = "listing"
 
 _PROBE_NS: Final = 1_000_000_001_123_456_789
 """A time of an odd second, to find out which times a file system has."""
-
-_GRANULARITIES: Final = (1, 100, 1_000, 10_000_000, 1_000_000_000, 2_000_000_000)
-"""Nanoseconds between two times of a file system: ext4, NTFS, UDF, exFAT, ext3, FAT."""
 
 
 def staging_name(name: str, key: str) -> str:
@@ -102,7 +100,7 @@ class Staging:
             os.utime(self.journal_fd)
         except OSError:
             return 0
-        return next((g for g in _GRANULARITIES if abs(found - _PROBE_NS) < g), 0)
+        return next((g for g in reversed(GRANULARITIES) if abs(found - _PROBE_NS) < g), 0)
 
     def distrust_cache(self) -> None:
         """See that what is read of the staged files from here on is what the disk has.

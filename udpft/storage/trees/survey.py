@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from stat import S_ISDIR, S_ISLNK, S_ISREG
 from typing import Final, NamedTuple, overload
@@ -25,6 +25,12 @@ REFUSALS: Final = {
     errno.ENOTDIR: "no folder leads there",
 }
 """Errors of the system that concern one name, and what to say of them. Others end the transfer."""
+
+DIFFERENT_CONTENT: Final = "differs, and has the same size"
+"""Words for a file whose content alone shows that it is a different one."""
+
+GRANULARITIES: Final = (2_000_000_000, 1_000_000_000, 10_000_000, 1_000, 100, 1)
+"""Nanoseconds between two times of a file system: FAT, ext3, exFAT, UDF, NTFS, ext4."""
 
 
 class Placed(NamedTuple):
@@ -96,6 +102,11 @@ class Problem(NamedTuple):
     words: str = ""
 
 
+Compare = Callable[[Folders, Sequence[Placed]], Collection[str] | None]
+"""Comparison of files that have the size of those in the listing, and another time: the paths of
+those whose contents are the same; None where the digest of the whole tree is to tell."""
+
+
 class TreeOptions(NamedTuple):
     """Options of a tree's destination.
 
@@ -106,6 +117,8 @@ class TreeOptions(NamedTuple):
     staging folder from those of other trees of this name. ``earlier``: name of another staging
     folder, whose files are taken over as far as this tree has them. ``unwanted``: paths of files
     that the listing has, and that are left alone. ``on_removed``: see `leftovers.Leftovers`.
+    ``compare``: compares what has the same size and another time, with the folders of the
+    destination; None where such files count as different.
     """
 
     force: bool = False
@@ -116,6 +129,7 @@ class TreeOptions(NamedTuple):
     earlier: str = ""
     unwanted: frozenset[str] = frozenset()
     on_removed: Callable[[str], None] | None = None
+    compare: Compare | None = None
 
 
 class Survey(NamedTuple):
@@ -123,7 +137,9 @@ class Survey(NamedTuple):
 
     ``held``: the destination has them, as far as size and time or the digest tell. ``compared``:
     those that come and are compared with what is there. ``skipped``: they are not to come.
-    ``twins``: places of which the file system may take two for one.
+    ``twins``: places of which the file system may take two for one. ``retimed``: those of both
+    that have another time, and get that of the listing if they are the same. ``unproven``: those
+    of them whose contents only the digest of the tree tells.
     """
 
     held: set[int]
@@ -131,6 +147,13 @@ class Survey(NamedTuple):
     skipped: set[int]
     problems: list[Problem]
     twins: set[tuple[str, ...]]
+    retimed: set[int]
+    unproven: set[int]
+
+    @classmethod
+    def empty(cls, twins: set[tuple[str, ...]]) -> Survey:
+        """Make one that nothing is found of yet."""
+        return cls(set(), set(), set(), [], twins, set(), set())
 
 
 def survey(
@@ -138,7 +161,7 @@ def survey(
     folder: Path,
     placed: Sequence[Placed],
     options: TreeOptions,
-    granularity_ns: int,
+    granularity_ns: int | None,
 ) -> Survey:
     """Look at the destination of each entry.
 
@@ -147,12 +170,14 @@ def survey(
         folder: the destination, for messages.
         placed: the entries.
         options: of the tree.
-        granularity_ns: nanoseconds between two times of the file system; 0 where it takes none.
+        granularity_ns: nanoseconds between two times of the file system; 0 where it takes none,
+            None where that is not known: see `is_same_time`.
 
     Raises:
         LocalWriteFailed: a folder may not be searched, or the disk fails.
     """
-    found = Survey(set(), set(), set(), [], _twins(placed))
+    found = Survey.empty(_twins(placed))
+    doubtful: list[tuple[int, Placed]] = []
     number = -1
     blocked: tuple[str, ...] | None = None  # the last folder whose name something else has
     for entry, place in placed:
@@ -171,13 +196,16 @@ def survey(
                 words = _in_the_way(status)
             elif status and not entry.is_folder:
                 one = Placed(entry, place)
-                _look_at(found, folders, number, one, status, options, granularity_ns)
+                if _is_doubtful(found, folders, number, one, status, options, granularity_ns):
+                    doubtful.append((number, one))
         if words:
             found.problems.append(Problem(entry.path, Reason.REFUSED, words))
             if entry.is_folder:
                 blocked = place
             else:
                 found.skipped.add(number)
+    if doubtful:
+        _compare(found, folders, doubtful, options.compare)
     return found
 
 
@@ -200,31 +228,67 @@ def _in_the_way(status: os.stat_result) -> str:
     return REFUSALS[errno.ELOOP] if S_ISLNK(status.st_mode) else "a file has its name"
 
 
-def _look_at(
+def _is_doubtful(
     found: Survey,
     folders: Folders,
     number: int,
     placed: Placed,
     status: os.stat_result,
     options: TreeOptions,
-    granularity_ns: int,
-) -> None:
-    """Decide about a file whose name something has."""
+    granularity_ns: int | None,
+) -> bool:
+    """Decide about a file whose name something has, unless only its content could tell."""
     entry, place = placed
     if place in found.twins and not is_spelled_so(folders, place):
         found.problems.append(Problem(entry.path, Reason.FOLDED))
         found.skipped.add(number)
-        return
+        return False
     same_size = S_ISREG(status.st_mode) and status.st_size == entry.size
-    step = max(1, granularity_ns)
-    same_time = not granularity_ns or abs(status.st_mtime_ns - entry.mtime_ns) < step
+    same_time = is_same_time(status.st_mtime_ns, entry.mtime_ns, granularity_ns)
     if same_size and options.trust and (same_time or options.checksum):
         found.held.add(number)
+        if not same_time:
+            found.retimed.add(number)
     elif same_size and not options.trust:
         found.compared.add(number)
+        if not same_time:
+            found.retimed.add(number)
+    elif same_size and options.compare and not options.force:
+        return True
     elif not options.force:
         found.problems.append(Problem(entry.path, Reason.DIFFERENT))
         found.skipped.add(number)
+    return False
+
+
+def _compare(
+    found: Survey,
+    folders: Folders,
+    doubtful: Sequence[tuple[int, Placed]],
+    compare: Compare | None,
+) -> None:
+    """Decide about files that have the size of those in the listing, and another time."""
+    same = compare(folders, [one for _, one in doubtful]) if compare else ()
+    for number, (entry, _) in doubtful:
+        if same is None or entry.path in same:
+            found.held.add(number)
+            found.retimed.add(number)
+            if same is None:
+                found.unproven.add(number)
+        else:
+            found.problems.append(Problem(entry.path, Reason.DIFFERENT, DIFFERENT_CONTENT))
+            found.skipped.add(number)
+
+
+def is_same_time(there_ns: int, told_ns: int, granularity_ns: int | None = None) -> bool:
+    """Tell whether a file's time is that of a listing, as exactly as its file system keeps times.
+
+    ``granularity_ns``: nanoseconds between two of them; 0 where it takes none. Where it is None, it
+    is as coarse as the file's time looks.
+    """
+    if granularity_ns is None:
+        granularity_ns = next(step for step in GRANULARITIES if not there_ns % step)
+    return not granularity_ns or abs(there_ns - told_ns) < max(1, granularity_ns)
 
 
 def _status(folders: Folders, place: Sequence[str]) -> os.stat_result | None:

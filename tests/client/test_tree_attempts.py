@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from udpft.client.tree_attempts import ATTEMPTS, repeated
+from udpft.client.tree_attempts import ATTEMPTS, HeldAtFirst, repeated
 from udpft.errors import DigestMismatch, SourceChanged, UdpftError
 from udpft.outcome.result import Result
+from udpft.protocol.wire.listing import Entry
+from udpft.storage.trees.files import Layout
 
 DONE = Result("tree", "tree", 1, 1.0, "", 0, "reliable", verified=True)
 
@@ -97,3 +99,13 @@ def test_a_listing_that_fails_is_not_made_again() -> None:
     with pytest.raises(DigestMismatch, match="of the listing"):
         attempts.run()
     assert attempts.made == []
+
+
+def test_what_an_earlier_attempt_brought_was_not_held_at_first() -> None:
+    files = [Entry(name, False, size, 0, 0o644, 1) for name, size in (("a", 10), ("b", 5))]
+    held = HeldAtFirst()
+    held.note(Layout(files), [(4, 12)], trust=True)
+    held.note(Layout(files), [(0, 15)], trust=True)
+    assert (held.attempts, held.bytes_of(files), held.bytes_of(files[1:])) == (2, 8, 2)
+    held.note(Layout(files), [], trust=False)
+    assert held.bytes_of(files) == 0

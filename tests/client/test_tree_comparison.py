@@ -176,3 +176,18 @@ def test_a_dry_run_says_what_it_would_compare_where_that_is_much(
             assert result.tree.notes == (
                 f"{number} files of the same size would be compared by their contents",
             )
+
+
+def test_a_server_that_lists_nothing_has_files_of_another_time_compared_too(
+    server: RunningServer, there: Path, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store_tree, "_there", lambda *_: {})
+    os.utime(here / "a", ns=(A_TIME, A_TIME))
+    (here / "b").write_bytes(b"another size")
+    with pytest.raises(DestinationExists, match=r"t/b is on the server, and is a different file$"):
+        udpft.put(here, server=server, recursive=True)
+    assert (there / "a").stat().st_mtime_ns == A_TIME
+    spoil(here / "b")
+    with pytest.raises(DestinationExists, match=r"t/b is on the server, and differs, and has"):
+        udpft.put(here, server=server, recursive=True)
+    assert (there / "b").read_bytes() == sample(SIZE)

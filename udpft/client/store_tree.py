@@ -215,6 +215,9 @@ def _without_same(
     there: dict[str, Entry] = {}
     with suppress(ServerRefused):
         there = _there(connection, tree, identity)
+    if not there:  # it lists nothing, as one over a remote shell: the digest of the tree is to tell
+        tree.note_same(different)
+        return [one for one in refused if one.path not in different]
     alike = [
         entry
         for entry in report.entries

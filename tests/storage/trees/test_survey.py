@@ -10,7 +10,14 @@ import pytest
 
 from udpft.protocol.wire.listing import Entry, Reason
 from udpft.storage.trees.folders import FOLDER_FLAGS, Folders
-from udpft.storage.trees.survey import Placed, Problem, Survey, TreeOptions, survey
+from udpft.storage.trees.survey import (
+    Placed,
+    Problem,
+    Survey,
+    TreeOptions,
+    is_same_time,
+    survey,
+)
 
 MTIME_NS = 1_234_567_891_500_000_000
 
@@ -25,7 +32,7 @@ def folders(tmp_path: Path) -> Iterator[Folders]:
 
 
 def look(
-    folders: Folders, *names: str, granularity_ns: int = 1, size: int = 5, **options: bool
+    folders: Folders, *names: str, granularity_ns: int = 1, size: int = 5, **options: object
 ) -> Survey:
     placed = [
         Placed(Entry(name, False, size, MTIME_NS, 0o644), tuple(name.split("/"))) for name in names
@@ -106,3 +113,36 @@ def test_a_twin_whose_name_is_not_in_the_folder_is_another_ones(
     found = look(folders, "README", "readme")
     assert found.held == {0}
     assert found.problems == [Problem("readme", Reason.FOLDED)]
+
+
+@pytest.mark.parametrize(
+    ("there_ns", "same"),
+    [
+        (MTIME_NS + 123, True),
+        (MTIME_NS + 122, False),
+        (MTIME_NS + 100, True),  # as NTFS keeps it
+        (MTIME_NS - 500_000_000, True),  # as ext3 does
+        (MTIME_NS - 1_500_000_000, True),  # as FAT does
+        (MTIME_NS - 3_500_000_000, False),
+    ],
+)
+def test_without_a_probe_times_are_as_coarse_as_they_look(there_ns: int, same: bool) -> None:
+    assert is_same_time(there_ns, MTIME_NS + 123) is same
+
+
+def test_what_has_another_time_is_compared_if_there_is_a_way(
+    folders: Folders, tmp_path: Path
+) -> None:
+    for name in "ab":
+        put(tmp_path / name, mtime_ns=1)
+    put(tmp_path / "c", b"123", mtime_ns=1)
+    found = look(folders, "a", "b", "c", compare=lambda _, files: {files[0].entry.path})
+    assert (found.held, found.retimed, found.unproven, found.skipped) == ({0}, {0}, set(), {1, 2})
+    assert [one.words for one in found.problems] == ["", "differs, and has the same size"]
+    found = look(folders, "a", "b", "c", compare=lambda *_: None)
+    assert (found.held, found.retimed, found.unproven, found.skipped) == (
+        {0, 1},
+        {0, 1},
+        {0, 1},
+        {2},
+    )

@@ -25,7 +25,7 @@ from udpft.errors import (
 from udpft.outcome.result import Result
 from udpft.outcome.served import Served
 from udpft.protocol.params import MAX_MEASURED_BYTES
-from udpft.protocol.server import admitting
+from udpft.protocol.server import session_creation
 from udpft.protocol.wire.hello import Role
 
 SIZE = 300_000
@@ -183,7 +183,7 @@ def test_a_server_older_than_this(
     writer: Client, served: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     known = [role for role in Role if role not in (Role.MEASURE, Role.MEASURE_PUT)]
-    monkeypatch.setattr(admitting, "_ROLES", known)
+    monkeypatch.setattr(session_creation, "_ROLES", known)
     rows = list(measure(writer, plan(tmp_path, put_as="brought")))
     for direction in ("down", "up"):
         missing = row_of(rows, "memory", direction, "reliable").missing

@@ -410,8 +410,8 @@ def make_room_beside(path: str, size: int = 0) -> None:
 
     See `leftovers.Leftovers`. ``size``: bytes that the file will have, as far as that is known.
     """
-    own = part_name(os.path.basename(path))
     try:
+        own = part_name(os.path.basename(path))
         folder_fd = os.open(os.path.dirname(path) or ".", os.O_RDONLY | os.O_DIRECTORY)
     except (OSError, ValueError):
         return  # the part file will say why

@@ -102,6 +102,7 @@ def test_docker_exec_is_a_remote_shell_as_others_are(container: str, local: Path
     assert docker("exec", container, "ls", "-A", "/home/udpft/words") == "f\nt"
 
 
+@pytest.mark.usefixtures("image")
 def test_a_container_that_is_not_there_is_told_in_dockers_words(local: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "udpft", "get", "docker://no-such-container/etc/hostname"],

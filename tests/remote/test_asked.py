@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -58,7 +59,7 @@ def test_sudo_may_leave_anothers_home(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/of/somebody/else")
     assert home() == "/of/somebody/else"
     monkeypatch.setenv("SUDO_UID", "12345")
-    assert home() == os.path.expanduser(f"~{os.environ.get('USER', 'root')}")
+    assert home() == pwd.getpwuid(os.getuid()).pw_dir
 
 
 @pytest.mark.parametrize(

@@ -114,15 +114,23 @@ class Scenario:
         for n in range(random.choice((1, 2) if self.seed >= SMALL_FROM else (1, 1, 2, 3, 5))):
             self.fetches.append(self._fetch(n))
         self._change_under_way()
-        # A client that goes on from another address, or on another path, leaves a session behind.
-        left = self.changes or any(fetch.events for fetch in self.fetches)
-        full = self.max_sessions < (2 if left or self.strangers_at else 1) * len(self.fetches)
+        full = self._most_sessions() > self.max_sessions
         if full or self.stops_at < inf or any(fetch.fault for fetch in self.fetches):
             self.survivable = False
 
     def __str__(self) -> str:
         under_way = f"{self.changes}, strangers at {self.strangers_at}"
         return f"seed {self.seed}: {self.down}, {self.up}, {under_way}, {self.fetches}"
+
+    def _most_sessions(self) -> int:
+        """Sessions that the server may have at once.
+
+        A client that goes on from another address, or on another path, leaves one behind each time;
+        and while it is there, a full server tells the client to come again, which none does here.
+        """
+        left = sum(max(len(fetch.events), bool(self.changes)) for fetch in self.fetches)
+        strangers = len(self.fetches) if self.strangers_at else 0
+        return len(self.fetches) + max(left, strangers)
 
     def _gaps(self) -> list[tuple[float, float]]:
         """When the links are dead: for ten seconds at most, once or not at all."""

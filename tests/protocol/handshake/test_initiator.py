@@ -430,6 +430,17 @@ def test_an_end_that_stood_still_learns_nothing_of_the_path_and_goes_on() -> Non
     assert client.error is None
 
 
+def test_answers_that_waited_for_an_end_that_stood_still_show_no_slow_path() -> None:
+    client = initiator()
+    poll_all(client, 0.0)
+    client.handle(retry_for(client, 1448), 0.2)  # a path of some length
+    poll_all(client, 0.3)
+    for size in (1392, 1200, 2072):  # while it stood still, these came one by one
+        client.handle(retry_for(client, size), 20.0)
+    poll_all(client, 20.1)
+    assert client.next_timeout <= 21.1
+
+
 def test_its_patience_begins_anew_when_it_stood_still() -> None:
     client = initiator()
     poll_all(client, 0.0)

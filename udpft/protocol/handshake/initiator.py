@@ -224,6 +224,7 @@ class Initiator:
         late_s = now - self.next_timeout
         if late_s >= STOOD_STILL_S and self._attempt:
             self._sent_at.clear()  # what is answered now tells nothing of the path
+            self._answered_at = now  # nor do answers that waited for this end
             self._give_up_at += late_s
             self._repeat_at = now
 

@@ -132,6 +132,8 @@ class Transfer:
             stderr=subprocess.PIPE,
             cwd=folder,
             env=environment(),
+            # A shell's background job, as the tests may be, hands on that it is ignored.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
         assert self.process.stdout
         assert self.process.stderr

@@ -27,7 +27,7 @@ from udpft.remote.asked import label_of
 
 LARGE = 12_000_000
 HALF = LARGE // 3
-SLOWLY = ["--limit-rate", "2M"]
+SLOWLY = ["--limit-rate", "3M"]
 
 
 @pytest.fixture(scope="module")

@@ -26,6 +26,7 @@ from udpft.outcome.result import Result
 from udpft.outcome.served import Refused, Served
 
 if TYPE_CHECKING:
+    from udpft.client.client import TreeParameters
     from udpft.net.stop import Stop
     from udpft.protocol.wire.listing import Entry
     from udpft.server.access import PlainPolicy
@@ -89,19 +90,7 @@ class _StoreOptions(TypedDict):
     progress: Progress | None
 
 
-class _TreeOptions(TypedDict, total=False):
-    """Options of trees alone; `udpft.client.tree_outcome.TreeParameters` explains them."""
-
-    exclude: str | Sequence[str]
-    include: str | Sequence[str]
-    rules: str | Sequence[str]
-    links: bool
-    checksum: bool
-    hidden: bool
-    dry_run: bool
-
-
-def _refuse_for_a_file(tree: _TreeOptions) -> None:
+def _refuse_for_a_file(tree: TreeParameters) -> None:
     """Refuse options of trees for a single file. Raises UsageError."""
     given = [name for name, value in tree.items() if value]
     if given:
@@ -183,7 +172,7 @@ def get(
     Raises:
         UdpftError: see `udpft.errors`; the destination is as it was.
     """
-    tree: _TreeOptions = {"exclude": exclude, "include": include, "rules": rules}
+    tree: TreeParameters = {"exclude": exclude, "include": include, "rules": rules}
     tree |= {"links": links, "checksum": checksum, "dry_run": dry_run}
     one_of(mode, ("reliable", "plain"), "mode")
     _refuse_for_a_tree(mode, sha256, output) if recursive else _refuse_for_a_file(tree)
@@ -267,7 +256,7 @@ def put(
         UploadRefused: the server takes none.
         UdpftError: see `udpft.errors`; on the server, what had that name is as it was.
     """
-    tree: _TreeOptions = {"exclude": exclude, "include": include, "rules": rules}
+    tree: TreeParameters = {"exclude": exclude, "include": include, "rules": rules}
     tree |= {"links": links, "checksum": checksum, "hidden": hidden, "dry_run": dry_run}
     options_of_it: _StoreOptions = {"force": force, "progress": progress}
     if recursive and isinstance(path, (str, os.PathLike)) and os.path.isdir(path):

@@ -44,7 +44,7 @@ from udpft.protocol.params import CONNECT_TIMEOUT_S, IDLE_TIMEOUT_S
 from udpft.storage.destination import Destination
 
 if TYPE_CHECKING:
-    from udpft.client.tree_outcome import TreeParameters
+    from udpft.client.tree_outcome import TreeParameters as TreeParameters
     from udpft.keys import KeySource
     from udpft.net.stop import Stop
     from udpft.protocol.handshake.path_probe import PathProbe

@@ -35,11 +35,7 @@ def sync_file(fd: int) -> None:
     Raises:
         OSError: something could not be written back.
     """
-    try:
-        os.fsync(fd)
-    except OSError as error:
-        if error.errno not in _NO_SYNC:
-            raise
+    _sync(os.fsync, fd)
 
 
 def sync_data(fd: int) -> None:
@@ -48,8 +44,12 @@ def sync_data(fd: int) -> None:
     Raises:
         OSError: something could not be written back.
     """
+    _sync(os.fdatasync, fd)
+
+
+def _sync(call: Callable[[int], None], fd: int) -> None:
     try:
-        os.fdatasync(fd)
+        call(fd)
     except OSError as error:
         if error.errno not in _NO_SYNC:
             raise

@@ -307,9 +307,10 @@ class Download:
             datagram, self._closing = self._closing, None
         elif self.receiver:
             transmit = self.receiver.poll_transmit(now)
-            ended = self.receiver.ended and self._state is not DownloadState.ABANDONED
-            if transmit or ended or not self._failover:
+            if transmit or not self._failover:
                 return transmit
+            if self.receiver.ended and self._state is not DownloadState.ABANDONED:
+                return None
             return self._poll_failover(self._failover, now)
         elif self._state is DownloadState.HANDSHAKE:
             datagram = self._initiator.poll(now)
@@ -327,14 +328,13 @@ class Download:
 
     def poll_event(self) -> Event | None:
         """The next event: see `Receiver.poll_event`."""
+        receiving = self._state is DownloadState.RECEIVING
+        event: Event | None = None
         if self._events:
-            event: Event | None = self._events.popleft()
-        elif self._state is DownloadState.RECEIVING and self.receiver:
+            event = self._events.popleft()
+        elif receiving and self.receiver:
             event = self.receiver.poll_event()
-        else:
-            return None
-        ended = self._state is DownloadState.RECEIVING
-        if ended and isinstance(event, (Completed, Failed)):
+        if event and receiving and isinstance(event, (Completed, Failed)):
             self._follow(DownloadEvent.RECEIVER_ENDED)
         return event
 

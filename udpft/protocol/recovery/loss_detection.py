@@ -202,15 +202,14 @@ class SentHistory:
                     named &= -1 << start - first
                 hit = burst.outstanding & named
                 late = burst.lost & named
-                if hit or late:
-                    n = (hit | late).bit_count()
-                    verdicts.sent_sum_s += n * burst.sent_at
+                if first < newest and (hit or late):
                     overtaken = _below(hit, in_step - first) | _below(late, newest - first)
                     if overtaken and burst.sent_at < verdicts.overtaken_since:
                         verdicts.overtaken_since = burst.sent_at
                 if hit:
                     burst.outstanding ^= hit
                     n = hit.bit_count()
+                    verdicts.sent_sum_s += n * burst.sent_at
                     verdicts.acked += n
                     verdicts.count(burst.epoch, n, 0)
                     verdicts.newest = burst
@@ -219,7 +218,9 @@ class SentHistory:
                         self.fates.note(first, burst.stop - first, burst.lost)
                 if late:
                     burst.lost ^= late
-                    verdicts.late += late.bit_count()
+                    n = late.bit_count()
+                    verdicts.sent_sum_s += n * burst.sent_at
+                    verdicts.late += n
                     n = (late & ~burst.given_up).bit_count()
                     if n:
                         verdicts.count(burst.epoch, n, -n)

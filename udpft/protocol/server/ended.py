@@ -54,14 +54,14 @@ class EndedHellos:
         _newer: those that were added last; None while there are none.
         _older: the table before; None while there is none.
         _count: digests in the newer one.
-        _since: when the newer one took its place; -inf while both are empty.
+        _since: when the newer one took its place; inf while both are empty.
     """
 
     def __init__(self) -> None:
         self._newer: _Table | None = None
         self._older: _Table | None = None
         self._count = 0
-        self._since = -inf
+        self._since = inf
 
     def add(self, key: Hashable, now: float) -> None:
         """Add one that is over now."""
@@ -92,14 +92,14 @@ class EndedHellos:
 
     def forget(self, now: float) -> None:
         """Forget those that were over long ago."""
-        while self and now >= self._since + KEPT_S:
+        while now >= self._since + KEPT_S:
             self._turn(self._since + KEPT_S)
 
     def _turn(self, now: float) -> None:
         """Let the newer table take the older one's place."""
         self._older, self._newer = self._newer, None
         self._count = 0
-        self._since = now
+        self._since = now if self else inf
 
 
 def _digest_of(key: Hashable) -> int:

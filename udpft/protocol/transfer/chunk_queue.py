@@ -41,6 +41,7 @@ class ChunkQueue:
     ) -> None:
         self._source = source
         self._held = held or RangeSet()
+        self._last_held = self._held.stop - 1
         self._lost = RangeSet()  # to be sent again
         self._first_missing = 0  # all before it have arrived
         self._next = 0  # the first that has neither been sent nor passed over
@@ -70,12 +71,12 @@ class ChunkQueue:
     @property
     def holds_next(self) -> bool:
         """Whether the receiver holds the next new chunk already, so that `pass_over` is due."""
-        return bool(self._held) and not self._lost and self._next in self._held
+        return self._next <= self._last_held and not self._lost and self._next in self._held
 
     @property
     def is_comparing(self) -> bool:
         """Whether chunks wait to be compared with what they were, so that `compare` is due."""
-        return bool(self._suspect) and not self._lost
+        return self._suspect is not None and bool(self._suspect) and not self._lost
 
     def digest(self) -> bytes:
         """XXH3-128 of the hashes of all chunks, in order.
@@ -111,7 +112,7 @@ class ChunkQueue:
         if not self._lost:
             start = self._next
             stop = min(start + limit, self.chunk_count)
-            if self._held and start < stop:
+            if start <= self._last_held and start < stop:
                 stop = self._held.holes(start, stop)[0][1]
             self._next = stop
             return range(start, stop)

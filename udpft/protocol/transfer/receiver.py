@@ -440,7 +440,7 @@ class Receiver:
             self._reading_until = now + self.totals.bytes_held / READING_BYTES_PER_S
         if self._control:
             datagram = self._control.popleft()
-        elif now >= self._acks.due_at and not self.ended:
+        elif now >= self._acks.due_at and self._state is not ReceiverState.ENDED:
             ack = self._acks.report(self._digest.chunks, now)
             datagram = encode_ack(ack, self._ids.connection_id, self._ids.nonce)
         else:
@@ -459,12 +459,13 @@ class Receiver:
 
     def handle_timeout(self, now: float) -> None:
         """Give the transfer up where nothing new came for too long."""
-        if self.ended or self._patience_stopped:
+        ends_at = self._last_progress_at + self._idle_timeout_s
+        if now < ends_at or self._state is ReceiverState.ENDED or self._patience_stopped:
             return
-        if now >= self._last_progress_at + self._idle_timeout_s + STOOD_STILL_S:
+        if now >= ends_at + STOOD_STILL_S:
             # It was this end that stood still, stopped or suspended: patience begins anew.
             self._last_progress_at = now
-        elif now >= self._last_progress_at + self._idle_timeout_s:
+        else:
             stalled = TimedOut(
                 f"nothing came from the {self._peer} for {self._idle_timeout_s:g} s",
                 hint=f"see whether the {self._peer} still runs; --timeout sets how long to wait",
@@ -473,7 +474,7 @@ class Receiver:
 
     def next_timeout(self) -> float | None:
         """When an acknowledgement is due, or patience ends."""
-        if self.ended:
+        if self._state is ReceiverState.ENDED:
             return None
         return min(self._acks.due_at, self._last_progress_at + self._idle_timeout_s)
 

@@ -343,12 +343,12 @@ class Sender:
         queue = self._queue
         if queue.is_comparing:
             return self._compare(now)
-        # Probes leave one by one: a path may drop what leaves together.
-        allowed = min(1, self._timers.probes) or self._flow.allowance(
-            self._history.packets_in_flight, queue, now
-        )
-        if not allowed:
-            return None
+        if self._timers.probes:
+            allowed = 1  # probes leave one by one: a path may drop what leaves together
+        else:
+            allowed = self._flow.allowance(self._history.packets_in_flight, queue, now)
+            if not allowed:
+                return None
         if self._numbers.next + allowed >= MAX_PACKETS:
             self.abort(PartialTransfer("the transfer took more packets than can be numbered"))
             return self.poll_transmit(now)
@@ -502,19 +502,21 @@ class Sender:
         if self._state is SenderState.ENDED:
             return
         timers = self._timers
-        if now >= min(timers.patience_ends_at, self._unconfirmed_at()) + STOOD_STILL_S:
+        patience_ends_at, unconfirmed_at = timers.patience_ends_at, self._unconfirmed_at()
+        if now >= min(patience_ends_at, unconfirmed_at) + STOOD_STILL_S:
             # It was this end that stood still, stopped or suspended: patience begins anew.
             timers.progress_at = timers.heard_at = now
-        if now >= self._unconfirmed_at():
+            patience_ends_at, unconfirmed_at = timers.patience_ends_at, self._unconfirmed_at()
+        if now >= unconfirmed_at:
             # It was sent everything, and went away without a word.
             assert self._fin
             self._end(SenderEvent.UNCONFIRMED, Completed(self._fin.digest, confirmed=False))
-        elif self._timers.source_at and now >= self._timers.disk_patience_ends_at:
+        elif timers.source_at and now >= timers.disk_patience_ends_at:
             self.abort(PartialTransfer("the disk brings nothing any more"), ErrorCode.READ_FAILED)
-        elif now >= self._timers.patience_ends_at:
+        elif now >= patience_ends_at:
             self.abort(TimedOut(f"the {self._peer} stopped answering"), ErrorCode.TIMED_OUT)
-        elif self._timers.loss_at < inf:
-            if now >= self._timers.loss_at:
+        elif timers.loss_at < inf:
+            if now >= timers.loss_at:
                 verdicts = Verdicts()
                 self._judge(now, verdicts)
                 self.congestion.on_tally(verdicts.tally)
@@ -530,14 +532,14 @@ class Sender:
     def _probe_at(self) -> float:
         """When a silent peer is probed: the PTO, doubling (RFC 9002, 6.2)."""
         timers = self._timers
-        quiet = self._state in (SenderState.SENDING, SenderState.READING)
-        if self._work and self._queue.holds_next:
-            quiet = True  # a peer that hears nothing asks, and so shows that it is there
-        if self._history.packets_in_flight or not quiet:
-            # Of a path that was never heard, nobody knows how slow it is.
-            longest_s = MAX_PTO_S if self.heard else _UNHEARD_PTO_S
-            return timers.sent_at + min(longest_s, self.rtt.pto_s * 2.0**timers.ptos)
-        return inf
+        if not self._history.packets_in_flight:
+            if self._state is SenderState.SENDING or self._state is SenderState.READING:
+                return inf
+            if self._work and self._queue.holds_next:
+                return inf  # a peer that hears nothing asks, and so shows that it is there
+        # Of a path that was never heard, nobody knows how slow it is.
+        longest_s = MAX_PTO_S if self.heard else _UNHEARD_PTO_S
+        return timers.sent_at + min(longest_s, self.rtt.pto_s * 2.0**timers.ptos)
 
     def _probe(self, now: float) -> None:
         """Say something that a living peer must answer."""

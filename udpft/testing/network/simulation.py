@@ -276,9 +276,6 @@ class SimNet:
         """Let the server's process stand still for a while: what comes waits in its inbox."""
         self._inboxes[SERVER].suspended_until = self.now + seconds
 
-    def _stands_still(self, address: str) -> bool:
-        return self._inboxes[address].suspended_until > self.now
-
     def vanish(self, client: SimulatedClient) -> None:
         """Remove a client without a word: what is sent to it is lost."""
         del self.clients[client.address], self._inboxes[client.address]
@@ -326,10 +323,10 @@ class SimNet:
         for target, inbox in self._inboxes.items():
             while inbox.ready_at() <= self.now:
                 self._deliver(target, *inbox.take(self.now))
-        if not self._stands_still(SERVER):
+        if self._inboxes[SERVER].suspended_until <= self.now:
             self.listener.handle_timeout(self.now)
         for client in self.clients.values():
-            if client.outcome is None and not self._stands_still(client.address):
+            if client.outcome is None and client.inbox.suspended_until <= self.now:
                 client.download.handle_timeout(self.now)
         self._transmit_all()
         return self.now
@@ -369,13 +366,15 @@ class SimNet:
     # --------------------------------------------------------------------------------- sending
 
     def _transmit_all(self) -> None:
-        if not self._stands_still(SERVER):
+        if self._inboxes[SERVER].suspended_until <= self.now:
             while addressed := self.listener.poll_transmit(self.now):
                 self._send(addressed.transmit, self.down, SERVER, addressed.address)
         while ended := self.listener.poll_outcome():
             self.ended.append(ended)
         for client in list(self.clients.values()):
-            while client.outcome is None and not self._stands_still(client.address):
+            if client.inbox.suspended_until > self.now:
+                continue
+            while client.outcome is None:
                 self._transmit(client)
                 event = client.download.poll_event()
                 if event is None:

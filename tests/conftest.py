@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,6 +27,11 @@ settings.load_profile("udpft")
 # The image sets some of them, and so may whoever runs the tests.
 for _name in [name for name in os.environ if name.startswith("UDPFT_")]:
     del os.environ[_name]
+
+# What nohup, or a script's background, ignores would be ignored by the commands under test too.
+for _signal in (signal.SIGHUP, signal.SIGTERM):
+    signal.signal(_signal, signal.SIG_DFL)
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 MEASURED = [Path(__file__).with_name(name) for name in ("protocol", "storage")]

@@ -24,6 +24,7 @@ from udpft.diagnosis.doctor import (
     judge_loss,
     judge_offloads,
     judge_path,
+    judge_processors,
     judge_round_trips,
 )
 from udpft.errors import PortClosed
@@ -123,6 +124,13 @@ def test_dockers_networks(
     assert finding.remedies == ((f"{option}={mtu} NAME",) if mtu else ())
 
 
+def test_processors_are_for_workers() -> None:
+    assert judge_processors(1).message == "1 may be used"
+    several = judge_processors(4)
+    assert (several.state, several.facts) == (State.OK, {"usable": 4})
+    assert "`udpft serve --workers auto`" in several.message
+
+
 def test_the_clock() -> None:
     assert judge_clock("tsc", ["tsc"], 5e-8, 1e-9).state is State.OK
     assert judge_clock(None, [], 5e-8, 1e-9).state is State.OK
@@ -188,6 +196,7 @@ def test_what_a_kernel_hides_is_no_obstacle(tmp_path: Path) -> None:
         "send buffer",
         "kernel",
         "Docker",
+        "processors",
         "clock",
     ]
 

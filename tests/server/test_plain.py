@@ -30,6 +30,7 @@ from udpft.server.plain import (
     MAX_PLAIN_TRANSFERS,
     PORT_FORGOTTEN_S,
     PlainTransfers,
+    Port,
 )
 from udpft.server.server import Server
 from udpft.storage.served_folder import ServedRoot
@@ -323,7 +324,7 @@ def by_hand(samples: Path) -> Iterator[tuple[PlainTransfers, list[Served]]]:
     sock.bind(("127.0.0.1", 0))
     with closing(UdpSocket(sock)) as main, ServedRoot(samples) as root:
         transfers = PlainTransfers(
-            main,
+            Port(main),
             open_source=root.open_file,
             rate_bytes_per_s=2_048_000,
             on_stray=lambda *_: None,
@@ -414,7 +415,7 @@ def test_what_came_to_a_sibling_too_early_is_handed_on(
                 super().connect(address)
 
         transfers = PlainTransfers(
-            main,
+            Port(main),
             open_source=root.open_file,
             rate_bytes_per_s=1e9,
             on_stray=lambda stray: handed_on.append(

@@ -22,6 +22,7 @@ from udpft.server.uploads import (
     ABANDONED_AFTER_S,
     MAX_OPENING,
     MAX_OPENING_A_HOST,
+    Quota,
     UploadPlace,
     Uploads,
 )
@@ -148,7 +149,7 @@ def opened(uploads: Uploads, hello: Hello, name: str) -> UploadPlace:
 
 def test_a_quota_counts_what_came_of_an_upload_that_broke_off(tmp_path: Path) -> None:
     with ServedRoot(tmp_path) as root:
-        uploads = Uploads(root, quota_bytes=100 * BLOCK)
+        uploads = Uploads(root, quota=Quota(100 * BLOCK))
         opened(uploads, hello(size=89 * BLOCK), "broken off").close(TimedOut("gone"), 59 * BLOCK)
         with pytest.raises(Denied, match="quota"):
             opened(uploads, hello(size=39 * BLOCK + 1), "one too many")
@@ -161,12 +162,12 @@ def test_a_quota_counts_what_came_of_an_upload_that_broke_off(tmp_path: Path) ->
 
 def test_a_quota_counts_blocks_and_inodes(tmp_path: Path) -> None:
     with ServedRoot(tmp_path) as root:
-        uploads = Uploads(root, quota_bytes=10 * BLOCK)
+        uploads = Uploads(root, quota=Quota(10 * BLOCK))
         for n in range(5):
             opened(uploads, hello(size=1, identity=n + 1), f"file {n}").close(None, 1)
         with pytest.raises(Denied, match="quota"):
             opened(uploads, hello(size=0, identity=9), "empty")
-        uploads = Uploads(root, quota_bytes=4 * BLOCK)
+        uploads = Uploads(root, quota=Quota(4 * BLOCK))
         with pytest.raises(Denied, match="quota"):
             opened(uploads, hello(), "a/b/c/file")  # three folders, a file, and a block
         opened(uploads, hello(), "a/b/file").close(None, 5)
@@ -182,7 +183,7 @@ def test_a_tree_counts_each_file_and_folder(tmp_path: Path) -> None:
     tree = hello(Role.PUT_TREE, 2, identity_of(listing))
     for blocks, is_enough in ((4, False), (5, True)):
         with ServedRoot(tmp_path) as root:
-            uploads = Uploads(root, quota_bytes=blocks * BLOCK)
+            uploads = Uploads(root, quota=Quota(blocks * BLOCK))
             uploads._trees._keep(tree.identity, None, listing)
             if is_enough:
                 opened(uploads, tree, "t").close()
@@ -196,7 +197,7 @@ def test_what_is_refused_leaves_nothing_not_even_folders(tmp_path: Path) -> None
     (tmp_path / "there").mkdir()
     (tmp_path / "there/file").mkdir()
     with ServedRoot(tmp_path) as root:
-        uploads = Uploads(root, quota_bytes=9 * BLOCK)
+        uploads = Uploads(root, quota=Quota(9 * BLOCK))
         for name in ("new/deep/file", "there/new/file"):
             with pytest.raises(Denied, match="quota"):
                 opened(uploads, hello(size=9 * BLOCK), name)
@@ -212,7 +213,7 @@ def test_what_is_refused_leaves_nothing_not_even_folders(tmp_path: Path) -> None
 
 def test_where_a_quota_is_used_up_nothing_is_looked_at(tmp_path: Path) -> None:
     with ServedRoot(tmp_path) as root:
-        uploads = Uploads(root, quota_bytes=2 * BLOCK)
+        uploads = Uploads(root, quota=Quota(2 * BLOCK))
         opened(uploads, hello(), "file").close(None, 5)
         with pytest.raises(Denied, match="quota"):
             uploads.open(hello(), "another")  # at once

@@ -82,6 +82,7 @@ def examine_machine(system: Kernel, device: str | None = None) -> Iterator[Findi
         yield judge_device(used)
         yield judge_offloads(used, kernel.offloads_of(used.name))
     yield from judge_docker(devices, uplink)
+    yield judge_processors(kernel.usable_processors())
     source, available = system.clock_sources()
     yield judge_clock(source, available, kernel.clock_cost_s(), kernel.clock_resolution_s())
 
@@ -169,6 +170,14 @@ def judge_docker(devices: list[Device], uplink: Device | None) -> Iterator[Findi
         yield Finding("Docker", State.BETTER, told, (remedy,), facts)
     if not bridges and not inside:
         yield Finding("Docker", State.OK, "none of its networks is to be seen from here")
+
+
+def judge_processors(usable: int) -> Finding:
+    """Judge how many processors there are for the workers of a server."""
+    told = f"{usable} may be used"
+    if usable > 1:
+        told += "; a server uses one of them, and all with `udpft serve --workers auto`"
+    return Finding("processors", State.OK, told, (), {"usable": usable})
 
 
 def judge_clock(

@@ -1,4 +1,4 @@
-"""Facts from the kernel about this machine's network: limits, devices, offloads, clock.
+"""Facts from the kernel about this machine: network limits, devices, offloads, clock, processors.
 
 Facts only; what to make of them is `udpft.diagnosis.doctor`'s. All of it can be read by anybody,
 and what cannot be read (another system, a container that hides it) is None.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import array
 import fcntl
 import ipaddress
+import os
 import socket
 import struct
 import time
@@ -34,6 +35,13 @@ _STRINGS = struct.Struct("=III")
 _FEATURES = struct.Struct("=II")
 # struct ethtool_get_features_block: available u32, requested u32, active u32, never changed u32
 _BLOCK = struct.Struct("=IIII")
+
+
+def usable_processors() -> int:
+    """Number of processors that this process may use."""
+    if count := getattr(os, "process_cpu_count", None):  # Python 3.13
+        return count() or 1
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @dataclass(frozen=True)

@@ -446,6 +446,17 @@ def _segment_size_of(control: list[ControlMessage]) -> int:
     return 0
 
 
+def drops_of(sock: socket.socket) -> int:
+    """Datagrams that a socket's receive buffer had no room for; 0 where the kernel does not say."""
+    try:
+        drops: int = _MEMINFO.unpack(sock.getsockopt(socket.SOL_SOCKET, SO_MEMINFO, _MEMINFO.size))[
+            -1
+        ]
+    except (OSError, struct.error):  # before Linux 4.12
+        return 0
+    return drops
+
+
 def _is_connected(sock: socket.socket) -> bool:
     try:
         sock.getpeername()

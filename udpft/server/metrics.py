@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
+from functools import partial
 from socketserver import ThreadingMixIn
 from types import TracebackType
 from typing import Any, Self
@@ -28,6 +29,8 @@ try:
         ProcessCollector,
         make_wsgi_app,
     )
+    from prometheus_client.metrics_core import Metric
+    from prometheus_client.registry import Collector
 except ModuleNotFoundError:
     raise UsageError(
         "metrics need the package prometheus-client, which is not installed",
@@ -38,6 +41,8 @@ _SECONDS = (0.01, 0.1, 0.5, 1.0, 5.0, 10.0, 60.0, 600.0, 3600.0)
 """Upper bounds of the histogram's buckets: from a small file over a LAN to a large one over a phone
 line."""
 
+
+_OF_THE_FIRST = ("process_start_time_seconds", "process_max_fds")
 
 MAX_CONNECTIONS = 16
 """Connections to the page at once: a scraper needs one, and others must not use up descriptors."""
@@ -96,6 +101,30 @@ class _PageServer6(_PageServer):
     address_family = socket.AF_INET6
 
 
+class _ProcessSums(Collector):
+    """Collector of what several processes use together; their start and limit are the first's.
+
+    Args:
+        processes: returns their ids, the oldest first.
+    """
+
+    def __init__(self, processes: Callable[[], list[int]]) -> None:
+        self._processes = processes
+
+    def collect(self) -> Iterable[Metric]:
+        """Collect the sums."""
+        sums: dict[str, Metric] = {}
+        for process_id in self._processes():
+            for metric in ProcessCollector(pid=partial(int, process_id), registry=None).collect():
+                known = sums.setdefault(metric.name, metric)
+                if known is not metric and metric.name not in _OF_THE_FIRST:
+                    pairs = zip(known.samples, metric.samples, strict=True)
+                    known.samples = [
+                        one._replace(value=one.value + other.value) for one, other in pairs
+                    ]
+        return sums.values()
+
+
 class Metrics:
     """Metrics of one server, and their HTTP page. Close it, or leave its ``with`` block.
 
@@ -103,6 +132,7 @@ class Metrics:
         address: of the page; port 0 takes any free one.
         transfers: returns the number of transfers at work.
         drops: returns the number of datagrams that the server's receive buffer has dropped.
+        processes: returns the server's processes; this one alone unless given.
 
     Attributes:
         address: of the page, with the port that was taken; never changes.
@@ -120,10 +150,18 @@ class Metrics:
     """
 
     def __init__(
-        self, address: Address, *, transfers: Callable[[], int], drops: Callable[[], int]
+        self,
+        address: Address,
+        *,
+        transfers: Callable[[], int],
+        drops: Callable[[], int],
+        processes: Callable[[], list[int]] | None = None,
     ) -> None:
         registry = CollectorRegistry()
-        ProcessCollector(registry=registry)
+        if processes:
+            registry.register(_ProcessSums(processes))
+        else:
+            ProcessCollector(registry=registry)
         kind = ["mode", "direction"]
         self._transfers = Counter(
             "udpft_transfers", "Transfers that are over", [*kind, "outcome"], registry=registry

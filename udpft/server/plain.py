@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import socket
 from collections import OrderedDict, deque
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from math import inf
 from typing import Any
@@ -153,11 +153,49 @@ class _Transfer:
     began: float
 
 
+class Port:
+    """Port of a server, for its plain transfers: their number, and room for their sockets.
+
+    Args:
+        main: the server's own socket.
+
+    Attributes:
+        main: as ``main``; never changes.
+        keeps_strays: whether what a sibling is given between its bind and its connect is for this
+            server, whoever has sent it; never changes.
+        _count: plain transfers at work.
+    """
+
+    keeps_strays = True
+
+    def __init__(self, main: UdpSocket) -> None:
+        self.main = main
+        self._count = 0
+
+    @property
+    def is_full(self) -> bool:
+        """Whether there are as many plain transfers as there may be."""
+        return self._count >= MAX_PLAIN_TRANSFERS
+
+    def count(self, change: int) -> None:
+        """Count a plain transfer that begins, 1, or is over, -1."""
+        self._count += change
+
+    @contextmanager
+    def shared(self) -> Iterator[None]:
+        """Let other sockets bind the port, meanwhile only, so that nobody else ever can."""
+        self.main.share_port(True)
+        try:
+            yield
+        finally:
+            self.main.share_port(False)
+
+
 class PlainTransfers:
     """Set of all plain transfers of one server.
 
     Args:
-        main: the server's own socket.
+        port: the server's.
         open_source: opens a file by its name, a client's word and so untrusted; raises an
             `UdpftError` where it cannot.
         rate_bytes_per_s: of each transfer; nothing else keeps a client's buffer from overflowing.
@@ -174,7 +212,7 @@ class PlainTransfers:
 
     def __init__(
         self,
-        main: UdpSocket,
+        port: Port,
         *,
         open_source: Callable[[str], OpenedSource],
         rate_bytes_per_s: float,
@@ -183,7 +221,7 @@ class PlainTransfers:
         on_refused: Callable[[Refused], None] = lambda _: None,
         on_failure: Callable[[Exception], None] = lambda _: None,
     ) -> None:
-        self._main = main
+        self._port, self._main = port, port.main
         self._open_source = open_source
         self._rate_bytes_per_s = rate_bytes_per_s
         self._on_stray = on_stray
@@ -202,7 +240,7 @@ class PlainTransfers:
 
         The protocol has no errors: a request that cannot be served gets silence.
         """
-        if address in self._transfers or len(self._transfers) >= MAX_PLAIN_TRANSFERS:
+        if address in self._transfers or self._port.is_full:
             return
         if not self._may_ask(address, now):
             return
@@ -225,6 +263,7 @@ class PlainTransfers:
             return
         sender = PlainSender(source, rate_bytes_per_s=self._rate_bytes_per_s, now=now)
         self._transfers[address] = _Transfer(name, address, sibling, source, sender, now)
+        self._port.count(1)
         self._files_served[address] = self._files_in_a_row(address, now) + 1, now
         self._files_served.move_to_end(address)
         if len(self._files_served) > MAX_PORTS_REMEMBERED:
@@ -250,8 +289,7 @@ class PlainTransfers:
     def _connected_sibling(self, address: Any) -> _Sibling:
         """Open a sibling for a client.
 
-        Sharing the port is allowed for this moment only, so that nobody else ever can. Between
-        bind and connect the kernel may give it datagrams of others: they are handed on.
+        Between bind and connect the kernel may give it datagrams of others: they are handed on.
         """
         sock = socket.socket(self._main.family, socket.SOCK_DGRAM)
         try:
@@ -259,16 +297,13 @@ class PlainTransfers:
             if sock.family == socket.AF_INET6:
                 with suppress(OSError):  # as the server's own: IPv4 too, where it listens on ::
                     sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
-            self._main.share_port(True)
-            try:
+            with self._port.shared():
                 sock.bind(self._local_address(address))
                 sock.connect(sockaddr_of(address))
-            finally:
-                self._main.share_port(False)
             observer = self._main.observer if isinstance(self._main, TracedSocket) else None
             sibling = _Sibling(sock, observer)
             for stray in sibling.take_all():
-                if stray.address != sockaddr_of(address):
+                if self._port.keeps_strays and stray.address != sockaddr_of(address):
                     self._on_stray(stray._replace(address=beside(address, stray.address)))
         except BaseException:
             sock.close()
@@ -315,6 +350,7 @@ class PlainTransfers:
     def _end(self, transfer: _Transfer, error: UdpftError | None, now: float) -> list[Batch]:
         """End a transfer; return what its client has sent since."""
         del self._transfers[transfer.address]
+        self._port.count(-1)
         requests = [
             request._replace(address=beside(transfer.address, request.address))
             for request in transfer.sibling.leave()

@@ -12,16 +12,17 @@ from __future__ import annotations
 import errno
 import secrets
 import socket
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Hashable
 from contextlib import ExitStack
 from math import inf
 from pathlib import Path
 from random import Random
 from types import TracebackType
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING
 
 from udpft.arguments import one_of, quantity_of, text_of
-from udpft.errors import PartialTransfer, UsageError
+from udpft.errors import PartialTransfer, ServerBusy, UsageError
 from udpft.keys import Key, KeySource, keyed_acceptor
 from udpft.net.address import Address, resolve
 from udpft.net.clock import clock
@@ -35,21 +36,23 @@ from udpft.protocol.params import (
     MAX_SESSIONS,
     PLAIN_RATE_BYTES_PER_S,
 )
+from udpft.protocol.server.admission import Admission
 from udpft.protocol.server.listener import AddressedTransmit, Listener
 from udpft.protocol.server.session_creation import Asker, Entropy, Limits
 from udpft.protocol.transfer.plain import is_plain
 from udpft.protocol.wire.hello import REPORT, Hello, Role
 from udpft.server.access import Access, PlainPolicy
 from udpft.server.failures import FailureLog
-from udpft.server.plain import PlainTransfers
+from udpft.server.plain import PlainTransfers, Port
 from udpft.server.report import report
 from udpft.server.sources import Sources
 from udpft.server.upload_place import UploadPlace
-from udpft.server.uploads import Uploads
+from udpft.server.uploads import Quota, Uploads
 from udpft.storage.served_folder import ServedRoot
 
 if TYPE_CHECKING:
     from udpft.protocol.keyed.channel import KeyedAcceptor
+    from udpft.server.workers.sharing import Sharing
     from udpft.trace.trace import Trace
 
 DRAIN_S = 5.0
@@ -106,6 +109,8 @@ class Server:
         key_file: holds the key that clients must have. Those that have it are answered wherever
             they are, and no others. Plain is off then.
         trace: is told of each datagram; its owner closes it after the server.
+        sharing: of a worker that serves the port together with others: see `server.workers`. Host
+            and port are its socket's then.
 
     Attributes:
         host: the address that is bound; never changes.
@@ -125,9 +130,10 @@ class Server:
         _failures: writes the log's lines of exceptions that nobody expected.
         _waited_s: seconds that the loop has waited in all; grows with each wait.
         _moved: bytes of datagrams sent and received in all; grows with each.
-        _wake_receiver: readable when another thread has called `stop`; ends a wait.
-        _wake_sender: the other end of ``_wake_receiver``.
-        _stopping: whether `stop` was called; written by any thread, read by the loop.
+        _sharing: as ``sharing``.
+        _calls: calls that other threads ask of the loop; see `call_soon`.
+        _wake: two ends of a socket: the first is readable when another thread has written to the
+            second, and ends a wait.
         _drain_until: when the loop ends though transfers are at work, by the clock; inf until
             `stop` is called, and only ever earlier afterwards.
 
@@ -161,14 +167,16 @@ class Server:
         offload: bool = True,
         key_file: KeySource | None = None,
         trace: Trace | None = None,
+        sharing: Sharing | None = None,
     ) -> None:
         plain_rate_bytes_per_s = _plain_rate_of(plain_rate)
         self._max_rate = quantity_of(max_rate, "max_rate")
-        upload_limits = _upload_limits_of(max_upload, quota, writable=writable)
+        max_bytes, quota_bytes = _upload_limits_of(max_upload, quota, writable=writable)
         acceptor = _acceptor_of(key_file, plain, trace)
         self._root = _root_of(directory, hidden=hidden)
         try:
-            self._socket = _open(_bind(host, port), offload, trace)
+            bound = sharing.socket if sharing else bind(host, port)
+            self._socket = _open(bound, offload, trace)
         except BaseException:
             self._root.close()
             raise
@@ -180,12 +188,13 @@ class Server:
         self._on_served, self._on_refused = on_served, on_refused
         self._sources = Sources(self._root, clock)
         self._waited_s, self._moved, self._failures = 0.0, 0, FailureLog(clock)
-        self._uploads = Uploads(self._root, on_notice, **upload_limits)
-        admission = self._access.admission(max_clients)
+        parts = sharing or _Alone()
+        of_all = parts.quota(quota_bytes)
+        self._uploads = Uploads(self._root, on_notice, max_bytes=max_bytes, quota=of_all)
         self._listener = Listener(
             open_source=self._open_source,
-            entropy=_entropy(),
-            limits=Limits(admission, self._max_rate, timeout),
+            entropy=_entropy(parts.secret),
+            limits=Limits(parts.admission(self._access, max_clients), self._max_rate, timeout),
             acceptor=acceptor,
             open_place=self._open_place if writable else None,
             receive_queue=self._socket.receive_queue,
@@ -195,7 +204,7 @@ class Server:
         if trace:
             trace.watch(self._listener.senders)
         self._plains = PlainTransfers(
-            self._socket,
+            parts.port(self._socket),
             open_source=self._sources.open_file,
             rate_bytes_per_s=plain_rate_bytes_per_s,
             on_stray=self._dispatch,
@@ -204,10 +213,8 @@ class Server:
             on_failure=self._failures.note,
         )
         self._unsent: AddressedTransmit | None = None
-        self._wake_receiver, self._wake_sender = socket.socketpair()
-        for end in (self._wake_receiver, self._wake_sender):
-            end.setblocking(False)
-        self._stopping, self._drain_until = False, inf
+        self._sharing, self._calls = sharing, deque[Callable[[], object]]()
+        self._wake, self._drain_until = _wake(), inf
 
     def __enter__(self) -> Server:
         return self
@@ -224,8 +231,8 @@ class Server:
         """Close all sockets and files at once; transfers at work are cut off."""
         self._plains.end_all(PartialTransfer("the server stopped"), clock())
         self._socket.close()
-        self._wake_receiver.close()
-        self._wake_sender.close()
+        self._wake[0].close()
+        self._wake[1].close()
         self._sources.close()
         self._uploads.close()
         self._root.close()
@@ -239,11 +246,34 @@ class Server:
         """
         drain_s = DRAIN_S if drain is None else drain
         self._drain_until = min(self._drain_until, clock() + drain_s)
-        self._stopping = True
+        self._end_wait()
+
+    @property
+    def _stopping(self) -> bool:
+        """Whether `stop` was called."""
+        return self._drain_until < inf
+
+    def _end_wait(self) -> None:
         try:
-            self._wake_sender.send(b"\0")
+            self._wake[1].send(b"\0")
         except OSError:
             return  # it has been woken already, or is gone
+
+    def call_soon(self, call: Callable[[], object]) -> None:
+        """Have the loop make a call in its thread, in its next turn. From any thread."""
+        self._calls.append(call)
+        self._end_wait()
+
+    def make_way(self, host: Hashable | None) -> None:
+        """End a transfer that brings nothing, if there is one, for a client of another worker.
+
+        ``host``: whose transfers alone may go; None for all.
+        """
+        self._listener.make_way(host, clock())
+
+    def end_abandoned(self, name: str) -> None:
+        """End an upload of a name whose client has gone: it asks another worker now."""
+        self._listener.end_abandoned(name, clock())
 
     def on_silence(self, tell: Callable[[str], None]) -> bool:
         """Have each public host named that asks and is not answered, once; a hundred of them.
@@ -285,6 +315,8 @@ class Server:
     def _take_turn(self) -> bool:
         """Send, receive and look at the time once; return whether the end has come."""
         now = clock()
+        while self._calls:
+            self._calls.popleft()()
         if self._stopping:
             self._listener.draining = True
         more = self._transmit(now)
@@ -308,7 +340,12 @@ class Server:
 
     def _open_place(self, hello: Hello, name: str, asker: Asker) -> UploadPlace:
         """Open the place of what a client stores: see `Uploads.open`."""
-        return self._uploads.open(hello, name, asker)
+        try:
+            return self._uploads.open(hello, name, asker)
+        except ServerBusy:
+            if self._sharing:
+                self._sharing.want_upload(name)
+            raise
 
     def _usage(self) -> Usage:
         return Usage.now(self._waited_s, self._moved, self.drops)
@@ -318,10 +355,10 @@ class Server:
         before = clock()
         timeout_s = None if until == inf else until - before
         writing = [self._socket] if self._unsent else []
-        ready = wait([self._socket, self._wake_receiver], writing, timeout_s)
+        ready = wait([self._socket, self._wake[0]], writing, timeout_s)
         self._waited_s += clock() - before
-        if self._wake_receiver in ready:
-            self._wake_receiver.recv(64)
+        if self._wake[0] in ready:
+            self._wake[0].recv(64)
 
     def _next_timeout(self) -> float:
         at = self._listener.next_timeout()
@@ -403,11 +440,17 @@ class Server:
             self._on_refused(told)
 
 
-class _UploadLimits(TypedDict):
-    """Limits of uploads, in bytes; 0 for none."""
+class _Alone:
+    """Parts of a server that shares its port with nobody: its own, as `Sharing` has them."""
 
-    max_bytes: int
-    quota_bytes: int
+    quota, port = Quota, Port
+
+    def __init__(self) -> None:
+        self.secret = secrets.token_bytes(32)
+
+    def admission(self, access: Access, max_sessions: int) -> Admission:
+        """Make the limits of the server."""
+        return access.admission(max_sessions)
 
 
 def _plain_rate_of(plain_rate: float | str) -> float:
@@ -417,12 +460,12 @@ def _plain_rate_of(plain_rate: float | str) -> float:
     return rate
 
 
-def _upload_limits_of(max_upload: int | str, quota: int | str, *, writable: bool) -> _UploadLimits:
-    limits: _UploadLimits = {
-        "max_bytes": quantity_of(max_upload, "max_upload"),
-        "quota_bytes": quantity_of(quota, "quota"),
-    }
-    if any(limits.values()) and not writable:
+def _upload_limits_of(
+    max_upload: int | str, quota: int | str, *, writable: bool
+) -> tuple[int, int]:
+    """Limits of uploads, in bytes: of each, and of all; 0 for none."""
+    limits = quantity_of(max_upload, "max_upload"), quantity_of(quota, "quota")
+    if any(limits) and not writable:
         raise UsageError(
             "--quota and --max-upload are limits of uploads, and none are taken",
             hint="--writable takes them",
@@ -449,13 +492,21 @@ def _acceptor_of(
     return acceptor if trace is None else trace.acceptor(acceptor)
 
 
-def _entropy() -> Entropy:
-    """Draw the random numbers of a server from the system's."""
+def _entropy(secret: bytes) -> Entropy:
+    """Draw the random numbers of a server from the system's, but for the secret of its cookies."""
     return Entropy(
-        secret=secrets.token_bytes(32),
+        secret=secret,
         draw_id=lambda: secrets.randbits(32),
         random=Random(secrets.randbits(64)),
     )
+
+
+def _wake() -> tuple[socket.socket, socket.socket]:
+    """Make the two ends of what wakes the loop."""
+    ends = socket.socketpair()
+    for end in ends:
+        end.setblocking(False)
+    return ends
 
 
 def _open(sock: socket.socket, offload: bool, trace: Trace | None) -> UdpSocket:
@@ -465,7 +516,7 @@ def _open(sock: socket.socket, offload: bool, trace: Trace | None) -> UdpSocket:
     return trace.sockets(offload).open(sock)
 
 
-def _bind(host: str, port: int) -> socket.socket:
+def bind(host: str, port: int) -> socket.socket:
     """Bind a UDP socket; IPv6 ones take IPv4 too. Raises UsageError."""
     where = Address(host, port)
     family, address = resolve(where)

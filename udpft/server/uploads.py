@@ -89,6 +89,38 @@ class _Opening:
         return ended_at is not None and max(ended_at, self.asked_at) < before
 
 
+class Quota:
+    """Quota of all uploads of a server: bytes that they may take of its disk.
+
+    Args:
+        most_bytes: that they may take in all; 0 for no quota.
+
+    Attributes:
+        _promised_bytes: bytes that closed places have taken of the disk, and those that open ones
+            may still take.
+    """
+
+    def __init__(self, most_bytes: int) -> None:
+        self._most_bytes = most_bytes
+        self._promised_bytes = 0
+
+    @property
+    def is_used_up(self) -> bool:
+        """Whether there is a quota, and nothing left of it."""
+        return 0 < self._most_bytes <= self._promised_bytes
+
+    def promise(self, count: int) -> bool:
+        """Promise so many bytes to a place; return whether so many were left."""
+        if self._most_bytes and self._promised_bytes + count > self._most_bytes:
+            return False
+        self._promised_bytes += count
+        return True
+
+    def give_back(self, count: int) -> None:
+        """Take back so many bytes that a place was promised and has not taken."""
+        self._promised_bytes -= count
+
+
 class Uploads:
     """Places for uploads of one server, opened by the names that clients ask for.
 
@@ -96,11 +128,10 @@ class Uploads:
         root: the served folder.
         on_notice: called, from any thread, with lines for the server's log.
         max_bytes: of one upload; 0 for as many as the disk holds.
-        quota_bytes: that uploads may take of the disk, in all; 0 for no quota.
+        quota: of all uploads; none unless given.
 
     Attributes:
-        _promised_bytes: bytes that closed places have taken of the disk, and those that open ones
-            may still take; compared with the quota.
+        _quota: as ``quota``; grows with each place that is opened.
         _disk: what all places share.
         _trees: listings and destinations of trees.
         _opening: places that are being opened, or wait for their client, by the host and what the
@@ -116,13 +147,12 @@ class Uploads:
         on_notice: Callable[[str], None] = lambda _: None,
         *,
         max_bytes: int = 0,
-        quota_bytes: int = 0,
+        quota: Quota | None = None,
     ) -> None:
         self._root = root
         self._on_notice = on_notice
         self._max_bytes = max_bytes
-        self._quota_bytes = quota_bytes
-        self._promised_bytes = 0
+        self._quota = quota or Quota(0)
         self._trees = TreeUploads(root, on_notice)
         self._disk = Disk(DiskThreads(), BytesBehind())
         self._opening: dict[tuple[Hashable, ...], _Opening] = {}
@@ -146,7 +176,7 @@ class Uploads:
             return place
         if self._max_bytes and hello.size > self._max_bytes:
             raise Denied(f"the server takes uploads of up to {format_bytes(self._max_bytes)}")
-        if self._quota_bytes and self._promised_bytes >= self._quota_bytes:
+        if self._quota.is_used_up:
             raise _used_up()  # and nothing is made for it
         key = (asker.host, hello.role, name, hello.flags, hello.size, hello.identity)
         opening = self._opening.pop(key, None)
@@ -163,10 +193,9 @@ class Uploads:
             raise busy
         place = opening.job.result()
         wanted, overhead = place.wanted_bytes, place.overhead_bytes
-        if self._quota_bytes and self._promised_bytes + wanted + overhead > self._quota_bytes:
+        if not self._quota.promise(wanted + overhead):
             place.close()
             raise _used_up()
-        self._promised_bytes += wanted + overhead
         place.on_closed = partial(self._note_closed, wanted, overhead)
         return place
 
@@ -205,7 +234,7 @@ class Uploads:
     def _note_closed(self, wanted: int, overhead: int, received: int) -> None:
         """Count what came of a place that is closed. Where nothing did, it has left nothing."""
         nothing = wanted and not received
-        self._promised_bytes += received - wanted - (overhead if nothing else 0)
+        self._quota.give_back(wanted - received + (overhead if nothing else 0))
 
     def _open(self, hello: Hello, name: str, chunk_size: int, stop: Stop) -> UploadPlace:
         """Open a file's or a tree's place. Runs in a thread."""

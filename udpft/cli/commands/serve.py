@@ -21,10 +21,11 @@ from udpft.cli.options import (
     timeout_option,
     trace_options,
 )
-from udpft.cli.output.console import Console, escape, print_json
+from udpft.cli.output.console import Console, print_json
 from udpft.cli.output.exit_status import Exit, verdict
-from udpft.cli.output.server_log import FailureHandler, ServerLog
+from udpft.cli.output.server_log import TO_ANSWER, FailureHandler, ServerLog
 from udpft.cli.output.tracing import traced
+from udpft.errors import UsageError
 from udpft.net.address import Address, parse_server
 from udpft.protocol.params import MAX_SESSIONS, PLAIN_RATE_BYTES_PER_S
 from udpft.server.failures import LOGGER
@@ -33,13 +34,30 @@ from udpft.server.server import Server
 
 if TYPE_CHECKING:
     from udpft.server.metrics import Metrics
+    from udpft.server.workers.supervisor import Supervisor
 
 _OTHER_OPEN_FILES = 64
 
-_TO_ANSWER = "--key-file answers those with the key, --insecure-public everybody"
+MAX_WORKERS = 256
+"""Workers at most: more than machines have processors for."""
 
 DEFAULT_METRICS_PORT = 9100
 """The TCP port of --metrics, unless it names one."""
+
+
+def _workers(value: Any) -> int:
+    """A number of workers, or what this process may use of the machine."""
+    if value == "auto":
+        from udpft.net.kernel import usable_processors  # who has one worker does without
+
+        return usable_processors()
+    try:
+        workers = int(value)
+    except ValueError:
+        workers = 0
+    if not 1 <= workers <= MAX_WORKERS:
+        raise click.BadParameter(f"{value!r} is neither auto nor a number from 1 to {MAX_WORKERS}")
+    return workers
 
 
 def _serve_shell(_ctx: click.Context, _param: click.Parameter, asked: bool) -> None:
@@ -83,7 +101,7 @@ def _serve_shell(_ctx: click.Context, _param: click.Parameter, asked: bool) -> N
     type=click.Choice(["auto", "always", "never"]),
     default="auto",
     show_default=True,
-    help="auto: to private addresses; always; never.",
+    help="auto: private addresses; always; never.",
 )
 @click.option(
     "--plain-rate",
@@ -92,6 +110,14 @@ def _serve_shell(_ctx: click.Context, _param: click.Parameter, asked: bool) -> N
     default=f"{PLAIN_RATE_BYTES_PER_S // 1_000_000}M",
     show_default=True,
     help="Bytes per second, each plain transfer.",
+)
+@click.option(
+    "--workers",
+    metavar="N",
+    type=_workers,
+    default="1",
+    show_default=True,
+    help="Processes; auto: as many as processors.",
 )
 @click.option(
     "--max-clients",
@@ -132,6 +158,7 @@ def command(
     /,
     directory: Path,
     as_json: bool,
+    workers: int,
     metrics: str | None,
     trace: tuple[str, ...],
     trace_limit: int,
@@ -151,35 +178,60 @@ def command(
                 options["trace"] = stack.enter_context(
                     traced(console, "server", trace, trace_limit)
                 )
-            server = stack.enter_context(
-                Server(
-                    directory,
-                    on_served=log.tell,
-                    on_refused=log.tell_refused,
-                    on_notice=console.log,
-                    **options,
+            server: Server | Supervisor
+            if workers > 1:
+                place = parse_server(metrics, DEFAULT_METRICS_PORT) if metrics else None
+                server = stack.enter_context(_supervisor(directory, workers, log, place, options))
+                page_at, silent = server.metrics_address, server.is_silent
+            else:
+                server = stack.enter_context(
+                    Server(
+                        directory,
+                        on_served=log.tell,
+                        on_refused=log.tell_refused,
+                        on_notice=log.tell_notice,
+                        **options,
+                    )
                 )
-            )
-            page = stack.enter_context(_metrics(metrics, server)) if metrics else None
+                page = stack.enter_context(_metrics(metrics, server)) if metrics else None
+                page_at, silent = "", server.on_silence(log.tell_silence)
+                if page:
+                    log.also, page_at = page.count, str(page.address)
             stack.enter_context(_until_signal(server))
             if as_json:
-                print_json("start", host=server.host, port=server.port)
-            silent = server.on_silence(
-                lambda host: console.log(
-                    f"no answer to {escape(host)}: a public address ({_TO_ANSWER})"
-                )
-            )
+                print_json("start", host=server.host, port=server.port, workers=workers)
             where = Address(server.host, server.port)
             only = ", to private addresses only" if silent and not _is_loopback(server.host) else ""
-            console.log(f"serving {directory} on {where}{only}")
+            by = f", {workers} workers" if workers > 1 else ""
+            console.log(f"serving {directory} on {where}{by}{only}")
             if only:
-                console.log(f"public addresses hear nothing; {_TO_ANSWER}")
-            if page:
-                log.also = page.count
-                console.log(f"metrics on http://{page.address}/metrics")
+                console.log(f"public addresses hear nothing; {TO_ANSWER}")
+            if page_at:
+                console.log(f"metrics on http://{page_at}/metrics")
             server.run()
             log.tell_untold()
             console.log("stopped")
+
+
+def _supervisor(
+    directory: Path,
+    workers: int,
+    log: ServerLog,
+    metrics: Address | None,
+    options: dict[str, Any],
+) -> Supervisor:
+    """Begin a number of processes that serve together. Raises UdpftError: they cannot."""
+    from udpft.server.workers.supervisor import Supervisor  # one process does without
+
+    if "trace" in options:
+        raise UsageError("--trace follows one process", hint="without --workers there is only one")
+    server = Supervisor(directory, workers, log, metrics=metrics, options=options)
+    try:
+        server.begin()
+    except BaseException:
+        server.close()
+        raise
+    return server
 
 
 def _is_loopback(host: str) -> bool:
@@ -225,7 +277,7 @@ def _allow_open_files(max_clients: int, *, writable: bool = False) -> None:
 
 
 @contextmanager
-def _until_signal(server: Server) -> Iterator[None]:
+def _until_signal(server: Server | Supervisor) -> Iterator[None]:
     """Stop the server at SIGTERM, SIGINT and SIGHUP, the second time at once.
 
     As PID 1 in a container they would be ignored without a handler.

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from udpft.cli.output.console import Console, print_json
+from udpft.cli.output.console import Console, escape, print_json
 from udpft.cli.output.tally import rounded
 from udpft.errors import LocalWriteFailed
 from udpft.net.clock import clock
 from udpft.outcome.served import Refused, Served
 from udpft.units import format_bytes, format_rate, format_seconds
+
+if TYPE_CHECKING:
+    from udpft.server.workers.supervisor import Replaced
+
+TO_ANSWER = "--key-file answers those with the key, --insecure-public everybody"
+"""Words for who has a server that is silent to public addresses."""
 
 
 class LineBudget:
@@ -113,6 +119,29 @@ class ServerLog:
         what = f"{refused.peer} {refused.mode} {direction}{refused.name!r}"
         self._console.log(f"{what}: refused: {refused.error}", **fields)
 
+    def tell_notice(self, text: str) -> None:
+        """Write a line."""
+        self._console.log(text)
+
+    def tell_silence(self, host: str) -> None:
+        """Write that a public host asks and is not answered."""
+        self._console.log(f"no answer to {escape(host)}: a public address ({TO_ANSWER})")
+
+    def tell_failure(self, message: str, trace: str) -> None:
+        """Write the lines of an exception that nobody expected."""
+        write_failure(self._console, message, trace)
+
+    def tell_replaced(self, replaced: Replaced) -> None:
+        """Write that a process has died, and which one takes its place."""
+        fields = replaced._asdict()
+        self._print_json("replaced", fields)
+        which = f"worker {replaced.worker}" if replaced.worker else "the metrics page"
+        self._console.log(
+            f"{which}, process {replaced.process_id}, {replaced.how};"
+            f" process {replaced.successor} takes its place",
+            **fields,
+        )
+
     def _in_words(self, served: Served) -> str:
         """The line of the log; with ``-v``, what it cost too."""
         told, verbose = _in_words(served), self._console.verbosity > 0
@@ -156,12 +185,16 @@ class FailureHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Write the lines of a record."""
         trace = logging.Formatter().formatException(record.exc_info) if record.exc_info else ""
-        fields = {"level": "error", "trace": trace} if trace else {"level": "error"}
-        message = f"error: {record.getMessage()}"
-        self._console.write_log(message, fields)
-        if self._console.log_format != "json":
-            for line in trace.splitlines():
-                self._console.log(f"error: {line}", level=1)
+        write_failure(self._console, record.getMessage(), trace)
+
+
+def write_failure(console: Console, message: str, trace: str) -> None:
+    """Write the lines of an exception that nobody expected; its trace may be empty."""
+    fields = {"level": "error", "trace": trace} if trace else {"level": "error"}
+    console.write_log(f"error: {message}", fields)
+    if console.log_format != "json":
+        for line in trace.splitlines():
+            console.log(f"error: {line}", level=1)
 
 
 def _in_words(served: Served) -> str:

@@ -65,7 +65,7 @@ class Admission:
     @property
     def is_full(self) -> bool:
         """Whether there are as many transfers as there may be."""
-        return self._sessions >= self._max_sessions
+        return self._count() >= self._max_sessions
 
     def charged_host(self, address: Hashable) -> Hashable | None:
         """Name the host that work for an address is charged to; None where there is no limit."""
@@ -76,7 +76,7 @@ class Admission:
         """Whether the host of an address has as many transfers as it may have."""
         near = self._host_of(address) is None
         most = self._max_sessions_near if near else self._max_sessions_a_host
-        return self._of_host.get(self.charged_host(address), 0) >= most
+        return self._count_of(self.charged_host(address)) >= most
 
     def check(self, address: Hashable, now: float) -> None:
         """Check whether a transfer may begin.
@@ -84,23 +84,45 @@ class Admission:
         Raises:
             ServerBusy: not now; with the time after which to ask again.
         """
-        if self.is_full:
-            raise _busy("the server has no room for another transfer", BUSY_RETRY_S)
-        if self.has_its_share(address):
-            raise _busy("the server has no room for another transfer to this host", BUSY_RETRY_S)
+        self.check_room(address)
         earned = max(0.0, now - self._counted_at) * NEW_SESSIONS_PER_S
         self._tokens = min(NEW_SESSIONS_BURST, self._tokens + earned)
         self._counted_at = now
         if self._tokens < 1:
             raise _busy("the server was asked for too much at once", BUSY_RETRY_S)
 
+    def check_room(self, address: Hashable) -> None:
+        """Check whether there is room for one more transfer. Raises ServerBusy."""
+        if self.is_full:
+            raise _busy("the server has no room for another transfer", BUSY_RETRY_S)
+        if self.has_its_share(address):
+            raise _busy("the server has no room for another transfer to this host", BUSY_RETRY_S)
+
+    def note_no_room(self, host: Hashable | None) -> None:
+        """Note that somebody finds no room, and that no transfer here makes way.
+
+        ``host``: whose share is used up; None where the server is full.
+        """
+
     def begin(self, address: Hashable) -> None:
-        """Count a transfer that begins."""
+        """Count a transfer that begins.
+
+        Raises:
+            ServerBusy: the last room was taken since `check`; only where others count here, too.
+        """
         self._tokens -= 1
         self._sessions += 1
         host = self.charged_host(address)
         if host is not None:
             self._of_host[host] = self._of_host.get(host, 0) + 1
+
+    def _count(self) -> int:
+        """Count the transfers at work."""
+        return self._sessions
+
+    def _count_of(self, host: Hashable) -> int:
+        """Count the transfers at work of a host."""
+        return self._of_host.get(host, 0)
 
     def end(self, address: Hashable) -> None:
         """Count a transfer that is over."""

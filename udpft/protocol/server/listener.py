@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import heapq
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 from itertools import islice
 from math import inf
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -106,7 +106,7 @@ class Listener:
             self._work,
             receive_queue=receive_queue,
             is_taken=self._is_taken,
-            end_abandoned=self._end_abandoned,
+            end_abandoned=self.end_abandoned,
         )
         self._eviction = Eviction(self._creation.admission.charged_host)
         self._greeting_limit = GreetingLimit()
@@ -262,9 +262,17 @@ class Listener:
             host = None
         else:
             return
+        if not self.make_way(host, now):
+            admission.note_no_room(host)
+
+    def make_way(self, host: Hashable | None, now: float) -> bool:
+        """End a transfer that brings nothing, if there is one; return whether there was.
+
+        ``host``: whose transfers alone may go; None for all.
+        """
         victim = self._eviction.next_victim(self._sessions, now, host)
         if victim is None:
-            return
+            return False
         error: UdpftError
         if victim.end.heard:  # which may go on when there is room
             error = TimedOut(
@@ -275,6 +283,7 @@ class Listener:
         self._cut_off(
             victim, error, now, ErrorCode.TIMED_OUT if victim.end.heard else ErrorCode.BUSY
         )
+        return True
 
     def _is_taken(self, connection_id: int) -> bool:
         return connection_id in self._sessions or connection_id in self._lingering
@@ -286,7 +295,7 @@ class Listener:
             known.silent = True
             self._end(known, Failed(PartialTransfer("the client began again")), now)
 
-    def _end_abandoned(self, name: str, now: float) -> None:
+    def end_abandoned(self, name: str, now: float) -> None:
         """End an upload of a name whose client has gone: it, or another one, begins again."""
         for session in list(self._sessions.values()):
             end = session.end

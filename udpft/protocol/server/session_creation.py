@@ -160,11 +160,13 @@ class SessionCreation:
         opened, name = self._open(request, asker, now)
         work = self._work.share_of(asker.host)
         end: Sender | ServerUpload
-        with ExitStack() as undo:
+        with ExitStack() as counted, ExitStack() as undo:
             undo.callback(opened.close)
             terms = self._terms(request, opened)
             if opened.size // terms.accept.chunk_size >= MAX_CHUNKS:
                 raise Denied("the file is too large for chunks this small")
+            self.admission.begin(request.address)
+            counted.callback(self.admission.end, request.address)
             if request.hello.role in UPLOADS:
                 undo.pop_all()  # it closes the place itself, with what went wrong
                 end = begin_upload(terms, cast(Place, opened), self._receive_queue, now, work)
@@ -174,10 +176,10 @@ class SessionCreation:
                     terms, source, Shared(self._buffer, work), self._entropy.random, now
                 )
             undo.pop_all()
-        channel = request.channel
-        if channel:
-            channel.begin(end.prelude, terms.ids)
-        self.admission.begin(request.address)
+            channel = request.channel
+            if channel:
+                channel.begin(end.prelude, terms.ids)
+            counted.pop_all()
         return Session(name, request.address, terms, opened, end, now, channel)
 
     def _open(self, request: Request, asker: Asker, now: float) -> tuple[OpenedSource | Place, str]:

@@ -314,10 +314,14 @@ def test_a_second_signal_does_not_wait_for_transfers(samples: Path, tmp_path: Pa
         ([".", "--metrics", "192.0.2.1:80"], ExitCode.USAGE, "for metrics"),
     ],
 )
-def test_it_does_not_begin(arguments: list[str], code: int, words: str) -> None:
+def test_it_does_not_begin(
+    arguments: list[str], code: int, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     done = run_udpft("serve", "-p", "0", *WORKERS, *arguments)
     assert done.returncode == code
     assert words in done.stderr
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("workers", ["0", "257", "many", "1.5"])

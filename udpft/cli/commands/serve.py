@@ -170,6 +170,10 @@ def command(
     """
     # A server whose output nobody takes goes on, and ends well.
     with suppress(BrokenPipeError), verdict(as_json=as_json):
+        if trace and workers > 1:
+            raise UsageError(
+                "--trace follows one process", hint="without --workers there is only one"
+            )
         _allow_open_files(options["max_clients"], writable=options["writable"])
         log = ServerLog(console, as_json)
         with ExitStack() as stack:
@@ -223,8 +227,6 @@ def _supervisor(
     """Begin a number of processes that serve together. Raises UdpftError: they cannot."""
     from udpft.server.workers.supervisor import Supervisor  # one process does without
 
-    if "trace" in options:
-        raise UsageError("--trace follows one process", hint="without --workers there is only one")
     server = Supervisor(directory, workers, log, metrics=metrics, options=options)
     try:
         server.begin()

@@ -112,7 +112,7 @@ def test_it_is_typed_and_described_as_the_functions_are() -> None:
         assert awaited.__doc__ == blocking.__doc__
         assert inspect.signature(awaited) == inspect.signature(blocking)
     requests = {name for name in vars(aio.Client) if not name.startswith("_")} - {"close"}
-    assert len(requests) == 9
+    assert len(requests) == 10
     for name in requests:
         awaited, blocking = getattr(aio.Client, name), getattr(udpft.Client, name)
         assert inspect.iscoroutinefunction(awaited)

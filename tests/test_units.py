@@ -8,7 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from udpft.units import MAX_BYTES, format_bytes, format_rate, format_seconds, parse_bytes
+from udpft.units import (
+    MAX_BYTES,
+    format_bytes,
+    format_rate,
+    format_seconds,
+    parse_byte_range,
+    parse_bytes,
+)
 
 
 @pytest.mark.parametrize(
@@ -114,3 +121,40 @@ def test_a_duration(seconds: float, text: str) -> None:
 def test_no_number_is_written_with_an_exponent(number: float) -> None:
     for text in (format_bytes(number), format_rate(number), format_seconds(number)):
         assert not re.search(r"\de[+-]", text)
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("0-99", (0, 100)),
+        ("7-7", (7, 8)),
+        ("100-", (100, None)),
+        ("0-", (0, None)),
+        ("-5", (-5, None)),
+        ("0-999999999999999999", (0, 10**18)),
+    ],
+)
+def test_a_range_is_read_as_curl_reads_it(text: str, found: tuple[int, int | None]) -> None:
+    assert parse_byte_range(text) == found
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("", "is no range"),
+        ("-", "is no range"),
+        ("5", "is no range"),
+        ("0-1,5-9", "is no range"),
+        ("1Mi-2Mi", "is no range"),
+        ("0x1-", "is no range"),
+        ("٣-", "is no range"),
+        (" 1-2", "is no range"),
+        ("9-8", "is an empty range"),
+        ("-0", "is an empty range"),
+        (f"{10**19}-", "more than any file"),
+        (f"-{'9' * 5_000}", "more than any file"),
+    ],
+)
+def test_what_is_no_range_is_told(text: str, why: str) -> None:
+    with pytest.raises(ValueError, match=why):
+        parse_byte_range(text)

@@ -178,6 +178,7 @@ class Client:
 
     fetch = _method(BlockingClient.fetch)
     read_bytes = _method(BlockingClient.read_bytes)
+    fetch_range = _method(BlockingClient.fetch_range)
     fetch_tree = _method(BlockingClient.fetch_tree)
     fetch_plain = _method(BlockingClient.fetch_plain)
     store = _method(BlockingClient.store)

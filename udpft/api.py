@@ -73,14 +73,21 @@ class _SingleOptions(TypedDict):
 
     force: bool
     sha256: str
-    progress: Progress | None
 
 
 class _ResumeOptions(TypedDict):
-    """Options of what an earlier get has left."""
+    """Options of what is told, and of what an earlier get has left."""
 
     resume: bool
     on_resume: Progress | None
+    progress: Progress | None
+
+
+class _ReliableOptions(_ResumeOptions):
+    """Options of a single file, reliable."""
+
+    times: bool
+    byte_range: tuple[int, int | None] | None
 
 
 class _StoreOptions(TypedDict):
@@ -107,6 +114,13 @@ def _refuse_for_a_tree(mode: str, sha256: str, output: Output | None) -> None:
         raise UsageError("a folder is nothing for a file object")
 
 
+def _check_mode(mode: str, byte_range: object, recursive: bool) -> None:
+    """Refuse other modes, and a range of what is no single file. Raises UsageError."""
+    one_of(mode, ("reliable", "plain"), "mode")
+    if byte_range and (recursive or mode == "plain"):
+        raise UsageError("a range is of a single file, and not of plain")
+
+
 def connect(server: ServerName, **options: Unpack[ClientOptions]) -> Client:
     """Make a `Client` of a server, ``HOST`` or ``HOST:PORT``, for several requests to it.
 
@@ -129,6 +143,7 @@ def get(
     allow_partial: bool = False,
     sha256: str = "",
     times: bool = True,
+    byte_range: tuple[int, int | None] | None = None,
     exclude: str | Sequence[str] = (),
     include: str | Sequence[str] = (),
     rules: str | Sequence[str] = (),
@@ -149,14 +164,13 @@ def get(
             binary file object, of a single file: it gets all of it, once verified, or nothing.
         mode: reliable, or plain: unverified, for servers that know nothing else.
         force: replace a different file of that name.
-        resume: reliable only: go on with what an earlier get of that file left, and leave what
-            there is of it if this one fails.
+        resume: reliable only: go on with what an earlier get left, and leave what there is, too.
         recursive: reliable only. ``output`` is then a folder, made where it is missing, and
             ``Result.files`` tells how many files there are.
         allow_partial: plain only: keep what came, where the end did not.
-        sha256: what the file's SHA-256 must be, 64 hex digits, before it gets its name. Of single
-            files only.
+        sha256: of a single file: what its SHA-256 must be, 64 hex digits, to get its name.
         times: give a single file the time that it has there; plain knows none, a tree has its own.
+        byte_range: of a single file: fetch these bytes only, as `Client.fetch` takes them.
         exclude: of trees: a pattern of what is left out, or a list of them; see docs/trees.md.
         include: likewise, of what comes although ``exclude`` matches it.
         rules: both in an order of their own, each ``- PATTERN`` or ``+ PATTERN``.
@@ -165,8 +179,7 @@ def get(
         dry_run: of trees: change nothing, and tell in ``Result.tree`` what would come.
         progress: called with the bytes done and the bytes in all, -1 where plain cannot know
             them: ten times a second, and at the end.
-        on_resume: reliable only: called once with the bytes that were held already and the bytes
-            in all, where this goes on with an earlier get.
+        on_resume: reliable only: called once, with the same, where an earlier get is gone on with.
         options: of `Client`.
 
     Raises:
@@ -174,19 +187,20 @@ def get(
     """
     tree: TreeParameters = {"exclude": exclude, "include": include, "rules": rules}
     tree |= {"links": links, "checksum": checksum, "dry_run": dry_run}
-    one_of(mode, ("reliable", "plain"), "mode")
+    _check_mode(mode, byte_range, recursive)
     _refuse_for_a_tree(mode, sha256, output) if recursive else _refuse_for_a_file(tree)
     with Client(server, **options) as client:
-        resumed: _ResumeOptions = {"resume": resume, "on_resume": on_resume}
+        single: _SingleOptions = {"force": force, "sha256": sha256}
+        if mode == "plain":
+            return client.fetch_plain(
+                name, output, allow_partial=allow_partial, progress=progress, **single
+            )
+        told: _ResumeOptions = {"resume": resume, "on_resume": on_resume, "progress": progress}
         if recursive:
             folder = None if output is None else text_of(output, "output")
-            return client.fetch_tree(
-                name, folder, force=force, progress=progress, **resumed, **tree
-            )
-        single: _SingleOptions = {"force": force, "sha256": sha256, "progress": progress}
-        if mode == "plain":
-            return client.fetch_plain(name, output, allow_partial=allow_partial, **single)
-        return client.fetch(name, output, times=times, **resumed, **single)
+            return client.fetch_tree(name, folder, force=force, **told, **tree)
+        reliable: _ReliableOptions = {**told, "times": times, "byte_range": byte_range}
+        return client.fetch(name, output, **reliable, **single)
 
 
 def read_bytes(

@@ -12,6 +12,7 @@
     │   ├── VersionMismatch    8    not udpft there, or another version
     │   ├── Denied             9    the server's rules forbid it
     │   ├── UploadRefused     25    the server takes no uploads
+    │   ├── RangeNotThere     36    the file ends before the range that was asked for
     │   ├── ServerBusy        75    no room now; try again later
     │   ├── NoSuchFile        78    no such file on the server
     │   └── SourceChanged     18    the source changed while it was sent
@@ -54,6 +55,7 @@ class ExitCode(IntEnum):
     READ_FAILED = 26
     TIMED_OUT = 28
     DIGEST_MISMATCH = 32
+    RANGE_NOT_THERE = 36
     TOO_LARGE = 63
     KEY_REJECTED = 67
     BUSY = 75
@@ -143,6 +145,12 @@ class NoSuchFile(ServerRefused):
     """The server has no such file, or none that it would serve."""
 
     exit_code = ExitCode.NO_SUCH_FILE
+
+
+class RangeNotThere(ServerRefused):
+    """The file has nothing of the range that was asked for: it ends before."""
+
+    exit_code = ExitCode.RANGE_NOT_THERE
 
 
 class SourceChanged(ServerRefused):

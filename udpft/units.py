@@ -49,6 +49,29 @@ def parse_bytes(text: str) -> int:
     return n_bytes
 
 
+def parse_byte_range(text: str) -> tuple[int, int | None]:
+    """Read a range of bytes as curl has it: ``"0-99"``, ``"100-"``, or ``"-5"`` for the last five.
+
+    Returns:
+        Start and stop, as slices have them: (0, 100), (100, None), (-5, None).
+
+    Raises:
+        ValueError: the text is no range, with a message that shows what one looks like; or it is
+            empty, or above `MAX_BYTES`.
+    """
+    match = re.fullmatch(r"([0-9]*)-([0-9]*)", text)
+    if not match or match[0] == "-":
+        raise ValueError(f"{text!r} is no range: write 0-99, 100-, or -5 for the last five bytes")
+    if max(map(len, match.groups())) >= len(str(MAX_BYTES)):
+        raise ValueError(f"{text!r} is more than any file holds")
+    first, last = (int(one) if one else None for one in match.groups())
+    if first is None:
+        first, last = -(last or 0), None
+    if (last is not None and last < first) or (not match[1] and not first):
+        raise ValueError(f"{text!r} is an empty range")
+    return first, None if last is None else last + 1
+
+
 def _three_digits(value: float) -> str:
     return f"{value:.0f}" if value >= 99.95 else f"{value:.3g}"
 

@@ -24,7 +24,7 @@ from udpft.cli.output.console import Console
 from udpft.client.client import Client
 
 READ = ["a.txt", "b/c", "x=y", "auto", "none", "10.0.0.1:9", "-f", "--force", "-r", "--json"]
-READ += ["-s", "--server", "-o", "--output", "--chunk-size", "--progress"]
+READ += ["-s", "--server", "-o", "--output", "--chunk-size", "--progress", "--range", "5-9", "-7"]
 LEFT = ["-", "--", "", "get", "4096", "--recursive", "-fr", "-sx", "-o=x", "--output=x", "--out"]
 LEFT += ["-h", "-v", "--no-resume", "--mode", "plain", "--sha256", "--timeout", "2"]
 WORD = st.sampled_from(READ) | st.sampled_from(READ) | st.sampled_from(LEFT)

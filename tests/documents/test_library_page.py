@@ -55,7 +55,7 @@ def in_python(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]
 
 
 def test_every_example_is_run() -> None:
-    assert len(EXAMPLES) == 12
+    assert len(EXAMPLES) == 14
     assert len(TESTS) == 3
     assert len(EXAMPLES) + len(TESTS) == PAGE.count("```python")
 
@@ -118,6 +118,7 @@ NO_OPTIONS = {
     "on_refused": "likewise",
     "on_notice": "likewise",
     "on_resume": "the command says it",
+    "byte_range": "--range: a word of Python's",
     "rules": "--exclude and --include, in their order",
     "as_name": "--as: a word of Python's",
     "resume": "--no-resume: options default to off",
@@ -153,6 +154,7 @@ OF_THE_TERMINAL = {
     "as",
     "no_resume",
     "no_times",
+    "range",
     "rule",
 }
 OF_THE_TERMINAL |= {"rsh", "remote_udpft", "ports"}

@@ -9,11 +9,15 @@ from hashlib import blake2s
 from pathlib import Path
 
 from tests.fuzz.targets import TARGETS
+from udpft.protocol.wire.hello import Role
 from udpft.protocol.wire.listing import Entry, encode_entry
 from udpft.protocol.wire.packet import PacketType
 from udpft.testing.network import SimNet, random_bytes
 
 CORPUS = Path(__file__).parent / "corpus"
+RANGES = [b"\x05\x00\x10\x00", b"\xfb\xff\xff\xff", b"\xff\x7f\xff\xff", b"\x09\x00\x03\x00"]
+"""Of bytes 5 to 15, of the last five, behind the end, and one that ends before it begins."""
+
 _TYPES = list(PacketType)
 ENTRIES = [
     Entry("a", True, 0, 0, 0o755),
@@ -32,6 +36,10 @@ def inputs() -> dict[str, list[bytes]]:
     net = SimNet({"file": random_bytes(600)})
     net.get("file", chunk_size=64, sizes=(1200,))
     net.run()
+    ranged = SimNet({"file": random_bytes(600)})
+    ranged.get("file", chunk_size=64, sizes=(1200,), role=Role.RANGE, wanted=(100, 300))
+    ranged.run()
+    of_range = [*ranged.up.sent[1:2], *ranged.down.sent[1:2]]  # HELLO with a cookie, ACCEPT
     said = [*net.up.sent, *net.down.sent]
     bodies = [(_TYPES.index(PacketType(d[0])), d[16:]) for d in said if d[0] != PacketType.DATA]
     data = b"".join(net.down.packets(PacketType.DATA))
@@ -42,11 +50,16 @@ def inputs() -> dict[str, list[bytes]]:
     accepted = step(0xE8, b"") + step(0xE0, bytes(129))
     chunks = b"".join(step(0xC0, bytes([n, 1, n]) + bytes(70)) for n in range(3))
     return {
-        "control": said[:8],
-        "bodies": [bytes([type_]) + body for type_, body in bodies[:8]],
+        "control": [*said[:8], *of_range],
+        "bodies": [bytes([type_]) + body for type_, body in bodies[:8]]
+        + [bytes([_TYPES.index(PacketType(d[0]))]) + d[16:] for d in of_range],
         "bursts": [b"\x57\x00" + data, b"\x57\x00\x01" + data[:300]],
         "plain_request": [b"hello.txt\n", "ä/ö\r\n".encode(), b"\x81"],
-        "listener": [hellos + wrapped, hellos + step(0xF0, bytes(400))],
+        "listener": [
+            hellos + wrapped,
+            hellos + step(0xF0, bytes(400)),
+            *(step(0xEC, wanted) * 2 + wrapped for wanted in RANGES),
+        ],
         "download": [accepted + chunks + wrapped, wrapped, accepted + step(0xF0, bytes(400))],
         "sender": [step(0x80, b"\x03\x02\x01") * 3 + step(0xF0, bytes(200)) * 9, wrapped],
         "reports": [

@@ -24,6 +24,7 @@ from udpft.protocol.server.session_creation import Entropy
 from udpft.protocol.server.upload import begin_upload
 from udpft.protocol.transfer.ack_schedule import AckSchedule
 from udpft.protocol.transfer.chunk_queue import ChunkQueue
+from udpft.protocol.transfer.file_range import FileRange
 from udpft.protocol.transfer.plain import NotARequest, PlainReceiver, decode_request_untrusted
 from udpft.protocol.transfer.sender import Sender
 from udpft.protocol.wire.accept import Accept, decode_accept_untrusted, encode_accept
@@ -124,12 +125,21 @@ def raise_it(failure: Exception) -> None:
     raise failure
 
 
+def wanted_in(data: bytes) -> tuple[int, int]:
+    """A range out of two numbers of two bytes, the first of them signed."""
+    numbers = data.ljust(4, b"\0")
+    first = int.from_bytes(numbers[:2], "little", signed=True)
+    return first, int.from_bytes(numbers[2:4], "little")
+
+
 def listener(script: bytes) -> None:
     """A server: strangers draw less than they send; who has a cookie may do what he likes."""
     source = MemorySource(CONTENT)
     ids = iter(range(100, 100_000))
     server = Listener(
-        open_source=lambda *_: source,
+        open_source=lambda hello, *_: (
+            FileRange(source, hello.wanted) if hello.role == Role.RANGE else source
+        ),
         entropy=Entropy(bytes(32), lambda: next(ids), Random(1)),
         on_failure=raise_it,
     )
@@ -142,6 +152,8 @@ def listener(script: bytes) -> None:
         else:
             if kind >= 0xE8:  # a HELLO that is right, with the cookie if there is one
                 hello = Hello(len(data), OURS, data[:100], CHUNK, 0, cookie=cookie or bytes(16))
+                if kind >= 0xEC:
+                    hello = hello._replace(role=Role.RANGE, wanted=wanted_in(data))
                 data = encode_hello(hello, MIN_DATAGRAM_SIZE)
             else:
                 data = datagram_of(kind, data, connection_id)

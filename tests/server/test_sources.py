@@ -5,11 +5,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.samples import PATIENCE_S
-from udpft.errors import NoSuchFile, ServerBusy
+from udpft.errors import NoSuchFile, RangeNotThere, ServerBusy
 from udpft.protocol.contract import OpenedSource
 from udpft.protocol.server.session_creation import Asker
 from udpft.protocol.wire.hello import RECURSIVE, Hello, Role
@@ -119,9 +120,9 @@ def test_one_host_has_a_few_files_opened_by_threads_and_leaves_room_for_others(
     monkeypatch.setattr(sources, "_remote", True)
     real = sources._open_there
 
-    def hanging(name: str) -> ServedSource:
+    def hanging(name: str, wanted: Any) -> ServedSource:
         assert go.wait(PATIENCE_S)
-        return real(name)
+        return real(name, wanted)
 
     monkeypatch.setattr(sources, "_open_there", hanging)
     for n in range(MAX_OPENING_FILES_A_HOST):
@@ -145,3 +146,19 @@ def test_a_server_is_woken_after_a_rush_to_give_memory_back(
     clock.now += AFTER_S
     sources.work(0)
     assert trims == [True]
+
+
+@pytest.mark.parametrize("remote", [False, True])
+def test_a_range_is_opened_alone_also_by_a_thread(
+    sources: Sources, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, remote: bool
+) -> None:
+    (tmp_path / "file").write_bytes(b"0123456789")
+    monkeypatch.setattr(sources, "_remote", remote)
+    monkeypatch.setattr("udpft.server.sources.OPENING_WAIT_S", PATIENCE_S)
+    asked = hello(Role.RANGE, 0)._replace(wanted=(3, 7))
+    source = sources.open(asked, "file")
+    assert isinstance(source, ServedSource)
+    assert (source.size, source.part.first, source.part.file_size) == (4, 3, 10)
+    source.close()
+    with pytest.raises(RangeNotThere):
+        sources.open(asked._replace(wanted=(10, 11)), "file")

@@ -28,6 +28,7 @@ from udpft.protocol.handshake.agreement import HandshakeResult
 from udpft.protocol.params import INITIAL_WINDOW_PACKETS
 from udpft.protocol.server.admission import Admission
 from udpft.protocol.server.session import Outcome
+from udpft.protocol.wire.hello import TO_THE_END, Role
 from udpft.testing.network import Inbox, MemorySink, MemorySource, Shape, SimNet, SimulatedClient
 from udpft.testing.network.files import present_in
 from udpft.testing.network.simulation import SERVER
@@ -76,6 +77,7 @@ class FullSink(MemorySink):
 class Fetch:
     """What one client does, and what happens to it.
 
+    ``wanted``: the range of the file that it asks for, as HELLO has it; None for all of it.
     ``events``: moments, and what happens to the client then: its address changes, or it stands
     still for a while.
     """
@@ -92,8 +94,15 @@ class Fetch:
     fault_at: int = 0
     vanishes_at: float = inf
     is_upload: bool = False
+    wanted: tuple[int, int] | None = None
     events: tuple[tuple[float, str], ...] = ()
     client: SimulatedClient | None = None
+
+    @property
+    def asked_for(self) -> bytes:
+        """What the client is to have in the end."""
+        first, stop = self.wanted or (0, None)
+        return self.content[slice(first, stop)]
 
 
 @dataclass
@@ -114,6 +123,7 @@ class Scenario:
         for n in range(random.choice((1, 2) if self.seed >= SMALL_FROM else (1, 1, 2, 3, 5))):
             self.fetches.append(self._fetch(n))
         self._change_under_way()
+        self._draw_ranges()
         full = self._most_sessions() > self.max_sessions
         if full or self.stops_at < inf or any(fetch.fault for fetch in self.fetches):
             self.survivable = False
@@ -138,6 +148,19 @@ class Scenario:
             return []
         begins = self._random.uniform(0, 2)
         return [(begins, begins + self._random.choice((0.05, 0.5, 3.0, 10.0)))]
+
+    def _draw_ranges(self) -> None:
+        """Which clients ask for a range: drawn apart, so that all else stays as it ever was."""
+        random = Random(f"ranges {self.seed}")
+        for fetch in self.fetches:
+            size = len(fetch.content)
+            if fetch.is_upload or random.random() >= 0.2:
+                continue
+            first = random.choice((0, random.randrange(max(1, size)), -random.randint(1, 9_000)))
+            stop = TO_THE_END if first < 0 else first + random.randint(1, 60_000)
+            fetch.wanted = first, random.choice((stop, TO_THE_END))
+            have = (_clipped(pair, len(fetch.asked_for)) for pair in fetch.have)
+            fetch.have = tuple(pair for pair in have if pair[0] < pair[1])
 
     def _change_under_way(self) -> None:
         """What happens to the path, the server and all clients while they are at it."""
@@ -301,7 +324,7 @@ class Scenario:
                 room = fetch.fault_at if fetch.fault == "full" else inf
                 fetch.client.sink = sink = FullSink(size, room)
                 for start, stop in fetch.have:
-                    sink.content[start:stop] = fetch.content[start:stop]
+                    sink.content[start:stop] = fetch.asked_for[start:stop]
             return OpenedSink(sink, present_in(sink.content, handshake))
 
         fetch.client = self.net.get(
@@ -309,6 +332,8 @@ class Scenario:
             address=f"client of {fetch.name}",
             chunk_size=fetch.chunk_size,
             have=fetch.have,
+            role=Role.RANGE if fetch.wanted else Role.GET,
+            wanted=fetch.wanted or (0, 0),
             max_rate_bytes_per_s=fetch.rate,
             open_sink=open_sink,
             inbox=inbox,
@@ -337,7 +362,7 @@ class Scenario:
             assert self.net.stored[fetch.name] == fetch.content, "stored, and wrong"
         elif isinstance(outcome, Completed):
             assert fetch.client.sink is not None
-            assert bytes(fetch.client.sink.content) == fetch.content, "verified, and wrong"
+            assert bytes(fetch.client.sink.content) == fetch.asked_for, "verified, and wrong"
             assert fetch.fault not in ("missing", "no sink")
         elif isinstance(outcome, Failed):
             assert isinstance(outcome.error, UdpftError)
@@ -365,6 +390,10 @@ class Scenario:
         assert done <= well or self.stops_at < inf, (
             "the client has it, and the server says that it failed"
         )
+
+
+def _clipped(pair: tuple[int, int], size: int) -> tuple[int, int]:
+    return min(pair[0], size), min(pair[1], size)
 
 
 def _is_failure(ended: Outcome) -> bool:

@@ -20,6 +20,7 @@ _WITH_VALUE = {
     "--output": "output",
     "--chunk-size": "chunk_size",
     "--progress": "progress",
+    "--range": "byte_range",
 }
 
 _VALUES = {"chunk_size": ("auto",), "progress": ("auto", "bar", "line", "none")}
@@ -58,10 +59,22 @@ def read_get(arguments: Sequence[str], environ: Mapping[str, str]) -> dict[str, 
             option, value = _WITH_VALUE[word], next(rest, None)
             if value is None or value not in _VALUES.get(option, (value,)):
                 return None
-            words[option] = value
+            words[option] = value if option != "byte_range" else _byte_range(value)
+            if words[option] is None:
+                return None
         else:
             return None
     # A name with a colon before its first slash may be of another machine: see `remote.names`.
     if "server" not in words and any(":" in name.partition("/")[0] for name in names):
         return None
     return words if names else None
+
+
+def _byte_range(text: str) -> tuple[int, int | None] | None:
+    """Range of bytes; None where it makes no sense."""
+    from udpft.units import parse_byte_range  # most want all of a file
+
+    try:
+        return parse_byte_range(text)
+    except ValueError:
+        return None

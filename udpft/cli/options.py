@@ -12,7 +12,7 @@ from udpft.cli.output.console import Console
 from udpft.client.client import DEFAULT_SERVER
 from udpft.keys import readable_by_others
 from udpft.protocol.params import CONNECT_TIMEOUT_S, IDLE_TIMEOUT_S
-from udpft.units import parse_bytes
+from udpft.units import parse_byte_range, parse_bytes
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -37,6 +37,13 @@ def _seconds(value: Any) -> float:
     return seconds
 
 
+def _byte_range(value: Any) -> tuple[int, int | None]:
+    try:
+        return parse_byte_range(str(value))
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+
+
 def _files(_ctx: click.Context, _param: click.Parameter, begun: str) -> list[CompletionItem]:
     from click.shell_completion import CompletionItem  # where a shell asks for it
 
@@ -57,6 +64,9 @@ LOCAL_FOLDERS = _folders
 
 QUANTITY = _quantity
 """A size, or a rate in bytes per second: 4096, 10M, 1.5Gi."""
+
+BYTE_RANGE = _byte_range
+"""Bytes of a file: see `parse_byte_range`."""
 
 SECONDS = _seconds
 """A positive number of seconds."""

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from types import TracebackType
 from typing import IO, TYPE_CHECKING, Unpack
 
 from udpft.arguments import (
@@ -28,7 +27,7 @@ from udpft.arguments import (
     server_of,
     text_of,
 )
-from udpft.client.connection import Connection, SocketFactory
+from udpft.client.connection import Connection, ConnectionOwner, SocketFactory
 from udpft.client.fetch import fetch
 from udpft.client.names import absolute
 from udpft.client.names import check_is_sha256 as check_is_sha256
@@ -39,11 +38,11 @@ from udpft.errors import LocalWriteFailed, UsageError
 from udpft.net.address import parse_server
 from udpft.outcome.progress import Progress
 from udpft.outcome.result import Result
-from udpft.outcome.usage import Usage
 from udpft.protocol.params import CONNECT_TIMEOUT_S, IDLE_TIMEOUT_S
 from udpft.storage.destination import Destination
 
 if TYPE_CHECKING:
+    from udpft.client.parts.remote_file import RemoteFile
     from udpft.client.tree_outcome import TreeParameters as TreeParameters
     from udpft.keys import KeySource
     from udpft.net.stop import Stop
@@ -58,7 +57,7 @@ MAX_FETCHED_BYTES = 256 << 20
 """Bytes that `Client.read_bytes` takes into memory, unless told otherwise."""
 
 
-class Client:
+class Client(ConnectionOwner):
     """A socket to one server, and everything that can be asked of it.
 
     One thread uses it at a time, for one transfer after another: the later ones save most of the
@@ -113,7 +112,7 @@ class Client:
         self.server = parse_server(server_of(server), DEFAULT_PORT)
         self.connect_timeout = seconds_of(connect_timeout, "connect_timeout")
         self.timeout = seconds_of(timeout, "timeout")
-        self._connection = Connection(
+        connection = Connection(
             self.server,
             chunk_size=chunk_size_of(chunk_size, keyed=bool(key_file)),
             limit_rate=quantity_of(limit_rate, "limit_rate"),
@@ -123,22 +122,8 @@ class Client:
             key_file=key_file,
             stop=stop,
         )
-        self._connection.max_size = quantity_of(max_size, "max_size")
-
-    def __enter__(self) -> Client:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Close the socket. A closed client transfers nothing more."""
-        self._connection.close()
+        connection.max_size = quantity_of(max_size, "max_size")
+        super().__init__(connection)
 
     # --------------------------------------------------------------------------------- downloads
 
@@ -151,6 +136,7 @@ class Client:
         resume: bool = True,
         sha256: str = "",
         times: bool = True,
+        byte_range: tuple[int, int | None] | None = None,
         progress: Progress | None = None,
         on_resume: Progress | None = None,
     ) -> Result:
@@ -165,6 +151,8 @@ class Client:
                 is of the file if this one fails; False begins again, and leaves nothing.
             sha256: what the file's SHA-256 must be, 64 hex digits, before it gets its name.
             times: give it the time that it has there; False leaves it that of its arrival.
+            byte_range: fetch a range of the file only, as `fetch_range` takes it: start and stop.
+                The range is then what has a destination, a SHA-256, and so on.
             progress: called with the bytes done and in all, ten times a second and at the end.
             on_resume: called once with the bytes that were held already and the bytes in all,
                 where this goes on with an earlier fetch.
@@ -178,6 +166,7 @@ class Client:
             NoSuchFile: nothing has that name.
             DestinationExists: a different file is there, and ``force`` was not given.
             DigestMismatch: its SHA-256 is another one.
+            RangeNotThere: the file ends before the range.
             UdpftError: whatever else went wrong; the destination is as it was.
         """
         name = text_of(name, "a name")
@@ -195,7 +184,13 @@ class Client:
                 target.keeps_time = times
                 return target
 
-            return fetch(self._connection, name, open_destination, progress=progress)
+            if byte_range is None:
+                return fetch(self._connection, name, open_destination, progress=progress)
+            from udpft.client.parts.ranges import fetch_range  # most want all of it
+
+            return fetch_range(
+                self._connection, name, open_destination, byte_range, progress=progress
+            )
 
         return self._to_output(name, output, sha256, transfer)
 
@@ -222,6 +217,61 @@ class Client:
 
         limit = quantity_of(max_bytes, "max_bytes")
         return read_bytes(self._connection, text_of(name, "a name"), limit, progress)
+
+    def fetch_range(
+        self,
+        name: Name,
+        start: int = 0,
+        stop: int | None = None,
+        *,
+        max_bytes: int | str = MAX_FETCHED_BYTES,
+        progress: Progress | None = None,
+    ) -> bytes:
+        """Fetch a range of a file into memory, verified: ``content[start:stop]``.
+
+        It costs what the range has of bytes. What lies behind the file's end is left out.
+
+        Args:
+            name: the file's name on the server.
+            start: the first byte; below 0, counted from the file's end, and without a ``stop``.
+            stop: the byte behind the last; None for the file's end.
+            max_bytes: a larger range is refused, as a number or as ``"64M"``; 256 MiB by default.
+            progress: called with the bytes done and the bytes in all.
+
+        Raises:
+            NoSuchFile: nothing has that name.
+            RangeNotThere: the file ends before the range.
+            UsageError: the range is empty, or larger than that; or an argument makes no sense.
+            VersionMismatch: the server is too old for ranges.
+            UdpftError: whatever else went wrong.
+        """
+        from udpft.client.parts.ranges import read_range, wanted_of  # most want all of it
+
+        limit, wanted = quantity_of(max_bytes, "max_bytes"), wanted_of(start, stop)
+        name = text_of(name, "a name")
+        return bytes(read_range(self._connection, name, wanted, limit, progress)[0])
+
+    def open(self, name: Name, *, read_ahead: int | str = "4M") -> RemoteFile:
+        """Open a file for reading: a binary file object that seeks, and fetches what is read.
+
+        It uses the client, which is to outlast it: all that holds for that one's threads, errors
+        and time-outs holds for the file. Each block is verified before it is returned, and all are
+        of the version that was there when it was opened.
+
+        Args:
+            name: the file's name on the server.
+            read_ahead: bytes that it fetches at once, at most, where it is read on.
+
+        Raises:
+            NoSuchFile: nothing has that name.
+            VersionMismatch: the server is too old for ranges.
+            UdpftError: whatever else went wrong; and `SourceChanged` from a read, where the file
+                is another one by then.
+        """
+        from udpft.client.parts.remote_file import open_ranges  # most want all of it
+
+        ahead = quantity_of(read_ahead, "read_ahead")
+        return open_ranges(self._connection, text_of(name, "a name"), ahead)
 
     def fetch_tree(
         self,
@@ -527,52 +577,6 @@ class Client:
 
         return self._measured(lambda: store_synthetic(self._connection, size), receives=False)
 
-    @property
-    def stop(self) -> Stop | None:
-        """Cancellation token of all requests, None where nobody cancels.
-
-        One that is set stays set, so between two requests it may be replaced.
-        """
-        return self._connection.stop
-
-    @stop.setter
-    def stop(self, stop: Stop | None) -> None:
-        """Replace it; not while a request is at work."""
-        self._connection.stop = stop
-
-    @property
-    def keyed(self) -> bool:
-        """Whether packets are sealed with a key."""
-        return self._connection.keyed
-
-    @property
-    def limit_rate(self) -> int:
-        """Bytes per second that a transfer does not exceed; 0 for no limit."""
-        return self._connection.limit_rate
-
-    @property
-    def resent_share(self) -> float:
-        """Share of the packets that were sent again, of the transfer at work or the last one.
-
-        It is updated before each call of ``progress``, and so only where there is one.
-        """
-        return self._connection.resent_share
-
-    @property
-    def file_counts(self) -> tuple[int, int] | None:
-        """Files that are done and files in all, of the tree at work or the last one.
-
-        None of a transfer that is no tree's. It is updated as ``resent_share`` is.
-        """
-        return self._connection.file_counts
-
-    def usage(self) -> Usage:
-        """Time, processor time and so on that this end has used so far.
-
-        The difference of two, ``after.since(before)``, is what was used in between.
-        """
-        return Usage.now(self._connection.waited_s, drops=self._connection.receive_queue()[1])
-
     def _to_output(
         self, name: str, output: Output | None, sha256: str, transfer: Callable[[str], Result]
     ) -> Result:
@@ -587,11 +591,3 @@ class Client:
         place = None if output is None else text_of(output, "output")
         path = destination_of(name, place)
         return self._measured(lambda: transfer(path))
-
-    def _measured(self, transfer: Callable[[], Result], *, receives: bool = True) -> Result:
-        """Run a transfer; return its result, completed by what it took at this end."""
-        self._connection.check_is_open()
-        before = self.usage()
-        result = transfer()
-        used = self.usage().since(before)
-        return result.measured(used, rate_limit=self.limit_rate, receives=receives)

@@ -13,22 +13,26 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from math import inf
 from time import sleep
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Self, TypeVar
 
 from udpft.errors import PartialTransfer, PortClosed, ServerBusy, TimedOut, TooLarge, UsageError
 from udpft.net import loop
 from udpft.net.address import Address, resolve_all
 from udpft.net.clock import clock
 from udpft.net.udp import UdpSocket
+from udpft.outcome.usage import Usage
 from udpft.protocol.handshake.initiator import HandshakeOptions, Initiator, probe_sizes
 from udpft.protocol.transfer.closing import parting_words
 from udpft.protocol.wire.hello import NO_COOKIE, Hello, encode_name, without_dot
 
 if TYPE_CHECKING:
+    from types import TracebackType
+
     from udpft.keys import KeySource
     from udpft.net.sealed import SealedSocket
     from udpft.net.stop import Stop  # whoever wants to stop has imported it
     from udpft.net.traced import TracedSockets
+    from udpft.outcome.result import Result
     from udpft.protocol.client.download import Download
     from udpft.protocol.client.upload import Upload  # a get starts without
     from udpft.protocol.contract import Endpoint, Event
@@ -371,3 +375,85 @@ class Connection:
         endpoint.abort(PartialTransfer(reason), code)
         with suppress(OSError):
             loop.flush(endpoint, self._socket, clock())
+
+
+class ConnectionOwner:
+    """Owner of a connection: closes it, tells of it, and measures what is transferred over it.
+
+    `Client` is one; its transfers are told there.
+
+    Args:
+        connection: to its server.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the socket. A closed client transfers nothing more."""
+        self._connection.close()
+
+    @property
+    def stop(self) -> Stop | None:
+        """Cancellation token of all requests, None where nobody cancels.
+
+        One that is set stays set, so between two requests it may be replaced.
+        """
+        return self._connection.stop
+
+    @stop.setter
+    def stop(self, stop: Stop | None) -> None:
+        """Replace it; not while a request is at work."""
+        self._connection.stop = stop
+
+    @property
+    def keyed(self) -> bool:
+        """Whether packets are sealed with a key."""
+        return self._connection.keyed
+
+    @property
+    def limit_rate(self) -> int:
+        """Bytes per second that a transfer does not exceed; 0 for no limit."""
+        return self._connection.limit_rate
+
+    @property
+    def resent_share(self) -> float:
+        """Share of the packets that were sent again, of the transfer at work or the last one.
+
+        It is updated before each call of ``progress``, and so only where there is one.
+        """
+        return self._connection.resent_share
+
+    @property
+    def file_counts(self) -> tuple[int, int] | None:
+        """Files that are done and files in all, of the tree at work or the last one.
+
+        None of a transfer that is no tree's. It is updated as ``resent_share`` is.
+        """
+        return self._connection.file_counts
+
+    def usage(self) -> Usage:
+        """Time, processor time and so on that this end has used so far.
+
+        The difference of two, ``after.since(before)``, is what was used in between.
+        """
+        return Usage.now(self._connection.waited_s, drops=self._connection.receive_queue()[1])
+
+    def _measured(self, transfer: Callable[[], Result], *, receives: bool = True) -> Result:
+        """Run a transfer; return its result, completed by what it took at this end."""
+        self._connection.check_is_open()
+        before = self.usage()
+        result = transfer()
+        used = self.usage().since(before)
+        return result.measured(used, rate_limit=self.limit_rate, receives=receives)

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, TypedDict, Unpack, cast
 
 from udpft.client.connection import Connection
 from udpft.errors import DigestMismatch, NoSuchFile, TimedOut, UdpftError
@@ -20,9 +20,18 @@ from udpft.protocol.wire.hello import Hello, Role
 from udpft.storage.destination import Destination, Target
 
 if TYPE_CHECKING:
+
+    class Asked(TypedDict, total=False):
+        """Fields of HELLO that say what is asked for; see `Hello`."""
+
+        role: Role
+        flags: int
+        size: int
+        wanted: tuple[int, int]
+
     from udpft.storage.trees.destination import TreeDestination
 
-_SIZED = (Role.GET, Role.TREE)
+_SIZED = (Role.GET, Role.TREE, Role.RANGE)
 """Roles that bring files, which a user may not want larger than so many bytes."""
 
 
@@ -32,12 +41,17 @@ def fetch(
     destination: Callable[[], Destination],
     *,
     progress: Progress | None,
+    wanted: tuple[int, int] | None = None,
 ) -> Result:
-    """Fetch one file to its destination, which is opened here: see `Client.fetch`."""
+    """Fetch one file, or a range of it, to its destination, which is opened here.
+
+    See `Client.fetch`. ``wanted``: the range, as HELLO has it; None for all of the file.
+    """
     began = clock()
+    asked: Asked = {} if wanted is None else {"role": Role.RANGE, "wanted": wanted}
     with destination() as target:
         target.makes_room = True
-        completed, download = request(connection, name, target, progress=progress)
+        completed, download = request(connection, name, target, progress=progress, **asked)
         up_to_date = target.compares or target.appeared
     result = result_of(completed, download, name, target.path, clock() - began)
     if progress:
@@ -63,6 +77,7 @@ def result_of(
         resumed_bytes=accept.size - download.bytes_received,
         chunk_size=accept.chunk_size,
         sent_singly=download.bundles_vanish,
+        part=accept.part if accept.part.file_identity else None,
     )
 
 
@@ -71,10 +86,8 @@ def request(
     name: str,
     target: Target,
     *,
-    role: Role = Role.GET,
-    flags: int = 0,
-    size: int = 0,
     progress: Progress | None = None,
+    **asked: Unpack[Asked],
 ) -> tuple[Completed, Download]:
     """Ask for something and take it in; ask again while the server is busy.
 
@@ -82,10 +95,8 @@ def request(
         connection: to the server.
         name: of what is asked for, on the server.
         target: where it goes.
-        role: what kind of thing it is.
-        flags: of that role, as HELLO has them.
-        size: bytes to ask for, of a role that has no file.
         progress: called with the bytes done and the bytes in all.
+        asked: what kind of thing it is, and what of it; a file unless given.
 
     Raises:
         UdpftError: see `Client.fetch`.
@@ -93,8 +104,7 @@ def request(
 
     def attempt() -> tuple[Completed, Download]:
         hello = connection.hello(name, target.have, target.have_of)
-        hello = hello._replace(role=role, flags=flags, size=size)
-        return _run(connection, hello, name, target, progress)
+        return _run(connection, hello._replace(**asked), name, target, progress)
 
     return connection.retried(attempt)
 
@@ -107,6 +117,10 @@ def _run(
     def open_sink(handshake: HandshakeResult) -> OpenedSink:
         if hello.role in _SIZED:
             connection.check_size(name, handshake.accept.size)
+        if hello.role == Role.RANGE:
+            from udpft.protocol.transfer.file_range import check_granted  # most want all of it
+
+            check_granted(handshake.accept, hello.wanted)
         return target.open_sink(handshake)
 
     download = Download(

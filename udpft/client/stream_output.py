@@ -69,16 +69,25 @@ def fetch_to(stream: IO[bytes], fetch: Callable[[str], Result]) -> Result:
     return result._replace(local_path="-")
 
 
-class _Bounded(InMemory):
-    """A file in memory, of no more bytes than the caller wants."""
+class BoundedMemory(InMemory):
+    """A file or a range in memory, of no more bytes than the caller wants.
+
+    Args:
+        max_bytes: more is refused.
+        what: comes, in a word.
+    """
+
+    def __init__(self, max_bytes: int, what: str = "file") -> None:
+        super().__init__(max_bytes)
+        self._what = what
 
     def open_sink(self, handshake: HandshakeResult) -> OpenedSink:
         """Make room. Raises UsageError: it would be more."""
         size = handshake.accept.size
         if size > self.max_bytes:
             raise UsageError(
-                f"the file has {format_bytes(size)}, and {format_bytes(self.max_bytes)} are wanted "
-                "at most",
+                f"the {self._what} has {format_bytes(size)}, and {format_bytes(self.max_bytes)} "
+                "are wanted at most",
                 hint="max_bytes says how many",
             )
         return super().open_sink(handshake)
@@ -88,7 +97,7 @@ def read_bytes(
     connection: Connection, name: str, max_bytes: int, progress: Progress | None
 ) -> bytes:
     """Fetch one file into memory: see `Client.read_bytes`."""
-    target = _Bounded(max_bytes)
+    target = BoundedMemory(max_bytes)
     request(connection, name, target, progress=progress)
     if progress:
         progress(len(target.data), len(target.data))

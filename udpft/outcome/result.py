@@ -8,9 +8,11 @@ from udpft.protocol.params import CHUNK_SIZE
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from udpft.outcome.bottleneck import Verdict
     from udpft.outcome.tree import TreeRecord
+    from udpft.protocol.wire.accept import Part
 else:
-    TreeRecord = Any  # a file has none
+    TreeRecord = Part = Verdict = Any  # most have none
 
 
 class Result(NamedTuple):
@@ -22,11 +24,11 @@ class Result(NamedTuple):
     that was asked for. ``complete``: False where plain kept what came without the end.
     ``up_to_date``: the file was held before, byte for byte. ``files``: how many, of a tree;
     ``path`` is then their folder; ``local_path`` is the same as text. ``cpu_seconds``: of this
-    process meanwhile. ``dropped_packets``: by the receiver's full buffer. ``limited_by``: what
-    limited a transfer of half a second or more, in a word or two, and ``limit``, in a sentence;
-    ``slow``: whether it is worth telling: see `bottleneck`. ``tree``: of a tree, what did not come.
-    ``sent_singly``: whether what came or left did so packet by packet, because the path drops the
-    kernel's bursts.
+    process meanwhile. ``dropped_packets``: by the receiver's full buffer. ``verdict``: what
+    limited a transfer of half a second or more: see `bottleneck`. ``tree``: of a tree, what did
+    not come. ``sent_singly``: whether what came or left did so packet by packet, because the path
+    drops the kernel's bursts. ``part``: of a range, where in its file it lies, and of which version
+    that is; ``bytes`` are then the range's.
     """
 
     name: str
@@ -44,11 +46,25 @@ class Result(NamedTuple):
     files: int = 1
     cpu_seconds: float = 0.0
     dropped_packets: int = 0
-    limited_by: str = ""
-    limit: str = ""
-    slow: bool = False
+    verdict: Verdict | None = None
     tree: TreeRecord | None = None
     sent_singly: bool = False
+    part: Part | None = None
+
+    @property
+    def limited_by(self) -> str:
+        """What limited the transfer, in a word or two; empty where nothing is known of it."""
+        return self.verdict.limit if self.verdict else ""
+
+    @property
+    def limit(self) -> str:
+        """The same in a sentence."""
+        return self.verdict.words if self.verdict else ""
+
+    @property
+    def slow(self) -> bool:
+        """Whether the transfer was so slow that this is worth telling."""
+        return self.verdict is not None and self.verdict.slow
 
     @property
     def path(self) -> "Path":
@@ -93,6 +109,4 @@ class Result(NamedTuple):
                 receives=receives,
             )
         )
-        if verdict is None:
-            return result
-        return result._replace(limited_by=verdict.limit, limit=verdict.words, slow=verdict.slow)
+        return result._replace(verdict=verdict)

@@ -152,6 +152,14 @@ class OpenedSource(ChunkSource, Protocol):
         ...
 
 
+class NowSource(OpenedSource, Protocol):
+    """Open file or tree that can be read with and without waiting for a disk."""
+
+    def readv_now(self, slots: Sequence[memoryview], offset: int, /) -> int:
+        """Read as `readv` does what is in memory; return -1 where that is not all of it."""
+        ...
+
+
 class OpenedSink(NamedTuple):
     """Open destination of a file, and the chunks of it that are held already.
 

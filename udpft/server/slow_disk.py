@@ -18,10 +18,11 @@ import os
 import re
 from collections.abc import Callable, Sequence
 from threading import Lock
-from typing import Final, Protocol, TypeVar
+from typing import Final, TypeVar
 
 from udpft.errors import ServerBusy, SourceChanged
-from udpft.protocol.contract import NotReady
+from udpft.protocol.contract import NotReady, NowSource
+from udpft.protocol.wire.accept import NO_PART, Part
 from udpft.server.job import Job
 
 BLOCK_BYTES: Final = 256 << 10
@@ -101,45 +102,6 @@ class DiskThreads:
         return job
 
 
-class NowSource(Protocol):
-    """Open file or tree that can be read with and without waiting for a disk."""
-
-    @property
-    def size(self) -> int:
-        """Size in bytes."""
-        ...
-
-    @property
-    def mtime_ns(self) -> int:
-        """Time of the last change, nanoseconds since the epoch."""
-        ...
-
-    @property
-    def identity(self) -> int:
-        """Identity; see `OpenedSource`."""
-        ...
-
-    def readv(self, slots: Sequence[memoryview], offset: int) -> int:
-        """Read, and wait for the disk."""
-        ...
-
-    def readv_now(self, slots: Sequence[memoryview], offset: int) -> int:
-        """Read what is in memory; return -1 where that is not all of it."""
-        ...
-
-    def changed(self) -> bool:
-        """Tell whether it can no longer be read as it was when it was opened."""
-        ...
-
-    def suspects(self) -> Sequence[tuple[int, int]]:
-        """Byte ranges that may have changed; see `ChunkSource`."""
-        ...
-
-    def close(self) -> None:
-        """Close it."""
-        ...
-
-
 class ServedSource:
     """File or tree of a server that is sent; an `OpenedSource`, read as the module says.
 
@@ -147,8 +109,10 @@ class ServedSource:
         source: the file or tree, taken over.
         threads: that wait for disks.
         remote: whether each call may hang, so that all are made in threads.
+        part: where in its file it lies, if it is a range of one.
 
     Attributes:
+        part: as ``part``; never changes.
         size: bytes; never changes, nor do the next two.
         mtime_ns: see `OpenedSource`.
         identity: see `OpenedSource`.
@@ -162,8 +126,16 @@ class ServedSource:
         _closed: whether nobody needs the source any more: the last to leave it closes it.
     """
 
-    def __init__(self, source: NowSource, threads: DiskThreads, *, remote: bool = False) -> None:
+    def __init__(
+        self,
+        source: NowSource,
+        threads: DiskThreads,
+        *,
+        remote: bool = False,
+        part: Part = NO_PART,
+    ) -> None:
         self._source = source
+        self.part = part
         self._threads = threads
         self._remote = remote
         self.size = source.size

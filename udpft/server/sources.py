@@ -11,6 +11,7 @@ from udpft.errors import LocalReadFailed, NoSuchFile, ServerBusy, UdpftError
 from udpft.protocol.contract import NotReady, OpenedSource
 from udpft.protocol.server.failure import failure_of, is_exhaustion
 from udpft.protocol.server.session_creation import NOBODY, Asker
+from udpft.protocol.transfer.file_range import FileRange
 from udpft.protocol.wire.hello import RECURSIVE, REPORT, Hello, Role
 from udpft.protocol.wire.listing import (
     Entry,
@@ -45,6 +46,9 @@ MAX_OPENING_FILES_A_HOST = 8
 OPENED_KEPT_S = 30.0
 """Seconds for which an open file waits for its client."""
 
+Wanted = tuple[int, int] | None
+"""Range of a file, as HELLO has it; None for all of the file."""
+
 
 class _NoSuchFileThere(NoSuchFile):
     """Error: there is no such file on a disk that may be slow, so no hint is looked for."""
@@ -62,8 +66,8 @@ class Sources:
         _failures: files that could not be sent, which reports leave out.
         _threads: that wait for disks.
         _remote: whether the served folder lies on a file system of the network or of user space.
-        _opening: files that threads open, or that wait for their client, by host and name. At most
-            `MAX_OPENING_FILES`; an open one is dropped when it has waited for `OPENED_KEPT_S`.
+        _opening: files that threads open, or that wait for their client, by host, name and range;
+            at most `MAX_OPENING_FILES`; an open one is dropped after `OPENED_KEPT_S`.
         _trimmer: gives memory back after a rush.
         _next_hint_at: when a hint may be looked for again, by the clock; set after each one.
     """
@@ -75,7 +79,7 @@ class Sources:
         self._threads = DiskThreads()
         self.listings = Listings(root, self._failures, self._threads, clock)
         self._remote = is_remote(root.fileno())
-        self._opening: dict[tuple[Hashable, str], Job[ServedSource]] = {}
+        self._opening: dict[tuple[Hashable, str, Wanted], Job[ServedSource]] = {}
         self._trimmer = Trimmer()
         self._next_hint_at = -inf
 
@@ -90,6 +94,8 @@ class Sources:
         try:
             if hello.role == Role.GET:
                 return self.open_file(name, asker.host)
+            if hello.role == Role.RANGE:
+                return self.open_file(name, asker.host, hello.wanted)
             flags = hello.flags & (RECURSIVE | REPORT)
             if hello.role == Role.LIST:
                 return self.listings.open(name, flags, asker).open()
@@ -107,29 +113,39 @@ class Sources:
                 raise failure_of(error) from error
             raise LocalReadFailed(f"the server cannot list it: {error.strerror}") from error
 
-    def open_file(self, name: str, host: Hashable = None) -> ServedSource:
+    def open_file(self, name: str, host: Hashable = None, wanted: Wanted = None) -> ServedSource:
         """Open a file. Raises as `open` does, without hints.
 
-        ``host``: that it is charged to; None for nobody.
+        Args:
+            name: its name.
+            host: that it is charged to; None for nobody.
+            wanted: the range of it that is to be sent; None for all of it.
         """
         try:
             if not self._remote:
                 with suppress(NotReady):
-                    return ServedSource(self._root.open_file_here(name), self._threads)
-            return self._open_in_thread(name, host)
+                    return self._served(self._root.open_file_here(name), wanted, remote=False)
+            return self._open_in_thread(name, host, wanted)
         except OSError as error:
             raise LocalReadFailed(f"the server cannot read the file: {error.strerror}") from error
 
-    def _open_in_thread(self, name: str, host: Hashable) -> ServedSource:
+    def _served(self, file: SourceFile, wanted: Wanted, *, remote: bool) -> ServedSource:
+        """Make a source of an open file, or of a range of it."""
+        if wanted is None:
+            return ServedSource(file, self._threads, remote=remote)
+        one = FileRange(file, wanted)
+        return ServedSource(one, self._threads, remote=remote, part=one.part)
+
+    def _open_in_thread(self, name: str, host: Hashable, wanted: Wanted) -> ServedSource:
         """Open a file that may be long about it; its client is told to come back meanwhile."""
         self._drop_opened()
-        key = (host, name)
+        key = (host, name, wanted)
         job = self._opening.pop(key, None)
         if job is None:
             of_host = sum(one[0] == host for one in self._opening) if host is not None else 0
             if len(self._opening) >= MAX_OPENING_FILES or of_host >= MAX_OPENING_FILES_A_HOST:
                 raise ServerBusy("the server opens too many files at once")
-            job = self._threads.begin_or_busy(lambda: self._open_there(name))
+            job = self._threads.begin_or_busy(lambda: self._open_there(name, wanted))
         if not job.wait(OPENING_WAIT_S):
             self._opening[key] = job
             busy = ServerBusy("the server still opens the file", hint="--connect-timeout 60 waits")
@@ -140,10 +156,10 @@ class Sources:
         except NoSuchFile as error:
             raise _NoSuchFileThere(str(error)) from None
 
-    def _open_there(self, name: str) -> ServedSource:
+    def _open_there(self, name: str, wanted: Wanted) -> ServedSource:
         """Open a file in whatever mount. Runs in a thread."""
-        source = self._root.open_file(name)
-        return ServedSource(source, self._threads, remote=is_remote(source.fileno()))
+        file = self._root.open_file(name)
+        return self._served(file, wanted, remote=is_remote(file.fileno()))
 
     def _drop_opened(self, kept_s: float = OPENED_KEPT_S) -> None:
         """Close files that no client came back for."""

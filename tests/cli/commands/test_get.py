@@ -427,3 +427,66 @@ def test_a_file_system_without_locks_is_warned_of_once(
     warned = "udpft: warning: this file system has no locks: let no two transfers write the same"
     assert [line for line in said if "warning" in line] == [f"{warned} file"]
     assert (tmp_path / "4096").read_bytes() == sample(4096)
+
+
+# --------------------------------------------------------------------------------------- ranges
+
+
+def test_a_range_of_a_file(get: Callable[..., int], here: Path, capsys: Capture) -> None:
+    assert get("4096", "--range", "1000-1999") == 0
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("4096: 1 kB of 4.1 kB in ")
+    assert line.endswith("verified")
+    assert (here / "4096").read_bytes() == sample(4096)[1000:2000]
+    assert get("4096", "--range", "1000-1999") == 0
+    assert capsys.readouterr().err == "4096: up to date, verified\n"
+    assert get("4096", "--range", "1001-2000") == ExitCode.EXISTS
+    assert get("4096", "--range", "4000-5000", "-o", "end", "--no-resume") == 0
+    assert (here / "end").read_bytes() == sample(4096)[4000:]
+
+
+@pytest.mark.parametrize(("words", "expected"), [("0-4", slice(5)), ("-3", slice(-3, None))])
+def test_a_range_on_standard_output(
+    get: Callable[..., int], capfdbinary: pytest.CaptureFixture[bytes], words: str, expected: slice
+) -> None:
+    assert get("4096", "1", "--range", words, "-o", "-") == 0
+    assert capfdbinary.readouterr().out == sample(4096)[expected] + sample(1)[expected]
+
+
+def test_a_range_behind_the_end_has_curls_exit_code(
+    get: Callable[..., int], here: Path, capsys: Capture
+) -> None:
+    assert get("4096", "--range", "4096-") == 36
+    assert capsys.readouterr().err.splitlines() == [
+        "udpft: the file has 4.1 kB, and nothing of that range: '4096'",
+        "hint: its bytes are 0 to 4095",
+    ]
+    assert get("1", "4096", "--range", "1-", "-o", ".") == 36  # and the other one comes
+    assert names(here) == ["4096"]
+
+
+def test_json_of_a_range_tells_of_its_file(get: Callable[..., int], capsys: Capture) -> None:
+    assert get("4096", "--range", "-96", "--json") == 0
+    *_, done, summary = events(capsys.readouterr().out)
+    part = done["part"]
+    assert done["bytes"] == 96
+    assert (part["first"], part["last"], part["file_bytes"]) == (4000, 4095, 4096)
+    assert len(part["identity"]) == 16
+    assert summary["files"][0]["part"] == part
+    assert get("2049", "--json") == 0
+    assert "part" not in events(capsys.readouterr().out)[-2]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--range", "5-1"],
+        ["--range", "5"],
+        ["--range", "0-1", "-r"],
+        ["--range", "0-1", "--mode", "plain"],
+        ["--range", "0-1", "4*"],
+    ],
+)
+def test_a_range_that_makes_no_sense(get: Callable[..., int], here: Path, words: list[str]) -> None:
+    assert get("1", *words) == ExitCode.USAGE
+    assert names(here) == []

@@ -32,6 +32,9 @@ def called(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         (["a", "-f", "-r", "--no-resume"], {"force": True, "recursive": True, "no_resume": True}),
         (["a", "--mode", "plain", "--allow-partial"], {"mode": "plain", "allow_partial": True}),
         (["a", "--sha256", "00ff"], {"sha256": "00ff"}),
+        (["a", "--range", "0-99"], {"byte_range": (0, 100)}),
+        (["a", "--range", "-5"], {"byte_range": (-5, None)}),
+        (["a"], {"byte_range": None}),
         (
             ["a", "--chunk-size", "8Ki", "--limit-rate", "1.5M"],
             {"chunk_size": 8192, "limit_rate": 1_500_000},

@@ -10,6 +10,7 @@ from udpft.cli.output.console import Console
 from udpft.cli.output.exit_status import Exit
 from udpft.cli.output.tally import Tally, count_of_files
 from udpft.errors import DestinationExists, NoSuchFile, TimedOut, UdpftError
+from udpft.outcome.bottleneck import Limit, Verdict
 from udpft.outcome.result import Result
 
 Capture = pytest.CaptureFixture[str]
@@ -55,9 +56,10 @@ def test_a_file_is_told_in_a_line(
 
 
 def test_a_limit_is_told_to_all_where_it_is_slow(tally: Tally, capsys: Capture) -> None:
-    tally.tell(RESULT._replace(limit="the disk"), "where")
+    verdict = Verdict(Limit.DISK, "the disk", slow=False)
+    tally.tell(RESULT._replace(verdict=verdict), "where")
     assert "limited by" not in capsys.readouterr().err
-    tally.tell(RESULT._replace(limit="the disk", slow=True), "where")
+    tally.tell(RESULT._replace(verdict=verdict._replace(slow=True)), "where")
     assert capsys.readouterr().err.endswith("  limited by the disk\n")
 
 

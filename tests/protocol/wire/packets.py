@@ -10,7 +10,7 @@ from udpft.protocol.params import (
     MAX_ACK_RANGES,
     MAX_NAME_BYTES,
 )
-from udpft.protocol.wire.accept import Accept, decode_accept_untrusted, encode_accept
+from udpft.protocol.wire.accept import NO_PART, Accept, Part, decode_accept_untrusted, encode_accept
 from udpft.protocol.wire.ack import Ack, decode_ack_untrusted, encode_ack
 from udpft.protocol.wire.error import (
     ErrorCode,
@@ -48,6 +48,7 @@ hellos = st.builds(
     size=u64,
     mtime_ns=st.integers(-(2**63), 2**63 - 1),
     identity=u64,
+    wanted=st.just((0, 0)) | st.tuples(st.integers(-(2**63), 2**63 - 1), st.integers(1, 2**64 - 1)),
 )
 retries = st.builds(
     Retry, nonce=u64, cookie=st.binary(min_size=16, max_size=16), hello_size=u16, version=u16,
@@ -57,6 +58,7 @@ accepts = st.builds(
     Accept, nonce=u64, connection_id=u32, chunk_size=u32, size=u64,
     mtime_ns=st.integers(-(2**63), 2**63 - 1), identity=u64, receive_room=u64,
     max_rate_bytes_per_s=u64, have=st.lists(st.tuples(u64, u64), max_size=MAX_HAVE).map(tuple),
+    part=st.just(NO_PART) | st.builds(Part, u64, u64, st.integers(1, 2**64 - 1)),
 )  # fmt: skip
 # Half-open ranges, newest first, none adjacent: the even count of distinct bounds, paired.
 ack_ranges = (

@@ -49,6 +49,7 @@ def fetch(
     no_resume: bool = False,
     no_times: bool = False,
     sha256: str | None = None,
+    byte_range: tuple[int, int | None] | None = None,
     progress: ProgressStyle = "auto",
     as_json: bool = False,
     far: "RemoteFetches | None" = None,  # where names are behind remote shells
@@ -83,6 +84,7 @@ def fetch(
         {**of_trees, "rules": rules},
         far.path_of if far else str,
         not no_times,
+        byte_range,
     )
     with verdict(as_json=as_json, files=tally.files):
         _check_words(getter, names, of_trees=bool(rules) or any(of_trees.values()), as_json=as_json)
@@ -123,6 +125,8 @@ def _check_words(getter: "_Getter", names: Sequence[str], *, of_trees: bool, as_
         )
     if getter.sha256 and (len(single) > 1 or has_tree):
         raise UsageError("--sha256 is of a single file")
+    if getter.byte_range and (has_tree or getter.mode == "plain"):
+        raise UsageError("--range is of single files, and not of plain")
     if has_tree and not getter.times:
         raise UsageError("--no-times is of single files", hint="trees keep theirs")
     if getter.sha256:
@@ -168,6 +172,7 @@ class _Getter(NamedTuple):
     of_trees: dict[str, Any]
     path_of: Callable[[str], str]
     times: bool
+    byte_range: tuple[int, int | None] | None
 
     def is_tree(self, name: str) -> bool:
         """Whether a name may stand for more than one file."""
@@ -229,7 +234,8 @@ class _Getter(NamedTuple):
         if tree:
             options |= self.of_trees
             return client.fetch_tree(name, output, recursive=self.recursive, **options)
-        return client.fetch(name, output, sha256=self.sha256, times=self.times, **options)
+        options |= {"times": self.times, "byte_range": self.byte_range}
+        return client.fetch(name, output, sha256=self.sha256, **options)
 
     def _where(self, result: Result, *, tree: bool) -> str:
         if tree:

@@ -10,6 +10,7 @@ from udpft.cli.commands.get import fetch
 from udpft.cli.commands.remote_options import RemoteFetches, remote_options, shell_options
 from udpft.cli.commands.tree_options import RuledCommand, tree_options
 from udpft.cli.options import (
+    BYTE_RANGE,
     LOCAL_FILES,
     QUANTITY,
     chunk_size_option,
@@ -53,8 +54,15 @@ from udpft.errors import UsageError
 @click.option("--no-resume", is_flag=True, help="Begin again, whatever was left; also --no-times.")
 @click.option("--no-times", is_flag=True, hidden=True)  # a file keeps the time of its arrival
 @click.option("--allow-partial", is_flag=True, hidden=True)  # of plain: what has no end is kept
-@click.option("--max-size", metavar="SIZE", type=QUANTITY, default=0, help="Refuse what is larger.")
-@click.option("--sha256", metavar="HEX", help="What its SHA-256 must be; of a single file.")
+@click.option("--max-size", metavar="SIZE", type=QUANTITY, default=0, hidden=True)
+@click.option(
+    "--range",
+    "byte_range",
+    metavar="FIRST-LAST",
+    type=BYTE_RANGE,
+    help="Only bytes 0-99, 100-, or -5: the last five.",
+)
+@click.option("--sha256", metavar="HEX", help="What its SHA-256 must be; --max-size SIZE.")
 @connect_timeout_option
 @key_file_option
 @timeout_option("Give up if nothing moves so long.")

@@ -112,6 +112,8 @@ class Tally:
         size = format_bytes(result.bytes)
         if result.resumed_bytes:
             size += f", {format_bytes(result.bytes - result.resumed_bytes)} of it new,"
+        if result.part:
+            size += f" of {format_bytes(result.part.file_size)}"
         verdict = "verified" if result.verified else "unverified: plain checks nothing"
         self.console.say(
             f"{where}: {size} in {format_seconds(result.seconds)}, "
@@ -172,7 +174,16 @@ def success(result: Result) -> dict[str, Any]:
         "limited_by": result.limited_by or None,
         "slow": result.slow,
         "sent_singly": result.sent_singly,
+        **({"part": _part(result)} if result.part else {}),
     }
+
+
+def _part(result: Result) -> dict[str, Any]:
+    """Where in its file a range lies, as JSON has it."""
+    assert result.part
+    first, size, identity = result.part
+    last = first + result.bytes - 1
+    return {"first": first, "last": last, "file_bytes": size, "identity": f"{identity:016x}"}
 
 
 def rounded(number: float | None) -> float | None:

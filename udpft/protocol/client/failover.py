@@ -54,7 +54,7 @@ MAX_OVERTAKING_S: Final = 0.1
 """Seconds, and a round trip, by which the answer to a new HELLO may overtake the one to a question:
 it is small, and a server sends it first."""
 
-_DOWNLOADS = (Role.GET, Role.LIST, Role.TREE, Role.MEASURE)
+_DOWNLOADS = (Role.GET, Role.LIST, Role.TREE, Role.MEASURE, Role.RANGE)
 """Roles in which it is the client that holds a part of the file already."""
 
 NEW_PORT_AFTER: Final = 0.4

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable
 from contextlib import ExitStack
 from random import Random
-from typing import TYPE_CHECKING, NamedTuple, cast
+from typing import TYPE_CHECKING, NamedTuple, Protocol, cast
 
 from udpft.errors import (
     Denied,
@@ -32,7 +32,7 @@ from udpft.protocol.transfer.ack_schedule import ReceiveQueue
 from udpft.protocol.transfer.sender import Sender
 from udpft.protocol.transfer.synthetic import SYNTHETIC_NAME, open_synthetic
 from udpft.protocol.transfer.work_budget import WorkBudget
-from udpft.protocol.wire.accept import Accept
+from udpft.protocol.wire.accept import Accept, Part
 from udpft.protocol.wire.hello import Hello, Role
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 UPLOADS = (Role.PUT, Role.PUT_LIST, Role.PUT_TREE, Role.MEASURE_PUT)
 """Roles of a client that brings something."""
 
-_ROLES = (Role.GET, Role.LIST, Role.TREE, Role.MEASURE, *UPLOADS)
+_ROLES = (Role.GET, Role.LIST, Role.TREE, Role.MEASURE, Role.RANGE, *UPLOADS)
 
 
 class Asker(NamedTuple):
@@ -61,7 +61,17 @@ NOBODY = Asker(None, None)
 
 OpenSource = Callable[[Hello, str, Asker], OpenedSource]
 """Opens the file that a HELLO asks for under a name, both a client's words and so untrusted; raises
-an `UdpftError` that the client is told."""
+an `UdpftError` that the client is told. Of a range, an `OpenedRange`."""
+
+
+class OpenedRange(OpenedSource, Protocol):
+    """Open range of a file."""
+
+    @property
+    def part(self) -> Part:
+        """Where in the file it lies."""
+        ...
+
 
 OpenPlace = Callable[[Hello, str, Asker], Place]
 """Opens the place that an upload goes to, likewise."""
@@ -213,6 +223,8 @@ class SessionCreation:
         accept = Accept(
             hello.nonce, connection_id, chunk_size, opened.size, opened.mtime_ns, opened.identity
         )
+        if hello.role == Role.RANGE:
+            accept = accept._replace(part=cast(OpenedRange, opened).part)
         packet_size = chunk_size + DATA_HEADER_SIZE
         accept_size = packet_size
         max_rate = self._limits.max_rate_bytes_per_s

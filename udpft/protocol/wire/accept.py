@@ -12,6 +12,26 @@ _ACCEPT = struct.Struct("<QIIQqQ")
 # To an upload, before the zeros: receive room u64, highest rate u64, and as many pairs of u64 as
 # the next u64 says, at most 8: the bytes [start, stop) that the server holds already.
 _ACCEPT_UPLOAD = struct.Struct("<QQQ")
+# To a range, where the ranges of an upload would begin: first byte u64, the file's size u64, the
+# file's identity u64.
+_ACCEPT_RANGE = struct.Struct("<QQQ")
+
+
+class Part(NamedTuple):
+    """Part that a range is of its file.
+
+    ``first``: its first byte, 0 for the file's own. ``file_size``: of the whole file in bytes.
+    ``file_identity``: of the file, in the state that the range is of: two ranges of one file with
+    the same one are of the same version. It is 0 of nothing that is a range.
+    """
+
+    first: int
+    file_size: int
+    file_identity: int
+
+
+NO_PART = Part(0, 0, 0)
+"""What ACCEPT says to other requests."""
 
 
 class Accept(NamedTuple):
@@ -19,6 +39,8 @@ class Accept(NamedTuple):
 
     To an upload, also what the server's socket holds in bytes, how fast the client may be (0 for
     any rate), and the byte ranges that need not be sent.
+
+    To a range, ``size`` and ``identity`` are those of the range, and ``part`` tells of its file.
     """
 
     nonce: int
@@ -30,6 +52,7 @@ class Accept(NamedTuple):
     receive_room: int = 0
     max_rate_bytes_per_s: int = 0
     have: tuple[tuple[int, int], ...] = ()
+    part: Part = NO_PART
 
 
 def encode_accept(accept: Accept, connection_id: int, size: int) -> bytes:
@@ -37,6 +60,8 @@ def encode_accept(accept: Accept, connection_id: int, size: int) -> bytes:
     body = _ACCEPT.pack(*accept[:6])
     body += _ACCEPT_UPLOAD.pack(*accept[6:8], len(accept.have))
     body += b"".join(RANGE.pack(*pair) for pair in accept.have)
+    if accept.part.file_identity:
+        body += _ACCEPT_RANGE.pack(*accept.part)
     body += bytes(max(0, size - BODY_AT - len(body)))
     return encode(PacketType.ACCEPT, connection_id, body)
 
@@ -53,4 +78,9 @@ def decode_accept_untrusted(packet: Packet) -> Accept:
     if count > MAX_HAVE or len(pairs) != count * RANGE.size:
         raise MalformedPacket("ACCEPT with ranges of a wrong length")
     have = tuple(RANGE.iter_unpack(pairs))
-    return Accept(*known)._replace(receive_room=room, max_rate_bytes_per_s=max_rate, have=have)
+    part = NO_PART
+    part_at = _ACCEPT.size + _ACCEPT_UPLOAD.size + len(pairs)
+    if len(packet.body) >= part_at + _ACCEPT_RANGE.size:
+        part = Part(*_ACCEPT_RANGE.unpack_from(packet.body, part_at))
+    uploads = {"receive_room": room, "max_rate_bytes_per_s": max_rate, "have": have}
+    return Accept(*known)._replace(**uploads, part=part)

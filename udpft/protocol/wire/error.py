@@ -26,6 +26,7 @@ class ErrorCode(IntEnum):
     TIMED_OUT = 13
     NO_KEY = 14
     EXISTS = 15
+    RANGE_NOT_THERE = 16
 
 
 ERROR_TYPES: dict[ErrorCode, type[errors.UdpftError]] = {
@@ -44,6 +45,7 @@ ERROR_TYPES: dict[ErrorCode, type[errors.UdpftError]] = {
     ErrorCode.TIMED_OUT: errors.TimedOut,
     ErrorCode.NO_KEY: errors.KeyRejected,
     ErrorCode.EXISTS: errors.DestinationExists,
+    ErrorCode.RANGE_NOT_THERE: errors.RangeNotThere,
 }
 """Exception that an ERROR from the peer is raised as at this end."""
 
@@ -60,6 +62,7 @@ _CODES: tuple[tuple[type[errors.UdpftError], ErrorCode], ...] = (
     (errors.VersionMismatch, ErrorCode.VERSION),
     (errors.LocalError, ErrorCode.READ_FAILED),
     (errors.DigestMismatch, ErrorCode.DIGEST_MISMATCH),
+    (errors.RangeNotThere, ErrorCode.RANGE_NOT_THERE),
 )
 
 

@@ -26,6 +26,8 @@ class Role(IntEnum):
     """Bytes of no file, to measure with: as many as HELLO says, out of the server's memory."""
     MEASURE_PUT = 8
     """The same the other way. The server keeps none of them."""
+    RANGE = 9
+    """Some bytes of a file, sent as a file of their own."""
 
 
 # HELLO body: nonce u64, cookie 16 bytes (zero at first), client's connection id u32,
@@ -35,6 +37,7 @@ _HELLO = struct.Struct("<Q16sIHBB")
 _FIELD = struct.Struct("<BH")
 _FIELD_NAME, _FIELD_CHUNK_SIZE, _FIELD_RECEIVE_ROOM, _FIELD_MAX_RATE, _FIELD_HAVE = range(1, 6)
 _FIELD_HAVE_OF, _FIELD_FLAGS, _FIELD_SIZE, _FIELD_MTIME, _FIELD_IDENTITY = range(6, 11)
+_FIELD_WANTED = 11
 # Numeric fields: u64, whatever their range; a time below zero as its two's complement.
 _NUMBER = struct.Struct("<Q")
 _NUMBER_FIELDS = (_FIELD_CHUNK_SIZE, _FIELD_RECEIVE_ROOM, _FIELD_MAX_RATE, *range(6, 11))
@@ -42,7 +45,12 @@ _U64, _SIGN = 2**64 - 1, 2**63
 # HAVE field: pairs of u64, the bytes [start, stop) that the client has already, at most 8 of them
 RANGE = struct.Struct("<QQ")
 MAX_HAVE = 8
+# WANTED field: one such pair, whose first number is signed
+_WANTED = struct.Struct("<qQ")
 NO_COOKIE = bytes(16)
+
+TO_THE_END = _U64
+"""Stop of a range that ends where the file does."""
 
 RECURSIVE = 1
 """HELLO's flag: of folders, all that is below them."""
@@ -72,6 +80,9 @@ class Hello(NamedTuple):
 
     ``flags`` are of `RECURSIVE`, `FORCE`, `AFRESH`, `REPORT` and `CHECKSUM`. ``size``, ``mtime_ns``
     and ``identity`` are those of the client's file, where it brings one.
+
+    ``wanted``: of a range, its first byte and the one behind it. A first byte below 0 counts from
+    the file's end; what lies behind the end is not there, and not sent.
     """
 
     nonce: int
@@ -90,6 +101,7 @@ class Hello(NamedTuple):
     size: int = 0
     mtime_ns: int = 0
     identity: int = 0
+    wanted: tuple[int, int] = (0, 0)
 
 
 def without_dot(name: str) -> str:
@@ -138,6 +150,8 @@ def encode_hello(hello: Hello, size: int, connection_id: int = 0) -> bytes:
     if hello.have:
         body += _FIELD.pack(_FIELD_HAVE, RANGE.size * len(hello.have))
         body += b"".join(RANGE.pack(*pair) for pair in hello.have)
+    if hello.wanted[1]:
+        body += _FIELD.pack(_FIELD_WANTED, _WANTED.size) + _WANTED.pack(*hello.wanted)
     body += _FIELD.pack(_FIELD_NAME, len(hello.name)) + hello.name
     body += bytes(size - BODY_AT - len(body))
     return encode(PacketType.HELLO, connection_id, body, flags=hello.attempt & 0xFF)
@@ -157,6 +171,7 @@ def decode_hello_untrusted(packet: Packet) -> Hello:
     seen: set[int] = set()
     name: bytes | None = None
     have: tuple[tuple[int, int], ...] = ()
+    wanted = (0, 0)
     at = _HELLO.size
     while at + _FIELD.size <= len(body):
         tag, length = _FIELD.unpack_from(body, at)
@@ -174,6 +189,10 @@ def decode_hello_untrusted(packet: Packet) -> Hello:
             if length % RANGE.size or length > RANGE.size * MAX_HAVE:
                 raise MalformedPacket("HELLO with ranges of a wrong length")
             have = tuple(RANGE.iter_unpack(value))
+        elif tag == _FIELD_WANTED:
+            if length != _WANTED.size:
+                raise MalformedPacket("HELLO with a range of a wrong length")
+            wanted = _WANTED.unpack(value)
         elif tag in numbers:
             if length != _NUMBER.size:
                 raise MalformedPacket("HELLO number of a wrong width")
@@ -198,4 +217,5 @@ def decode_hello_untrusted(packet: Packet) -> Hello:
         size=numbers[_FIELD_SIZE],
         mtime_ns=(numbers[_FIELD_MTIME] ^ _SIGN) - _SIGN,
         identity=numbers[_FIELD_IDENTITY],
+        wanted=wanted,
     )

@@ -14,7 +14,15 @@ from typing import Any
 from udpft.errors import NoSuchFile, UdpftError
 from udpft.protocol.client.download import Download
 from udpft.protocol.client.upload import Upload
-from udpft.protocol.contract import Batch, Completed, Failed, OpenedSink, Transmit, Verified
+from udpft.protocol.contract import (
+    Batch,
+    Completed,
+    Failed,
+    OpenedSink,
+    OpenedSource,
+    Transmit,
+    Verified,
+)
 from udpft.protocol.handshake.agreement import HandshakeResult
 from udpft.protocol.handshake.initiator import HandshakeOptions
 from udpft.protocol.keyed.channel import ClientChannel, KeyedAcceptor
@@ -23,6 +31,7 @@ from udpft.protocol.params import CHUNK_SIZE, MAX_BATCH_BYTES
 from udpft.protocol.server.listener import Listener
 from udpft.protocol.server.outcome import Outcome
 from udpft.protocol.server.session_creation import Entropy, Limits
+from udpft.protocol.transfer.file_range import FileRange
 from udpft.protocol.wire.hello import Hello, Role
 from udpft.testing.network.files import MemoryPlace, MemorySink, MemorySource, present_in
 from udpft.testing.network.links import Inbox, Link, Shape
@@ -158,11 +167,12 @@ class SimNet:
         """Replace the server, as if killed, by another one, which knows of nothing before."""
         self.listener = self._new_listener()
 
-    def _open(self, _hello: Hello, name: str, _asker: object) -> MemorySource:
+    def _open(self, hello: Hello, name: str, _asker: object) -> OpenedSource:
         if name not in self.sources:
             nearest = min(self.sources, default="")
             raise NoSuchFile("no such file on the server", hint=f"did you mean {nearest!r}?")
-        return self.sources[name]
+        source = self.sources[name]
+        return FileRange(source, hello.wanted) if hello.role == Role.RANGE else source
 
     # -------------------------------------------------------------------------------- clients
 
@@ -181,6 +191,7 @@ class SimNet:
         suite: Suite = Suite.AES_GCM,
         role: Role = Role.GET,
         size: int = 0,
+        wanted: tuple[int, int] = (0, 0),
         **options: Any,
     ) -> SimulatedClient:
         """Start fetching a file, now; ``options`` are those of `Download`.
@@ -201,6 +212,7 @@ class SimNet:
             have_of=have_of,
             role=role,
             size=size,
+            wanted=wanted,
         )
 
         def sink_of(handshake: HandshakeResult) -> OpenedSink:

@@ -1,0 +1,1 @@
+"""Parts of files: ranges of them, fetched as files of their own."""

@@ -7,9 +7,12 @@ import socket
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 
+import udpft
 from tests.samples import PATIENCE_S
 from udpft.api import RunningServer
+from udpft.errors import ServerBusy, TimedOut
 from udpft.net.address import Address
 from udpft.net.clock import clock
 from udpft.protocol.handshake.initiator import Initiator
@@ -57,3 +60,15 @@ class HeldTransfer:
         refusal = Refusal(self._accept.nonce, ErrorCode.CANCELLED, "enough")
         self._socket.send(encode_error(refusal, self._accept.connection_id))
         self._socket.close()
+
+
+def assert_busy(server: str, folder: Path) -> None:
+    """Fetch a file "1", and see that the server is busy, however long a busy machine takes."""
+    while True:
+        try:
+            udpft.get("1", server=server, output=folder, connect_timeout=0.1)
+        except ServerBusy:
+            return
+        except TimedOut:
+            continue
+        raise AssertionError("there was room")

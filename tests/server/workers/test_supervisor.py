@@ -11,7 +11,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +19,11 @@ import pytest
 
 import udpft
 from tests.cli.processes import PATIENCE_S, Server, run_udpft
-from tests.loopback import HeldTransfer
+from tests.loopback import HeldTransfer, assert_busy
 from tests.plain_peers import ask
 from tests.samples import LARGE, sample
 from tests.server.test_metrics import fetch, free_port
-from udpft.errors import ExitCode, ServerBusy
+from udpft.errors import ExitCode, ServerBusy, TimedOut
 from udpft.net.address import Address
 from udpft.net.clock import clock
 from udpft.server.workers.supervisor import bind_all
@@ -206,8 +206,7 @@ def test_a_limit_of_clients_is_of_all_workers(samples: Path, tmp_path: Path) -> 
     with serving(samples, "--max-clients", "3") as server:
         hold(server, 3)
         for _ in range(8):
-            with pytest.raises(ServerBusy):
-                udpft.get("1", server=server.address, output=tmp_path, connect_timeout=0.05)
+            assert_busy(server.address, tmp_path)
 
 
 def test_metrics_are_sums(samples: Path, tmp_path: Path) -> None:
@@ -289,7 +288,8 @@ def test_a_second_signal_does_not_wait_for_transfers(samples: Path, tmp_path: Pa
 
         def ask_on() -> None:
             while True:
-                udpft.get("1", server=server.address, output=tmp_path, connect_timeout=0.2)
+                with suppress(TimedOut):  # a busy machine
+                    udpft.get("1", server=server.address, output=tmp_path, connect_timeout=0.2)
 
         hold(server, 4)
         server.process.send_signal(signal.SIGTERM)

@@ -4,8 +4,8 @@
 #   docker run --rm --user "$(id -u):$(id -g)" -v "$PWD:/downloads" -w /downloads \
 #       udpft get NAME -s HOST
 #
-# Targets: `tool`, the above; `test`, the checks; `bench`, an end of a benchmark's path. compose.yml
-# uses them all.
+# Targets: `tool`, the above; `web`, the page for the browser; `test`, the checks; `bench`, an end of a
+# benchmark's path. compose.yml uses them all.
 
 # Another base, or this one by its digest: --build-arg BASE=python:3.13-slim@sha256:...
 ARG BASE=python:3.13-slim
@@ -41,6 +41,22 @@ HEALTHCHECK --interval=30s --timeout=5s --start-period=10s \
     CMD udpft -q ping -s "127.0.0.1:${UDPFT_PORT:-9000}" --connect-timeout 3 || exit 1
 ENTRYPOINT ["udpft"]
 CMD ["serve", "/data"]
+
+
+# What the page needs beside, which a server or a client has no use for.
+FROM wheels AS web-wheels
+COPY web.lock ./
+RUN pip wheel --require-hashes --wheel-dir /wheels -r web.lock
+
+
+FROM tool AS web
+USER root
+COPY --from=web-wheels /wheels /tmp/wheels
+RUN pip install --no-index --find-links=/tmp/wheels 'udpft[web]' && rm -r /tmp/wheels
+USER 1000:1000
+EXPOSE 8080/tcp
+HEALTHCHECK NONE
+CMD ["web", "--host", "0.0.0.0", "--folder", "/data"]
 
 
 FROM tool AS test

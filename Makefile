@@ -57,13 +57,17 @@ LOCK := pip-compile --quiet --upgrade --generate-hashes --strip-extras --allow-u
   --no-annotate --no-emit-index-url --no-emit-trusted-host --no-emit-find-links
 lock: $(VENV)/supply.stamp ## Choose the versions that the image installs, and note their hashes
 	$(IN_VENV) $(LOCK) --extra keys --output-file - pyproject.toml > requirements.new
+	$(IN_VENV) $(LOCK) --extra web --constraint requirements.new --output-file - pyproject.toml \
+	  > web.new
 	$(IN_VENV) $(LOCK) --only-build-deps --build-deps-for wheel --output-file - pyproject.toml \
 	  > build.new
 	@{ echo '# What the image installs, with hashes: `make lock` writes it.'; \
 	  cat requirements.new; } > requirements.lock
 	@{ echo '# What the image builds udpft with, with hashes: `make lock` writes it.'; \
 	  cat build.new; } > build.lock
-	@rm requirements.new build.new
+	@{ echo '# What the image of the page installs beside, with hashes: `make lock` writes it.'; \
+	  cat web.new; } > web.lock
+	@rm requirements.new build.new web.new
 
 sbom: $(VENV)/supply.stamp ## List what the image installs as CycloneDX, in dist/sbom.json
 	@mkdir -p dist

@@ -163,7 +163,7 @@ def test_hooks_run_the_installed_tools_and_download_none() -> None:
 # ----------------------------------------------------------------------------------- supply chain
 
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
-LOCKS = ("requirements.lock", "build.lock")
+LOCKS = ("requirements.lock", "build.lock", "web.lock")
 
 
 def locked(name: str) -> dict[str, str]:
@@ -187,6 +187,11 @@ def test_what_is_locked_is_what_is_needed_and_no_older() -> None:
     versions = locked("requirements.lock")
     for one in map(Requirement, needed):
         assert versions[one.name] in one.specifier
+    page = locked("web.lock")
+    for one in map(Requirement, PROJECT["optional-dependencies"]["web"]):
+        assert page[one.name.lower()] in one.specifier
+    for name in page.keys() & versions.keys():  # both go into the image of the page
+        assert page[name] == versions[name]
     system = tomllib.loads((ROOT / "pyproject.toml").read_text())["build-system"]
     [backend] = map(Requirement, system["requires"])
     assert locked("build.lock")[backend.name] in backend.specifier
@@ -206,7 +211,7 @@ def test_no_floor_is_a_version_that_was_withdrawn_or_fails() -> None:
 def test_the_image_installs_what_is_locked_and_nothing_else() -> None:
     tool = DOCKERFILE.split("AS test")[0]
     installs = re.findall(r"pip (?:install|wheel) (.*)$", tool, re.M)
-    assert len(installs) == 4
+    assert len(installs) == 6
     for words in installs:
         assert re.search("--require-hashes|--no-deps --no-build-isolation|--no-index", words)
 
@@ -214,10 +219,10 @@ def test_the_image_installs_what_is_locked_and_nothing_else() -> None:
 def test_the_base_image_can_be_named_by_its_digest_and_the_user_is_a_number() -> None:
     assert re.search("^ARG BASE=", DOCKERFILE, re.M)
     bases = re.findall(r"^FROM (\S+)", DOCKERFILE, re.M)
-    assert set(bases) == {"${BASE}", "tool"}
+    assert set(bases) == {"${BASE}", "wheels", "tool"}
     users = re.findall(r"^USER (.*)$", DOCKERFILE, re.M)
     assert users[0] == "1000:1000"
-    assert set(users) == {"1000:1000", "root"}  # root only where a stage for tests is built
+    assert set(users) == {"1000:1000", "root"}  # root only where a stage is built
 
 
 def test_what_compose_runs_has_limits_of_memory_and_processes() -> None:

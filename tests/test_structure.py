@@ -156,7 +156,9 @@ def test_imports_go_downward(folder: str) -> None:
 FACE = "udpft.client.client"
 BEHIND_THE_FACE = {name for name in NAMES if is_among(name, {"udpft.client"})} - {FACE}
 USERS = [
-    path for unit in ("api", "aio", "cli", "diagnosis") for path in modules_of(f"udpft.{unit}")
+    path
+    for unit in ("api", "aio", "cli", "web", "diagnosis")
+    for path in modules_of(f"udpft.{unit}")
 ]
 
 

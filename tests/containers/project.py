@@ -102,7 +102,7 @@ class Project:
     @property
     def images(self) -> tuple[str, ...]:
         """The names of the images that this project may have built."""
-        return f"udpft:{self.name}", f"udpft-test:{self.name}"
+        return tuple(f"{image}:{self.name}" for image in ("udpft", "udpft-web", "udpft-test"))
 
     @property
     def downloads(self) -> Path:

@@ -252,6 +252,16 @@ def test_exit_codes() -> None:
     assert f"and the client ends with {ExitCode.KEY_REJECTED:d}." in words()
 
 
+def test_what_may_be_asked_of_the_page() -> None:
+    pytest.importorskip("starlette", reason="the extra web is not installed")
+    from udpft.web import conversation, forms, live, transfers
+
+    assert f"A form has {forms.MAX_FORM_BYTES >> 10} KiB" in words()
+    assert f"{transfers.MAX_AT_WORK} transfers are at work" in words()
+    assert f"{conversation.MAX_WAITING} texts wait for an answer" in words()
+    assert f"and {live.MAX_LISTENERS} pages listen" in words()
+
+
 def test_what_keys_need() -> None:
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     [needed] = extras["optional-dependencies"]["keys"]

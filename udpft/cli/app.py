@@ -26,7 +26,8 @@ COMMANDS = {
     "ping": "udpft.cli.commands.ping",
     "bench": "udpft.cli.commands.bench",
     "doctor": "udpft.cli.commands.doctor",
-    "trace": "udpft.cli.commands.offline.trace",
+    "trace": "udpft.cli.commands.pages.trace",
+    "web": "udpft.cli.commands.pages.web",
     "key": "udpft.cli.commands.key",
     "add": "udpft.cli.commands.add",
     "message": "udpft.cli.commands.message",
@@ -75,7 +76,9 @@ class LazyGroup(Group):
     cls=LazyGroup,
     context_settings={"max_content_width": 100},
 )
-@click.version_option(udpft.__version__, "--version", message="udpft %(version)s")
+@click.version_option(  # hidden, because a screen is full, and everybody knows it
+    udpft.__version__, "--version", message="udpft %(version)s", hidden=True
+)
 @click.option("-v", "--verbose", count=True, help="Say more; -vv everything; -q only errors.")
 @click.option("-q", "--quiet", is_flag=True, hidden=True)  # in the row above: a screen is full
 @click.option(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,11 +11,8 @@ import pytest
 import udpft
 from tests.loopback import closed_port
 from udpft.api import RunningServer
-from udpft.cli.commands.bench import conclusion
 from udpft.cli.main import run
-from udpft.diagnosis.speed import Row
 from udpft.errors import ExitCode
-from udpft.outcome.result import Result
 
 QUICK = ["--size", "100k", "--rounds", "1", "--time", "0.1"]
 
@@ -108,24 +104,3 @@ def test_a_name_that_would_trick_a_terminal(here: Path, capsys: pytest.CaptureFi
     out = capsys.readouterr().out
     assert "\x1b" not in out
     assert r"file down: \x1b[2J, 1 kB" in out
-
-
-def row(what: str, rate: float, *, resent: int = 0, size: int = 1_000_000) -> Row:
-    result = Result("", "", size, size / rate, "", resent, "reliable", verified=True)
-    return Row(what, "down", "reliable", (result,))  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize(
-    ("rows", "words"),
-    [
-        ([row("memory", 1e6, resent=20)], r"3\.9 % of a row's were sent again"),
-        ([row("memory", 1e6), row("file", 1e6, resent=1, size=3)], "too small"),
-        ([row("memory", 1e6)], "Next to nothing was lost"),
-        ([row("memory", 1e6), row("file", 5e5)], r"comes at 0\.50 of the rate"),
-        ([row("memory", 1e6), row("file", 9.9e5)], "disks keep up"),
-        ([row("memory", 1e6), row("file", 1e5, size=1000)], "too small"),
-        ([], "Nothing could be measured"),
-    ],
-)
-def test_the_conclusion(rows: list[Row], words: str) -> None:
-    assert re.search(words, conclusion(rows))

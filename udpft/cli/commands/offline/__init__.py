@@ -1,1 +1,0 @@
-"""Commands that ask no server: they work on files that are here."""

@@ -15,7 +15,7 @@ from udpft.errors import ExitCode
 
 
 def test_a_package_that_is_missing_is_named_with_the_line_that_installs_it() -> None:
-    code = "import sys; sys.modules['starlette'] = None; from udpft.cli.main import run; "
+    code = "import sys; sys.modules['uvicorn'] = None; from udpft.cli.main import run; "
     finished = subprocess.run(
         [sys.executable, "-c", f"{code} sys.exit(run(['web']))"],
         capture_output=True,
@@ -24,7 +24,7 @@ def test_a_package_that_is_missing_is_named_with_the_line_that_installs_it() -> 
         check=False,
     )
     assert finished.returncode == ExitCode.USAGE
-    assert "the page needs the package starlette, which is not installed" in finished.stderr
+    assert "the page needs the package uvicorn, which is not installed" in finished.stderr
     assert "hint: pip install starlette uvicorn Jinja2 python-multipart" in finished.stderr
 
 

@@ -37,7 +37,7 @@ local ROLES = {
 local TAGS = {
   [1] = "name", [2] = "chunk size wanted", [3] = "receive room", [4] = "highest rate",
   [5] = "ranges held", [6] = "identity of what is held", [7] = "flags", [8] = "size",
-  [9] = "time of the last change", [10] = "identity",
+  [9] = "time of the last change", [10] = "identity", [12] = "round trip",
 }
 local CODES = {
   [1] = "NOT_FOUND", [2] = "DENIED", [3] = "BUSY", [4] = "CHANGED", [5] = "VERSION",
@@ -77,6 +77,7 @@ local f = {
   size = ProtoField.uint64("udpft.size", "Size", base.DEC),
   mtime = ProtoField.int64("udpft.mtime", "Time of the last change, ns since 1970", base.DEC),
   identity = ProtoField.uint64("udpft.identity", "Identity", base.HEX),
+  rtt = ProtoField.uint64("udpft.rtt", "Round trip (µs)"),
   padding = ProtoField.none("udpft.padding", "Padding"),
   hello_size = ProtoField.uint16("udpft.hello_size", "Size of the HELLO answered", base.DEC),
   pn = ProtoField.uint32("udpft.pn", "Packet number", base.DEC),
@@ -353,7 +354,7 @@ end
 
 local NUMBERS = {
   [2] = f.chunk_size, [3] = f.room, [4] = f.max_rate, [6] = f.have_of, [7] = f.request_flags,
-  [8] = f.size, [9] = f.mtime, [10] = f.identity,
+  [8] = f.size, [9] = f.mtime, [10] = f.identity, [12] = f.rtt,
 }
 
 local function dissect_hello(tvb, tree)

@@ -21,6 +21,7 @@ from udpft.net.address import Address, resolve_all
 from udpft.net.clock import clock
 from udpft.net.udp import UdpSocket
 from udpft.outcome.usage import Usage
+from udpft.protocol.handshake.agreement import rtt_to_tell_us
 from udpft.protocol.handshake.initiator import HandshakeOptions, Initiator, probe_sizes
 from udpft.protocol.transfer.closing import parting_words
 from udpft.protocol.wire.hello import NO_COOKIE, Hello, encode_name, without_dot
@@ -142,6 +143,7 @@ class Connection:
         self.held_at_first: tuple[tuple[int, int], ...] | None = None
         self._sockets = sockets
         self._cookie = NO_COOKIE  # from the last handshake: proves this address to the server
+        self._rtt_us = 0  # the round trip that it found, in microseconds
         # All addresses of the server's name, the one in use first
         self._addresses = resolve_all(server, stop)
         sock = sockets.open(self._connected_first())
@@ -272,6 +274,7 @@ class Connection:
             cookie=self._cookie,
             have=have,
             have_of=have_of,
+            rtt_us=self._rtt_us,
         )
 
     def retried(self, attempt: Callable[[], T]) -> T:
@@ -367,6 +370,7 @@ class Connection:
         handshake = endpoint.handshake
         if handshake and handshake.hello_size:
             self._cookie = handshake.cookie
+            self._rtt_us = rtt_to_tell_us(handshake.rtt_s)
             self.known_size = handshake.hello_size
 
     def _abort(self, endpoint: Download | Upload, error: BaseException) -> None:

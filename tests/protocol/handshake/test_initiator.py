@@ -254,10 +254,129 @@ def test_what_cannot_leave_this_machine_is_tried_and_not_waited_for() -> None:
 
 
 def test_repeats_are_the_largest_that_can_leave_and_the_smallest() -> None:
-    for largest, expected in ((1472, [1472, 1200]), (1471, [1448, 1200]), (1200, [1200])):
+    for largest, expected in ((9000, [2072, 1200]), (2071, [1472, 1200]), (1473, [1472, 1200])):
         client = initiator(largest=largest)
         poll_all(client, 0.0)
         assert [len(datagram) for datagram in poll_all(client, client.next_timeout)] == expected
+
+
+@pytest.mark.parametrize(
+    ("largest", "sizes"), [(1472, [1472, 1200]), (1452, [1448, 1200]), (1200, [1200, 1200])]
+)
+def test_behind_a_link_like_ethernet_only_the_largest_and_the_smallest_leave_at_first(
+    largest: int, sizes: list[int]
+) -> None:
+    client, sent = initiator(largest=largest), []
+    for now in (0.0, 1.49):
+        sent += [len(datagram) for datagram in poll_all(client, now)]
+    assert [size for size in sent if size <= largest] == sizes
+    # Then the smallest first: where nothing was answered, the path may be slow.
+    repeated = [len(datagram) for datagram in poll_all(client, 1.5)]
+    assert repeated == sorted(set(sizes))
+    assert client.next_timeout == pytest.approx(1.8)
+
+
+def test_sizes_between_are_tried_when_the_smallest_alone_was_answered() -> None:
+    for answered_at, patience_s in ((0.01, 0.021), (0.2, 0.22), (1.0, 1.02)):
+        client = initiator(largest=1472)
+        poll_all(client, 0.0)
+        client.handle(retry_for(client, 1200), answered_at)
+        tried = {len(datagram) for datagram in poll_all(client, answered_at)}
+        assert tried == {1472, 1448, 1392}
+        assert client.next_timeout == pytest.approx(answered_at + patience_s)
+        client.handle(retry_for(client, 1448, attempt=1), 2 * answered_at)
+        [datagram] = poll_all(client, client.next_timeout)
+        assert len(datagram) == 1448
+
+
+def test_sizes_between_are_not_tried_where_even_the_smallest_took_long() -> None:
+    client = initiator(largest=1472)
+    poll_all(client, 0.0)
+    client.handle(retry_for(client, 1200), 1.01)
+    [datagram] = poll_all(client, client.next_timeout)
+    assert len(datagram) == 1200
+    assert client.next_timeout > 1.01 + 2 * 1.01
+
+
+def test_on_a_slow_link_the_smallest_is_settled_for() -> None:
+    client = initiator(largest=1472, connect_timeout_s=30.0)
+    poll_all(client, 0.0)
+    client.handle(retry_for(client, 1472), 1.3)
+    assert not poll_all(client, 2.2)
+    client.handle(retry_for(client, 1200, cookie=b"d" * 16), 2.3)
+    [datagram] = poll_all(client, 2.3)
+    assert len(datagram) == 1200
+    assert hello_in(datagram).cookie == b"d" * 16
+    assert hello_in(datagram).rtt_us == 1_300_000
+    assert client.next_timeout == pytest.approx(2.3 + 5.0)
+
+
+def test_a_long_path_that_is_not_slow_carries_the_largest() -> None:
+    client = initiator(largest=1472)
+    poll_all(client, 0.0)
+    client.handle(retry_for(client, 1472), 1.3)
+    client.handle(retry_for(client, 1200), 1.35)
+    [datagram] = poll_all(client, 1.35)
+    assert len(datagram) == 1472
+
+
+def test_where_the_smallest_is_never_answered_the_largest_is_gone_on_with() -> None:
+    client = initiator(largest=1472)
+    poll_all(client, 0.0)
+    client.handle(retry_for(client, 1472), 1.3)
+    assert client.next_timeout == pytest.approx(2.6)
+    [datagram] = poll_all(client, 2.6)
+    assert len(datagram) == 1472
+
+
+def test_answers_to_what_left_before_put_a_repeat_off() -> None:
+    client = initiator(largest=1472)
+    poll_all(client, 0.0)
+    client.handle(retry_for(client, 1472), 0.5)
+    poll_all(client, 0.5)
+    before = client.next_timeout
+    client.handle(retry_for(client, 1200), 0.9)
+    assert client.next_timeout > before
+
+
+def test_a_larger_answer_that_comes_late_on_a_slow_link_sends_nothing_again() -> None:
+    client = initiator(largest=1472)
+    poll_all(client, 0.0)
+    client.handle(retry_for(client, 1200), 1.1)
+    assert len(poll_all(client, client.next_timeout)) == 1
+    client.handle(retry_for(client, 1472, cookie=b"d" * 16), 2.4)
+    assert not poll_all(client, 2.4)
+    [datagram] = poll_all(client, client.next_timeout)
+    assert len(datagram) == 1472
+    assert hello_in(datagram).cookie == b"d" * 16
+
+
+@pytest.mark.parametrize(("rtt_s", "told_us"), [(0.1, 0), (0.25, 250_000)])
+def test_a_long_round_trip_is_told_to_the_server(rtt_s: float, told_us: int) -> None:
+    client = initiator()
+    poll_all(client, 0.0)
+    client.handle(retry_for(client, 2072), rtt_s)
+    [datagram] = poll_all(client, rtt_s)
+    assert hello_in(datagram).rtt_us == told_us
+
+
+def test_a_round_trip_known_from_before_is_that_of_the_handshake() -> None:
+    hello = HELLO._replace(cookie=b"k" * 16, rtt_us=400_000)
+    client = Initiator(hello, now=0.0, options=HandshakeOptions(known_size=1472))
+    poll_all(client, 0.0)
+    client.handle(accept_for(client, chunk_size=1448), 0.4)
+    assert client.result is not None
+    assert client.result.rtt_s == pytest.approx(0.4)
+
+
+def test_the_round_trip_of_sizes_tried_again_is_their_own() -> None:
+    client = initiator()
+    poll_all(client, 0.0)
+    client.handle(retry_for(client, 1472), 0.02)
+    poll_all(client, 0.02)
+    poll_all(client, 0.0611)  # the next attempt has another number
+    client.handle(retry_for(client, 2072, attempt=1), 0.0612)
+    assert client.rtt_s == pytest.approx(0.02)
 
 
 def test_a_new_cookie_for_the_size_in_use_replaces_the_old_one() -> None:

@@ -23,6 +23,17 @@ def test_before_any_sample_a_guess_stands_in() -> None:
     assert rtt.pto_s == pytest.approx(3 * INITIAL_RTT_S + MAX_ACK_DELAY_S)
 
 
+@pytest.mark.parametrize(
+    ("handshake_s", "pto_s"), [(0.0, 0.3), (0.1, 0.3), (0.3, 0.6), (1.3, 2.6), (1e13, 10.0)]
+)
+def test_a_long_handshake_is_the_first_guess(handshake_s: float, pto_s: float) -> None:
+    rtt = RttEstimator()
+    rtt.begin_with(handshake_s)
+    assert rtt.pto_s == pytest.approx(pto_s + MAX_ACK_DELAY_S)
+    rtt.update(0.040, 0.0)
+    assert (rtt.smoothed_rtt_s, rtt.variation_s, rtt.min_rtt_s) == (0.040, 0.020, 0.040)
+
+
 def test_the_first_sample_is_the_estimate() -> None:
     # RFC 9002, 5.3: smoothed_rtt = latest_rtt, rttvar = latest_rtt / 2.
     rtt = RttEstimator()

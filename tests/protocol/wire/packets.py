@@ -49,6 +49,7 @@ hellos = st.builds(
     mtime_ns=st.integers(-(2**63), 2**63 - 1),
     identity=u64,
     wanted=st.just((0, 0)) | st.tuples(st.integers(-(2**63), 2**63 - 1), st.integers(1, 2**64 - 1)),
+    rtt_us=u64,
 )
 retries = st.builds(
     Retry, nonce=u64, cookie=st.binary(min_size=16, max_size=16), hello_size=u16, version=u16,

@@ -42,6 +42,7 @@ def test_the_longest_hello_fits_the_smallest_datagram() -> None:
         max_rate_bytes_per_s=1,
         have=((0, 2**63),) * MAX_HAVE,
         have_of=2**64 - 1,
+        rtt_us=2**64 - 1,
     )
     upload = hello._replace(
         have=(), have_of=0, flags=3, size=2**63, mtime_ns=-1, identity=2**64 - 1

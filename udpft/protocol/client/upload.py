@@ -173,6 +173,7 @@ class Upload:
                 self._idle_timeout_s,
             ),
         )
+        self.sender.rtt.begin_with(found.rtt_s)
         packet_size = accept.chunk_size + DATA_HEADER_SIZE + (SEAL_OVERHEAD if self._keyed else 0)
         self._failover = Failover(
             hello,

@@ -7,6 +7,7 @@ from udpft.protocol.params import (
     CHUNK_ALIGNMENT,
     CHUNK_SIZE,
     DATA_HEADER_SIZE,
+    INITIAL_RTT_S,
     MAX_CHUNK_SIZE,
     MIN_CHUNK_SIZE,
     SEAL_OVERHEAD,
@@ -29,6 +30,12 @@ class HandshakeResult(NamedTuple):
     cookie: bytes
     rtt_s: float
     have: tuple[tuple[int, int], ...] = ()
+
+
+def rtt_to_tell_us(rtt_s: float) -> int:
+    """Round trip in microseconds, as HELLO tells it; 0 where it is no longer than a server thinks
+    anyway."""
+    return int(rtt_s * 1e6) if rtt_s > INITIAL_RTT_S else 0
 
 
 def agreed_chunk_size(wanted: int, hello_size: int, *, keyed: bool = False) -> int:

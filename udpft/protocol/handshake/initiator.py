@@ -23,6 +23,10 @@ tells the largest datagram that the path carries, at no further round trip (RFC 
 handshake as its probe). Larger ones without an answer are sent once more where that takes little
 time, for loss is not narrowness. ACCEPT is padded in turn, which tries the way back: where it does
 not arrive, the client begins again with the next smaller size, and then with the smallest.
+
+Where this machine's own link carries no more than Ethernet does, the path may have a modem in it.
+There only the largest and the smallest leave at first, and long before the next ones; those between
+them leave when the smallest has been answered, and the largest has not.
 """
 
 from collections import deque
@@ -31,7 +35,7 @@ from math import inf
 from typing import Final, NamedTuple
 
 from udpft.errors import TimedOut, UdpftError, VersionMismatch
-from udpft.protocol.handshake.agreement import HandshakeResult, held_ranges
+from udpft.protocol.handshake.agreement import HandshakeResult, held_ranges, rtt_to_tell_us
 from udpft.protocol.params import (
     CHUNK_ALIGNMENT,
     CONNECT_TIMEOUT_S,
@@ -58,12 +62,30 @@ HELLO_INTERVALS_S: Final = (0.1, 0.2, 0.4, 0.8)
 """Seconds before the first repeats of a HELLO; then every `HELLO_INTERVAL_MAX_S`. They double,
 because on a slow link they fill the queue that the answer waits for."""
 
+THRIFTY_INTERVALS_S: Final = (1.5, 0.3, 0.3, 0.3, 0.6)
+"""The same where the link may be slow: 9600 bit/s bring the first answer after 1.3 s. Two HELLOs
+have left by then, so that one may be lost."""
+
 HELLO_INTERVAL_MAX_S: Final = 1.0
 """Seconds between later repeats of a HELLO: who begins to listen late is found soon."""
 
 MAX_ASK_AGAIN_RTT_S: Final = 0.03
 """Round trip in seconds up to which larger HELLOs without an answer are sent again before a smaller
 datagram is settled for: they may have been lost by chance. It costs one round trip."""
+
+MAX_ASK_BETWEEN_RTT_S: Final = 1.0
+"""Round trip in seconds up to which sizes are asked for that have not been tried, where only the
+smallest was answered. It costs one round trip."""
+
+LONG_RTT_S: Final = 0.25
+"""Round trip in seconds from which on it may be long because the path is slow."""
+
+SLOW_RTT_S: Final = 1.0
+"""Round trip in seconds from which on a path is probably slow. By how much later the smallest HELLO
+is answered than the largest tells, and is waited for."""
+
+_ETHERNET_SIZE = 1_472
+"""Bytes of UDP payload that Ethernet carries; of links that carry more, none is slow."""
 
 ASK_AGAIN_COPIES: Final = 2
 """Copies of each larger HELLO that is sent again: at 10 % loss each way, one in a hundred answers
@@ -191,6 +213,8 @@ class Initiator:
         self._keeps_up = bool(options.known_size)
         """Whether the path has answered smaller HELLOs beside the largest answered: it is not slow.
         Unknown on a path that was found before, and taken for granted."""
+        self._awaits_smallest = False
+        """Whether the largest was answered late, and the answer to the smallest is to tell why."""
         self._is_slow = False
         """Whether answers have come one by one, out of a queue: then nothing is sent in haste."""
         self._queue: deque[bytes] = deque()
@@ -243,14 +267,16 @@ class Initiator:
                 nonce=(self.hello.nonce + 1) & _U64,
                 connection_id=(self.hello.connection_id + 1) & _U32,
             )
+        self._awaits_smallest = False
         self._sent_at[self._attempt & 0xFF] = now
         self._enqueue(self._sizes_due())
-        intervals = (*HELLO_INTERVALS_S, HELLO_INTERVAL_MAX_S)
-        interval_s = intervals[min(self._unanswered, len(HELLO_INTERVALS_S))]
+        thrifty = self._is_thrifty and not self._answered
+        intervals = THRIFTY_INTERVALS_S if thrifty else HELLO_INTERVALS_S
+        interval_s = (*intervals, HELLO_INTERVAL_MAX_S)[min(self._unanswered, len(intervals))]
+        if self._answered or self._is_thrifty:
+            interval_s = max(interval_s, self._answer_s)
         if self._answered:
-            # What a server answers that stood still tells of no round trip worth waiting for.
-            interval_s = max(interval_s, min(1.25 * (self.rtt_s or 0.0), _SLOW_INTERVAL_S))
-            if not self._keeps_up:
+            if not self._keeps_up and not self._is_thrifty:
                 interval_s *= _SLOW_FACTOR
             if self._is_slow:
                 interval_s = max(interval_s, _SLOW_INTERVAL_S)
@@ -258,18 +284,41 @@ class Initiator:
         self._attempt += 1
         self._unanswered += 1
 
+    @property
+    def _is_thrifty(self) -> bool:
+        """Whether the link may be slow: it is known to carry no more than Ethernet does."""
+        return self._options.largest <= _ETHERNET_SIZE
+
+    @property
+    def _answer_s(self) -> float:
+        """Seconds within which an answer is to be expected, as far as is known."""
+        # On a slow path, ACCEPT takes as long as HELLO, and RETRY nearly no time.
+        known_fast = self._keeps_up and self._sizes[-1] not in (self._answered, self._sizes[0])
+        round_trips = 2.25 if self._may_be_slow and not known_fast else 1.25
+        # What a server answers that stood still tells of no round trip worth waiting for.
+        return min(round_trips * (self.rtt_s or 0.0), _SLOW_INTERVAL_S)
+
+    @property
+    def _may_be_slow(self) -> bool:
+        """Whether the link may be slow, by the answers that have come."""
+        return self._is_thrifty and (self.rtt_s or 0.0) >= LONG_RTT_S
+
     def _sizes_due(self) -> tuple[int, ...]:
         """Sizes of the HELLOs of the next attempt, in the order in which they leave."""
+        sizes, smallest = self._sizes, self._sizes[-1]
         if self._answered:
             return (self._answered,)
-        if not self._attempt or self._stepped_down:
-            return self._sizes
+        thrifty = self._is_thrifty
+        if not thrifty and (not self._attempt or self._stepped_down):
+            return sizes
         # The middle ones wait for an answer: repeats of all would fill a slow link.
-        largest = next(
-            (size for size in self._sizes if size <= self._options.largest), self._sizes[-1]
-        )
-        ends = (largest, self._sizes[-1]) if largest > self._sizes[-1] else (largest,)
-        return ends[::-1] if self._attempt >= _SMALLEST_FIRST_AFTER else ends
+        largest = next((size for size in sizes if size <= self._options.largest), smallest)
+        if thrifty and not self._attempt:
+            # What is too large for this machine's link costs it nothing, if it is still so.
+            return (*(size for size in sizes if size > largest), largest, smallest)
+        ends = (largest, smallest) if largest > smallest else (largest,)
+        patient = self._attempt >= (1 if thrifty else _SMALLEST_FIRST_AFTER)
+        return ends[::-1] if patient else ends
 
     def _enqueue(self, sizes: Sequence[int]) -> None:
         hello = self.hello._replace(attempt=self._attempt)
@@ -300,7 +349,7 @@ class Initiator:
                     accept,
                     self._answered,
                     self.hello.cookie,
-                    self.rtt_s or 0.0,
+                    self.rtt_s or self.hello.rtt_us * 1e-6,
                     held_ranges(self.hello, accept),
                 )
         elif packet.type is PacketType.ERROR:
@@ -321,12 +370,32 @@ class Initiator:
             self.rtt_s = now - sent_at
         if retry.version != VERSION:
             self.error = other_version(retry.version)
-        elif self._ping:
             return
-        elif retry.hello_size >= self._answered:
+        if self._ping:
+            return
+        if self._answered and self._unanswered and self._may_be_slow:
+            # Answers come to what left before: what left last waits behind that, in a queue.
+            self._repeat_at = max(self._repeat_at, now + self._answer_s)
+        if retry.hello_size >= self._answered:
             self._take_cookie(retry, now)
+        elif self._awaits_smallest:
+            self._take_smallest(retry, now)
         else:
             self._note_smaller(now)
+
+    def _take_smallest(self, retry: Retry, now: float) -> None:
+        """Go on where the answer to the smallest HELLO comes after a late one to the largest.
+
+        Where it comes much later, the link is slow. Then the smallest is settled for: everything
+        else would take longer there.
+        """
+        self._awaits_smallest = False
+        self._repeat_at = now
+        self._is_slow = now - self._answered_at >= (self.rtt_s or 0.0) / 2
+        self._keeps_up = not self._is_slow
+        if self._is_slow:
+            self._answered = retry.hello_size
+            self.hello = self.hello._replace(cookie=retry.cookie)
 
     def _note_smaller(self, now: float) -> None:
         """Note that a HELLO smaller than the largest answered was answered, too.
@@ -336,6 +405,8 @@ class Initiator:
         """
         if now <= self._answered_at + _TOGETHER_S:
             self._keeps_up = True
+        elif self._is_thrifty:
+            self._is_slow = not self._keeps_up  # two HELLOs have found room in its queue
         elif not self._keeps_up and not self._is_slow:
             # Its answer shows that there is room in the queue, once; what was sent before may
             # have found none.
@@ -354,22 +425,39 @@ class Initiator:
             return
         self._keeps_up = self._keeps_up or not first or retry.hello_size == self._sizes[-1]
         self._answered = retry.hello_size
+        rtt_s = self.rtt_s or 0.0
+        self.hello = self.hello._replace(cookie=retry.cookie, rtt_us=rtt_to_tell_us(rtt_s))
+        if larger and self._unanswered and not first and self._may_be_slow:
+            return  # the smaller one is on its way, with its own cookie: that is enough
         self._answered_at = now
-        self.hello = self.hello._replace(cookie=retry.cookie)
         self._repeat_at = now
         largest = self._options.largest
         awaited = [size for size in self._sizes if retry.hello_size < size <= largest]
         if awaited:
             # The network may have put a smaller one's answer first: give it a moment to mend that.
-            rtt_s = self.rtt_s or 0.0
             self._repeat_at += min(MAX_RETRY_WAIT_S, rtt_s / 8)
-            if first and rtt_s <= MAX_ASK_AGAIN_RTT_S and not self._stepped_down:
-                # Or it may have lost them.
-                self._queue.clear()
-                self._attempt += 1
-                self._sent_at[self._attempt & 0xFF] = now
-                self._enqueue(awaited * ASK_AGAIN_COPIES)
-                self._repeat_at = now + GRANULARITY_S + 2 * rtt_s
+            if first:
+                self._ask_again(awaited, rtt_s, now)
+        elif first and self._is_thrifty and rtt_s >= SLOW_RTT_S:
+            self._awaits_smallest = retry.hello_size > self._sizes[-1]
+            self._repeat_at += rtt_s if self._awaits_smallest else 0.0
+
+    def _ask_again(self, awaited: list[int], rtt_s: float, now: float) -> None:
+        """Try larger sizes than the first one that was answered: they may have been lost, or never
+        have been tried."""
+        if rtt_s <= MAX_ASK_AGAIN_RTT_S and not self._stepped_down:
+            patience_s = GRANULARITY_S + 2 * rtt_s
+            copies = awaited[:1] if self._is_thrifty else awaited
+            awaited = awaited + copies * (ASK_AGAIN_COPIES - 1)
+        elif self._is_thrifty and len(awaited) > 1 and rtt_s <= MAX_ASK_BETWEEN_RTT_S:
+            patience_s = rtt_s + min(MAX_RETRY_WAIT_S, rtt_s / 8)
+        else:
+            return
+        self._queue.clear()
+        self._sent_at[self._attempt & 0xFF] = now
+        self._enqueue(awaited)
+        self._attempt += 1
+        self._repeat_at = now + patience_s
 
     def handle_timeout(self, now: float) -> None:
         """Give up where no answer came in time."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 from math import inf
 
 from udpft.protocol.params import (
+    CONNECT_TIMEOUT_S,
     GRANULARITY_S,
     INITIAL_RTT_S,
     MAX_ACK_DELAY_S,
@@ -96,6 +97,18 @@ class RttEstimator:
 
         self._late_since = -inf
         """Seconds on the clock: when the first of these times began."""
+
+    def begin_with(self, handshake_s: float) -> None:
+        """Take the handshake's round trip for the first guess (RFC 9002, 6.2.2).
+
+        Only where it is longer: a client has more to do with ACCEPT than a server with HELLO, and
+        what is sent again too early costs most where the path is slow. Two of these round trips
+        are enough for a full packet each way, where HELLO took one. A peer may say anything, so
+        no more is believed than what a client waits for an answer.
+        """
+        handshake_s = min(handshake_s, CONNECT_TIMEOUT_S)
+        self.smoothed_rtt_s = max(self.smoothed_rtt_s, handshake_s)
+        self.variation_s = max(self.variation_s, handshake_s / _PTO_VARIATIONS)
 
     def update(self, sample_s: float, ack_delay_s: float) -> None:
         """Take in one sample, of the largest packet newly acknowledged (RFC 9002, 5.3).

@@ -56,7 +56,7 @@ def begin_download(
     rates = (hello.max_rate_bytes_per_s, terms.max_rate)
     held = whole_chunks(held_ranges(hello, accept), accept.chunk_size, source.size)
     writer = BurstWriter(accept.chunk_size, shared.buffer, hello.nonce)
-    return Sender(
+    sender = Sender(
         terms.ids,
         ChunkQueue(source, source.size, writer, held),
         now=now,
@@ -69,3 +69,5 @@ def begin_download(
             shared.work,
         ),
     )
+    sender.rtt.begin_with(hello.rtt_us * 1e-6)
+    return sender

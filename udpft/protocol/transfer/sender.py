@@ -538,7 +538,7 @@ class Sender:
             if self._work and self._queue.holds_next:
                 return inf  # a peer that hears nothing asks, and so shows that it is there
         # Of a path that was never heard, nobody knows how slow it is.
-        longest_s = MAX_PTO_S if self.heard else _UNHEARD_PTO_S
+        longest_s = max(MAX_PTO_S, self.rtt.pto_s) if self.heard else _UNHEARD_PTO_S
         return timers.sent_at + min(longest_s, self.rtt.pto_s * 2.0**timers.ptos)
 
     def _probe(self, now: float) -> None:

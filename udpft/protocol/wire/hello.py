@@ -37,10 +37,10 @@ _HELLO = struct.Struct("<Q16sIHBB")
 _FIELD = struct.Struct("<BH")
 _FIELD_NAME, _FIELD_CHUNK_SIZE, _FIELD_RECEIVE_ROOM, _FIELD_MAX_RATE, _FIELD_HAVE = range(1, 6)
 _FIELD_HAVE_OF, _FIELD_FLAGS, _FIELD_SIZE, _FIELD_MTIME, _FIELD_IDENTITY = range(6, 11)
-_FIELD_WANTED = 11
+_FIELD_WANTED, _FIELD_RTT = 11, 12
 # Numeric fields: u64, whatever their range; a time below zero as its two's complement.
 _NUMBER = struct.Struct("<Q")
-_NUMBER_FIELDS = (_FIELD_CHUNK_SIZE, _FIELD_RECEIVE_ROOM, _FIELD_MAX_RATE, *range(6, 11))
+_NUMBER_FIELDS = (*range(2, 5), *range(6, 11), _FIELD_RTT)
 _U64, _SIGN = 2**64 - 1, 2**63
 # HAVE field: pairs of u64, the bytes [start, stop) that the client has already, at most 8 of them
 RANGE = struct.Struct("<QQ")
@@ -83,6 +83,9 @@ class Hello(NamedTuple):
 
     ``wanted``: of a range, its first byte and the one behind it. A first byte below 0 counts from
     the file's end; what lies behind the end is not there, and not sent.
+
+    ``rtt_us``: the round trip in microseconds, where it is known to be longer than what is taken
+    for it otherwise; it is left out where it has no room.
     """
 
     nonce: int
@@ -102,6 +105,7 @@ class Hello(NamedTuple):
     mtime_ns: int = 0
     identity: int = 0
     wanted: tuple[int, int] = (0, 0)
+    rtt_us: int = 0
 
 
 def without_dot(name: str) -> str:
@@ -153,6 +157,8 @@ def encode_hello(hello: Hello, size: int, connection_id: int = 0) -> bytes:
     if hello.wanted[1]:
         body += _FIELD.pack(_FIELD_WANTED, _WANTED.size) + _WANTED.pack(*hello.wanted)
     body += _FIELD.pack(_FIELD_NAME, len(hello.name)) + hello.name
+    if hello.rtt_us and BODY_AT + len(body) + _FIELD.size + _NUMBER.size <= size:
+        body += _FIELD.pack(_FIELD_RTT, _NUMBER.size) + _NUMBER.pack(hello.rtt_us)
     body += bytes(size - BODY_AT - len(body))
     return encode(PacketType.HELLO, connection_id, body, flags=hello.attempt & 0xFF)
 
@@ -218,4 +224,5 @@ def decode_hello_untrusted(packet: Packet) -> Hello:
         mtime_ns=(numbers[_FIELD_MTIME] ^ _SIGN) - _SIGN,
         identity=numbers[_FIELD_IDENTITY],
         wanted=wanted,
+        rtt_us=numbers[_FIELD_RTT],
     )

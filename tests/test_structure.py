@@ -157,7 +157,7 @@ FACE = "udpft.client.client"
 BEHIND_THE_FACE = {name for name in NAMES if is_among(name, {"udpft.client"})} - {FACE}
 USERS = [
     path
-    for unit in ("api", "aio", "cli", "web", "diagnosis")
+    for unit in ("api", "aio", "filesystem", "cli", "web", "diagnosis")
     for path in modules_of(f"udpft.{unit}")
 ]
 

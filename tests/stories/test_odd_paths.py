@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import pytest
 
+from udpft.protocol.wire.packet import PacketType
 from udpft.testing.network import Inbox, Shape, SimNet, random_bytes
 
 SEEDS = [1, 2]
@@ -117,6 +118,23 @@ def test_a_lost_hello_is_seldom_taken_for_a_narrow_path() -> None:
         net.run()
         sizes.append(client.chunk_size)
     assert sum(size < 1448 for size in sizes) <= 8
+
+
+@pytest.mark.parametrize("upload", [False, True])
+@pytest.mark.parametrize(("bits_per_s", "longest_s"), [(9_600, 6.7), (19_200, 3.6), (28_800, 2.4)])
+def test_the_first_hello_may_find_a_full_token_bucket(
+    bits_per_s: int, longest_s: float, upload: bool
+) -> None:
+    # It is answered at once, as on the fastest path; what follows stands in a queue.
+    rate = bits_per_s / 8
+    modem = Shape(0.0001, rate, 3 * rate + 1_600, burst_bytes=1_600, mtu_payload=1472)
+    content = random_bytes(4_000)
+    net = SimNet({"file": content}, down=modem, up=modem)
+    client = net.put("file", content, largest=1472) if upload else net.get("file", largest=1472)
+    net.run()
+    assert (net.stored["file"] if upload else client.content) == content
+    assert client.ended_at <= longest_s
+    assert net.up.packet_counts()[PacketType.HELLO] <= 5
 
 
 @pytest.mark.parametrize("upload", [False, True])

@@ -276,7 +276,9 @@ class Initiator:
         if self._answered or self._is_thrifty:
             interval_s = max(interval_s, self._answer_s)
         if self._answered:
-            if not self._keeps_up and not self._is_thrifty:
+            if not self._keeps_up and self._is_thrifty:
+                interval_s = max(interval_s, THRIFTY_INTERVALS_S[0])
+            elif not self._keeps_up:
                 interval_s *= _SLOW_FACTOR
             if self._is_slow:
                 interval_s = max(interval_s, _SLOW_INTERVAL_S)
@@ -349,13 +351,23 @@ class Initiator:
                     accept,
                     self._answered,
                     self.hello.cookie,
-                    self.rtt_s or self.hello.rtt_us * 1e-6,
+                    self._longest_rtt_s(now),
                     held_ranges(self.hello, accept),
                 )
         elif packet.type is PacketType.ERROR:
             refusal = decode_error_untrusted(packet)
             if refusal.nonce == self.hello.nonce:
                 self.error = refusal.as_error()
+
+    def _longest_rtt_s(self, now: float) -> float:
+        """Round trip of the handshake: that of RETRY, or of ACCEPT where that took long.
+
+        Where a token bucket was full, RETRY tells nothing of the path.
+        """
+        rtt_s = self.rtt_s or self.hello.rtt_us * 1e-6
+        sent_at = self._sent_at.get((self._attempt - 1) & 0xFF, now)
+        accept_s = now - sent_at if self._unanswered == 1 else 0.0
+        return accept_s if accept_s > max(rtt_s, LONG_RTT_S) else rtt_s
 
     def _plausible(self, accept: Accept) -> bool:
         # Whatever the server says, a chunk must be one that this end can hold.
@@ -373,9 +385,11 @@ class Initiator:
             return
         if self._ping:
             return
-        if self._answered and self._unanswered and self._may_be_slow:
+        took_s = 0.0 if sent_at is None else now - sent_at
+        if self._answered and self._unanswered and self._is_thrifty and took_s >= LONG_RTT_S:
             # Answers come to what left before: what left last waits behind that, in a queue.
-            self._repeat_at = max(self._repeat_at, now + self._answer_s)
+            patience_s = min(max(took_s, self._answer_s), _SLOW_INTERVAL_S)
+            self._repeat_at = max(self._repeat_at, now + patience_s)
         if retry.hello_size >= self._answered:
             self._take_cookie(retry, now)
         elif self._awaits_smallest:
@@ -405,8 +419,15 @@ class Initiator:
         """
         if now <= self._answered_at + _TOGETHER_S:
             self._keeps_up = True
-        elif self._is_thrifty:
-            self._is_slow = not self._keeps_up  # two HELLOs have found room in its queue
+            if self._is_thrifty and self._unanswered:
+                soon_s = max(HELLO_INTERVALS_S[0], self._answer_s)
+                self._repeat_at = min(self._repeat_at, now + soon_s)
+        elif self._is_thrifty and not self._keeps_up:
+            # Its first datagram may have found a full token bucket. The one with the cookie takes
+            # as long from now on as this one has, and as long again for its answer.
+            self._is_slow = True
+            patience_s = min(2.5 * (now - self._answered_at), _SLOW_INTERVAL_S)
+            self._repeat_at = max(self._repeat_at, now + patience_s)
         elif not self._keeps_up and not self._is_slow:
             # Its answer shows that there is room in the queue, once; what was sent before may
             # have found none.

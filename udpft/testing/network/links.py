@@ -20,7 +20,8 @@ class Shape:
     """Properties of one direction of a link. Shares are from 0 to 1, of all datagrams.
 
     ``delay_s``: of every datagram, and up to ``jitter_s`` more. ``queue_bytes``: room of the queue
-    before the link; ``mtu_payload``: bytes of UDP payload in the largest datagram that passes.
+    before the link; ``burst_bytes``: of its token bucket, which pass at once after a pause;
+    ``mtu_payload``: bytes of UDP payload in the largest datagram that passes.
     ``loss``, ``duplicate``, ``reorder``, ``corrupt``: shares; ``reorder_s``: seconds by which a
     reordered datagram is late, at most. ``lose`` names datagrams that are lost by their place in
     the order in which they enter the link, from 0 on; ``dead``: whether the link is cut at a time.
@@ -29,6 +30,7 @@ class Shape:
     delay_s: float = 0.010
     rate_bytes_per_s: float = inf
     queue_bytes: float = inf
+    burst_bytes: float = 0.0
     mtu_payload: int = 65_507
     loss: float = 0.0
     lose: Container[int] = ()
@@ -59,7 +61,7 @@ class Link:
     def __init__(self, shape: Shape, random: Random) -> None:
         self.shape = shape
         self._random = random
-        self._free_at = 0.0
+        self._free_at = -inf
         """Seconds on the virtual clock: when the link has sent what is in its queue."""
         self.sent: list[bytes] = []
         self.lost = 0
@@ -88,7 +90,7 @@ class Link:
         if len(datagram) > shape.mtu_payload or (shape.dead and shape.dead(now)):
             self.lost += 1
             return []
-        begin = max(now, self._free_at)
+        begin = max(now - shape.burst_bytes / shape.rate_bytes_per_s, self._free_at)
         if (begin - now) * shape.rate_bytes_per_s > shape.queue_bytes:
             self.overflowed += 1
             return []
@@ -97,7 +99,7 @@ class Link:
         if random.random() < shape.loss or place in shape.lose:
             self.lost += 1
             return []
-        at = self._free_at + shape.delay_s
+        at = max(now, self._free_at) + shape.delay_s
         if shape.jitter_s:
             at += random.random() * shape.jitter_s
         if random.random() < shape.reorder:

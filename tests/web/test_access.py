@@ -94,6 +94,15 @@ def test_another_origin_cannot_act_even_with_the_cookie_and_the_forms_number(
     assert "= 59" not in visitor.see("/add")
 
 
+def test_no_part_of_another_page_is_sent_and_links_lead_here(visitor: Visitor) -> None:
+    for site in ("same-site", "cross-site"):
+        for mode, status in (("no-cors", 403), ("cors", 403), ("navigate", 200)):
+            headers = {"Sec-Fetch-Site": site, "Sec-Fetch-Mode": mode}
+            assert visitor.http.get("/add", headers=headers).status_code == status
+    own = {"Sec-Fetch-Site": "same-origin", "Sec-Fetch-Mode": "no-cors"}
+    assert visitor.http.get("/assets/page.js", headers=own).status_code == 200
+
+
 def test_a_form_of_ours_that_does_not_say_where_it_comes_from_needs_the_browsers_word(
     visitor: Visitor,
 ) -> None:

@@ -83,7 +83,7 @@ class Access:
         self._any_address = not is_loopback(host)
         self._names = {"localhost", host.lower()}
         if self._any_address:
-            self._names |= {socket.gethostname().lower(), socket.getfqdn().lower()}
+            self._names.add(socket.gethostname().lower())
 
     def refusal(self, method: str, headers: Headers) -> str:
         """Say why a request is refused, whoever makes it; empty where it is not."""
@@ -91,6 +91,8 @@ class Access:
             return "another host's name"
         if method not in _SAFE and not _from_own_origin(headers):
             return "another page's request"
+        if method in _SAFE and _is_part_of_another_page(headers):
+            return "another page's part"
         return ""
 
     def has_cookie(self, headers: Headers) -> bool:
@@ -148,6 +150,15 @@ def _from_own_origin(headers: Headers) -> bool:
         return site == "same-origin"
     scheme, _, rest = origin.partition("://")
     return scheme in ("http", "https") and rest == headers.get("host", "")
+
+
+def _is_part_of_another_page(headers: Headers) -> bool:
+    """Whether a browser says that another origin's page asks for something to use, as a picture.
+
+    It could not read it; so it is spared even to know that it is there.
+    """
+    site, mode = headers.get("sec-fetch-site"), headers.get("sec-fetch-mode")
+    return site in ("same-site", "cross-site") and mode != "navigate"
 
 
 class Guard:

@@ -14,7 +14,7 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from udpft.diagnosis.conclusion import conclusion
-from udpft.diagnosis.speed import Plan, Row, measure
+from udpft.diagnosis.speed import NO_NAME, Plan, Row, measure
 from udpft.errors import Stopped, UdpftError, UsageError
 from udpft.net.stop import Stop
 from udpft.web.forms import Field, checked, read_form, text_in, whole_number
@@ -169,6 +169,8 @@ class Bench:
                     closing(measure(client, measurement.plan)) as rows,
                 ):
                     for row in rows:
+                        if row.missing == NO_NAME:  # whose words are of an option
+                            row = row._replace(missing="it would stay there")
                         measurement.rows = [*measurement.rows, row]
                         tell()
                 measurement.state = "done"

@@ -40,7 +40,7 @@ MAX_AT_WORK = 16
 MAX_KEPT = 50
 """Transfers that are shown; beyond it the oldest that are over go."""
 
-TRACE_LIMIT = 16 << 20
+TRACE_LIMIT = 4 << 20
 """Bytes of the events of a transfer whose packets are written down."""
 
 _JOIN_S = 5.0

@@ -233,12 +233,15 @@ class Staging(NamedTuple):
     elsewhere: Path
 
     def tree(
-        self, entries: Sequence[Entry] = ENTRIES, elsewhere: frozenset[int] = frozenset()
+        self,
+        entries: Sequence[Entry] = ENTRIES,
+        elsewhere: frozenset[int] = frozenset(),
+        skipped: frozenset[int] = frozenset(),
     ) -> StagedTree:
         def open_elsewhere(number: int) -> int:
             return os.open(self.elsewhere / str(number), os.O_RDONLY)
 
-        return StagedTree(self.fd, entries, elsewhere, open_elsewhere)
+        return StagedTree(self.fd, entries, elsewhere, open_elsewhere, skipped)
 
     def content(self, number: int) -> bytes:
         return (self.folder / str(number)).read_bytes()
@@ -261,14 +264,22 @@ def write_all_of(tree: StagedTree, content: bytes, *, seed: int = 1, burst: int 
         tree.writev(slots_of(content[at : at + burst], 1_000), at)
 
 
-def finish_file(fd: int, one: Entry) -> None:
-    os.fchmod(fd, one.mode & 0o777)
-    os.utime(fd, ns=(one.mtime_ns, one.mtime_ns))
+class Finisher:
+    """Gives files what their entries say."""
+
+    def mode_of(self, entry: Entry) -> int:
+        return entry.mode & 0o777
+
+    def give_mode(self, fd: int, entry: Entry) -> None:
+        os.fchmod(fd, self.mode_of(entry))
+
+    def give_time(self, fd: int, entry: Entry) -> None:
+        os.utime(fd, ns=(entry.mtime_ns, entry.mtime_ns))
 
 
 def finish_all(tree: StagedTree) -> None:
     for number in range(len(tree.layout.files)):
-        tree.finish(number, finish_file)
+        tree.finish(number, Finisher())
     tree.close()
 
 
@@ -367,6 +378,57 @@ def test_a_file_that_lies_elsewhere_is_read_there_and_never_written(staging: Sta
     assert not (staging.folder / "8").exists()
 
 
+@pytest.mark.parametrize("mode", [0o644, 0o600, 0o444, 0o755, 0o000])
+@pytest.mark.parametrize("left", [False, True])
+def test_a_small_file_is_made_with_its_permissions(
+    staging: Staging, mode: int, *, left: bool
+) -> None:
+    if left:
+        (staging.folder / "0").write_bytes(b"longer than it is")
+        (staging.folder / "0").chmod(0o640)
+    tree = staging.tree([entry("small", 5, mode)])
+    tree.writev([memoryview(b"small")], 0)
+    finish_all(tree)
+    status = (staging.folder / "0").stat()
+    assert (status.st_mode & 0o7777, status.st_size) == (mode, 5)
+    assert status.st_mtime_ns == MTIME_NS
+
+
+def test_small_files_of_a_burst_are_written_by_one_call(
+    staging: Staging, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[int] = []
+    real = os.pwritev
+
+    def counted(fd: int, slots: list[memoryview], offset: int) -> int:
+        calls.append(offset)
+        return real(fd, slots, offset)
+
+    tree = staging.tree([entry(f"{number:03}", 100) for number in range(100)])
+    content = random.Random(6).randbytes(10_000)
+    monkeypatch.setattr(os, "pwritev", counted)
+    for at in range(0, len(content), 2_500):
+        tree.writev(slots_of(content[at : at + 2_500], 1_000), at)
+    assert calls == [0, 2_500, 5_000, 7_500]
+    finish_all(tree)
+    assert b"".join(staging.content(number) for number in range(100)) == content
+
+
+def test_what_is_skipped_or_held_among_small_files_is_left_alone(staging: Staging) -> None:
+    (staging.elsewhere / "5").write_bytes(bytes(100))
+    entries = [entry(f"{number:03}", 100) for number in range(10)]
+    tree = staging.tree(entries, elsewhere=frozenset({5}), skipped=frozenset({7}))
+    content = bytearray(random.Random(7).randbytes(1_000))
+    content[500:600] = bytes(100)
+    write_all_of(tree, bytes(content))
+    for number in (0, 1, 2, 3, 4, 6, 8, 9):
+        tree.finish(number, Finisher())
+        assert staging.content(number) == content[number * 100 : (number + 1) * 100]
+    pack = (staging.folder / "pack").read_bytes()
+    assert content[700:800] not in pack
+    tree.close()
+
+
 def test_a_file_elsewhere_that_is_another_one_is_noticed(staging: Staging) -> None:
     (staging.elsewhere / "8").write_bytes(CONTENTS[8][:-1] + b"!")
     tree = staging.tree(elsewhere=frozenset({8}))
@@ -374,7 +436,7 @@ def test_a_file_elsewhere_that_is_another_one_is_noticed(staging: Staging) -> No
         write_all_of(tree, WHOLE)
     tree.close()
     with pytest.raises(FileNotFoundError):
-        staging.tree(elsewhere=frozenset({0})).finish(0, finish_file)
+        staging.tree(elsewhere=frozenset({0})).finish(0, Finisher())
 
 
 def test_a_symlink_in_the_staging_folder_is_not_written_through(

@@ -29,8 +29,9 @@ class Trial:
         self.folders = Folders(self.fds[0])
         self.found = Survey.empty(set())
         self.notes: list[str] = []
+        self.files: list[Placed] = []
         self.placement = Placement(
-            self.fds[1], self.folders, self.found, force=force, note=self.notes.append
+            self.fds[1], self.folders, self.files, self.found, force=force, note=self.notes.append
         )
         self.number = 0
 
@@ -38,10 +39,10 @@ class Trial:
         number, self.number = self.number, self.number + 1
         (self.staging / str(number)).write_bytes(content)
         entry = Entry(path, False, len(content), MTIME_NS, 0o644)
-        self.placement.place_file(number, Placed(entry, tuple(path.split("/"))))
+        self.files.append(Placed(entry, tuple(path.split("/"))))
+        self.placement.place_file(number, self.files[-1])
 
     def link(self, path: str, target: str) -> None:
-        self.number += 1
         self.placement.place_link(self.number, Link(path, tuple(path.split("/")), target))
 
     def finish(self, path: str, mode: int = 0o777) -> None:
@@ -96,6 +97,25 @@ def test_with_force_it_is_replaced_and_a_folder_never(forced: Trial) -> None:
     assert forced.found.problems == [Problem("folder", Reason.DIFFERENT)]
 
 
+def test_what_was_placed_before_the_first_conflict_and_after_it_is_known(forced: Trial) -> None:
+    for path in ("a/x", "b/x", "c"):
+        forced.place(path, path.encode())
+    forced.link("link", "c")
+    (forced.out / "other").write_text("old")
+    forced.place("other")
+    forced.place("d/late", b"d/late")
+    for path in ("a/x", "c", "d/late"):
+        os.link(forced.out / path, forced.out / "b" / path.replace("/", "-"))
+        forced.place(f"b/{path.replace('/', '-')}", b"second")
+    os.link(forced.out / "link", forced.out / "LINK", follow_symlinks=False)
+    forced.place("LINK", b"second")
+    assert forced.found.problems == [
+        Problem(path, Reason.FOLDED) for path in ("b/a-x", "b/c", "b/d-late", "LINK")
+    ]
+    assert (forced.out / "other").read_bytes() == b"new"
+    assert all((forced.out / path).read_text() == path for path in ("a/x", "b/x", "c", "d/late"))
+
+
 def test_a_second_name_of_one_file_never_replaces_the_first(forced: Trial) -> None:
     forced.place("README", b"first")
     os.link(forced.out / "README", forced.out / "readme")  # as where both names are one
@@ -142,7 +162,7 @@ def test_the_umask_counts(tmp_path: Path, mask: int) -> None:
         trial = Trial(tmp_path)
         (trial.staging / "0").touch()
         fd = os.open(trial.staging / "0", os.O_RDWR)
-        trial.placement.finish_file(fd, Entry("f", False, 0, MTIME_NS, 0o777))
+        trial.placement.give_mode(fd, Entry("f", False, 0, MTIME_NS, 0o777))
         assert os.fstat(fd).st_mode & 0o777 == 0o777 & ~mask
         os.close(fd)
         trial.close()
@@ -177,7 +197,8 @@ def test_times_that_are_refused_are_told_of_once(
     for number in range(2):
         (trial.staging / str(number)).touch()
         fd = os.open(trial.staging / str(number), os.O_RDWR)
-        trial.placement.finish_file(fd, Entry("f", False, 0, MTIME_NS, 0o644))
+        trial.placement.give_mode(fd, Entry("f", False, 0, MTIME_NS, 0o644))
+        trial.placement.give_time(fd, Entry("f", False, 0, MTIME_NS, 0o644))
         os.close(fd)
     assert trial.notes == [NOTE_NO_TIMES]
 

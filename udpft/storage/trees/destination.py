@@ -389,6 +389,7 @@ class TreeDestination:
         placement = Placement(
             self._staging.fd,
             self._folders,
+            self._files,
             self._survey,
             force=self._options.force,
             note=self._note,
@@ -398,7 +399,7 @@ class TreeDestination:
         with self._reported():
             wanted = self._wanted()
             for number in wanted:
-                self._tree.finish(number, placement.finish_file)
+                self._tree.finish(number, placement)
             self._tree.close()
             if wanted:
                 self._sync()  # once for all, before they get their names

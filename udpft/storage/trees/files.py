@@ -12,8 +12,9 @@ from array import array
 from bisect import bisect_left, bisect_right
 from collections import OrderedDict
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from contextlib import suppress
 from itertools import accumulate, groupby
-from typing import Final
+from typing import Final, Protocol
 
 from udpft.errors import (
     DigestMismatch,
@@ -245,6 +246,23 @@ _PUNCHED_BYTES: Final = 1 << 20
 """Bytes of it that are given back at once, when their files have been made."""
 
 
+_AHEAD_BYTES: Final = 256 << 10
+"""Bytes of it that are read by one call, when its files are made."""
+
+
+class Finishing(Protocol):
+    """Finishing of files whose contents are there."""
+
+    def mode_of(self, entry: Entry) -> int:
+        """Permissions of a file."""
+
+    def give_mode(self, fd: int, entry: Entry) -> None:
+        """Give a file its permissions. Raises OSError: the disk fails."""
+
+    def give_time(self, fd: int, entry: Entry) -> None:
+        """Give a file its time. Raises OSError: the disk fails."""
+
+
 class StagedTree:
     """Tree being received: its files in a staging folder, named by their numbers.
 
@@ -264,6 +282,9 @@ class StagedTree:
             `MAX_OPEN_FILES`; the one unused for longest is closed for another.
         _holes: makes holes where zeros are written.
         _packed_at: offset of each small file in the one that they share; never changes.
+        _apart: how many of the files before each are not written there; never changes. What lies
+            between files of one number there is written by one call.
+        _ahead: where in the one that they share a piece begins that was read, and the piece.
         _punched: offset up to which the file that small files share was given back.
     """
 
@@ -287,6 +308,12 @@ class StagedTree:
         self._packed_at = array(
             "Q", accumulate((size if size <= PACKED_BYTES else 0 for size in sizes), initial=0)
         )
+        apart = (
+            number in skipped or not self._is_packed(number)
+            for number in range(len(self.layout.files))
+        )
+        self._apart = array("Q", accumulate(apart, initial=0))
+        self._ahead: tuple[int, memoryview] = (0, memoryview(b""))
 
     def writev(self, slots: Sequence[memoryview], offset: int) -> None:
         """Write the slots one after another from ``offset`` bytes on.
@@ -295,6 +322,8 @@ class StagedTree:
             DigestMismatch: a file that is held already differs from what comes.
             OSError: the disk refuses.
         """
+        if self._write_packed(slots, offset):
+            return
         for number, own, at in self.layout.parts(slots, offset):
             if number in self._skipped:
                 continue
@@ -312,6 +341,19 @@ class StagedTree:
             zero = length >= _HOLE_BYTES and not own[0][0]
             if not (zero and self._holes.dig(fd, own, at, length, number)):
                 write_all(fd, own, at, length)
+
+    def _write_packed(self, slots: Sequence[memoryview], offset: int) -> bool:
+        """Write slots that lie in small files alone by one call; return whether they do."""
+        starts, apart = self.layout.starts, self._apart
+        first = bisect_right(starts, offset) - 1
+        if apart[first] != apart[first + 1]:
+            return False
+        length = sum(map(len, slots))
+        if apart[first] != apart[bisect_left(starts, offset + length)]:
+            return False
+        at = self._packed_at[first] + offset - starts[first]
+        write_all(self._fd(PACKED), slots, at, length)
+        return True
 
     def readv(self, slots: Sequence[memoryview], offset: int) -> int:
         """Fill the slots with bytes that are held; return the bytes read. Raises OSError."""
@@ -354,32 +396,56 @@ class StagedTree:
         self._open[number] = fd
         return fd
 
-    def finish(self, number: int, finish_file: Callable[[int, Entry], None]) -> None:
+    def finish(self, number: int, finishing: Finishing) -> None:
         """Give a file its size, and what else it should have; make an empty one. Raises OSError."""
         entry = self.layout.files[number]
         if self._is_packed(number):
-            self._unpack(number, entry, finish_file)
+            self._unpack(number, entry, finishing)
             return
         fd = self._fd(number)
         os.ftruncate(fd, entry.size)  # an earlier fetch, of another tree, may have left more
-        finish_file(fd, entry)
+        finishing.give_mode(fd, entry)
+        finishing.give_time(fd, entry)
 
-    def _unpack(self, number: int, entry: Entry, finish_file: Callable[[int, Entry], None]) -> None:
+    def _unpack(self, number: int, entry: Entry, finishing: Finishing) -> None:
         """Make a small file out of the one that they share, in the order of their numbers."""
         start = self._packed_at[number]
-        content = self.read_small(number)
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | _FLAGS
-        fd = os.open(str(number), flags, 0o600, dir_fd=self._folder_fd)
+        content = self._read_ahead(start, entry.size)
+        fd, has_mode = self._make(str(number), finishing.mode_of(entry))
         try:
             if content:
-                write_all(fd, [memoryview(content)], 0, len(content))
-            os.ftruncate(fd, entry.size)
-            finish_file(fd, entry)
+                write_all(fd, [content], 0, len(content))
+            if len(content) != entry.size:
+                os.ftruncate(fd, entry.size)
+            if not has_mode:
+                finishing.give_mode(fd, entry)
+            finishing.give_time(fd, entry)
         finally:
             os.close(fd)
         if start - self._punched >= _PUNCHED_BYTES:
             punch(self._fd(PACKED), self._punched, start - self._punched)
             self._punched = start
+
+    def _read_ahead(self, start: int, size: int) -> memoryview:
+        """Read from the file that small files share, with what follows. Raises OSError."""
+        at, piece = self._ahead
+        if start < at or start + size > at + len(piece):
+            piece = memoryview(os.pread(self._fd(PACKED), max(size, _AHEAD_BYTES), start))
+            at = start
+            self._ahead = at, piece
+        return piece[start - at : start - at + size]
+
+    def _make(self, name: str, mode: int) -> tuple[int, bool]:
+        """Make an empty staged file; return its descriptor, and whether it has the mode by that.
+
+        Raises:
+            OSError: the disk refuses, or a symlink has the name.
+        """
+        flags = os.O_WRONLY | os.O_CREAT | _FLAGS
+        if mode & 0o200:  # some file systems of the network let nobody else write to it
+            with suppress(FileExistsError):  # of a commit that was broken off
+                return os.open(name, flags | os.O_EXCL, mode, dir_fd=self._folder_fd), True
+        return os.open(name, flags | os.O_TRUNC, 0o600, dir_fd=self._folder_fd), False
 
     def close(self) -> None:
         """Close all files."""

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable
+from array import array
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from stat import S_ISDIR, S_ISREG
 
@@ -43,6 +44,7 @@ class Placement:
     Args:
         staging_fd: the staging folder.
         folders: of the destination.
+        files: of the tree, by their numbers.
         found: by the survey; what fails is added to its problems.
         force: replace different files.
         note: called with each line that the user should read.
@@ -51,8 +53,10 @@ class Placement:
         _made: folders that this has made, by their places.
         _touched: folders that something was put into.
         _opened_up: folders that had to be made writable for that, with their modes before.
-        _inodes: inode of each file that has got its name. All are of one file system, for they were
-            renamed.
+        _renamed: numbers of the files that have got their names, until `_is_ours` is asked for the
+            first time; None from then on.
+        _inodes: inode of each of them, from then on, and of each link. All are of one file system,
+            for they were renamed.
         _told_of_times: whether it was noted that times are refused.
         _mask: bits of permissions that nothing gets; never changes.
     """
@@ -61,6 +65,7 @@ class Placement:
         self,
         staging_fd: int,
         folders: Folders,
+        files: Sequence[Placed],
         found: Survey,
         *,
         force: bool,
@@ -68,12 +73,14 @@ class Placement:
     ) -> None:
         self._staging_fd = staging_fd
         self._folders = folders
+        self._files = files
         self._found = found
         self._force = force
         self._note = note
         self._made: set[tuple[str, ...]] = set()
         self._touched: set[tuple[str, ...]] = set()
         self._opened_up: dict[tuple[str, ...], int] = {}
+        self._renamed: array[int] | None = array("I")
         self._inodes: set[int] = set()
         self._told_of_times = False
         self._mask = umask()
@@ -96,11 +103,11 @@ class Placement:
         try:
             fd = self._open(place[:-1])
             try:
-                status = self._rename(str(number), place, fd, number in self._found.compared)
+                status = self._rename(number, place, fd)
             except PermissionError:
                 if not self._open_up(place[:-1], fd):
                     raise
-                status = self._rename(str(number), place, fd, number in self._found.compared)
+                status = self._rename(number, place, fd)
         except OSError as error:
             self._fail(entry.path, error)
             return
@@ -110,14 +117,17 @@ class Placement:
                 words = DIFFERENT_CONTENT
             self._found.problems.append(Problem(entry.path, status, words))
 
-    def finish_file(self, fd: int, entry: Entry) -> None:
-        """Give a staged file its permissions and time. Raises OSError: the disk fails."""
+    def mode_of(self, entry: Entry) -> int:
+        """Permissions of a staged file."""
+        return entry.mode & 0o777 & ~self._mask
+
+    def give_mode(self, fd: int, entry: Entry) -> None:
+        """Give a staged file its permissions. Raises OSError: the disk fails."""
         try:
-            os.fchmod(fd, entry.mode & 0o777 & ~self._mask)
+            os.fchmod(fd, self.mode_of(entry))
         except OSError as error:  # FAT and mounts that map owners have none to give
             if error.errno not in (errno.EPERM, errno.EACCES, errno.EOPNOTSUPP, errno.ENOSYS):
                 raise
-        self.give_time(fd, entry)
 
     def retime_file(self, placed: Placed) -> None:
         """Give a file that was here, and is the same, the time of the listing, if it is ours."""
@@ -154,7 +164,7 @@ class Placement:
                 problem = Problem(link.path, Reason.REFUSED, WORDS_NO_SYMLINKS)
                 self._found.problems.append(problem)
                 return
-            status = self._rename(staged, link.place, fd, compare=False)
+            status = self._rename(-1, link.place, fd, staged)
         except OSError as error:
             self._fail(link.path, error)
             return
@@ -200,17 +210,21 @@ class Placement:
         return True
 
     def _rename(
-        self, staged: str, place: tuple[str, ...], folder_fd: int, compare: bool
+        self, number: int, place: tuple[str, ...], folder_fd: int, staged: str = ""
     ) -> Reason | None:
-        """Rename a staged file; return the reason why not, None where it is in its place."""
-        own = os.lstat(staged, dir_fd=self._staging_fd)
+        """Rename a staged file; return the reason why not, None where it is in its place.
+
+        ``number``: of the file; -1 for a link. ``staged``: the name of a link.
+        """
+        staged, compare = staged or str(number), number in self._found.compared
         try:
             rename_new(staged, place[-1], src_dir_fd=self._staging_fd, dst_dir_fd=folder_fd)
         except FileExistsError:
             there = os.lstat(place[-1], dir_fd=folder_fd)
             # A link has no place in the listing's order: another entry may have its name.
-            if there.st_dev == own.st_dev and there.st_ino in self._inodes:
+            if self._is_ours(there):
                 return Reason.FOLDED
+            folder_fd = self._folders.open(place[:-1])  # which others were opened after
             if place in self._found.twins and not is_spelled_so(self._folders, place):
                 return Reason.FOLDED
             if S_ISDIR(there.st_mode):
@@ -221,9 +235,29 @@ class Placement:
             if not self._force:
                 return Reason.DIFFERENT
             os.rename(staged, place[-1], src_dir_fd=self._staging_fd, dst_dir_fd=folder_fd)
-        self._inodes.add(own.st_ino)
         self._touched.add(place[:-1])
+        self._note_renamed(place, number)
         return None
+
+    def _note_renamed(self, place: tuple[str, ...], number: int) -> None:
+        """Note that a file or a link has got its name."""
+        if number >= 0 and self._renamed is not None:
+            self._renamed.append(number)
+        else:
+            self._note_inode(place)
+
+    def _note_inode(self, place: tuple[str, ...]) -> None:
+        with suppress(OSError):  # it is gone again
+            status = os.lstat(place[-1], dir_fd=self._folders.open(place[:-1]))
+            self._inodes.add(status.st_ino)
+
+    def _is_ours(self, there: os.stat_result) -> bool:
+        """Tell whether something is a file or link that this has given its name."""
+        renamed, self._renamed = self._renamed or (), None
+        for number in renamed:
+            self._note_inode(self._files[number].place)
+        own_device = os.fstat(self._staging_fd).st_dev
+        return there.st_dev == own_device and there.st_ino in self._inodes
 
     def _is_same(self, staged: str, name: str, folder_fd: int) -> bool:
         """Tell whether what has the name is the staged file, byte for byte."""

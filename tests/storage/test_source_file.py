@@ -118,7 +118,7 @@ def test_a_file_that_grows_is_as_it_was_and_is_to_be_compared(tmp_path: Path) ->
         with (tmp_path / "a").open("ab") as more:
             more.write(b"6")
         assert not file.changed()
-        assert file.was_written()
+        assert file.changed_or_written()[1]
         assert file.suspects() == ((0, 5),)
         assert file.size == 5
 
@@ -141,7 +141,7 @@ def test_what_becomes_of_the_name_is_no_change(tmp_path: Path, change: str) -> N
             path.unlink()
         assert content(file) == b"old"
         assert not file.changed()
-        assert not file.was_written()
+        assert not file.changed_or_written()[1]
 
 
 def test_a_write_whose_time_was_put_back_is_to_be_compared(tmp_path: Path) -> None:
@@ -154,7 +154,7 @@ def test_a_write_whose_time_was_put_back_is_to_be_compared(tmp_path: Path) -> No
             with path.open("r+b") as again:
                 again.write(b"new")
             os.utime(path, ns=(0, 10**18))
-        assert not file.was_written()
+        assert not file.changed_or_written()[1]
         assert file.suspects() == ((0, 3),)
 
 

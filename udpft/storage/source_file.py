@@ -24,6 +24,12 @@ MAX_UNSIZED_BYTES: Final = 16 << 20
 _INT64_MAX: Final = 2**63 - 1
 
 
+_WITHOUT_NOWAIT: Final[set[int]] = set()
+"""Devices whose file systems do not know RWF_NOWAIT, as tmpfs: asking each file costs a call."""
+
+_MAX_DEVICES: Final = 1_000
+
+
 class SourceFile:
     """Regular file opened for sending; a `udpft.protocol.contract.ChunkSource`.
 
@@ -35,21 +41,33 @@ class SourceFile:
         size: bytes, when it was opened; never changes, nor do the others.
         mtime_ns: time of the last change in nanoseconds since the epoch, clamped to a signed 64
             bit integer: file systems reach further.
-        identity: 64 bits that change when the file is written to; see `file_identity`.
+        _identity: as ``identity``, once it was asked for; None before.
         _fd: its descriptor; -1 once it is closed.
         _status: as ``status``, for `changed` and `suspects`.
         _nowait: RWF_NOWAIT; 0 once the file system has turned out not to know it.
     """
 
-    __slots__ = ("_fd", "_nowait", "_status", "identity", "mtime_ns", "size")
+    __slots__ = ("_fd", "_identity", "_nowait", "_status", "mtime_ns", "size")
 
     def __init__(self, fd: int, status: os.stat_result) -> None:
         self._fd = fd
         self._status = status
-        self._nowait = os.RWF_NOWAIT
+        self._nowait = 0 if status.st_dev in _WITHOUT_NOWAIT else os.RWF_NOWAIT
         self.size = status.st_size
         self.mtime_ns = max(-_INT64_MAX, min(status.st_mtime_ns, _INT64_MAX))
-        self.identity = file_identity(status)
+        self._identity: int | None = None
+
+    @property
+    def identity(self) -> int:
+        """64 bits that change when the file is written to; see `file_identity`."""
+        if self._identity is None:
+            self._identity = file_identity(self._status)
+        return self._identity
+
+    @identity.setter
+    def identity(self, identity: int) -> None:
+        """Give it one, where its times say nothing of its content."""
+        self._identity = identity
 
     def readv(self, slots: Sequence[memoryview], offset: int) -> int:
         """Fill the slots, in order, from ``offset`` bytes on; return the bytes read.
@@ -85,6 +103,8 @@ class SourceFile:
             if error.errno != errno.EOPNOTSUPP or not self._nowait:
                 raise LocalReadFailed(f"cannot read the file: {error.strerror}") from error
             self._nowait = 0
+            if len(_WITHOUT_NOWAIT) < _MAX_DEVICES:
+                _WITHOUT_NOWAIT.add(self._status.st_dev)
             return self.readv(slots, offset)
         # Part of it is in memory, or the file has become shorter; `readv` finds out which.
         return got if got >= min(sum(map(len, slots)), self.size - offset) else -1
@@ -120,9 +140,15 @@ class SourceFile:
             return ()
         return ((0, self.size),)
 
-    def was_written(self) -> bool:
-        """Tell whether the file may have been written to since it was opened."""
-        return _version(os.fstat(self._fd)) != _version(self._status)
+    def changed_or_written(self) -> tuple[bool, bool]:
+        """Tell whether it has become shorter, and whether it may have been written to."""
+        try:
+            now = os.fstat(self._fd)
+        except OSError:
+            return True, True
+        then = self._status
+        same = now.st_size == then.st_size and now.st_mtime_ns == then.st_mtime_ns
+        return now.st_size < self.size, not same
 
     def close(self) -> None:
         """Close the file. May be called twice."""

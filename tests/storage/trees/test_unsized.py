@@ -16,6 +16,7 @@ from udpft.protocol.wire.listing import Entry, NotSent, Reason
 from udpft.storage import source_file
 from udpft.storage.served_folder import ServedRoot
 from udpft.storage.trees.unsized import as_read
+from udpft.storage.trees.walk import UnsizedEntry
 
 CONTENT = b"what a kernel says\n"
 
@@ -28,7 +29,8 @@ def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tree / "empty").touch()
     (tree / "page").write_bytes(bytes(4096))
     (tree / "proc").touch()
-    (tree / "sys").write_bytes(bytes(4096))
+    (tree / "sys").touch()
+    os.truncate(tree / "sys", 4096)  # without a block on the disk, as those of /sys
     real = source_file.open_source
 
     def reads(fd: int, status: os.stat_result) -> source_file.SourceFile:
@@ -49,7 +51,8 @@ def root(tree: Path) -> Iterator[ServedRoot]:
 
 def listed(*sizes: int) -> list[Entry]:
     names = ("empty", "page", "proc", "sys")
-    return [Entry(name, False, size, 7, 0o644, 1) for name, size in zip(names, sizes, strict=True)]
+    found = zip(names, sizes, strict=True)
+    return [UnsizedEntry(name, False, size, 7, 0o644, 1) for name, size in found]
 
 
 def test_they_get_the_size_of_what_is_read(root: ServedRoot) -> None:
@@ -65,7 +68,7 @@ def test_they_get_the_size_of_what_is_read(root: ServedRoot) -> None:
 def test_one_that_cannot_be_read_is_not_sent_and_one_that_is_gone_is_left_to_the_sender(
     root: ServedRoot, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    gone = Entry("gone", False, 0, 7, 0o644, 1)
+    gone = UnsizedEntry("gone", False, 0, 7, 0o644, 1)
     assert list(as_read(root, [gone])) == [gone]
 
     def refuses(*_: Any) -> None:

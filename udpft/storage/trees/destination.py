@@ -404,18 +404,18 @@ class TreeDestination:
             if wanted:
                 self._sync()  # once for all, before they get their names
             refused = {problem.path for problem in self.problems}
-            for one in self._placed:
-                if one.entry.is_folder and one.entry.path not in refused:
-                    placement.make_folder(one)
+            folders = [at for at, one in enumerate(self._placed.entries) if one.is_folder]
+            for at in folders:
+                if self._placed.entries[at].path not in refused:
+                    placement.make_folder(self._placed[at])
             for number in wanted:
                 placement.place_file(number, self._files[number])
             self._retime(placement)
             for number, link in enumerate(self.links):
                 placement.place_link(number, link)
             # The deepest first, for whatever is made in a folder changes its time.
-            for one in reversed(self._placed):
-                if one.entry.is_folder:
-                    placement.finish_folder(one)
+            for at in reversed(folders):
+                placement.finish_folder(self._placed[at])
             placement.restore_modes()
             if wanted or self.links:
                 self._sync()

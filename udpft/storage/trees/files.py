@@ -179,9 +179,8 @@ class TreeSource:
     def _file_of(self, number: int, open_file: Callable[[Entry], SourceFile]) -> SourceFile:
         if number == self._number and self._file:
             return self._file
-        if self.changed():
+        if self._file and not self._is_whole(self._file):
             raise self._failed(self._number)
-        self._note_suspect()
         self.close()
         entry = self.layout.files[number]
         try:
@@ -190,16 +189,21 @@ class TreeSource:
             raise self._failed(number, error) from error
         self._number = number
         grown = self._file.size > entry.size
-        same = (self._file.size, self._file.identity) == (entry.size, entry.version)
+        # The identity is made of size and time, where the time says anything.
+        same = self._file.size == entry.size and (
+            self._file.mtime_ns == entry.mtime_ns or self._file.identity == entry.version
+        )
         if not (same or grown or self._comparing):
             raise self._failed(number)
         return self._file
 
-    def _note_suspect(self) -> None:
-        """Note the range of the open file where it was written to."""
-        if self._file and not self._comparing and self._file.was_written():
+    def _is_whole(self, file: SourceFile) -> bool:
+        """Tell whether the open file has not become shorter; note its range if written to."""
+        shorter, written = file.changed_or_written()
+        if written and not shorter and not self._comparing:
             starts = self.layout.starts
             self._suspects.append((starts[self._number], starts[self._number + 1]))
+        return not shorter
 
     def _failed(self, number: int, error: UdpftError | None = None) -> SourceChanged:
         """Note that a file cannot be sent; make the error that the tree is to be listed again."""
@@ -222,7 +226,8 @@ class TreeSource:
 
         What was appended to a file since it was listed is none of it.
         """
-        self._note_suspect()
+        if self._file:
+            self._is_whole(self._file)
         self._comparing = True
         return self._suspects
 

@@ -58,11 +58,13 @@ class Folders:
     Attributes:
         _path: components of the path of the folder opened last, each with its descriptor. Each
             `open` closes those that its own path does not share.
+        _last: components that were opened last, where they cannot change; None else.
     """
 
     def __init__(self, top_fd: int) -> None:
         self._top_fd = top_fd
         self._path: list[tuple[str, int]] = []
+        self._last: tuple[str, ...] | None = None
 
     def open(self, components: Sequence[str], *, make: bool = False) -> int:
         """Open a folder; the descriptor is valid until the next call.
@@ -74,6 +76,9 @@ class Folders:
         Raises:
             OSError: it is missing, or something else has its name; a symlink is no folder.
         """
+        if components == self._last:
+            return self._path[-1][1] if self._path else self._top_fd
+        self._last = None
         depth = 0
         for (known, _), component in zip(self._path, components, strict=False):
             if known != component:
@@ -86,6 +91,7 @@ class Folders:
                 with suppress(FileExistsError):
                     os.mkdir(component, dir_fd=fd)
             self._path.append((component, os.open(component, FOLDER_FLAGS, dir_fd=fd)))
+        self._last = components if isinstance(components, tuple) else None
         return self._path[-1][1] if self._path else self._top_fd
 
     def _close_from(self, depth: int) -> None:
@@ -94,4 +100,5 @@ class Folders:
 
     def close(self) -> None:
         """Close all but the top."""
+        self._last = None
         self._close_from(0)

@@ -12,7 +12,7 @@ from typing import Final
 from udpft.errors import LocalReadFailed, UdpftError
 from udpft.protocol.wire.listing import Entry, NotSent, encode_path
 from udpft.storage.served_folder import ServedRoot
-from udpft.storage.trees.walk import Step, reason_of
+from udpft.storage.trees.walk import Step, UnsizedEntry, reason_of
 
 _SAID_BYTES: Final = (0, 4096)
 """Sizes that such files say: those of /proc and of most file systems in user space, and of /sys."""
@@ -26,7 +26,7 @@ def as_read(root: ServedRoot, steps: Iterable[Step]) -> Iterator[Step]:
         steps: of the walk.
     """
     for step in steps:
-        if isinstance(step, Entry) and not step.is_folder and step.size in _SAID_BYTES:
+        if isinstance(step, UnsizedEntry) and step.size in _SAID_BYTES:
             yield _as_read(root, step)
         else:
             yield step

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from fnmatch import translate
 from heapq import merge
 from itertools import takewhile
-from stat import S_IMODE, S_ISBLK, S_ISCHR, S_ISDIR, S_ISFIFO, S_ISLNK, S_ISREG
+from stat import S_IMODE, S_IRUSR, S_ISBLK, S_ISCHR, S_ISDIR, S_ISFIFO, S_ISLNK, S_ISREG
 from typing import Final
 
 from udpft.errors import Denied, NoSuchFile
@@ -29,6 +29,13 @@ from udpft.protocol.wire.listing import (
 from udpft.storage.part_name import is_part_name
 from udpft.storage.served_folder import MAX_DEPTH, ServedRoot
 from udpft.storage.source_file import file_identity
+
+
+class UnsizedEntry(Entry):
+    """Entry of a file that may not know its size: it says to be empty, or to take no room."""
+
+    __slots__ = ()
+
 
 Step = Entry | NotSent | None
 """Step of a walk: what was found; None for some work that has found nothing, so that whoever has
@@ -413,7 +420,7 @@ class _Reporting(_Walk):
         if entry is None:
             target = _target(fd, name, len(folder.path)) if S_ISLNK(status.st_mode) else ""
             yield NotSent(_text(full), _kind(status.st_mode), target)
-        elif not entry.is_folder and not _is_readable(fd, name):
+        elif not (entry.is_folder or _says_readable(status) or _is_readable(fd, name)):
             yield NotSent(entry.path, Reason.DENIED)
         elif not entry.is_folder and (reason := self.refuse(entry)):
             yield NotSent(entry.path, reason)
@@ -438,6 +445,13 @@ def reason_of(error: BaseException) -> Reason:
 
 def _text(components: Sequence[bytes]) -> str:
     return b"/".join(components).decode(errors="surrogateescape")
+
+
+def _says_readable(status: os.stat_result) -> bool:
+    """Tell whether we may read a file, by its permissions alone; what they do not say is asked."""
+    if status.st_mode & 0o444 == 0o444:
+        return True
+    return bool(status.st_mode & S_IRUSR) and status.st_uid == os.geteuid()
 
 
 def _is_readable(folder_fd: int, name: bytes) -> bool:
@@ -492,5 +506,6 @@ def _entry(status: os.stat_result, path: Sequence[bytes]) -> Entry | None:
     if S_ISDIR(status.st_mode):
         return Entry(_text(path), True, 0, mtime_ns, mode)
     if S_ISREG(status.st_mode):
-        return Entry(_text(path), False, status.st_size, mtime_ns, mode, file_identity(status))
+        kind = Entry if status.st_blocks and status.st_size else UnsizedEntry
+        return kind(_text(path), False, status.st_size, mtime_ns, mode, file_identity(status))
     return None

@@ -25,6 +25,7 @@ from udpft.server.listings import (
     MAX_AWAITING,
     MAX_IN_THE_MAKING,
     MAX_MAKINGS_A_HOST,
+    MIN_RETRY_AFTER_S,
     SLICE_S,
     Listing,
     Listings,
@@ -126,9 +127,23 @@ def test_a_long_listing_is_made_in_slices_and_its_client_told_to_come_back(
 ) -> None:
     with pytest.raises(ServerBusy) as caught:
         listings.open("", 0, NOBODY)
-    assert caught.value.retry_after_s == LISTING_RETRY_AFTER_S
+    assert caught.value.retry_after_s == MIN_RETRY_AFTER_S
     assert finish(listings) > FILES / 10
     assert len(decode_listing_untrusted(content(listings.open("", 0, NOBODY)))) == FILES
+
+
+@pytest.mark.usefixtures("slow")
+def test_who_waits_for_long_is_to_come_back_less_often(listings: Listings, clock: Clock) -> None:
+    waits = []
+    for passed in (0.0, 0.01, 0.05, 0.1, 1.0):
+        clock.now += passed
+        with pytest.raises(ServerBusy) as caught:
+            listings.open("", 0, NOBODY)
+        waits.append(caught.value.retry_after_s)
+        listings._slice_left_s = 0.0  # the same turn
+    assert waits == sorted(waits)
+    assert (waits[0], waits[-1]) == (MIN_RETRY_AFTER_S, LISTING_RETRY_AFTER_S)
+    assert MIN_RETRY_AFTER_S < waits[2] < LISTING_RETRY_AFTER_S
 
 
 @pytest.mark.usefixtures("slow")

@@ -40,7 +40,10 @@ SLICE_S = 0.005
 between turns, and its client told to come back."""
 
 LISTING_RETRY_AFTER_S = 0.2
-"""Seconds after which that client is to come back."""
+"""Seconds after which that client is to come back at the latest."""
+
+MIN_RETRY_AFTER_S = 0.02
+"""Seconds after which it is to come back at the earliest: as long as the listing has taken."""
 
 MAX_IN_THE_MAKING = 8
 """Listings that are made at the same time, or wait for their clients."""
@@ -162,6 +165,7 @@ class _Making:
     Attributes:
         listing: as ``listing``; another one with the same content, once that is found.
         tree: its layout; None until one was asked for, and read.
+        began_at: when the work at hand was begun, by the clock.
         finished_at: when the work at hand was finished or failed, by the clock; inf until then.
         asked_at: when a client asked for it last. Set by the owner.
         awaited_by: addresses of the clients that were told to come back. Set by the owner.
@@ -178,6 +182,7 @@ class _Making:
         self._clock = clock
         self.listing = listing
         self.tree: Tree | None = None
+        self.began_at = clock()
         self.finished_at = inf
         self.asked_at = clock()
         self.awaited_by: set[Hashable] = set()
@@ -211,6 +216,7 @@ class _Making:
     def read(self, tree: Tree) -> None:
         """Go on with its tree, which is read from the listing."""
         self.tree = tree
+        self.began_at = self._clock()
         self._steps = _tree_steps(self.listing, tree)
         self.finished_at = inf
 
@@ -398,7 +404,7 @@ class Listings:
             self._keep(key, making)
             if len(making.awaited_by) < MAX_AWAITING:
                 making.awaited_by.add(asker.address)
-            raise _not_yet()
+            raise _not_yet(self._clock() - making.began_at)
         making.in_thread = False
         making.fetched = True
         making.awaited_by.discard(asker.address)
@@ -434,7 +440,7 @@ class Listings:
         """Drop the one that nobody has asked for longest. Raises ServerBusy: all are asked for."""
         oldest = min(keys, key=lambda key: self._makings[key].asked_at)
         if self._makings[oldest].asked_at > self._clock() - ABANDONED_AFTER_S:
-            raise _not_yet()
+            raise _not_yet(LISTING_RETRY_AFTER_S)
         self._drop(oldest)
 
     def _check_bytes(self, host: Hashable, further: int) -> None:
@@ -461,9 +467,10 @@ def _kept_until(making: _Making) -> float:
     return max(making.asked_at, 0.0 if making.at_work else making.finished_at) + LISTING_KEPT_S
 
 
-def _not_yet() -> ServerBusy:
+def _not_yet(taken_s: float) -> ServerBusy:
+    """Error for who is to come back: it takes as long again, for all that is known."""
     busy = ServerBusy("the server is still making the listing", hint="--connect-timeout 60 waits")
-    busy.retry_after_s = LISTING_RETRY_AFTER_S
+    busy.retry_after_s = min(LISTING_RETRY_AFTER_S, max(MIN_RETRY_AFTER_S, taken_s))
     return busy
 
 

@@ -54,7 +54,10 @@ ABANDONED_AFTER_S = 3.0
 asked for it again long ago."""
 
 PLACE_RETRY_AFTER_S = 0.2
-"""Seconds after which a client is to come back whose place is not open yet."""
+"""Seconds after which a client is to come back at the latest whose place is not open yet."""
+
+MIN_RETRY_AFTER_S = 0.02
+"""Seconds after which it is to come back at the earliest: as long as the opening has taken."""
 
 _FORGET_INTERVAL_S = 5.0
 """Seconds between looks at what nobody came back for, while there is anything."""
@@ -71,14 +74,15 @@ class _Opening:
         host: that it is charged to.
 
     Attributes:
-        asked_at: when its client asked for it last, by the monotonic clock.
+        began_at: when it began, by the monotonic clock.
+        asked_at: when its client asked for it last, likewise.
         host: as ``host``.
         job: the call.
         stop: breaks it off.
     """
 
     def __init__(self, work: Callable[[Stop], UploadPlace], host: Hashable) -> None:
-        self.asked_at = monotonic()
+        self.began_at = self.asked_at = monotonic()
         self.host = host
         self.stop = Stop()
         self.job = Job(partial(work, self.stop))
@@ -189,7 +193,8 @@ class Uploads:
             busy = ServerBusy(
                 "the server still looks at what it has of it", hint="--connect-timeout 60 waits"
             )
-            busy.retry_after_s = PLACE_RETRY_AFTER_S
+            taken_s = opening.asked_at - opening.began_at
+            busy.retry_after_s = min(PLACE_RETRY_AFTER_S, max(MIN_RETRY_AFTER_S, taken_s))
             raise busy
         place = opening.job.result()
         wanted, overhead = place.wanted_bytes, place.overhead_bytes

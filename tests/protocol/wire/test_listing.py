@@ -19,8 +19,6 @@ from udpft.protocol.wire.listing import (
     entries_from,
     identity_of,
     order_of,
-    pieces,
-    starts_of,
 )
 
 components = st.text(
@@ -103,27 +101,6 @@ def test_a_path_that_claims_to_be_longer_than_the_listing_is_refused() -> None:
     struct.pack_into("<I", whole, 4, 4000)
     with pytest.raises(MalformedListing):
         decode_listing_untrusted(bytes(whole))
-
-
-@given(
-    sizes=st.lists(st.integers(0, 9), min_size=1, max_size=8),
-    slots=st.lists(st.integers(1, 7), min_size=1, max_size=6),
-    data=st.data(),
-)
-def test_pieces_cover_every_byte_once_and_in_order(
-    sizes: list[int], slots: list[int], data: st.DataObject
-) -> None:
-    tree = [(number, at) for number, size in enumerate(sizes) for at in range(size)]
-    if sum(slots) > len(tree):
-        return
-    offset = data.draw(st.integers(0, len(tree) - sum(slots)))
-    starts = starts_of([file(str(n), size) for n, size in enumerate(sizes)])
-    first = next(n for n in reversed(range(len(sizes))) if starts[n] <= offset)
-    seen = []
-    for number, slot, start, stop in pieces(starts, first, offset, slots):
-        at = offset + sum(slots[:slot]) + start - starts[number]
-        seen += [(number, at + i) for i in range(stop - start)]
-    assert seen == tree[offset : offset + sum(slots)]
 
 
 @given(st.integers(1, 600))

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from udpft.errors import DigestMismatch, SourceChanged
 from udpft.protocol.wire.listing import Entry
@@ -262,6 +264,31 @@ def write_all_of(tree: StagedTree, content: bytes, *, seed: int = 1, burst: int 
     random.Random(seed).shuffle(starts)
     for at in starts:
         tree.writev(slots_of(content[at : at + burst], 1_000), at)
+
+
+@given(
+    sizes=st.lists(st.integers(0, 9), min_size=1, max_size=8),
+    chunk=st.integers(1, 7),
+    data=st.data(),
+)
+def test_parts_cover_every_byte_once_and_in_order(
+    sizes: list[int], chunk: int, data: st.DataObject
+) -> None:
+    whole = bytes(range(sum(sizes)))
+    if not whole:
+        return
+    offset = data.draw(st.integers(0, len(whole) - 1))
+    length = data.draw(st.integers(1, len(whole) - offset))
+    layout = Layout([entry(str(number), size) for number, size in enumerate(sizes)])
+    slots = slots_of(whole[offset : offset + length], chunk)
+    seen, last = b"", -1
+    for number, own, at in layout.parts(slots, offset):
+        assert number > last
+        assert layout.starts[number] + at == offset + len(seen)
+        part = b"".join(own)
+        assert 0 < len(part) <= sizes[number] - at
+        seen, last = seen + part, number
+    assert seen == whole[offset : offset + length]
 
 
 class Finisher:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import struct
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable
 from enum import IntEnum
 from itertools import accumulate
 from typing import Final, NamedTuple
@@ -241,29 +241,3 @@ def files_of(entries: Iterable[Entry]) -> list[Entry]:
 def starts_of(files: Iterable[Entry]) -> array[int]:
     """Offsets of the files in the tree, in bytes, and as the last one the tree's size."""
     return array("Q", accumulate((file.size for file in files), initial=0))
-
-
-def pieces(
-    starts: Sequence[int], first: int, offset: int, lengths: Iterable[int]
-) -> Iterator[tuple[int, int, int, int]]:
-    """Cut slots, laid into a tree one after another, where its files meet.
-
-    Args:
-        starts: from `starts_of`.
-        first: the number of the file that ``offset`` lies in, as bisect_right finds it less 1.
-        offset: where in the tree the first slot begins.
-        lengths: of the slots, in bytes.
-
-    Yields:
-        Of each piece: the file, the slot, where in the slot it begins and where it ends.
-    """
-    file = first
-    for slot, length in enumerate(lengths):
-        at = 0
-        while at < length:
-            while starts[file + 1] <= offset:
-                file += 1
-            step = min(length - at, starts[file + 1] - offset)
-            yield file, slot, at, at + step
-            at += step
-            offset += step

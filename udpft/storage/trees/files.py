@@ -13,7 +13,7 @@ from bisect import bisect_left, bisect_right
 from collections import OrderedDict
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from contextlib import suppress
-from itertools import accumulate, groupby
+from itertools import accumulate
 from typing import Final, Protocol
 
 from udpft.errors import (
@@ -24,7 +24,7 @@ from udpft.errors import (
     UdpftError,
 )
 from udpft.protocol.contract import NotReady
-from udpft.protocol.wire.listing import Entry, files_of, pieces, starts_of
+from udpft.protocol.wire.listing import Entry, files_of, starts_of
 from udpft.storage.holes import Holes
 from udpft.storage.partfile import write_all
 from udpft.storage.source_file import SourceFile
@@ -83,15 +83,29 @@ class Layout:
         Yields:
             Of each file in turn: its number, the slots that are its, and the offset in it.
         """
-        file = bisect_right(self.starts, offset) - 1
-        if offset + len(slots[0]) * len(slots) <= self.starts[min(file + 1, len(self.files))]:
-            yield file, list(slots), offset - self.starts[file]
+        starts = self.starts
+        file = bisect_right(starts, offset) - 1
+        if offset + len(slots[0]) * len(slots) <= starts[min(file + 1, len(self.files))]:
+            yield file, list(slots), offset - starts[file]
             return
-        cuts = pieces(self.starts, file, offset, map(len, slots))
-        for at, group in groupby(cuts, key=lambda cut: cut[0]):
-            own = [slots[slot][start:stop] for _, slot, start, stop in group]
-            yield at, own, offset - self.starts[at]
-            offset += sum(map(len, own))
+        own: list[memoryview] = []
+        begin, end = offset, starts[file + 1]
+        for slot in slots:
+            at, length = 0, len(slot)
+            while at < length:
+                if offset == end:
+                    yield file, own, begin - starts[file]
+                    file += 1
+                    while starts[file + 1] == offset:  # an empty one
+                        file += 1
+                    own, begin, end = [], offset, starts[file + 1]
+                step = length - at
+                if step > end - offset:
+                    step = end - offset
+                own.append(slot if step == length else slot[at : at + step])
+                at += step
+                offset += step
+        yield file, own, begin - starts[file]
 
 
 class TreeSource:

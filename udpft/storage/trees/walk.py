@@ -227,13 +227,19 @@ class _OpenFolder:
 
     Attributes:
         path: as ``path``; never changes.
+        prefix: its path as one, with a slash behind it where it has one; never changes.
         _fd: its descriptor; -1 while it is closed.
     """
 
     def __init__(self, root: ServedRoot, path: Sequence[bytes]) -> None:
         self._root = root
         self.path = path
+        self.prefix = b"".join(b"%b/" % one for one in path)
         self._fd = -1
+
+    def text_of(self, name: bytes) -> str:
+        """Path of a name in it, as an entry has it."""
+        return (self.prefix + name).decode(errors="surrogateescape")
 
     def fd(self) -> int:
         """Open it where it is closed; return its descriptor. Raises NoSuchFile, ServerBusy."""
@@ -342,28 +348,29 @@ class _Walk:
     ) -> Iterator[Step]:
         """Walk the entries in a folder that is open; or the one of a name; or those that match."""
         if only is not None:
-            if not is_part_name(only) and (self.root.hidden or not only.startswith(b".")):
-                yield from self.entry(folder, only)
+            shown = self.root.hidden or not only.startswith(b".")
+            if not is_part_name(only) and shown and (found := self.entry(folder, only)):
+                yield found
             return
         names = _Names(hidden=self.root.hidden, matches=matches)
         yield from names.read(folder.fd())
         if names.hidden_count:
             yield from self.note_hidden(folder.path, names.hidden_count)
         for name in names:
-            yield from self.entry(folder, name)
+            if found := self.entry(folder, name):
+                yield found
 
     def note_hidden(self, _path: Sequence[bytes], _count: int) -> Iterator[Entry | NotSent]:
         """Iterate over what there is to say of hidden names."""
         return iter(())
 
-    def entry(self, folder: _OpenFolder, name: bytes) -> Iterator[Entry | NotSent]:
-        """Iterate over the entry of a name; none where it is gone, or no file and no folder."""
+    def entry(self, folder: _OpenFolder, name: bytes) -> Step:
+        """Find the entry of a name; None where it is gone, or no file and no folder."""
         try:
             status = os.lstat(name, dir_fd=folder.fd())
         except OSError:
-            return
-        if entry := _entry(status, [*folder.path, name]):
-            yield entry
+            return None
+        return _entry(status, folder.text_of(name))
 
 
 class _Reporting(_Walk):
@@ -401,31 +408,29 @@ class _Reporting(_Walk):
         """Iterate over the one entry that counts them."""
         yield NotSent(_text([*path, b".*"]), Reason.HIDDEN, number=count)
 
-    def entry(self, folder: _OpenFolder, name: bytes) -> Iterator[Entry | NotSent]:
-        """Iterate over the entry of a name, or over what is wrong with it."""
-        full = [*folder.path, name]
-        if sum(map(len, full)) + len(full) > MAX_PATH_BYTES:
-            cut = b"/".join(full)[: MAX_PATH_BYTES - 1].rstrip(b"/")
-            yield NotSent(_text([cut]), Reason.TOO_LONG)
-            return
+    def entry(self, folder: _OpenFolder, name: bytes) -> Step:
+        """Find the entry of a name, or what is wrong with it."""
+        if len(folder.prefix) + len(name) >= MAX_PATH_BYTES:
+            cut = (folder.prefix + name)[: MAX_PATH_BYTES - 1].rstrip(b"/")
+            return NotSent(_text([cut]), Reason.TOO_LONG)
+        text = folder.text_of(name)
         fd = folder.fd()
         try:
             status = os.lstat(name, dir_fd=fd)
         except FileNotFoundError:
-            return
+            return None
         except OSError as error:
-            yield NotSent(_text(full), reason_of(error))
-            return
-        entry = _entry(status, full)
+            return NotSent(text, reason_of(error))
+        entry = _entry(status, text)
         if entry is None:
             target = _target(fd, name, len(folder.path)) if S_ISLNK(status.st_mode) else ""
-            yield NotSent(_text(full), _kind(status.st_mode), target)
-        elif not (entry.is_folder or _says_readable(status) or _is_readable(fd, name)):
-            yield NotSent(entry.path, Reason.DENIED)
-        elif not entry.is_folder and (reason := self.refuse(entry)):
-            yield NotSent(entry.path, reason)
-        else:
-            yield entry
+            return NotSent(text, _kind(status.st_mode), target)
+        if entry.is_folder:
+            return entry
+        if not (_says_readable(status) or _is_readable(fd, name)):
+            return NotSent(text, Reason.DENIED)
+        reason = self.refuse(entry)
+        return NotSent(text, reason) if reason else entry
 
 
 _REASONS: Final = {
@@ -499,13 +504,11 @@ def _kind(mode: int) -> Reason:
     return Reason.DEVICE if S_ISCHR(mode) or S_ISBLK(mode) else Reason.SOCKET
 
 
-def _entry(status: os.stat_result, path: Sequence[bytes]) -> Entry | None:
+def _entry(status: os.stat_result, path: str) -> Entry | None:
     """Make an entry; None of what is neither a file nor a folder."""
     mtime_ns = max(-(2**63), min(status.st_mtime_ns, 2**63 - 1))
     mode = S_IMODE(status.st_mode)
-    if S_ISDIR(status.st_mode):
-        return Entry(_text(path), True, 0, mtime_ns, mode)
     if S_ISREG(status.st_mode):
         kind = Entry if status.st_blocks and status.st_size else UnsizedEntry
-        return kind(_text(path), False, status.st_size, mtime_ns, mode, file_identity(status))
-    return None
+        return kind(path, False, status.st_size, mtime_ns, mode, file_identity(status))
+    return Entry(path, True, 0, mtime_ns, mode) if S_ISDIR(status.st_mode) else None

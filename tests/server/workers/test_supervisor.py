@@ -310,7 +310,6 @@ def test_a_second_signal_does_not_wait_for_transfers(samples: Path, tmp_path: Pa
         ([".", "--plain-rate", "0"], ExitCode.USAGE, "above 0"),
         ([".", "--quota", "5"], ExitCode.USAGE, "--writable takes them"),
         ([".", "--key-file", "missing"], ExitCode.READ_FAILED, "cannot read the key file"),
-        ([".", "--trace", "a.html"], ExitCode.USAGE, "--trace follows one process"),
         ([".", "--metrics", "192.0.2.1:80"], ExitCode.USAGE, "for metrics"),
     ],
 )
@@ -322,6 +321,14 @@ def test_it_does_not_begin(
     assert done.returncode == code
     assert words in done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_it_is_not_traced(tmp_path: Path) -> None:
+    page = tmp_path / "trace.html"
+    done = run_udpft("serve", ".", "-p", "0", *WORKERS, "--trace", str(page))
+    assert done.returncode == ExitCode.USAGE
+    assert "--trace follows one process" in done.stderr
+    assert not page.exists()
 
 
 @pytest.mark.parametrize("workers", ["0", "257", "many", "1.5"])

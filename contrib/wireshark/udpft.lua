@@ -37,7 +37,7 @@ local ROLES = {
 local TAGS = {
   [1] = "name", [2] = "chunk size wanted", [3] = "receive room", [4] = "highest rate",
   [5] = "ranges held", [6] = "identity of what is held", [7] = "flags", [8] = "size",
-  [9] = "time of the last change", [10] = "identity", [12] = "round trip",
+  [9] = "time of the last change", [10] = "identity", [12] = "round trip", [13] = "holes",
 }
 local CODES = {
   [1] = "NOT_FOUND", [2] = "DENIED", [3] = "BUSY", [4] = "CHANGED", [5] = "VERSION",

@@ -41,6 +41,17 @@ def inputs() -> dict[str, list[bytes]]:
     ranged.run()
     of_range = [*ranged.up.sent[1:2], *ranged.down.sent[1:2]]  # HELLO with a cookie, ACCEPT
     said = [*net.up.sent, *net.down.sent]
+    holey = SimNet({"file": random_bytes(600) + bytes(9_000)})
+    holey.sources["file"].note_holes()
+    holey.get("file", sparse=True, chunk_size=64, sizes=(1200,))
+    holey.put("new", bytes(9_000) + random_bytes(600), sparse=True, sizes=(1200,))
+    holey.run()
+    with_holes = [
+        (_TYPES.index(PacketType(d[0])), d[16:])
+        for d in (*holey.up.sent, *holey.down.sent)
+        if d[0] in (PacketType.HELLO, PacketType.ACCEPT)
+    ]
+    sparse = b"".join(step(4 * type_ + 2, body) for type_, body in with_holes)
     bodies = [(_TYPES.index(PacketType(d[0])), d[16:]) for d in said if d[0] != PacketType.DATA]
     data = b"".join(net.down.packets(PacketType.DATA))
     wrapped = b"".join(step(4 * type_ + 2, body) for type_, body in bodies)
@@ -51,16 +62,22 @@ def inputs() -> dict[str, list[bytes]]:
     chunks = b"".join(step(0xC0, bytes([n, 1, n]) + bytes(70)) for n in range(3))
     return {
         "control": [*said[:8], *of_range],
-        "bodies": [bytes([type_]) + body for type_, body in bodies[:8]]
+        "bodies": [bytes([type_]) + body for type_, body in (*bodies[:8], *with_holes)]
         + [bytes([_TYPES.index(PacketType(d[0]))]) + d[16:] for d in of_range],
         "bursts": [b"\x57\x00" + data, b"\x57\x00\x01" + data[:300]],
         "plain_request": [b"hello.txt\n", "ä/ö\r\n".encode(), b"\x81"],
         "listener": [
             hellos + wrapped,
+            hellos + sparse + wrapped,
             hellos + step(0xF0, bytes(400)),
             *(step(0xEC, wanted) * 2 + wrapped for wanted in RANGES),
         ],
-        "download": [accepted + chunks + wrapped, wrapped, accepted + step(0xF0, bytes(400))],
+        "download": [
+            accepted + chunks + wrapped,
+            step(0xE8, b"") + step(0xE4, bytes(129)) + chunks + sparse + wrapped,
+            wrapped,
+            accepted + step(0xF0, bytes(400)),
+        ],
         "sender": [step(0x80, b"\x03\x02\x01") * 3 + step(0xF0, bytes(200)) * 9, wrapped],
         "reports": [
             b"".join(step(3 * (n % 40), bytes([29 * n % 256, n % 2])) for n in range(200)),

@@ -15,7 +15,16 @@ from random import Random
 from udpft.errors import PartialTransfer, UdpftError, VersionMismatch
 from udpft.protocol.client.download import Download
 from udpft.protocol.client.upload import Upload
-from udpft.protocol.contract import Batch, Completed, Failed, OpenedSink, TransferIds, Verified
+from udpft.protocol.contract import (
+    HOLE_BLOCK_BYTES,
+    Batch,
+    Completed,
+    Failed,
+    OpenedSink,
+    SparseMap,
+    TransferIds,
+    Verified,
+)
 from udpft.protocol.handshake.initiator import HandshakeOptions, Initiator
 from udpft.protocol.params import MAX_BURST_BYTES, MAX_CHUNK_SIZE, MIN_DATAGRAM_SIZE, VERSION
 from udpft.protocol.server.download import Terms
@@ -212,7 +221,10 @@ def _to_client(kind: int, data: bytes, writer: BurstWriter) -> bytes:
         return encode_retry(Retry(NONCE, b"c" * 16, 1200, VERSION, 0), OURS)
     if kind >= 0xE0:
         size = len(data) % (2 * len(CONTENT))
-        return encode_accept(Accept(NONCE, THEIRS, CHUNK, size, 0, 0), OURS, 1200)
+        accept = Accept(NONCE, THEIRS, CHUNK, size, 0, 0)
+        if kind & 4:
+            accept = accept._replace(sparse_map=SparseMap(0, ((0, HOLE_BLOCK_BYTES),)))
+        return encode_accept(accept, OURS, 1200)
     if kind >= 0xC0 and len(data) >= 3:
         chunk, length = data[0] % 20, CHUNK if data[1] % 4 else data[2] % CHUNK
         slots = writer.slots(1, length)

@@ -78,6 +78,7 @@ class Fetch:
     """What one client does, and what happens to it.
 
     ``wanted``: the range of the file that it asks for, as HELLO has it; None for all of it.
+    ``is_sparse``: the blocks of zeros in its file are holes, and there are some.
     ``events``: moments, and what happens to the client then: its address changes, or it stands
     still for a while.
     """
@@ -95,6 +96,7 @@ class Fetch:
     vanishes_at: float = inf
     is_upload: bool = False
     wanted: tuple[int, int] | None = None
+    is_sparse: bool = False
     events: tuple[tuple[float, str], ...] = ()
     client: SimulatedClient | None = None
 
@@ -221,6 +223,8 @@ class Scenario:
         if random.random() < 0.2:
             ends = sorted(random.randrange(size + 1) for _ in range(2 * random.randint(1, 8)))
             fetch.have = tuple(zip(ends[::2], ends[1::2], strict=True))
+        if (self.seed + n) % 4 == 0:
+            self._dig(fetch)
         if random.random() < 0.1:
             fetch.rate = random.randrange(100_000, 2_000_000)
         if random.random() < 0.2:
@@ -232,6 +236,15 @@ class Scenario:
             if fetch.fault == "vanish":
                 fetch.vanishes_at = fetch.begins + random.uniform(0, 1)
         return fetch
+
+    def _dig(self, fetch: Fetch) -> None:
+        """Make a file sparse, by draws that leave all others of the seed as they are."""
+        draw, content = Random(self.seed), bytearray(fetch.content)
+        for _ in range(draw.randint(1, 6)):
+            start = draw.randrange(len(content) + 1)
+            stop = min(len(content), start + draw.randrange(40_000))
+            content[start:stop] = bytes(stop - start)
+        fetch.content, fetch.is_sparse = bytes(content), True
 
     # -------------------------------------------------------------------------------- running
 
@@ -249,6 +262,8 @@ class Scenario:
                 source: MemorySource = BrokenSource(fetch.content, fetch.fault, fetch.fault_at)
             else:
                 source = MemorySource(fetch.content)
+            if fetch.is_sparse:
+                source.note_holes()
             if fetch.fault != "missing" and not fetch.is_upload:
                 net.sources[fetch.name] = source
         moments = [(fetch.begins, self._begin, fetch) for fetch in self.fetches]
@@ -309,7 +324,11 @@ class Scenario:
     def _begin(self, fetch: Fetch) -> None:
         if fetch.is_upload:
             fetch.client = self.net.put(
-                fetch.name, fetch.content, address=f"client of {fetch.name}", connect_timeout_s=45.0
+                fetch.name,
+                fetch.content,
+                address=f"client of {fetch.name}",
+                sparse=fetch.is_sparse,
+                connect_timeout_s=45.0,
             )
             return
         inbox = Inbox(fetch.room, fetch.reads_bytes_per_s)
@@ -334,6 +353,7 @@ class Scenario:
             have=fetch.have,
             role=Role.RANGE if fetch.wanted else Role.GET,
             wanted=fetch.wanted or (0, 0),
+            sparse=fetch.is_sparse,
             max_rate_bytes_per_s=fetch.rate,
             open_sink=open_sink,
             inbox=inbox,

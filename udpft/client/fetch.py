@@ -16,7 +16,7 @@ from udpft.outcome.result import Result
 from udpft.protocol.client.download import Download
 from udpft.protocol.contract import Completed, Event, Failed, OpenedSink, Verified
 from udpft.protocol.handshake.agreement import HandshakeResult, byte_ranges
-from udpft.protocol.wire.hello import Hello, Role
+from udpft.protocol.wire.hello import SPARSE, Hello, Role
 from udpft.storage.destination import Destination, Target
 
 if TYPE_CHECKING:
@@ -48,7 +48,9 @@ def fetch(
     See `Client.fetch`. ``wanted``: the range, as HELLO has it; None for all of the file.
     """
     began = clock()
-    asked: Asked = {} if wanted is None else {"role": Role.RANGE, "wanted": wanted}
+    asked: Asked = {"flags": SPARSE}
+    if wanted is not None:
+        asked = {"role": Role.RANGE, "wanted": wanted}
     with destination() as target:
         target.makes_room = True
         completed, download = request(connection, name, target, progress=progress, **asked)
@@ -74,7 +76,8 @@ def result_of(
         resent_packets=download.resent_packets,
         mode="reliable",
         verified=True,
-        resumed_bytes=accept.size - download.bytes_received,
+        resumed_bytes=accept.size - download.bytes_received - download.hole_bytes,
+        hole_bytes=download.hole_bytes,
         chunk_size=accept.chunk_size,
         sent_singly=download.bundles_vanish,
         part=accept.part if accept.part.file_identity else None,

@@ -29,7 +29,7 @@ from udpft.net.clock import clock
 from udpft.outcome.progress import Progress, ticker
 from udpft.outcome.result import Result
 from udpft.protocol.client.upload import Upload
-from udpft.protocol.contract import Completed, Event, Failed, OpenedSource
+from udpft.protocol.contract import NO_HOLES, Completed, Event, Failed, OpenedSource
 from udpft.protocol.wire.hello import FORCE, Hello, Role
 from udpft.storage.destination import TEMPORARY_HINT, say_how_to_resume
 from udpft.storage.journal import JOURNAL_MIN_BYTES
@@ -149,6 +149,7 @@ def result_of(
         mode="reliable",
         verified=True,
         resumed_bytes=resumed_bytes,
+        hole_bytes=min(size - resumed_bytes, upload.hole_bytes),
         chunk_size=accept.chunk_size,
         up_to_date=0 < resumed_bytes == size,
         sent_singly=upload.sender.sends_singly,
@@ -187,6 +188,7 @@ def send(
             size=source.size,
             mtime_ns=source.mtime_ns,
             identity=source.identity,
+            sparse_map=source.sparse_map if role == Role.PUT else NO_HOLES,
         )
         return _run(connection, source, hello, progress)
 
@@ -231,7 +233,7 @@ def _run(
             layout = cast("TreeSource", source).layout
             sent = _with_held(done_bytes, accept.have)
             connection.file_counts = layout.count_files(sent), len(layout.files)
-        done_bytes += sum(stop - start for start, stop in accept.have)
+        done_bytes += upload.hole_bytes + sum(stop - start for start, stop in accept.have)
         return min(done_bytes, source.size), source.size
 
     try:

@@ -20,7 +20,8 @@ class Result(NamedTuple):
 
     ``bytes``: the file's size. ``seconds``: from the request to the file under its name.
     ``resent_packets``: packets that were needed beyond one for each chunk. ``resumed_bytes``:
-    those that were held already. ``verified``: the sender's digest agrees; in plain, the SHA-256
+    those that were held already. ``hole_bytes``: those in holes of a sparse file, which are not
+    sent. ``verified``: the sender's digest agrees; in plain, the SHA-256
     that was asked for. ``complete``: False where plain kept what came without the end.
     ``up_to_date``: the file was held before, byte for byte. ``files``: how many, of a tree;
     ``path`` is then their folder; ``local_path`` is the same as text. ``cpu_seconds``: of this
@@ -50,6 +51,12 @@ class Result(NamedTuple):
     tree: TreeRecord | None = None
     sent_singly: bool = False
     part: Part | None = None
+    hole_bytes: int = 0
+
+    @property
+    def new_bytes(self) -> int:
+        """Bytes of the file that crossed the network."""
+        return self.bytes - self.resumed_bytes - self.hole_bytes
 
     @property
     def limited_by(self) -> str:
@@ -76,12 +83,12 @@ class Result(NamedTuple):
     @property
     def cpu_seconds_per_gb(self) -> float | None:
         """CPU seconds for each GB that crossed the network; None where too little did to tell."""
-        return per_gigabyte(self.cpu_seconds, self.bytes - self.resumed_bytes)
+        return per_gigabyte(self.cpu_seconds, self.new_bytes)
 
     @property
     def rate_bytes_per_s(self) -> float:
         """Bytes of the file that crossed the network, per second."""
-        return (self.bytes - self.resumed_bytes) / self.seconds if self.seconds > 0 else 0.0
+        return self.new_bytes / self.seconds if self.seconds > 0 else 0.0
 
     def measured(self, used: Usage, *, rate_limit: float, receives: bool) -> "Result":
         """Complete the record by what the transfer took at this end, and what limited it.
@@ -92,7 +99,7 @@ class Result(NamedTuple):
             receives: whether the bytes came to this end, and so into its receive buffer.
         """
         drops = used.drops if receives else self.dropped_packets
-        new_bytes = self.bytes - self.resumed_bytes
+        new_bytes = self.new_bytes
         result = self._replace(cpu_seconds=used.cpu_s, dropped_packets=drops)
         if used.at < TOLD_AFTER_S or not new_bytes or self.mode == "plain":
             return result

@@ -83,6 +83,28 @@ class TransferIds(NamedTuple):
     nonce: int
 
 
+class SparseMap(NamedTuple):
+    """Map of a sparse file: its holes, which read as zeros and take no room.
+
+    ``data_bytes``: bytes of the file that are in no hole; they alone need room. ``holes``: byte
+    ranges (start, stop) of holes, the largest first; perhaps not of all. They begin and end at
+    multiples of `HOLE_BLOCK_BYTES`, the last one of the file perhaps behind its end.
+    """
+
+    data_bytes: int = 0
+    holes: tuple[tuple[int, int], ...] = ()
+
+
+NO_HOLES: Final = SparseMap()
+"""Map of a file without holes, or of one of which nobody knows."""
+
+HOLE_BLOCK_BYTES: Final = 4096
+"""Bytes of a block: holes are told in whole ones."""
+
+MAX_HOLES: Final = 1024
+"""Holes that are told of a file, at most; of others, the zeros are sent."""
+
+
 class NotReady(Exception):
     """Signal: the disk has not brought the bytes yet; ask again after `NOT_READY_S`."""
 
@@ -145,6 +167,11 @@ class OpenedSource(ChunkSource, Protocol):
     @property
     def identity(self) -> int:
         """Identity: 64 bits that change when the file is written to."""
+        ...
+
+    @property
+    def sparse_map(self) -> SparseMap:
+        """Holes of the file, as it is now: what stands in them need not be read."""
         ...
 
     def close(self) -> None:

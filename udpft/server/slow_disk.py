@@ -21,7 +21,7 @@ from threading import Lock
 from typing import Final, TypeVar
 
 from udpft.errors import ServerBusy, SourceChanged
-from udpft.protocol.contract import NotReady, NowSource
+from udpft.protocol.contract import NO_HOLES, NotReady, NowSource, SparseMap
 from udpft.protocol.wire.accept import NO_PART, Part
 from udpft.server.job import Job
 
@@ -110,12 +110,14 @@ class ServedSource:
         threads: that wait for disks.
         remote: whether each call may hang, so that all are made in threads.
         part: where in its file it lies, if it is a range of one.
+        sparse_map: holes of a remote one, which were looked for in a thread.
 
     Attributes:
         part: as ``part``; never changes.
         size: bytes; never changes, nor do the next two.
         mtime_ns: see `OpenedSource`.
         identity: see `OpenedSource`.
+        _sparse_map: as ``sparse_map``.
         _job: the block that is being read; None without one.
         _block: bytes that were read and not sent yet; begins at ``_block_at`` in the file.
         _block_at: where they begin.
@@ -133,11 +135,13 @@ class ServedSource:
         *,
         remote: bool = False,
         part: Part = NO_PART,
+        sparse_map: SparseMap = NO_HOLES,
     ) -> None:
         self._source = source
         self.part = part
         self._threads = threads
         self._remote = remote
+        self._sparse_map = sparse_map
         self.size = source.size
         self.mtime_ns = source.mtime_ns
         self.identity = source.identity
@@ -149,6 +153,11 @@ class ServedSource:
         self._lock = Lock()
         self._reading = False
         self._closed = False
+
+    @property
+    def sparse_map(self) -> SparseMap:
+        """Holes of the file; of a remote one, as when it was opened."""
+        return self._sparse_map if self._remote else self._source.sparse_map
 
     def readv(self, slots: Sequence[memoryview], offset: int) -> int:
         """Fill the slots, in order, from ``offset`` bytes on; return the bytes read.

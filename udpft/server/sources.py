@@ -8,7 +8,7 @@ from math import inf
 from time import monotonic
 
 from udpft.errors import LocalReadFailed, NoSuchFile, ServerBusy, UdpftError
-from udpft.protocol.contract import NotReady, OpenedSource
+from udpft.protocol.contract import NO_HOLES, NotReady, OpenedSource
 from udpft.protocol.server.failure import failure_of, is_exhaustion
 from udpft.protocol.server.session_creation import NOBODY, Asker
 from udpft.protocol.transfer.file_range import FileRange
@@ -132,7 +132,9 @@ class Sources:
     def _served(self, file: SourceFile, wanted: Wanted, *, remote: bool) -> ServedSource:
         """Make a source of an open file, or of a range of it."""
         if wanted is None:
-            return ServedSource(file, self._threads, remote=remote)
+            # In a thread, where it may hang
+            holes = file.sparse_map if remote else NO_HOLES
+            return ServedSource(file, self._threads, remote=remote, sparse_map=holes)
         one = FileRange(file, wanted)
         return ServedSource(one, self._threads, remote=remote, part=one.part)
 

@@ -19,8 +19,9 @@ from udpft.errors import (
     ServerBusy,
     UdpftError,
 )
-from udpft.protocol.contract import OpenedSink
+from udpft.protocol.contract import NO_HOLES, OpenedSink
 from udpft.protocol.handshake.agreement import HandshakeResult
+from udpft.protocol.ranges import RangeSet
 from udpft.protocol.wire.accept import Accept
 from udpft.protocol.wire.hello import Hello, Role
 from udpft.server.job import Job
@@ -64,6 +65,7 @@ class UploadPlace:
         on_closed: called by `close` with the bytes that were received. Set by `Uploads`.
         on_left_nothing: called when it was given back and nothing had come. Set by `Uploads`.
         overhead_bytes: bytes that it takes of the disk beyond those of its files. Set by `Uploads`.
+        _sparse_map: holes of the client's file; never changes.
         _of_a_file: whether it is a file, and no tree or listing; for messages.
         _target: the destination; closed by the commit or by `close`.
         _folder_fd: as ``folder_fd``; -1 once it is closed.
@@ -85,6 +87,7 @@ class UploadPlace:
         self.size = hello.size
         self.mtime_ns = hello.mtime_ns
         self.identity = hello.identity
+        self._sparse_map = hello.sparse_map if hello.role == Role.PUT else NO_HOLES
         self.on_closed: Callable[[int], None] = lambda _: None
         self.on_left_nothing: Callable[[], None] = lambda: None
         self.overhead_bytes = 0
@@ -106,14 +109,17 @@ class UploadPlace:
 
     @property
     def wanted_bytes(self) -> int:
-        """Number of bytes that are to come."""
-        return self.size - sum(stop - start for start, stop in self.have)
+        """Number of bytes that are to come, at most."""
+        wanted = RangeSet([(0, self.size)])
+        for start, stop in (*self.have, *self._sparse_map.holes):
+            wanted.remove(start, stop)
+        return wanted.total
 
     def prepare(self, chunk_size: int) -> None:
         """Open the sink beforehand, for chunks of a size, where that may hang. In a thread."""
         if self._remote:
             accept = Accept(0, 0, chunk_size, self.size, self.mtime_ns, self.identity)
-            accept = accept._replace(have=self.have)
+            accept = accept._replace(have=self.have, sparse_map=self._sparse_map)
             handshake = HandshakeResult(accept, 0, b"", 0.0, accept.have)
             self._prepared = self._target.open_sink(handshake), chunk_size
 

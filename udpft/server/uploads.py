@@ -279,7 +279,10 @@ class Uploads:
             # By the descriptor, so that whatever is moved or linked meanwhile, it is this folder.
             force = bool(hello.flags & FORCE)
             target = Destination(last, force=force, follow=False, stop=stop, folder_fd=folder_fd)
-            self._clear(beside, folder_fd, name, 0 if target.compares else hello.size)
+            needed = Label(hello.size, 0, 0, MIN_CHUNK_SIZE).needed_bytes(hello.sparse_map)
+            self._clear(
+                beside, folder_fd, name, needed if hello.size and not target.compares else 0
+            )
         except BaseException:
             os.close(folder_fd)
             remove_made()
@@ -297,7 +300,7 @@ class Uploads:
     def _clear(self, beside: Leftovers, folder_fd: int, name: str, size: int) -> None:
         """Remove leftovers in a file's folder and the served one, where they may be removed.
 
-        ``size``: bytes that the file will have; 0 for none that are to come.
+        ``size``: bytes that the part file may need; 0 for none that are to come.
         """
         above, _, last = name.rpartition("/")
         folders = [(folder_fd, above)]
@@ -308,7 +311,6 @@ class Uploads:
         if not size:
             return
         own = part_name(last)
-        size = Label(size, 0, 0, MIN_CHUNK_SIZE).total_bytes  # with the longest journal
         of_one_disk = folders if here.st_dev == top.st_dev else folders[:1]
         beside.make_room(lambda: of_one_disk, lambda: missing_bytes(folder_fd, own, size))
 

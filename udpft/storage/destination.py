@@ -21,8 +21,13 @@ from udpft.errors import (
     Stopped,
     UdpftError,
 )
-from udpft.protocol.contract import OpenedSink
-from udpft.protocol.handshake.agreement import HandshakeResult, byte_ranges, whole_chunks
+from udpft.protocol.contract import OpenedSink, SparseMap
+from udpft.protocol.handshake.agreement import (
+    HandshakeResult,
+    byte_ranges,
+    hole_chunks,
+    whole_chunks,
+)
 from udpft.protocol.params import MAX_BURST_BYTES
 from udpft.protocol.ranges import RangeSet
 from udpft.storage.claim import other_parts
@@ -241,17 +246,19 @@ class Destination:
         first_time = not self._opened
         self._opened = True
         if first_time and self.makes_room:
-            make_room_beside(self.path, label.total_bytes)
+            make_room_beside(self.path, label.needed_bytes(accept.sparse_map))
         if not old or not self._part or (old.size, old.identity) != (label.size, label.identity):
             if handshake.have:
                 raise SourceChanged("the server took a part of another file for one of this")
-            part = self._begin(label)
+            part = self._begin(label, accept.sparse_map)
             return OpenedSink(part, note_hashes=part.note_hashes)
         part = self._part
+        holes = hole_chunks(accept.sparse_map, label.chunk_size, label.size, chunks)
+        part.clear((first * label.chunk_size, stop * label.chunk_size) for first, stop in holes)
         if self._on_resume and first_time and chunks:
             held_bytes = sum(stop - start for start, stop in handshake.have)
             self._on_resume(held_bytes, label.size)
-        if old.chunk_size == label.chunk_size:
+        if old.chunk_size == label.chunk_size and part.journal:
             return OpenedSink(part, part.noted_hashes(chunks), part.note_hashes)
         part.relabel(label)
         return OpenedSink(part, self._rehash(part, chunks, label), part.note_hashes)
@@ -265,18 +272,19 @@ class Destination:
             part.note_hashes(first, hashes)
             yield first, hashes
 
-    def _begin(self, label: Label) -> PartFile:
+    def _begin(self, label: Label, sparse_map: SparseMap) -> PartFile:
         """Begin with an empty part file."""
-        journaled = self._resume and label.size >= JOURNAL_MIN_BYTES
+        size, data_bytes = label.size, None
+        if sparse_map.holes:
+            data_bytes = label.needed_bytes(sparse_map)
+        journal_label = label if self._resume and size >= JOURNAL_MIN_BYTES else None
         if self._part:
-            self._part.begin(label.size, label if journaled else None)
+            self._part.begin(size, journal_label, data_bytes)
+        elif self._folder_fd < 0:
+            self._part = PartFile.open(self.path, size, journal_label, data_bytes)
         else:
-            journal_label = label if journaled else None
-            if self._folder_fd < 0:
-                self._part = PartFile.open(self.path, label.size, journal_label)
-            else:
-                folder_fd = os.dup(self._folder_fd)
-                self._part = PartFile.open_in(folder_fd, self.path, label.size, journal_label)
+            folder_fd = os.dup(self._folder_fd)
+            self._part = PartFile.open_in(folder_fd, self.path, size, journal_label, data_bytes)
         return self._part
 
     def commit(self) -> None:

@@ -76,6 +76,20 @@ class Holes:
         return True
 
 
+def clear(fd: int, start: int, stop: int) -> None:
+    """Make a byte range of a file zeros: a hole where the file system can.
+
+    Raises:
+        OSError: the disk refuses.
+    """
+    from udpft.storage.system_calls.allocate import punch  # without ctypes otherwise
+
+    if start >= stop or punch(fd, start, stop - start):
+        return
+    while start < stop:
+        start += os.pwrite(fd, bytes(min(_BLOCK * 16, stop - start)), start)
+
+
 def _is_zeros(slots: Sequence[memoryview]) -> bool:
     first = bytes(slots[0])
     if first.count(0) != len(first):

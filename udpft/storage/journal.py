@@ -27,6 +27,7 @@ from typing import Final, NamedTuple, Self
 
 from xxhash import xxh3_64_intdigest
 
+from udpft.protocol.contract import SparseMap
 from udpft.protocol.params import (
     CHUNK_ALIGNMENT,
     MAX_BURST_BYTES,
@@ -86,6 +87,13 @@ class Label(NamedTuple):
     def total_bytes(self) -> int:
         """Length of the part file, its journal included."""
         return self.table_at + HASH_SIZE * (self.chunk_count + 1) + LABEL_SIZE
+
+    def needed_bytes(self, sparse_map: SparseMap) -> int:
+        """Room that the part file needs: where there are holes, that of the data and its hashes."""
+        if not sparse_map.holes:
+            return self.total_bytes
+        data_bytes = min(self.size, sparse_map.data_bytes)
+        return data_bytes + HASH_SIZE * (data_bytes // self.chunk_size) + _PAGE
 
 
 def encode_label(label: Label) -> bytes:

@@ -24,7 +24,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from stat import S_ISREG
 from typing import TYPE_CHECKING, Final, Self
@@ -137,10 +137,17 @@ class PartFile:
         return Path(self.destination).with_name(self._part_name)
 
     @classmethod
-    def open(cls, destination: StrPath, size: int | None, label: Label | None = None) -> PartFile:
+    def open(
+        cls,
+        destination: StrPath,
+        size: int | None,
+        label: Label | None = None,
+        data_bytes: int | None = None,
+    ) -> PartFile:
         """Create the part file of a destination, locked, of the size in bytes, all zeros.
 
-        One that exists already is emptied. With a label it has a journal.
+        One that exists already is emptied. With a label it has a journal. ``data_bytes``: see
+        `begin`.
 
         Raises:
             LocalWriteFailed: the disk has not enough room, another process is writing it, something
@@ -151,11 +158,16 @@ class PartFile:
             folder_fd = os.open(folder, _FOLDER_FLAGS)
         except (OSError, ValueError) as error:
             raise _folder_failure(folder, error) from error
-        return cls.open_in(folder_fd, destination, size, label)
+        return cls.open_in(folder_fd, destination, size, label, data_bytes)
 
     @classmethod
     def open_in(
-        cls, folder_fd: int, destination: StrPath, size: int | None, label: Label | None = None
+        cls,
+        folder_fd: int,
+        destination: StrPath,
+        size: int | None,
+        label: Label | None = None,
+        data_bytes: int | None = None,
     ) -> PartFile:
         """Do as `open` does, in a folder already opened and whatever its path leads to by now.
 
@@ -174,7 +186,7 @@ class PartFile:
                 os.close(folder_fd)
                 raise
             part = cls(folder_fd, fd, destination, size)
-        part.begin(size, label)
+        part.begin(size, label, data_bytes)
         return part
 
     @classmethod
@@ -213,8 +225,12 @@ class PartFile:
                 part.resumable = True
         return part
 
-    def begin(self, size: int | None, label: Label | None = None) -> None:
+    def begin(
+        self, size: int | None, label: Label | None = None, data_bytes: int | None = None
+    ) -> None:
         """Empty it, and give it its size and its journal.
+
+        ``data_bytes``: of a sparse file, the room that it needs; None for all that it has.
 
         Raises:
             LocalWriteFailed: as `open` does. It is then closed; a leftover that could not be
@@ -227,7 +243,7 @@ class PartFile:
             try:
                 refuse_unfit(self._folder_fd, self.destination)
                 self._take_permissions(at_least=0o600)
-                self._make_room(label.total_bytes if label else size or 0)
+                self._make_room(label.total_bytes if label else size or 0, data_bytes)
             except BaseException:
                 # A leftover that is still as it was may yet be resumed, once there is room.
                 if os.fstat(self._fd).st_size:
@@ -305,6 +321,18 @@ class PartFile:
             write_all(self._fd, slots, offset, length)
         except OSError as error:
             raise write_failure(self.destination, error) from error
+
+    def clear(self, ranges: Iterable[tuple[int, int]]) -> None:
+        """Make byte ranges of it zeros, and holes where the file system can.
+
+        Raises:
+            LocalWriteFailed: the disk refuses.
+        """
+        from udpft.storage.holes import clear  # of sparse files that are resumed only
+
+        with _reported(self.destination):
+            for start, stop in ranges:
+                clear(self._fd, start, stop)
 
     def commit(self, mtime_ns: int | None = None, sha256: str = "", *, new: bool = False) -> None:
         """Sync the file and rename it to its destination. It must be whole and verified.
@@ -431,8 +459,11 @@ class PartFile:
             with suppress(PermissionError):
                 os.fchmod(self._fd, old.st_mode & 0o777 | at_least)
 
-    def _make_room(self, size: int) -> None:
+    def _make_room(self, size: int, data_bytes: int | None) -> None:
         """Check that so many bytes fit, then give the file that size.
+
+        A sparse file needs room for its data only. Nothing is set aside for it: where it has its
+        holes, nobody knows here.
 
         Raises:
             LocalWriteFailed: it does not fit.
@@ -442,9 +473,10 @@ class PartFile:
         occupied = os.fstat(self._fd).st_blocks * _STAT_BLOCK
         free = space.f_bavail * space.f_frsize + occupied
         # A file system that counts no blocks does not know its room.
-        if space.f_blocks and free < size:
+        needed = size if data_bytes is None else data_bytes
+        if space.f_blocks and free < needed:
             raise LocalWriteFailed(
-                f"disk full: {self.destination} needs {format_bytes(size)}, "
+                f"disk full: {self.destination} needs {format_bytes(needed)}, "
                 f"{_parent_of(self.destination)} has {format_bytes(free)}",
                 hint=_FREE_SPACE,
             )
@@ -452,7 +484,7 @@ class PartFile:
         os.ftruncate(self._fd, size)
         self._came = self._end = self._reserved = 0
         self._room = size
-        self._reserve_at = 0 if size >= _ALLOCATED_BYTES else _NEVER
+        self._reserve_at = 0 if size >= _ALLOCATED_BYTES and data_bytes is None else _NEVER
 
     def _reserve(self) -> None:
         """Set aside as much again as has come, so that a full disk shows before it is reached.

@@ -17,9 +17,17 @@ from hashlib import blake2b
 from typing import Final, Self
 
 from udpft.errors import LocalReadFailed
+from udpft.protocol.contract import HOLE_BLOCK_BYTES, MAX_HOLES, NO_HOLES, SparseMap
+from udpft.protocol.ranges import RangeSet
 
 MAX_UNSIZED_BYTES: Final = 16 << 20
 """Bytes that are read of a file that does not know its size: they are held in memory."""
+
+_MAX_EXTENTS: Final = 4096
+"""Pieces of a sparse file that are looked for, some milliseconds; behind them all is data."""
+
+_STAT_BLOCK: Final = 512
+"""The unit of st_blocks, whatever the file system's own (POSIX.1-2017, sys/stat.h)."""
 
 _INT64_MAX: Final = 2**63 - 1
 
@@ -44,14 +52,16 @@ class SourceFile:
         _identity: as ``identity``, once it was asked for; None before.
         _fd: its descriptor; -1 once it is closed.
         _status: as ``status``, for `changed` and `suspects`.
+        _holes: byte ranges that were found to be holes; empty before the first look.
         _nowait: RWF_NOWAIT; 0 once the file system has turned out not to know it.
     """
 
-    __slots__ = ("_fd", "_identity", "_nowait", "_status", "mtime_ns", "size")
+    __slots__ = ("_fd", "_holes", "_identity", "_nowait", "_status", "mtime_ns", "size")
 
     def __init__(self, fd: int, status: os.stat_result) -> None:
         self._fd = fd
         self._status = status
+        self._holes: tuple[tuple[int, int], ...] = ()
         self._nowait = 0 if status.st_dev in _WITHOUT_NOWAIT else os.RWF_NOWAIT
         self.size = status.st_size
         self.mtime_ns = max(-_INT64_MAX, min(status.st_mtime_ns, _INT64_MAX))
@@ -68,6 +78,21 @@ class SourceFile:
     def identity(self, identity: int) -> None:
         """Give it one, where its times say nothing of its content."""
         self._identity = identity
+
+    @property
+    def sparse_map(self) -> SparseMap:
+        """Holes of the file, as it is now; see `OpenedSource`."""
+        found = self._look_for_holes()
+        self._holes = found.holes
+        return found
+
+    def _look_for_holes(self) -> SparseMap:
+        if os.fstat(self._fd).st_blocks * _STAT_BLOCK >= self.size:
+            return NO_HOLES
+        try:
+            return _map_of(self._fd, self.size)
+        except OSError:  # this file system does not know
+            return NO_HOLES
 
     def readv(self, slots: Sequence[memoryview], offset: int) -> int:
         """Fill the slots, in order, from ``offset`` bytes on; return the bytes read.
@@ -133,12 +158,18 @@ class SourceFile:
     def suspects(self) -> Sequence[tuple[int, int]]:
         """Return all of the file where its size or a time has moved since it was opened.
 
-        A change of its permissions or its name moves one too, and its content then clears it.
+        A change of its permissions or its name moves one too, and its content then clears it. What
+        was a hole and still is one is as it was.
         """
         now, then = os.fstat(self._fd), self._status
         if (now.st_ctime_ns, *_version(now)) == (then.st_ctime_ns, *_version(then)):
             return ()
-        return ((0, self.size),)
+        if not self._holes:
+            return ((0, self.size),)
+        parts = RangeSet([(0, self.size)])
+        for start, stop in set(self._holes).intersection(self._look_for_holes().holes):
+            parts.remove(start, stop)
+        return tuple(parts)
 
     def changed_or_written(self) -> tuple[bool, bool]:
         """Tell whether it has become shorter, and whether it may have been written to."""
@@ -231,6 +262,35 @@ def file_identity(status: os.stat_result) -> int:
     # As text, for a time may pass 64 bits.
     digest = blake2b(repr(_version(status)).encode(), digest_size=8).digest()
     return int.from_bytes(digest, "little")
+
+
+def _map_of(fd: int, size: int) -> SparseMap:
+    """Look for the holes of a file. Raises OSError where its file system does not know them."""
+    holes: list[tuple[int, int]] = []
+    at = data_bytes = 0
+    for _ in range(_MAX_EXTENTS):
+        try:
+            start = min(os.lseek(fd, at, os.SEEK_DATA), size)
+        except OSError as error:
+            if error.errno != errno.ENXIO:
+                raise
+            start = size  # no data behind it
+        # In whole blocks; the last one of the file ends with it.
+        first, last = -(-at // HOLE_BLOCK_BYTES), start // HOLE_BLOCK_BYTES
+        if start == size:
+            last = -(-size // HOLE_BLOCK_BYTES)
+        if first < last < 1 << 32:
+            holes.append((first * HOLE_BLOCK_BYTES, last * HOLE_BLOCK_BYTES))
+        if start == size:
+            break
+        at = min(os.lseek(fd, start, os.SEEK_HOLE), size)
+        data_bytes += at - start
+        if at == size:
+            break
+    else:
+        data_bytes += size - at
+    holes.sort(key=lambda hole: hole[0] - hole[1])
+    return SparseMap(data_bytes, tuple(holes[:MAX_HOLES])) if holes else NO_HOLES
 
 
 def _version(status: os.stat_result) -> tuple[int, int]:

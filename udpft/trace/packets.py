@@ -144,6 +144,7 @@ def _hello(packet: Packet) -> Told:
         "max_rate": hello.max_rate_bytes_per_s or None,
         "size": hello.size or None,
         "have": [list(pair) for pair in hello.have] or None,
+        "holes": [list(pair) for pair in hello.sparse_map.holes] or None,
         "version": hello.version,
     }
     said = {key: value for key, value in fields.items() if value is not None}
@@ -173,6 +174,8 @@ def _accept(packet: Packet) -> Told:
         fields["receive_room"] = accept.receive_room
     if accept.have:
         fields["have"] = [list(pair) for pair in accept.have]
+    if accept.sparse_map.holes:
+        fields["holes"] = [list(pair) for pair in accept.sparse_map.holes]
     return Told("ACCEPT", fields, accept.nonce, accept.connection_id, accept.chunk_size)
 
 

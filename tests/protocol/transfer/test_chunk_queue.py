@@ -55,9 +55,9 @@ def read_on(supply: ChunkQueue, limit: int = 6) -> list[int]:
         if supply.holds_next:
             supply.pass_over(1)
             continue
-        chunks = supply.take(limit)
-        supply.note_hashes(chunks, chunk_hashes(supply.load(chunks)))
-        sent += chunks
+        if chunks := supply.take(limit):
+            supply.note_hashes(chunks, chunk_hashes(supply.load(chunks)))
+            sent += chunks
     return sent
 
 
@@ -310,3 +310,59 @@ def test_what_was_hashed_before_the_disk_was_not_ready_counts(held: RangeSet) ->
         assert len(source.reads) == reads
         with pytest.raises(NotReady):
             go_on(4)
+
+
+HOLES = [
+    ([(0, 5)], None),
+    ([(3, 9), (12, 20)], None),
+    ([(4, 8)], RangeSet([(0, 10)])),
+    ([(4, 8), (10, 12)], RangeSet([(2, 5), (8, 10), (12, 14)])),
+    ([(0, 20)], RangeSet([(0, 20)])),
+]
+
+
+@pytest.mark.parametrize(("holes", "held"), HOLES)
+@pytest.mark.parametrize("step", [1, 3, 1 << 16])
+def test_holes_are_neither_read_nor_sent_and_hashed_as_zeros(
+    monkeypatch: pytest.MonkeyPatch,
+    holes: list[tuple[int, int]],
+    held: RangeSet | None,
+    step: int,
+) -> None:
+    monkeypatch.setattr("udpft.protocol.transfer.chunk_queue.HOLE_STEP_CHUNKS", step)
+    content = bytearray(CONTENT)
+    for start, stop in holes:
+        content[start * CHUNK : stop * CHUNK] = bytes((stop - start) * CHUNK)
+    source = ReadsCounted(bytes(content))
+    writer = BurstWriter(CHUNK, bytearray(MAX_BURST_BYTES))
+    supply = ChunkQueue(source, len(content), writer, held, RangeSet(holes))
+    sent = read_on(supply)
+    left_out = RangeSet([*holes, *(held or ())])
+    assert sent == [n for n in range(21) if n not in left_out]
+    assert supply.first_pass_over
+    assert supply.digest() == digest_of(bytes(content))
+    read = RangeSet((at // CHUNK, -(-(at + length) // CHUNK)) for at, length in source.reads)
+    assert not any(read.around(n) for hole in holes for n in range(*hole))
+
+
+@pytest.mark.parametrize("hole", [(1024, 3072), (0, 2047)])
+def test_what_comes_into_a_hole_under_way_is_found(hole: tuple[int, int]) -> None:
+    size = 3 * SEGMENT_CHUNKS * CHUNK + 5
+    content = bytearray(random_bytes(size))
+    content[hole[0] * CHUNK : hole[1] * CHUNK] = bytes((hole[1] - hole[0]) * CHUNK)
+    for changed in (False, True):
+        source = MemorySource(bytes(content))
+        writer = BurstWriter(CHUNK, bytearray(MAX_BURST_BYTES))
+        supply = ChunkQueue(source, size, writer, None, RangeSet([hole]))
+        read_on(supply, 100)
+        if changed:
+            at = (hole[1] - 1) * CHUNK
+            source.content = bytes(content[:at]) + b"x" + bytes(content[at + 1 :])
+        source.is_suspect = True
+        assert supply.find_suspects()
+        if changed:
+            with pytest.raises(SourceChanged):
+                supply.compare(1 << 20)
+        else:
+            supply.compare(1 << 20)
+            assert not supply.find_suspects()

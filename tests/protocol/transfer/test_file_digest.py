@@ -8,7 +8,13 @@ from random import Random
 import pytest
 from xxhash import xxh3_128_digest
 
-from udpft.protocol.transfer.file_digest import SEGMENT_CHUNKS, FileDigest, SegmentDigests
+from udpft.protocol.transfer.file_digest import (
+    REPEATS_A_STEP,
+    SEGMENT_CHUNKS,
+    FileDigest,
+    Repeated,
+    SegmentDigests,
+)
 from udpft.protocol.wire.data import HASH_SIZE
 
 COUNT = 200
@@ -57,3 +63,26 @@ def test_a_segment_is_compared_by_itself() -> None:
         own = many[segment * size : (segment + 1) * size]
         assert digests.agrees(segment, own)
         assert not digests.agrees(segment, own[:-1] + b"!")
+
+
+@pytest.mark.parametrize("count", [1, REPEATS_A_STEP, 2 * REPEATS_A_STEP + 3])
+@pytest.mark.parametrize("early", [False, True])
+def test_a_run_of_chunks_that_are_alike_takes_no_room_and_is_taken_in_by_steps(
+    count: int, early: bool
+) -> None:
+    digest, alike = FileDigest(), HASHES[:HASH_SIZE]
+    if early:
+        digest.add_repeated(COUNT, Repeated(alike, count))
+        assert (digest.chunks, digest.is_behind) == (0, False)
+    digest.add(COUNT + count, HASHES[-HASH_SIZE:])
+    digest.add(0, HASHES)
+    if not early:
+        digest.add_repeated(COUNT, Repeated(alike, count))
+    steps = 0
+    while digest.is_behind:
+        before = digest.chunks
+        digest.advance()
+        assert digest.chunks <= before + REPEATS_A_STEP + 1
+        steps += 1
+    assert steps >= count // REPEATS_A_STEP - early
+    assert digest.digest() == xxh3_128_digest(HASHES + alike * count + HASHES[-HASH_SIZE:])

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from hypothesis import strategies as st
 
+from udpft.protocol.contract import HOLE_BLOCK_BYTES, NO_HOLES, SparseMap
 from udpft.protocol.params import (
     MAX_ACK_RANGES,
     MAX_NAME_BYTES,
@@ -30,6 +31,15 @@ from udpft.protocol.wire.retry import Retry, decode_retry_untrusted, encode_retr
 
 u8, u16, u32, u64 = (st.integers(0, 2**bits - 1) for bits in (8, 16, 32, 64))
 
+block = HOLE_BLOCK_BYTES
+holes = (
+    st.tuples(st.integers(0, 2**31), st.integers(1, 2**31 - 1))
+    .map(lambda hole: (hole[0] * block, (hole[0] + hole[1]) * block))
+)  # fmt: skip
+sparse_maps = st.one_of(
+    st.just(NO_HOLES),
+    st.builds(SparseMap, u64, st.lists(holes, min_size=1, max_size=4).map(tuple)),
+)
 hellos = st.builds(
     Hello,
     nonce=u64,
@@ -50,6 +60,7 @@ hellos = st.builds(
     identity=u64,
     wanted=st.just((0, 0)) | st.tuples(st.integers(-(2**63), 2**63 - 1), st.integers(1, 2**64 - 1)),
     rtt_us=u64,
+    sparse_map=sparse_maps,
 )
 retries = st.builds(
     Retry, nonce=u64, cookie=st.binary(min_size=16, max_size=16), hello_size=u16, version=u16,
@@ -60,6 +71,7 @@ accepts = st.builds(
     mtime_ns=st.integers(-(2**63), 2**63 - 1), identity=u64, receive_room=u64,
     max_rate_bytes_per_s=u64, have=st.lists(st.tuples(u64, u64), max_size=MAX_HAVE).map(tuple),
     part=st.just(NO_PART) | st.builds(Part, u64, u64, st.integers(1, 2**64 - 1)),
+    sparse_map=sparse_maps,
 )  # fmt: skip
 # Half-open ranges, newest first, none adjacent: the even count of distinct bounds, paired.
 ack_ranges = (

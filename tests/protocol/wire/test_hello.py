@@ -10,6 +10,7 @@ from tests.protocol.wire.packets import (
     hellos,
     opened,
 )
+from udpft.protocol.contract import MAX_HOLES, NO_HOLES, SparseMap
 from udpft.protocol.params import (
     KEYED_HELLO_OVERHEAD,
     MAX_NAME_BYTES,
@@ -57,6 +58,22 @@ def test_the_longest_hello_fits_the_smallest_datagram() -> None:
     assert decode_hello_untrusted(opened(datagram)) == hello
 
 
+def test_a_hello_tells_as_many_holes_as_its_datagram_has_room_for() -> None:
+    holes = tuple((n << 20, (n + 1) << 20) for n in range(MAX_HOLES))
+    hello = Hello(1, 2, b"n" * 800, 2048, 65_536, sparse_map=SparseMap(5, holes))
+    counts = []
+    for size in (1000, *PROBE_SIZES[:4][::-1]):
+        datagram = encode_hello(hello, size)
+        assert len(datagram) == size
+        told = decode_hello_untrusted(opened(datagram)).sparse_map
+        counts.append(len(told.holes))
+        assert told == (SparseMap(5, holes[: counts[-1]]) if counts[-1] else NO_HOLES)
+    assert counts == sorted(counts)
+    assert (counts[-1], counts[0]) == (MAX_HOLES, 13)
+    short = encode_hello(hello._replace(name=b"n" * 896), 990)
+    assert decode_hello_untrusted(opened(short)).sparse_map == NO_HOLES
+
+
 def test_a_hello_field_of_a_later_version_is_skipped() -> None:
     hello = Hello(nonce=1, connection_id=2, name=b"x", chunk_size=3, receive_room=4)
     body = encode_hello(hello, 300)[16:]
@@ -84,6 +101,8 @@ NAME = b"\x01\x04\x00file"
         [NAME, b"\x02\x04\x00aaaa"],
         [NAME, b"\x05\x0f\x00" + bytes(15)],
         [NAME, b"\x05\x90\x00" + bytes(144)],
+        [NAME, b"\x0d\x04\x00" + bytes(4)],
+        [NAME, b"\x0d\x0c\x00" + bytes(12)],
     ],
     ids=[
         "no name",
@@ -94,6 +113,8 @@ NAME = b"\x01\x04\x00file"
         "a number of four bytes",
         "half a range",
         "nine ranges",
+        "holes without a number",
+        "half a hole",
     ],
 )
 def test_a_hello_that_makes_no_sense_is_malformed(fields: list[bytes]) -> None:

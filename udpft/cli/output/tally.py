@@ -110,8 +110,10 @@ class Tally:
             self.console.say(f"{where}: up to date, {by}{left_out}")
             return
         size = format_bytes(result.bytes)
+        if result.hole_bytes:
+            size += f", {format_bytes(result.hole_bytes)} of it holes,"
         if result.resumed_bytes:
-            size += f", {format_bytes(result.bytes - result.resumed_bytes)} of it new,"
+            size += f", {format_bytes(result.new_bytes)} of it new,"
         if result.part:
             size += f" of {format_bytes(result.part.file_size)}"
         verdict = "verified" if result.verified else "unverified: plain checks nothing"
@@ -164,6 +166,7 @@ def success(result: Result) -> dict[str, Any]:
         "chunk_size": result.chunk_size,
         "resent_packets": result.resent_packets,
         "resumed_bytes": result.resumed_bytes,
+        "hole_bytes": result.hole_bytes,
         "mode": result.mode,
         "verified": result.verified,
         "up_to_date": result.up_to_date,

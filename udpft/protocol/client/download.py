@@ -18,9 +18,15 @@ from udpft.protocol.contract import (
     TransferIds,
     Transmit,
 )
-from udpft.protocol.handshake.agreement import HandshakeResult, byte_ranges
+from udpft.protocol.handshake.agreement import (
+    HandshakeResult,
+    byte_ranges,
+    hole_chunks,
+    whole_chunks,
+)
 from udpft.protocol.handshake.initiator import DEFAULT_OPTIONS, HandshakeOptions, Initiator
 from udpft.protocol.params import IDLE_TIMEOUT_S
+from udpft.protocol.ranges import RangeSet
 from udpft.protocol.states import TransitionTable
 from udpft.protocol.transfer.closing import parting_words
 from udpft.protocol.transfer.receiver import FileLayout, Receiver, ReceiverState
@@ -105,6 +111,7 @@ class Download:
         self._initiator = Initiator(hello, now=now, options=options)
         self._failover: Failover | None = None  # watches the server, once there is one
         self._events: deque[Event] = deque()  # of the handshake
+        self._holes: list[tuple[int, int]] = []  # chunks of a sparse file that do not come
         self._closing: bytes | None = None  # an ERROR to a server that was let down
         # Totals of receivers that were given up for chunks of another size
         self._received_before = 0
@@ -122,7 +129,12 @@ class Download:
         """Bytes of the file that are held by now."""
         if not self.receiver:
             return 0
-        return self.receiver.bytes_held + self.receiver.bytes_received
+        return self.receiver.bytes_held + self.hole_bytes + self.receiver.bytes_received
+
+    @property
+    def hole_bytes(self) -> int:
+        """Bytes of the holes of a sparse file, which do not come."""
+        return self.receiver.totals.hole_bytes if self.receiver else 0
 
     @property
     def resent_packets(self) -> int:
@@ -217,7 +229,18 @@ class Download:
         )
         for first_chunk, hashes in opened.present:
             self.receiver.note_held(first_chunk, hashes)
+        self._note_holes(found)
         self._failover = self._new_failover(hello, found)
+
+    def _note_holes(self, found: HandshakeResult) -> None:
+        """Count the holes of a sparse file as held, but for what is held here: that may differ."""
+        assert self.receiver
+        accept = found.accept
+        if accept.sparse_map.holes:
+            held = whole_chunks(found.have, accept.chunk_size, accept.size)
+            holes = hole_chunks(accept.sparse_map, accept.chunk_size, accept.size, held)
+            self.receiver.note_holes(holes)
+            self._holes = list(holes)
 
     def _new_failover(self, hello: Hello, found: HandshakeResult) -> Failover:
         return Failover(
@@ -237,7 +260,9 @@ class Download:
         assert self.receiver
         assert self.handshake
         accept = self.handshake.accept
-        return byte_ranges(self.receiver.chunks, accept.chunk_size, accept.size)
+        holes = set(self._holes)  # which it finds itself; HELLO has room for a few ranges
+        held = RangeSet(run for run in self.receiver.chunks if run not in holes)
+        return byte_ranges(held, accept.chunk_size, accept.size)
 
     def _note_end(self, now: float) -> None:
         """Take in how the receiver has ended: where the server gave up, another one is asked."""
@@ -275,7 +300,7 @@ class Download:
         try:
             if (new.identity, new.size) != (old.identity, old.size):
                 raise SourceChanged("the file changed on the server while it was sent")
-            if new.chunk_size == old.chunk_size:
+            if (new.chunk_size, new.sparse_map) == (old.chunk_size, old.sparse_map):
                 self._follow(DownloadEvent.OTHER_SERVER)
                 self.receiver.change_session(_ids(hello, new), now)
                 self._failover = self._new_failover(hello, found)

@@ -10,7 +10,12 @@ from random import Random
 from udpft.errors import UdpftError
 from udpft.protocol.client.failover import Failover
 from udpft.protocol.contract import Batch, ChunkSource, Event, Failed, TransferIds, Transmit
-from udpft.protocol.handshake.agreement import HandshakeResult, whole_chunks
+from udpft.protocol.handshake.agreement import (
+    HandshakeResult,
+    hole_chunks,
+    taken_map,
+    whole_chunks,
+)
 from udpft.protocol.handshake.initiator import DEFAULT_OPTIONS, HandshakeOptions, Initiator
 from udpft.protocol.params import (
     DATA_HEADER_SIZE,
@@ -80,6 +85,8 @@ class Upload:
         handshake: the newest server's answer; None until there is one.
         sender: the sending end, of the newest session; None during the handshake.
         held_at_first: byte ranges that the server held when the transfer began.
+        hole_bytes: bytes of the holes of a sparse file that are not sent, and that the server does
+            not hold otherwise; of the newest session.
     """
 
     def __init__(
@@ -104,6 +111,7 @@ class Upload:
         self.handshake: HandshakeResult | None = None
         self.sender: Sender | None = None
         self.held_at_first: tuple[tuple[int, int], ...] = ()
+        self.hole_bytes = 0
 
     def senders(self) -> list[Sender]:
         """The sending end, if there is one yet: to look at, for a trace over time."""
@@ -162,9 +170,14 @@ class Upload:
         writer = BurstWriter(accept.chunk_size, bytearray(MAX_BURST_BYTES), accept.nonce)
         rates = (hello.max_rate_bytes_per_s, accept.max_rate_bytes_per_s)
         held = whole_chunks(accept.have, accept.chunk_size, hello.size)
+        sparse_map = taken_map(hello.sparse_map, accept.sparse_map)
+        holes = hole_chunks(sparse_map, accept.chunk_size, hello.size)
+        self.hole_bytes = (
+            hole_chunks(sparse_map, accept.chunk_size, hello.size, held).total * accept.chunk_size
+        )
         self.sender = Sender(
             TransferIds(accept.connection_id, hello.connection_id, accept.nonce),
-            ChunkQueue(self._source, hello.size, writer, held),
+            ChunkQueue(self._source, hello.size, writer, held, holes),
             now=now,
             random=self._random,
             limits=SendLimits(

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from udpft.protocol.contract import SparseMap
 from udpft.protocol.params import (
     CHUNK_ALIGNMENT,
     CHUNK_SIZE,
@@ -72,3 +73,25 @@ def whole_chunks(byte_ranges: Sequence[tuple[int, int]], chunk_size: int, size: 
         if start <= stop <= size:
             chunks.add(first, last)
     return chunks
+
+
+def hole_chunks(
+    sparse_map: SparseMap, chunk_size: int, size: int, held: RangeSet | None = None
+) -> RangeSet:
+    """Chunks that lie whole in the holes of a file of ``size`` bytes, but for those held already.
+
+    None of them is shorter than the others: the last chunk is sent, whatever it holds.
+    """
+    chunks = RangeSet()
+    for start, stop in sparse_map.holes:
+        first, last = -(-start // chunk_size), min(stop, size) // chunk_size
+        if first < last:
+            for begin, end in held.holes(first, last) if held else ((first, last),):
+                chunks.add(begin, end)
+    return chunks
+
+
+def taken_map(told: SparseMap, answered: SparseMap) -> SparseMap:
+    """Holes of a client's file that are not sent: those of its HELLO that ACCEPT has too."""
+    own = set(told.holes)
+    return answered._replace(holes=tuple(hole for hole in answered.holes if hole in own))

@@ -6,15 +6,19 @@ from random import Random
 from typing import NamedTuple
 
 from udpft.protocol.contract import OpenedSource, TransferIds
-from udpft.protocol.handshake.agreement import held_ranges, whole_chunks
-from udpft.protocol.params import INITIAL_RECEIVE_ROOM
+from udpft.protocol.handshake.agreement import held_ranges, hole_chunks, whole_chunks
+from udpft.protocol.params import (
+    INITIAL_RECEIVE_ROOM,
+    KEYED_ANSWER_OVERHEAD,
+    MIN_DATAGRAM_SIZE,
+)
 from udpft.protocol.transfer.chunk_queue import ChunkQueue
 from udpft.protocol.transfer.flow import SendLimits
 from udpft.protocol.transfer.sender import Sender
 from udpft.protocol.transfer.work_budget import WorkShare
-from udpft.protocol.wire.accept import Accept, encode_accept
+from udpft.protocol.wire.accept import Accept, encode_accept, room_for_map
 from udpft.protocol.wire.data import BurstWriter
-from udpft.protocol.wire.hello import Hello
+from udpft.protocol.wire.hello import SPARSE, Hello, Role, fitted_map
 
 
 class Terms(NamedTuple):
@@ -30,6 +34,11 @@ class Terms(NamedTuple):
     accept_size: int
     max_rate: int
     idle_timeout_s: float
+
+    @property
+    def largest_accept(self) -> int:
+        """Bytes that ACCEPT may have: what any HELLO had that showed what the path carries."""
+        return max(self.accept_size, MIN_DATAGRAM_SIZE - KEYED_ANSWER_OVERHEAD)
 
     @property
     def ids(self) -> TransferIds:
@@ -53,12 +62,16 @@ def begin_download(
 ) -> Sender:
     """Begin to send a file to a client."""
     hello, accept = terms.hello, terms.accept
+    if hello.role == Role.GET and hello.flags & SPARSE:
+        told = fitted_map(source.sparse_map, room_for_map(terms.largest_accept, 0))
+        accept = accept._replace(sparse_map=told)
     rates = (hello.max_rate_bytes_per_s, terms.max_rate)
     held = whole_chunks(held_ranges(hello, accept), accept.chunk_size, source.size)
+    holes = hole_chunks(accept.sparse_map, accept.chunk_size, source.size)
     writer = BurstWriter(accept.chunk_size, shared.buffer, hello.nonce)
     sender = Sender(
         terms.ids,
-        ChunkQueue(source, source.size, writer, held),
+        ChunkQueue(source, source.size, writer, held, holes),
         now=now,
         random=random,
         prelude=encode_accept(accept, hello.connection_id, terms.accept_size),

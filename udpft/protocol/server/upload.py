@@ -28,15 +28,16 @@ from udpft.protocol.contract import (
     Transmit,
     Verified,
 )
-from udpft.protocol.handshake.agreement import HandshakeResult
+from udpft.protocol.handshake.agreement import HandshakeResult, hole_chunks, whole_chunks
 from udpft.protocol.params import GRANULARITY_S, QUIET_S
 from udpft.protocol.server.download import Terms
 from udpft.protocol.states import TransitionTable
 from udpft.protocol.transfer.ack_schedule import ReceiveQueue
 from udpft.protocol.transfer.receiver import FileLayout, Receiver
 from udpft.protocol.transfer.work_budget import WorkBudget, WorkShare
-from udpft.protocol.wire.accept import encode_accept
+from udpft.protocol.wire.accept import encode_accept, room_for_map
 from udpft.protocol.wire.error import ErrorCode, code_of
+from udpft.protocol.wire.hello import Role, fitted_map
 from udpft.protocol.wire.packet import PacketType
 
 _ASK_AGAIN_S = 0.002, 0.050
@@ -128,6 +129,9 @@ def begin_upload(
     accept = terms.accept._replace(
         receive_room=receive_queue()[0], max_rate_bytes_per_s=terms.max_rate, have=place.have
     )
+    if terms.hello.role == Role.PUT:
+        room_bytes = room_for_map(terms.largest_accept, len(accept.have))
+        accept = accept._replace(sparse_map=fitted_map(terms.hello.sparse_map, room_bytes))
     room = DiskRoom(receive_queue)
     try:
         opened = place.open_sink(HandshakeResult(accept, 0, b"", 0.0, accept.have))
@@ -140,6 +144,10 @@ def begin_upload(
             now=now,
             idle_timeout_s=terms.idle_timeout_s,
             peer="client",
+        )
+        held_chunks = whole_chunks(accept.have, accept.chunk_size, accept.size)
+        receiver.note_holes(
+            hole_chunks(accept.sparse_map, accept.chunk_size, accept.size, held_chunks)
         )
     except UdpftError as error:
         place.close(error)

@@ -7,11 +7,16 @@ then read and hashed once more: a file that only grew, or whose name changed, is
 
 from __future__ import annotations
 
+from typing import Final
+
 from udpft.errors import SourceChanged
 from udpft.protocol.contract import ChunkSource, NotReady
 from udpft.protocol.ranges import RangeSet
 from udpft.protocol.transfer.file_digest import SEGMENT_CHUNKS, FileDigest, SegmentDigests
 from udpft.protocol.wire.data import HASH_SIZE, BurstWriter, chunk_hashes
+
+HOLE_STEP_CHUNKS: Final = 1 << 16
+"""Chunks of a hole whose hashes are taken in at once: as much work as to hash a burst of others."""
 
 Chunks = range | list[int]
 """Numbers of chunks in ascending order: a range where they are consecutive."""
@@ -25,6 +30,7 @@ class ChunkQueue:
         size: its size in bytes.
         writer: the send buffer; chunks are read straight into its slots.
         held: chunks that the receiver holds already: hashed, and not sent.
+        holes: chunks that are all zeros, as both ends know: neither read nor sent.
 
     Attributes:
         size: bytes of the file.
@@ -38,9 +44,12 @@ class ChunkQueue:
         size: int,
         writer: BurstWriter,
         held: RangeSet | None = None,
+        holes: RangeSet | None = None,
     ) -> None:
         self._source = source
-        self._held = held or RangeSet()
+        self._holes = holes or RangeSet()
+        self._zeros_hash = chunk_hashes([memoryview(bytes(writer.chunk_size))]) if holes else b""
+        self._held = RangeSet([*(held or ()), *self._holes])  # or a hole
         self._last_held = self._held.stop - 1
         self._lost = RangeSet()  # to be sent again
         self._first_missing = 0  # all before it have arrived
@@ -70,8 +79,14 @@ class ChunkQueue:
 
     @property
     def holds_next(self) -> bool:
-        """Whether the receiver holds the next new chunk already, so that `pass_over` is due."""
-        return self._next <= self._last_held and not self._lost and self._next in self._held
+        """Whether the receiver holds the next new chunk already, so that `pass_over` is due.
+
+        It is not for a hole that is soon passed over, which `take` does.
+        """
+        if self._next > self._last_held or self._lost or self._next not in self._held:
+            return False
+        hole = self._holes.around(self._next)
+        return hole is None or hole[1] - self._next > HOLE_STEP_CHUNKS
 
     @property
     def is_comparing(self) -> bool:
@@ -108,12 +123,15 @@ class ChunkQueue:
     # -------------------------------------------------------------------------- what is next
 
     def take(self, limit: int) -> Chunks:
-        """The next chunks to send, up to a number; they count as sent."""
+        """The next chunks to send, up to a number; they count as sent. Perhaps none."""
         if not self._lost:
+            if self._next <= self._last_held:
+                self._pass_over_hole()
             start = self._next
             stop = min(start + limit, self.chunk_count)
             if start <= self._last_held and start < stop:
-                stop = self._held.holes(start, stop)[0][1]
+                gaps = self._held.holes(start, stop)
+                stop = gaps[0][1] if gaps and gaps[0][0] == start else start
             self._next = stop
             return range(start, stop)
         first = range(*self._lost.take(limit))
@@ -175,10 +193,14 @@ class ChunkQueue:
             NotReady: none could be read yet.
         """
         for burst in range(max_bursts):
+            if self._pass_over_hole():
+                continue
             held = self._held.first_missing(self._next)
             stop = min(held, self._next + self.writer.capacity)
             if stop == self._next:
                 return
+            if self._holes:
+                stop = self._holes.holes(self._next, stop)[0][1]
             chunks = range(self._next, stop)
             try:
                 hashes = chunk_hashes(self.load(chunks))
@@ -188,6 +210,17 @@ class ChunkQueue:
                 raise
             self.note_hashes(chunks, hashes)
             self._next = stop
+
+    def _pass_over_hole(self) -> bool:
+        """Take in the hashes of the hole that is next, or some of them; whether there is one."""
+        hole = self._holes.around(self._next)
+        if hole is None:
+            return False
+        stop = min(hole[1], self._next + HOLE_STEP_CHUNKS)
+        chunks = range(self._next, stop)
+        self.note_hashes(chunks, self._zeros_hash * len(chunks))
+        self._next = stop
+        return True
 
     # --------------------------------------------------------------------- whether it has changed
 

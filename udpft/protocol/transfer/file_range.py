@@ -13,7 +13,7 @@ from typing import Final
 from xxhash import xxh3_64_intdigest
 
 from udpft.errors import PartialTransfer, RangeNotThere
-from udpft.protocol.contract import NowSource
+from udpft.protocol.contract import NO_HOLES, NowSource
 from udpft.protocol.wire.accept import Accept, Part
 from udpft.units import format_bytes
 
@@ -68,6 +68,7 @@ class FileRange:
         wanted: the range; see `Hello`.
 
     Attributes:
+        sparse_map: `NO_HOLES`: those of its file are sent, as zeros.
         part: where in the file it lies; never changes, nor do the others.
         size: bytes of the range.
         mtime_ns: time of the file's last change, nanoseconds since the epoch.
@@ -77,6 +78,8 @@ class FileRange:
     Raises:
         RangeNotThere: the file has nothing of it.
     """
+
+    sparse_map = NO_HOLES
 
     def __init__(self, source: NowSource, wanted: tuple[int, int]) -> None:
         try:

@@ -16,6 +16,7 @@ driver is told `Verified`, commits the file, and calls `confirm`, and only then 
 
 from collections import deque
 from enum import Enum, auto
+from math import inf
 from typing import Final, NamedTuple, Self
 
 from udpft.errors import (
@@ -47,9 +48,9 @@ from udpft.protocol.ranges import RangeSet
 from udpft.protocol.states import TransitionTable
 from udpft.protocol.transfer.ack_schedule import AckSchedule, ReceiveQueue
 from udpft.protocol.transfer.closing import closing_packets
-from udpft.protocol.transfer.file_digest import FileDigest
+from udpft.protocol.transfer.file_digest import FileDigest, Repeated
 from udpft.protocol.wire.ack import encode_ack
-from udpft.protocol.wire.data import HASH_SIZE, Burst, BurstReader
+from udpft.protocol.wire.data import HASH_SIZE, Burst, BurstReader, chunk_hashes
 from udpft.protocol.wire.error import ErrorCode, decode_error_untrusted
 from udpft.protocol.wire.fin import Fin, decode_fin_untrusted, encode_fin
 from udpft.protocol.wire.hello import decode_hello_untrusted
@@ -140,15 +141,17 @@ class ReceivedTotals:
     Attributes:
         bytes_received: bytes of chunks that were new.
         bytes_held: bytes of chunks that were held before the transfer began.
-        held_chunks: those chunks.
+        hole_bytes: bytes of the holes of a sparse file, which do not come.
+        held_chunks: chunks of both kinds.
         duplicate_packets: packets whose chunk was held already.
     """
 
-    __slots__ = ("bytes_held", "bytes_received", "duplicate_packets", "held_chunks")
+    __slots__ = ("bytes_held", "bytes_received", "duplicate_packets", "held_chunks", "hole_bytes")
 
     def __init__(self) -> None:
         self.bytes_received = 0
         self.bytes_held = 0
+        self.hole_bytes = 0
         self.held_chunks = 0
         self.duplicate_packets = 0
 
@@ -272,6 +275,19 @@ class Receiver:
         end = min(stop * layout.chunk_size, layout.size)
         totals.bytes_held += end - first_chunk * layout.chunk_size
         self._digest.add(first_chunk, hashes)
+
+    def note_holes(self, chunks: RangeSet) -> None:
+        """Count chunks as held that are holes of the file, all zeros; those that are held already
+        are left out.
+        """
+        layout = self._layout
+        chunk_hash = chunk_hashes([memoryview(bytes(layout.chunk_size))]) if chunks else b""
+        for start, stop in chunks:
+            for first, end in self._chunks.holes(start, stop):
+                self._chunks.add(first, end)
+                self._digest.add_repeated(first, Repeated(chunk_hash, end - first))
+                self.totals.held_chunks += end - first
+                self.totals.hole_bytes += (end - first) * layout.chunk_size
 
     def change_session(self, ids: TransferIds, now: float) -> None:
         """Go on with what another session sends of the same file, in chunks of the same size.
@@ -458,7 +474,11 @@ class Receiver:
     # ----------------------------------------------------------------------------- time, ends
 
     def handle_timeout(self, now: float) -> None:
-        """Give the transfer up where nothing new came for too long."""
+        """Give the transfer up where nothing new came for too long; or hash on."""
+        if self._digest.is_behind and self._state is not ReceiverState.ENDED:
+            self._digest.advance()
+            self._last_progress_at = now
+            self.verify_if_complete()
         ends_at = self._last_progress_at + self._idle_timeout_s
         if now < ends_at or self._state is ReceiverState.ENDED or self._patience_stopped:
             return
@@ -476,6 +496,8 @@ class Receiver:
         """When an acknowledgement is due, or patience ends."""
         if self._state is ReceiverState.ENDED:
             return None
+        if self._digest.is_behind:
+            return -inf  # the hashes of a long hole are taken in some at a time
         return min(self._acks.due_at, self._last_progress_at + self._idle_timeout_s)
 
     def poll_event(self) -> Event | None:

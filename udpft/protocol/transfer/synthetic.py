@@ -13,7 +13,7 @@ from hashlib import shake_128
 from typing import Final
 
 from udpft.errors import Denied, UdpftError
-from udpft.protocol.contract import OpenedSink
+from udpft.protocol.contract import NO_HOLES, OpenedSink
 from udpft.protocol.handshake.agreement import HandshakeResult
 from udpft.protocol.params import MAX_BURST_BYTES, MAX_MEASURED_BYTES
 from udpft.protocol.wire.hello import Hello, Role
@@ -45,6 +45,7 @@ class SyntheticSource:
 
     mtime_ns = 0
     identity = 1
+    sparse_map = NO_HOLES
 
     def __init__(self, size: int) -> None:
         self.size = size

@@ -3,7 +3,13 @@
 import struct
 from typing import NamedTuple
 
-from udpft.protocol.wire.hello import MAX_HAVE, RANGE
+from udpft.protocol.contract import MAX_HOLES, NO_HOLES, SparseMap
+from udpft.protocol.wire.hello import (
+    MAX_HAVE,
+    RANGE,
+    decode_sparse_map_untrusted,
+    encode_sparse_map,
+)
 from udpft.protocol.wire.packet import BODY_AT, MalformedPacket, Packet, PacketType, encode
 
 # ACCEPT body: nonce u64, server's connection id u32, chunk size u32, file size u64,
@@ -32,6 +38,9 @@ class Part(NamedTuple):
 
 NO_PART = Part(0, 0, 0)
 """What ACCEPT says to other requests."""
+# Of a sparse file, behind these: the number of its holes, u64; then its map, as in HELLO.
+_HOLES = struct.Struct("<Q")
+_MAP_SIZE = struct.Struct("<Q").size, struct.Struct("<II").size
 
 
 class Accept(NamedTuple):
@@ -41,6 +50,9 @@ class Accept(NamedTuple):
     any rate), and the byte ranges that need not be sent.
 
     To a range, ``size`` and ``identity`` are those of the range, and ``part`` tells of its file.
+
+    ``sparse_map``: holes that are not sent, to a client that knows of them; in an upload, those of
+    HELLO that the server knows of.
     """
 
     nonce: int
@@ -53,6 +65,13 @@ class Accept(NamedTuple):
     max_rate_bytes_per_s: int = 0
     have: tuple[tuple[int, int], ...] = ()
     part: Part = NO_PART
+    sparse_map: SparseMap = NO_HOLES
+
+
+def room_for_map(size: int, ranges: int) -> int:
+    """Bytes that an ACCEPT of ``size`` bytes with so many byte ranges has for a sparse map."""
+    fixed = _ACCEPT.size + _ACCEPT_UPLOAD.size + _ACCEPT_RANGE.size + _HOLES.size
+    return size - BODY_AT - fixed - ranges * RANGE.size
 
 
 def encode_accept(accept: Accept, connection_id: int, size: int) -> bytes:
@@ -60,8 +79,10 @@ def encode_accept(accept: Accept, connection_id: int, size: int) -> bytes:
     body = _ACCEPT.pack(*accept[:6])
     body += _ACCEPT_UPLOAD.pack(*accept[6:8], len(accept.have))
     body += b"".join(RANGE.pack(*pair) for pair in accept.have)
-    if accept.part.file_identity:
+    if accept.part.file_identity or accept.sparse_map.holes:
         body += _ACCEPT_RANGE.pack(*accept.part)
+    if accept.sparse_map.holes:
+        body += _HOLES.pack(len(accept.sparse_map.holes)) + encode_sparse_map(accept.sparse_map)
     body += bytes(max(0, size - BODY_AT - len(body)))
     return encode(PacketType.ACCEPT, connection_id, body)
 
@@ -78,9 +99,23 @@ def decode_accept_untrusted(packet: Packet) -> Accept:
     if count > MAX_HAVE or len(pairs) != count * RANGE.size:
         raise MalformedPacket("ACCEPT with ranges of a wrong length")
     have = tuple(RANGE.iter_unpack(pairs))
-    part = NO_PART
+    part, sparse_map = NO_PART, NO_HOLES
     part_at = _ACCEPT.size + _ACCEPT_UPLOAD.size + len(pairs)
     if len(packet.body) >= part_at + _ACCEPT_RANGE.size:
         part = Part(*_ACCEPT_RANGE.unpack_from(packet.body, part_at))
+        sparse_map = _sparse_map_untrusted(packet.body[part_at + _ACCEPT_RANGE.size :])
     uploads = {"receive_room": room, "max_rate_bytes_per_s": max_rate, "have": have}
-    return Accept(*known)._replace(**uploads, part=part)
+    return Accept(*known)._replace(**uploads, part=part, sparse_map=sparse_map)
+
+
+def _sparse_map_untrusted(rest: memoryview) -> SparseMap:
+    """Read the map of a sparse file, where there is one. Raises MalformedPacket."""
+    if len(rest) < _HOLES.size:
+        return NO_HOLES
+    count = _HOLES.unpack_from(rest)[0]
+    if not count:
+        return NO_HOLES
+    length = _MAP_SIZE[0] + _MAP_SIZE[1] * min(count, MAX_HOLES + 1)
+    if len(rest) < _HOLES.size + length:
+        raise MalformedPacket("ACCEPT with holes of a wrong length")
+    return decode_sparse_map_untrusted(rest[_HOLES.size : _HOLES.size + length])

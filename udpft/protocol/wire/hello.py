@@ -5,6 +5,7 @@ from enum import IntEnum
 from typing import NamedTuple
 
 from udpft.errors import UsageError
+from udpft.protocol.contract import HOLE_BLOCK_BYTES, MAX_HOLES, NO_HOLES, SparseMap
 from udpft.protocol.params import MAX_NAME_BYTES
 from udpft.protocol.wire.packet import BODY_AT, MalformedPacket, Packet, PacketType, encode
 
@@ -37,7 +38,7 @@ _HELLO = struct.Struct("<Q16sIHBB")
 _FIELD = struct.Struct("<BH")
 _FIELD_NAME, _FIELD_CHUNK_SIZE, _FIELD_RECEIVE_ROOM, _FIELD_MAX_RATE, _FIELD_HAVE = range(1, 6)
 _FIELD_HAVE_OF, _FIELD_FLAGS, _FIELD_SIZE, _FIELD_MTIME, _FIELD_IDENTITY = range(6, 11)
-_FIELD_WANTED, _FIELD_RTT = 11, 12
+_FIELD_WANTED, _FIELD_RTT, _FIELD_HOLES = 11, 12, 13
 # Numeric fields: u64, whatever their range; a time below zero as its two's complement.
 _NUMBER = struct.Struct("<Q")
 _NUMBER_FIELDS = (*range(2, 5), *range(6, 11), _FIELD_RTT)
@@ -47,6 +48,8 @@ RANGE = struct.Struct("<QQ")
 MAX_HAVE = 8
 # WANTED field: one such pair, whose first number is signed
 _WANTED = struct.Struct("<qQ")
+# HOLES field, and the same in ACCEPT: bytes of data u64, then pairs of u32, the holes in blocks.
+_HOLE = struct.Struct("<II")
 NO_COOKIE = bytes(16)
 
 TO_THE_END = _U64
@@ -70,6 +73,10 @@ CHECKSUM = 16
 """HELLO's flag, of a tree: take a file of the same size for the same; the digest tells."""
 
 
+SPARSE = 32
+"""HELLO's flag, of a download: the holes of a file may be told, and then they are not sent."""
+
+
 class Hello(NamedTuple):
     """HELLO: a client's request.
 
@@ -78,8 +85,9 @@ class Hello(NamedTuple):
     ``have``: the byte ranges that need not be sent, for the client holds them already, of the file
     whose identity is ``have_of``; 0 for any.
 
-    ``flags`` are of `RECURSIVE`, `FORCE`, `AFRESH`, `REPORT` and `CHECKSUM`. ``size``, ``mtime_ns``
-    and ``identity`` are those of the client's file, where it brings one.
+    ``flags`` are of `RECURSIVE`, `FORCE`, `AFRESH`, `REPORT`, `CHECKSUM` and `SPARSE`. ``size``,
+    ``mtime_ns``, ``identity`` and ``sparse_map`` are those of the client's file, where it brings
+    one.
 
     ``wanted``: of a range, its first byte and the one behind it. A first byte below 0 counts from
     the file's end; what lies behind the end is not there, and not sent.
@@ -106,6 +114,34 @@ class Hello(NamedTuple):
     identity: int = 0
     wanted: tuple[int, int] = (0, 0)
     rtt_us: int = 0
+    sparse_map: SparseMap = NO_HOLES
+
+
+def encode_sparse_map(sparse_map: SparseMap) -> bytes:
+    """Write the map of a sparse file, as HELLO and ACCEPT have it."""
+    block = HOLE_BLOCK_BYTES
+    holes = (_HOLE.pack(start // block, stop // block) for start, stop in sparse_map.holes)
+    return _NUMBER.pack(sparse_map.data_bytes) + b"".join(holes)
+
+
+def decode_sparse_map_untrusted(value: bytes | memoryview) -> SparseMap:
+    """Read the map of a sparse file. Raises MalformedPacket."""
+    rest = len(value) - _NUMBER.size
+    if rest < 0 or rest % _HOLE.size or rest > _HOLE.size * MAX_HOLES:
+        raise MalformedPacket("holes of a wrong length")
+    holes = tuple(
+        (start * HOLE_BLOCK_BYTES, stop * HOLE_BLOCK_BYTES)
+        for start, stop in _HOLE.iter_unpack(value[_NUMBER.size :])
+    )
+    if any(start >= stop for start, stop in holes):
+        raise MalformedPacket("a hole of no bytes")
+    return SparseMap(_NUMBER.unpack_from(value)[0], holes)
+
+
+def fitted_map(sparse_map: SparseMap, room_bytes: int) -> SparseMap:
+    """The map with as many of its holes as so many bytes have room for; `NO_HOLES` for none."""
+    count = max(0, (room_bytes - _NUMBER.size) // _HOLE.size)
+    return sparse_map._replace(holes=sparse_map.holes[:count]) if count else NO_HOLES
 
 
 def without_dot(name: str) -> str:
@@ -159,6 +195,10 @@ def encode_hello(hello: Hello, size: int, connection_id: int = 0) -> bytes:
     body += _FIELD.pack(_FIELD_NAME, len(hello.name)) + hello.name
     if hello.rtt_us and BODY_AT + len(body) + _FIELD.size + _NUMBER.size <= size:
         body += _FIELD.pack(_FIELD_RTT, _NUMBER.size) + _NUMBER.pack(hello.rtt_us)
+    sparse_map = fitted_map(hello.sparse_map, size - BODY_AT - len(body) - _FIELD.size)
+    if sparse_map.holes:
+        holes = encode_sparse_map(sparse_map)
+        body += _FIELD.pack(_FIELD_HOLES, len(holes)) + holes
     body += bytes(size - BODY_AT - len(body))
     return encode(PacketType.HELLO, connection_id, body, flags=hello.attempt & 0xFF)
 
@@ -178,6 +218,7 @@ def decode_hello_untrusted(packet: Packet) -> Hello:
     name: bytes | None = None
     have: tuple[tuple[int, int], ...] = ()
     wanted = (0, 0)
+    sparse_map = NO_HOLES
     at = _HELLO.size
     while at + _FIELD.size <= len(body):
         tag, length = _FIELD.unpack_from(body, at)
@@ -199,6 +240,8 @@ def decode_hello_untrusted(packet: Packet) -> Hello:
             if length != _WANTED.size:
                 raise MalformedPacket("HELLO with a range of a wrong length")
             wanted = _WANTED.unpack(value)
+        elif tag == _FIELD_HOLES:
+            sparse_map = decode_sparse_map_untrusted(value)
         elif tag in numbers:
             if length != _NUMBER.size:
                 raise MalformedPacket("HELLO number of a wrong width")
@@ -225,4 +268,5 @@ def decode_hello_untrusted(packet: Packet) -> Hello:
         identity=numbers[_FIELD_IDENTITY],
         wanted=wanted,
         rtt_us=numbers[_FIELD_RTT],
+        sparse_map=sparse_map,
     )

@@ -23,7 +23,7 @@ from udpft.errors import (
     SourceChanged,
     UdpftError,
 )
-from udpft.protocol.contract import NotReady
+from udpft.protocol.contract import NO_HOLES, NotReady
 from udpft.protocol.wire.listing import Entry, files_of, starts_of
 from udpft.storage.holes import Holes
 from udpft.storage.partfile import write_all
@@ -124,6 +124,7 @@ class TreeSource:
         size: bytes of all files; never changes.
         identity: of the listing; never changes.
         mtime_ns: 0: each file has its own, in the listing.
+        sparse_map: `NO_HOLES`: those of its files are sent, as zeros.
         layout: the range of bytes of each file; never changes.
         _file: the file that is open; None before the first read and once closed.
         _number: its number in the layout; -1 without one.
@@ -133,6 +134,7 @@ class TreeSource:
     """
 
     mtime_ns = 0
+    sparse_map = NO_HOLES
 
     def __init__(
         self,

@@ -7,8 +7,9 @@ from random import Random
 from typing import Protocol
 
 from udpft.errors import UdpftError
-from udpft.protocol.contract import OpenedSink
+from udpft.protocol.contract import HOLE_BLOCK_BYTES, NO_HOLES, OpenedSink, SparseMap
 from udpft.protocol.handshake.agreement import HandshakeResult, whole_chunks
+from udpft.protocol.ranges import RangeSet
 from udpft.protocol.wire.data import chunk_hashes
 from udpft.protocol.wire.hello import Hello
 
@@ -26,6 +27,7 @@ class MemorySource:
         size: bytes; a test may change it.
         mtime_ns: time of the last change, nanoseconds since the epoch.
         identity: of this version of the file.
+        sparse_map: its holes; a test may set it.
         closed: whether the sender has closed it.
         is_changed: the answer of `changed`; a test may set it.
         is_suspect: whether `suspects` names all of it; a test may set it.
@@ -36,9 +38,19 @@ class MemorySource:
         self.size = len(content)
         self.mtime_ns = 0
         self.identity = 1
+        self.sparse_map = NO_HOLES
         self.closed = False
         self.is_changed = False
         self.is_suspect = False
+
+    def note_holes(self) -> None:
+        """Count the blocks of it that are all zeros as holes."""
+        size, block = self.size, HOLE_BLOCK_BYTES
+        zeros = (n for n in range(0, size, block) if not any(self.content[n : n + block]))
+        holes = RangeSet((n, n + block) for n in zeros)
+        if holes:
+            largest = sorted(holes, key=lambda hole: hole[0] - hole[1])
+            self.sparse_map = SparseMap(max(0, size - holes.total), tuple(largest))
 
     def readv(self, slots: Sequence[memoryview], offset: int, /) -> int:
         """Fill the slots from ``offset`` bytes on; return the bytes read."""

@@ -32,7 +32,7 @@ from udpft.protocol.server.listener import Listener
 from udpft.protocol.server.outcome import Outcome
 from udpft.protocol.server.session_creation import Entropy, Limits
 from udpft.protocol.transfer.file_range import FileRange
-from udpft.protocol.wire.hello import Hello, Role
+from udpft.protocol.wire.hello import SPARSE, Hello, Role
 from udpft.testing.network.files import MemoryPlace, MemorySink, MemorySource, present_in
 from udpft.testing.network.links import Inbox, Link, Shape
 
@@ -190,13 +190,15 @@ class SimNet:
         key: bytes | None = None,
         suite: Suite = Suite.AES_GCM,
         role: Role = Role.GET,
+        sparse: bool = False,
         size: int = 0,
         wanted: tuple[int, int] = (0, 0),
         **options: Any,
     ) -> SimulatedClient:
         """Start fetching a file, now; ``options`` are those of `Download`.
 
-        ``key``: the client's; the server's own unless given, b"" for none.
+        ``key``: the client's; the server's own unless given, b"" for none. ``sparse``: it knows
+        of holes.
         """
         key = self.key if key is None else key
         channel = ClientChannel(key, suite, self.random.randbytes) if key else None
@@ -211,6 +213,7 @@ class SimNet:
             have=have,
             have_of=have_of,
             role=role,
+            flags=SPARSE if sparse else 0,
             size=size,
             wanted=wanted,
         )
@@ -247,12 +250,18 @@ class SimNet:
         address: str = "",
         key: bytes | None = None,
         role: Role = Role.PUT,
+        sparse: bool = False,
         **options: Any,
     ) -> SimulatedClient:
-        """Start storing a file on the server, now; ``options`` are those of `Upload`."""
+        """Start storing a file on the server, now; ``options`` are those of `Upload`.
+
+        ``sparse``: its blocks of zeros are holes.
+        """
         key = self.key if key is None else key
         channel = ClientChannel(key, Suite.AES_GCM, self.random.randbytes) if key else None
         source = MemorySource(content)
+        if sparse:
+            source.note_holes()
         hello = Hello(
             nonce=self.random.getrandbits(64),
             connection_id=self.random.getrandbits(32),
@@ -262,6 +271,7 @@ class SimNet:
             role=role,
             size=source.size,
             identity=source.identity,
+            sparse_map=source.sparse_map,
         )
         upload = Upload(
             hello,

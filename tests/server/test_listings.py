@@ -27,6 +27,8 @@ from udpft.server.listings import (
     MAX_MAKINGS_A_HOST,
     MIN_RETRY_AFTER_S,
     SLICE_S,
+    SLOW_KEPT_S,
+    SLOW_STEP_S,
     Listing,
     Listings,
     Tree,
@@ -353,6 +355,36 @@ def test_where_a_call_may_hang_a_thread_makes_it_and_the_loop_goes_on(
         assert is_busy(listings, "") or not making.at_work
     tree = listings.open_tree("", RECURSIVE, NOBODY)
     assert len(tree.files) == FILES
+
+
+def test_a_local_disk_that_was_slow_once_holds_up_the_loop_no_more(
+    listings: Listings, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go, real = threading.Event(), module.steps_of
+
+    def slow(*args: object, **options: object) -> Iterator[Step]:
+        if clock.now < 101:
+            clock.now += SLICE_S + SLOW_STEP_S
+        yield None
+        yield None
+        assert go.wait(PATIENCE_S)
+        yield from real(*args, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(module, "steps_of", slow)
+    assert is_busy(listings, "0*")  # one step was slow, and a thread has gone on
+    clock.now = 101.0
+    assert is_busy(listings, "1*")  # a thread began it
+    assert not listings.at_work
+    listings.work()
+    go.set()
+    for pattern in ("0*", "1*"):
+        while is_busy(listings, pattern):
+            continue
+        assert listings.open(pattern, 0, NOBODY).file_count == 100
+    clock.now += SLOW_KEPT_S
+    jobs = list(listings._threads._jobs)
+    listings.open("00*", 0, NOBODY)
+    assert listings._threads._jobs == jobs  # the loop makes them again
 
 
 def test_a_thread_that_nobody_waits_for_ends(

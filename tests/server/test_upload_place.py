@@ -8,6 +8,7 @@ import threading
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
@@ -91,6 +92,60 @@ def test_a_remote_place_is_given_back_in_a_thread(
     [job] = place._disk.threads._jobs if place._disk else []
     assert job.wait(PATIENCE_S)
     assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("remote", [False, True])
+def test_a_commit_that_hangs_is_not_waited_for_when_its_place_is_closed(
+    tmp_path: Path, folder_fd: int, monkeypatch: pytest.MonkeyPatch, remote: bool
+) -> None:
+    go, real = threading.Event(), Destination.commit
+
+    def hanging(target: Destination) -> None:
+        assert go.wait(PATIENCE_S)
+        real(target)
+
+    left = threading.Event()
+    monkeypatch.setattr(Destination, "commit", hanging)
+    monkeypatch.setattr(os, "close", lambda fd, close=os.close: (close(fd), left.set()))
+    place = place_in(folder_fd, remote=remote)
+    opened = place.open_sink(handshake())
+    for number in range(3):
+        opened.sink.writev([memoryview(bytes([number]) * CHUNK)], number * CHUNK)
+    assert not place.commit()
+    closed: list[int] = []
+    place.on_closed = closed.append
+    place.close(PartialTransfer("gone"), SIZE)
+    assert closed == [SIZE]
+    assert place._folder_fd >= 0
+    left.clear()
+    go.set()
+    while place._folder_fd >= 0:
+        assert left.wait(PATIENCE_S)
+        left.clear()
+    assert os.listdir(tmp_path) == ["file"]
+    assert (tmp_path / "file").read_bytes() == b"".join(bytes([n]) * CHUNK for n in range(3))
+
+
+def test_a_listing_whose_comparison_hangs_is_not_waited_for() -> None:
+    go, closed = threading.Event(), threading.Event()
+
+    class Hanging:
+        have: tuple[tuple[int, int], ...] = ()
+        have_of = 0
+
+        def commit(self) -> None:
+            assert go.wait(PATIENCE_S)
+
+        def close(self, _: BaseException | None = None) -> None:
+            if go.is_set():
+                closed.set()
+
+    place = UploadPlace(HELLO._replace(role=Role.PUT_LIST), "", cast(Any, Hanging()))
+    assert not place.commit()
+    place.close(PartialTransfer("gone"))
+    assert not closed.is_set()
+    go.set()
+    assert closed.wait(PATIENCE_S)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,8 @@ Theory of operation
 A listing takes seconds where there are a million files. So it is made a slice at a time, between
 turns of the loop, and a client that comes before its end is told to come back. Who asked meanwhile
 is served with it, and so is the tree that follows it; whoever asks later has a new one made, for
-files may have changed. Where a call may hang, a thread makes it, see `slow_disk`.
+files may have changed. Where a call may hang, a thread makes it, see `slow_disk`; and where one has
+held up the loop, on a local disk that is slow.
 
 A listing lies in an anonymous file, and a tree's layout in memory. All transfers of the same
 listing, or of its tree, share one. What they take is counted, in all and for each host; past a
@@ -38,6 +39,12 @@ from udpft.storage.trees.walk import Step, report_of, steps_of
 SLICE_S = 0.005
 """Seconds for which a listing is made in one go: a thousand entries. A longer one is gone on with
 between turns, and its client told to come back."""
+
+SLOW_STEP_S = 0.05
+"""Seconds that a step of a listing takes beyond its slice where the disk is slow: threads go on."""
+
+SLOW_KEPT_S = 60.0
+"""Seconds after such a step for which threads make all listings."""
 
 LISTING_RETRY_AFTER_S = 0.2
 """Seconds after which that client is to come back at the latest."""
@@ -265,6 +272,7 @@ class Listings:
         _held: the same, and those in the making.
         _trees: layouts of trees, by identity; gone with their last use.
         _slice_left_s: seconds of this turn that are left for listings that are asked for.
+        _slow_until: when threads no more make all listings, by the clock; -inf at first.
     """
 
     def __init__(
@@ -284,6 +292,7 @@ class Listings:
         self._held: WeakSet[Listing] = WeakSet()
         self._trees: WeakValueDictionary[int, Tree] = WeakValueDictionary()
         self._slice_left_s = SLICE_S
+        self._slow_until = -inf
 
     # -------------------------------------------------------------------------------- the loop
 
@@ -375,14 +384,21 @@ class Listings:
         listing = Listing(host)
         self._held.add(listing)
         making = _Making(listing, entries, self._clock)
-        if self._remote or is_remote_below(self._root.fileno()):
+        slow = self._clock() < self._slow_until
+        if self._remote or slow or is_remote_below(self._root.fileno()):
             making.in_thread = True
             self._threads.begin_or_busy(lambda: making.work(inf)).wait(SLICE_S)
         return making
 
     def _work_at(self, making: _Making, slice_s: float) -> None:
         """Go on with one for a slice of time, unless there is no room for what it has come to."""
+        began = self._clock()
         making.work(slice_s)
+        now = self._clock()
+        if now - began >= slice_s + SLOW_STEP_S:
+            self._slow_until = now + SLOW_KEPT_S
+            if making.at_work:
+                making.in_thread = self._threads.begin(lambda: making.work(inf)) is not None
         try:
             self._check_bytes(making.listing.host, 0)
         except ServerBusy as full:

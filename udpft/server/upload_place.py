@@ -156,22 +156,23 @@ class UploadPlace:
             raise LocalWriteFailed("the server cannot write it") from error
 
     def close(self, error: BaseException | None = None, received_bytes: int = 0) -> None:
-        """Keep what can be resumed, or remove it; in a thread where that may take its time."""
-        if self._commits:
-            while not self._commits.wait(60):
-                pass
+        """Keep what can be resumed, or remove it; in a thread where that may take its time.
+
+        What is being committed is waited for there, too.
+        """
+        committing = self._commits is not None and not self._commits.wait(_A_MOMENT_S)
         self.on_closed(received_bytes)
-        waits = self._remote or (self._writer is not None and self._writer.is_behind)
-        job = (
-            self._disk.threads.begin(partial(self._close_target, error, received_bytes))
-            if self._disk and waits
-            else None
-        )
-        if job is None:
-            self._close_target(error, received_bytes)
+        waits = self._remote or committing or (self._writer is not None and self._writer.is_behind)
+        # Each commit has a thread already, however many wait for disks.
+        threads = self._disk.threads if self._disk and not committing else DiskThreads()
+        close = partial(self._close_target, error, received_bytes)
+        if not waits or threads.begin(close) is None:
+            close()
 
     def _close_target(self, error: BaseException | None, received_bytes: int) -> None:
         try:
+            while self._commits and not self._commits.wait(60):
+                pass
             if self._writer:
                 self._writer.abandon()
             self._target.close(error)

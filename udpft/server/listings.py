@@ -209,16 +209,21 @@ class _Making:
         """Whether it is not finished, and no thread works at it."""
         return self.finished_at == inf and not self.in_thread
 
-    def work(self, slice_s: float) -> None:
-        """Go on for a slice of time. An error is kept in ``error``."""
+    def work(self, slice_s: float) -> float:
+        """Go on for a slice of time; return the seconds that it took beyond that.
+
+        An error is kept in ``error``.
+        """
         until = self._clock() + slice_s
         try:
             for _ in self._steps:
-                if self._clock() > until or self.given_up:
-                    return
+                late_s = self._clock() - until
+                if late_s > 0 or self.given_up:
+                    return late_s
         except Exception as error:
             self.error = error.with_traceback(None)  # which holds all of this
         self.finished_at = self._clock()
+        return self.finished_at - until
 
     def read(self, tree: Tree) -> None:
         """Go on with its tree, which is read from the listing."""
@@ -384,7 +389,7 @@ class Listings:
         listing = Listing(host)
         self._held.add(listing)
         making = _Making(listing, entries, self._clock)
-        slow = self._clock() < self._slow_until
+        slow = self._slow_until > 0 and self._clock() < self._slow_until
         if self._remote or slow or is_remote_below(self._root.fileno()):
             making.in_thread = True
             self._threads.begin_or_busy(lambda: making.work(inf)).wait(SLICE_S)
@@ -392,11 +397,8 @@ class Listings:
 
     def _work_at(self, making: _Making, slice_s: float) -> None:
         """Go on with one for a slice of time, unless there is no room for what it has come to."""
-        began = self._clock()
-        making.work(slice_s)
-        now = self._clock()
-        if now - began >= slice_s + SLOW_STEP_S:
-            self._slow_until = now + SLOW_KEPT_S
+        if making.work(slice_s) >= SLOW_STEP_S:
+            self._slow_until = self._clock() + SLOW_KEPT_S
             if making.at_work:
                 making.in_thread = self._threads.begin(lambda: making.work(inf)) is not None
         try:

@@ -12,6 +12,7 @@ from udpft.protocol.wire.listing import Entry, Reason
 from udpft.storage.trees.folders import FOLDER_FLAGS, Folders
 from udpft.storage.trees.survey import (
     Placed,
+    PlacedEntries,
     Problem,
     Survey,
     TreeOptions,
@@ -61,6 +62,41 @@ def test_times_agree_as_far_as_the_file_system_keeps_them(
 ) -> None:
     put(tmp_path / "f", mtime_ns=mtime_ns)
     assert (0 in look(folders, "f", granularity_ns=granularity_ns).held) is held
+
+
+def test_nothing_is_looked_for_below_a_folder_that_is_missing(
+    folders: Folders, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[str, ...]] = []
+    real = Folders.open
+
+    def noted(self: Folders, components: tuple[str, ...], *, make: bool = False) -> int:
+        asked.append(tuple(components))
+        return real(self, components, make=make)
+
+    monkeypatch.setattr(Folders, "open", noted)
+    (tmp_path / "there").mkdir()
+    put(tmp_path / "there/f", b"123456")
+    put(tmp_path / "missing-no-more")
+    entries = [
+        Entry("missing", True, 0, MTIME_NS, 0o755),
+        Entry("missing/below", True, 0, MTIME_NS, 0o755),
+        *(Entry(f"missing/below/{number}", False, 5, MTIME_NS, 0o644) for number in range(100)),
+        Entry("missing-no-more", False, 5, MTIME_NS, 0o644),
+        Entry("there", True, 0, MTIME_NS, 0o755),
+        Entry("there/f", False, 5, MTIME_NS, 0o644),
+    ]
+    options = TreeOptions(unwanted=frozenset({"missing/below/7"}))
+    found = survey(folders, Path("out"), PlacedEntries(entries), options, 1)
+    assert asked == [(), (), (), ("there",)]
+    assert (found.skipped, found.held) == ({7, 101}, {100})
+    assert found.problems == [Problem("there/f", Reason.DIFFERENT)]
+
+
+def test_places_of_two_folders_may_be_one(folders: Folders) -> None:
+    entries = [Entry(path, False, 5, MTIME_NS, 0o644) for path in ("a/Name", "b/name", "b/other")]
+    found = survey(folders, Path("out"), PlacedEntries(entries, skipped=1), TreeOptions(), 1)
+    assert found.twins == {("Name",), ("name",)}
 
 
 def test_what_differs_is_named_and_what_is_forced_comes(folders: Folders, tmp_path: Path) -> None:

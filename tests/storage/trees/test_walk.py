@@ -13,7 +13,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from udpft.errors import Denied, NoSuchFile
-from udpft.protocol.wire.listing import Entry, decode_listing_untrusted, encode_entry
+from udpft.protocol.wire.listing import (
+    Entry,
+    NotSent,
+    Reason,
+    decode_listing_untrusted,
+    encode_entry,
+)
 from udpft.storage.served_folder import MAX_DEPTH, ServedRoot
 from udpft.storage.trees import walk
 
@@ -125,6 +131,26 @@ def test_a_listing_is_in_the_order_that_its_reader_demands(root: ServedRoot) -> 
     assert decode_listing_untrusted(b"".join(map(encode_entry, entries))) == [
         entry._replace(mode=entry.mode & 0o777) for entry in entries
     ]
+
+
+def test_whether_a_file_can_be_read_is_asked_where_its_permissions_do_not_say(
+    root: ServedRoot, served: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (served / "a.txt").chmod(0o644)
+    (served / "mine").write_text("mine")
+    (served / "mine").chmod(0o600)
+    (served / "closed").write_text("closed")
+    (served / "closed").chmod(0o200)
+    asked: list[bytes] = []
+
+    def refuses(_folder_fd: int, name: bytes) -> bool:
+        asked.append(name)
+        return False
+
+    monkeypatch.setattr(walk, "_is_readable", refuses)
+    found = list(walk.report_of(root, "", recursive=False, refuse=lambda _: None))
+    assert asked == [b"closed"]
+    assert NotSent("closed", Reason.DENIED) in found
 
 
 def test_an_entry_has_the_files_size_time_and_permissions(root: ServedRoot, served: Path) -> None:

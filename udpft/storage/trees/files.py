@@ -216,7 +216,7 @@ class TreeSource:
     def _is_whole(self, file: SourceFile) -> bool:
         """Tell whether the open file has not become shorter; note its range if written to."""
         shorter, written = file.changed_or_written()
-        if written and not shorter and not self._comparing:
+        if written and not self._comparing:
             starts = self.layout.starts
             self._suspects.append((starts[self._number], starts[self._number + 1]))
         return not shorter

@@ -19,7 +19,8 @@ def test_a_curve_has_the_rate_of_each_part_and_where_packets_were_sent_again() -
     assert curve
     assert curve.highest == 500 * PACKET
     assert curve.seconds == 4
-    assert curve.losses == ((WIDTH / 4, WIDTH / 2),)
+    assert curve.losses == ((WIDTH / 4, WIDTH / 2, 10),)
+    assert curve.most_lost == 10
     assert curve.line.split()[0] == "0.0,5.0"
     assert curve.line.split()[-1] == f"{WIDTH:.1f},5.0"
     assert curve.area.split()[0] == f"0.0,{HEIGHT}"
@@ -35,6 +36,7 @@ def test_what_only_seemed_lost_is_not_marked() -> None:
     curve = curve_of(samples)
     assert curve
     assert curve.losses == ()
+    assert curve.most_lost == 1
 
 
 def test_too_few_samples_are_no_curve() -> None:

@@ -31,19 +31,32 @@ class Sample(NamedTuple):
     resent_share: float
 
 
+class Losses(NamedTuple):
+    """Part of a curve in which packets were sent again: where it begins and ends, and how many."""
+
+    left: float
+    right: float
+    packets: int
+
+
 class Curve(NamedTuple):
     """Curve of a transfer's rate over time.
 
-    ``line``: points, as SVG has them. ``area``: the same, closed at the bottom. ``losses``: from
-    where to where packets were sent again, in units of the width. ``highest``: bytes per second at
+    ``line``: points, as SVG has them. ``area``: the same, closed at the bottom. ``losses``: its
+    parts in which packets were sent again. ``highest``: bytes per second at
     the top. ``seconds``: at the right.
     """
 
     line: str
     area: str
-    losses: tuple[tuple[float, float], ...]
+    losses: tuple[Losses, ...]
     highest: float
     seconds: float
+
+    @property
+    def most_lost(self) -> int:
+        """Packets that were sent again in the part that had most of them; 1 where none had any."""
+        return max((one.packets for one in self.losses), default=1)
 
 
 def thinned(samples: Sequence[Sample]) -> list[Sample]:
@@ -70,7 +83,11 @@ def curve_of(samples: Sequence[Sample]) -> Curve | None:
         steps += [(x(a.at_s), y), (x(b.at_s), y)]
     line = " ".join(f"{across},{down}" for across, down in steps)
     kept = _resent_for_good(samples)
-    losses = tuple((x(a.at_s), x(b.at_s)) for a, b in spans if kept[b] - kept[a] >= _A_PACKET)
+    losses = tuple(
+        Losses(x(a.at_s), x(b.at_s), round(kept[b] - kept[a]))
+        for a, b in spans
+        if kept[b] - kept[a] >= _A_PACKET
+    )
     area = f"{steps[0][0]},{HEIGHT} {line} {steps[-1][0]},{HEIGHT}"
     return Curve(line, area, losses, highest, seconds)
 

@@ -33,17 +33,19 @@ local TYPES = {
 local ROLES = {
   [1] = "get", [2] = "put", [3] = "list", [4] = "tree", [5] = "put, listing of a tree",
   [6] = "put, tree", [7] = "measure", [8] = "measure, the other way",
+  [9] = "range",
 }
 local TAGS = {
   [1] = "name", [2] = "chunk size wanted", [3] = "receive room", [4] = "highest rate",
   [5] = "ranges held", [6] = "identity of what is held", [7] = "flags", [8] = "size",
-  [9] = "time of the last change", [10] = "identity", [12] = "round trip", [13] = "holes",
+  [9] = "time of the last change", [10] = "identity", [11] = "range", [12] = "round trip",
+  [13] = "holes",
 }
 local CODES = {
   [1] = "NOT_FOUND", [2] = "DENIED", [3] = "BUSY", [4] = "CHANGED", [5] = "VERSION",
   [6] = "UPLOAD_REFUSED", [7] = "READ_FAILED", [8] = "WRITE_FAILED", [9] = "DIGEST_MISMATCH",
   [10] = "VIOLATION", [11] = "CANCELLED", [12] = "SHUTTING_DOWN", [13] = "TIMED_OUT",
-  [14] = "NO_KEY", [15] = "EXISTS",
+  [14] = "NO_KEY", [15] = "EXISTS", [16] = "RANGE_NOT_THERE",
 }
 local SUITES = { [0] = "none", [1] = "AES-256-GCM", [2] = "ChaCha20-Poly1305" }
 local BAD, GOOD, UNVERIFIED = 0, 1, 2
@@ -73,6 +75,10 @@ local f = {
   have_first = ProtoField.uint64("udpft.have.first", "First byte", base.DEC),
   have_stop = ProtoField.uint64("udpft.have.stop", "Stop", base.DEC),
   have_of = ProtoField.uint64("udpft.have_of", "Identity of what is held", base.HEX),
+  wanted_first = ProtoField.int64("udpft.range.first", "First byte of the range", base.DEC),
+  wanted_stop = ProtoField.uint64("udpft.range.stop", "Byte behind the range", base.DEC),
+  file_size = ProtoField.uint64("udpft.range.file_size", "Size of the whole file", base.DEC),
+  file_identity = ProtoField.uint64("udpft.range.file_identity", "Identity of the file", base.HEX),
   request_flags = ProtoField.uint64("udpft.request_flags", "Flags of the request", base.HEX),
   size = ProtoField.uint64("udpft.size", "Size", base.DEC),
   mtime = ProtoField.int64("udpft.mtime", "Time of the last change, ns since 1970", base.DEC),
@@ -396,6 +402,13 @@ local function dissect_hello(tvb, tree)
       else
         dissect_ranges(branch, tvb, value, length / 16)
       end
+    elseif tag == 11 then
+      if length == 16 then
+        branch:add_le(f.wanted_first, tvb(value, 8))
+        branch:add_le(f.wanted_stop, tvb(value + 8, 8))
+      else
+        is_wrong(tree, "HELLO with a range of a wrong length")
+      end
     elseif NUMBERS[tag] then
       if length == 8 then
         branch:add_le(NUMBERS[tag], tvb(value, 8))
@@ -453,6 +466,13 @@ local function dissect_accept(tvb, tree)
         dissect_ranges(tree, tvb, 80, count:tonumber())
         at = 80 + 16 * count:tonumber()
       end
+    end
+    local part = at > 80 and at or 80
+    if size >= part + 24 and tvb(part + 16, 8):bytes():tohex() ~= string.rep("0", 16) then
+      tree:add_le(f.wanted_first, tvb(part, 8))
+      tree:add_le(f.file_size, tvb(part + 8, 8))
+      tree:add_le(f.file_identity, tvb(part + 16, 8))
+      at = part + 24
     end
   end
   if at < size then tree:add(f.padding, tvb(at, size - at)):append_text(": " .. size - at .. " bytes") end

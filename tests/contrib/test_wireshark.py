@@ -23,7 +23,7 @@ from udpft.protocol.contract import Batch, TransferIds, Transmit
 from udpft.protocol.keyed.channel import ClientChannel, KeyedAcceptor
 from udpft.protocol.keyed.noise import Suite
 from udpft.protocol.params import MAX_BURST_BYTES
-from udpft.protocol.wire.accept import Accept, decode_accept_untrusted, encode_accept
+from udpft.protocol.wire.accept import Accept, Part, decode_accept_untrusted, encode_accept
 from udpft.protocol.wire.ack import Ack, decode_ack_untrusted, encode_ack
 from udpft.protocol.wire.data import ACK_REQUEST, BurstReader, BurstWriter, data_common
 from udpft.protocol.wire.error import ErrorCode, Refusal, decode_error_untrusted, encode_error
@@ -88,7 +88,8 @@ def random_hello(random: Random) -> bytes:
         name=text.encode(),
         chunk_size=draw(16),
         receive_room=draw(40),
-        role=random.randint(1, 8),
+        role=random.randint(1, 9),
+        wanted=random.choice([(0, 0), (draw(63) - draw(63), 1 + draw(63))]),
         cookie=random.choice([bytes(16), random.randbytes(16)]),
         max_rate_bytes_per_s=draw(40),
         have=tuple(ranges(random, 8, 10**12)) if random.random() < 0.5 else (),
@@ -109,6 +110,9 @@ def random_accept(random: Random) -> bytes:
     upload = (random.getrandbits(30), random.getrandbits(30), have) if have else ()
     numbers = (random.getrandbits(64), random.getrandbits(32), chunk_size, random.getrandbits(40))
     made = Accept(*numbers, random.getrandbits(62) - 2**61, random.getrandbits(64), *upload)
+    if random.random() < 0.5:
+        part = Part(random.getrandbits(40), random.getrandbits(40), 1 + random.getrandbits(63))
+        made = made._replace(part=part)
     return encode_accept(made, random.getrandbits(32), chunk_size + 24)
 
 
@@ -188,6 +192,8 @@ def same_hello(shown: Dissected, datagram: bytes) -> None:
     for name, number in numbers.items():
         assert int((shown.all(name) or ["0"])[0], 0) == number, name
     assert pairs_of(shown, "udpft.have.first", "udpft.have.stop") == list(ours.have)
+    wanted = pairs_of(shown, "udpft.range.first", "udpft.range.stop")
+    assert wanted == ([ours.wanted] if ours.wanted[1] else [])
 
 
 def same_accept(shown: Dissected, datagram: bytes) -> None:
@@ -201,6 +207,9 @@ def same_accept(shown: Dissected, datagram: bytes) -> None:
     assert int((shown.all("udpft.room") or ["0"])[0]) == ours.receive_room
     assert int((shown.all("udpft.max_rate") or ["0"])[0]) == ours.max_rate_bytes_per_s
     assert pairs_of(shown, "udpft.have.first", "udpft.have.stop") == list(ours.have)
+    fields = ("first", "file_size", "file_identity")
+    part = [int((shown.all(f"udpft.range.{one}") or ["0"])[0], 0) for one in fields]
+    assert tuple(part) == ours.part
 
 
 def same_ack(shown: Dissected, datagram: bytes) -> None:

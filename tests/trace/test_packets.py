@@ -10,12 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from udpft.protocol.params import MAX_BURST_BYTES
-from udpft.protocol.wire.accept import Accept, encode_accept
+from udpft.protocol.wire.accept import Accept, Part, encode_accept
 from udpft.protocol.wire.ack import Ack, encode_ack
 from udpft.protocol.wire.data import BurstWriter, data_common
 from udpft.protocol.wire.error import ErrorCode, Refusal, encode_error
 from udpft.protocol.wire.fin import Fin, encode_fin
-from udpft.protocol.wire.hello import Hello, encode_hello
+from udpft.protocol.wire.hello import Hello, Role, encode_hello
 from udpft.protocol.wire.packet import MalformedPacket, PacketType
 from udpft.protocol.wire.retry import Retry, encode_retry
 from udpft.trace.packets import Run, headers_of, runs_of, told_untrusted
@@ -90,6 +90,10 @@ def test_each_kind_is_told_with_its_fields() -> None:
     assert fields["have"] == [[0, 5]]
     assert told_untrusted(memoryview(hello), None)[2:4] == (NONCE, 0xC0FFEE01)
 
+    wanted = Hello(NONCE, 1, b"a", 2048, 9, role=Role.RANGE, wanted=(-5, 9))
+    kind, fields = told(encode_hello(wanted, 1200), None)
+    assert (fields["role"], fields["range"]) == ("range", [-5, 9])
+
     kind, fields = told(encode_retry(Retry(NONCE, bytes(16), 1472, 1, 3), 7))
     assert (kind, fields["hello_size"], fields["attempt"]) == ("RETRY", 1472, 3)
     assert fields["connection_id"] == "00000007"
@@ -98,6 +102,11 @@ def test_each_kind_is_told_with_its_fields() -> None:
     kind, fields = told(accept)
     assert (kind, fields["size"], fields["receive_room"]) == ("ACCEPT", 99, 77)
     assert told_untrusted(memoryview(accept), None).chunk_size == 1176
+
+    range_ = Accept(NONCE, 5, 1176, 99, 0, 1, part=Part(7, 1000, 0xAB))
+    kind, fields = told(encode_accept(range_, 7, 1200))
+    assert (fields["first"], fields["file_size"]) == (7, 1000)
+    assert fields["file_identity"] == "00000000000000ab"
 
     ack = encode_ack(Ack(0.001, 5, 1, 2, [(3, 5), (0, 1)]), 7, NONCE)
     kind, fields = told(ack)

@@ -145,6 +145,7 @@ def _hello(packet: Packet) -> Told:
         "size": hello.size or None,
         "have": [list(pair) for pair in hello.have] or None,
         "holes": [list(pair) for pair in hello.sparse_map.holes] or None,
+        "range": list(hello.wanted) if hello.role == Role.RANGE else None,
         "version": hello.version,
     }
     said = {key: value for key, value in fields.items() if value is not None}
@@ -176,6 +177,10 @@ def _accept(packet: Packet) -> Told:
         fields["have"] = [list(pair) for pair in accept.have]
     if accept.sparse_map.holes:
         fields["holes"] = [list(pair) for pair in accept.sparse_map.holes]
+    if accept.part.file_identity:
+        fields["first"] = accept.part.first
+        fields["file_size"] = accept.part.file_size
+        fields["file_identity"] = f"{accept.part.file_identity:016x}"
     return Told("ACCEPT", fields, accept.nonce, accept.connection_id, accept.chunk_size)
 
 

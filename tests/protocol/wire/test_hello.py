@@ -124,3 +124,20 @@ def test_a_hello_that_makes_no_sense_is_malformed(fields: list[bytes]) -> None:
 
 def test_a_hello_of_a_name_alone_is_enough() -> None:
     assert decode_hello_untrusted(hello_with(NAME)).name == b"file"
+
+
+def test_the_longest_request_for_a_range_fits_into_the_smallest_keyed_hello() -> None:
+    have = tuple((2 * n, 2 * n + 1) for n in range(MAX_HAVE))
+    longest = Hello(1, 2, b"n" * MAX_NAME_BYTES, 3, 4, have=have, have_of=5, wanted=(-6, 7))
+    size = MIN_DATAGRAM_SIZE - KEYED_HELLO_OVERHEAD
+    datagram = encode_hello(longest, size)
+    assert len(datagram) == size
+    assert decode_hello_untrusted(opened(datagram)) == longest
+
+
+def test_a_range_of_a_wrong_length_is_malformed() -> None:
+    datagram = encode_hello(Hello(1, 2, b"n", 3, 4, wanted=(5, 6)), 1200)
+    at = datagram.index(b"\x0b\x10\x00")
+    body = datagram[16:at] + b"\x0b\x08\x00" + datagram[at + 3 :]
+    with pytest.raises(MalformedPacket, match="a range of a wrong length"):
+        decode_hello_untrusted(opened(encode(PacketType.HELLO, 0, body)))

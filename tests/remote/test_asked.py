@@ -212,6 +212,9 @@ def test_what_was_asked_for_is_served_and_nothing_else(account: Path, here: Path
     with serving(*offered("a.txt", "dir/sub/deep.txt")) as connect, connect() as client:
         assert client.read_bytes(f"{label}/a.txt") == b"a"
         assert client.read_bytes(f"{inner}/deep.txt") == b"deep"
+        assert client.fetch_range(f"{inner}/deep.txt", 1, 3) == b"ee"
+        with pytest.raises(NoSuchFile):
+            client.fetch_range(f"{label}/b.txt")
         for name in ("b.txt", "a.txt/", f"{label}/b.txt", f"{label}/../a.txt", f"{inner}/a.txt"):
             with pytest.raises(NoSuchFile):
                 client.read_bytes(name)
@@ -254,8 +257,9 @@ def test_uploads_go_where_they_were_asked_to_and_nowhere_else(account: Path, her
         for name in ("other", "new", "new/u"):
             with pytest.raises(UdpftError):
                 client.store_tree(here / "t", name)
-        with pytest.raises(NoSuchFile):
-            client.read_bytes("new/y")
+        for read in (client.read_bytes, client.fetch_range):
+            with pytest.raises(NoSuchFile):
+                read("new/y")
     found = {str(path.relative_to(account)) for path in (account / "new").rglob("*")}
     assert found == {"new/t", "new/t/in", "new/t/in/x", "new/y"}
 

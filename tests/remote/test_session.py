@@ -10,7 +10,14 @@ import pytest
 
 from tests.remote.shells import as_exec, as_ssh, far_ends, options_of
 from tests.samples import LARGE, sample
-from udpft.errors import DestinationExists, NoSuchFile, ShellFailed, TimedOut, UdpftError
+from udpft.errors import (
+    DestinationExists,
+    NoSuchFile,
+    RangeNotThere,
+    ShellFailed,
+    TimedOut,
+    UdpftError,
+)
 from udpft.remote import session
 from udpft.remote.commands import ShellOptions
 from udpft.remote.names import parse_remote
@@ -92,6 +99,17 @@ def test_paths_from_the_home_and_from_the_root(
         for number, name in enumerate(names):
             client.fetch(name, str(number))
             assert (local / str(number)).read_bytes() == sample(4096)
+
+
+def test_a_range_comes_by_the_name_that_was_typed(
+    home: Path, shell: ShellOptions, local: Path
+) -> None:
+    (home / "a").write_bytes(sample(4096))
+    with fetch(shell, "lab:a") as client:
+        assert client.fetch("lab:a", byte_range=(1_000, 2_000)).name == "lab:a"
+        assert (local / "a").read_bytes() == sample(4096)[1_000:2_000]
+        with pytest.raises(RangeNotThere, match="'lab:a'"):
+            client.fetch("lab:a", "b", byte_range=(5_000, None))
 
 
 def test_a_tree_comes_and_goes(home: Path, shell: ShellOptions, local: Path) -> None:

@@ -175,7 +175,10 @@ def test_what_strangers_can_take() -> None:
             "–",
         ],
         "datagrams of no transfer, such as HELLO": [
-            "–",
+            f"{greeting_limit.ALL_GREETINGS_PER_S:,} a second, "
+            f"{greeting_limit.ALL_GREETINGS_BURST:,} at once",
+            f"{greeting_limit.HOST_GREETINGS_PER_S:,} a second, "
+            f"{greeting_limit.HOST_GREETINGS_BURST:,} at once; "
             f"from one port: {greeting_limit.GREETINGS_PER_S:,} a second, "
             f"{greeting_limit.GREETINGS_BURST} at once",
         ],
@@ -231,6 +234,7 @@ def test_how_long_work_takes_and_what_waits() -> None:
     assert walk._NAMES_A_STEP == 16
     assert f"of one batch {MAX_BURSTS_A_BATCH} bursts are taken in" in words()
     assert f"or {greeting_limit.MAX_IN_A_BATCH} HELLOs" in words()
+    assert f"beyond that of {greeting_limit.MAX_ADDRESSES:,} addresses" in words()
     kept = {listings.LISTING_KEPT_S, uploads.PLACE_KEPT_S, server_sources.OPENED_KEPT_S}
     assert kept == {tree_uploads.LISTING_KEPT_S} == {30.0}
     assert listings.ABANDONED_AFTER_S == uploads.ABANDONED_AFTER_S == 3.0

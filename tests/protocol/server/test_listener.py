@@ -220,7 +220,7 @@ def test_a_refusal_is_told_to_the_driver_too_unless_the_client_is_to_come_back()
         assert net.listener.poll_refused() is None
 
 
-@pytest.mark.parametrize("hello", [HELLO._replace(version=2), HELLO._replace(role=9)])
+@pytest.mark.parametrize("hello", [HELLO._replace(version=2), HELLO._replace(role=200)])
 def test_another_version_or_role_is_told_so(hello: Hello) -> None:
     assert Served().refusal(hello).code is ErrorCode.VERSION
 

@@ -109,7 +109,7 @@ class Listener:
             end_abandoned=self.end_abandoned,
         )
         self._eviction = Eviction(self._creation.admission.charged_host)
-        self._greeting_limit = GreetingLimit()
+        self._greeting_limit = GreetingLimit(self._creation.admission.charged_host)
         self._sessions: dict[int, Session] = {}  # at work, by connection id
         self._by_hello: dict[tuple[PeerAddress, int], Session] = {}  # at work, by `Session.key`
         self._ended_hellos = EndedHellos()  # a replay of them draws nothing

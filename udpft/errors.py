@@ -148,7 +148,11 @@ class NoSuchFile(ServerRefused):
 
 
 class RangeNotThere(ServerRefused):
-    """The file has nothing of the range that was asked for: it ends before."""
+    """The file has nothing of the range that was asked for: it ends before.
+
+    The exit code is the one that curl has for that over FTP and of local files; its 33 says that
+    a server knows no ranges at all.
+    """
 
     exit_code = ExitCode.RANGE_NOT_THERE
 

@@ -29,10 +29,15 @@ def served(tmp_path: Path) -> Iterator[RunningServer]:
     table = tmp_path / "files/data/table.csv"
     table.write_text("city,people\nSvolvaer,1\nBergen,2\n")
     other = table.with_suffix(".parquet")
+    years = tmp_path / "files/years"
+    years.mkdir()
+    for number in (1, 2, 3):
+        (years / f"{number}.csv").write_text(f"year,people\n{2020 + number},{11 * number}\n")
     try:
         import pandas
 
-        pandas.read_csv(table).to_parquet(other)
+        for one in (table, *years.glob("*.csv")):
+            pandas.read_csv(one).to_parquet(one.with_suffix(".parquet"))
     except ImportError:
         other.write_bytes(b"PAR1")
     with udpft.serve(tmp_path / "files", port=0) as server:
@@ -56,14 +61,14 @@ def installed(tmp_path: Path) -> Path:
 
 
 def test_every_example_is_run() -> None:
-    assert len(EXAMPLES) == PAGE.count("```python") == 4
+    assert len(EXAMPLES) == PAGE.count("```python") == 5
 
 
 @pytest.mark.parametrize(("code", "shown"), EXAMPLES, ids=map(str, range(len(EXAMPLES))))
 def test_an_example_prints_what_is_shown(
     served: RunningServer, installed: Path, tmp_path: Path, code: str, shown: str
 ) -> None:
-    for package in ("pandas", "pyarrow"):
+    for package in ("pandas", "pyarrow", "distributed"):
         if package in code:
             pytest.importorskip(package, reason="the extra `dataframes` brings it")
     code = code.replace(", port=9000", "").replace(":9000/", "/")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,8 +10,10 @@ from typing import Any
 
 import pytest
 
+import udpft
 from tests.samples import PATIENCE_S
 from udpft.errors import NoSuchFile, RangeNotThere, ServerBusy
+from udpft.outcome.served import Refused
 from udpft.protocol.contract import OpenedSource
 from udpft.protocol.server.session_creation import Asker
 from udpft.protocol.wire.hello import RECURSIVE, Hello, Role
@@ -162,3 +165,21 @@ def test_a_range_is_opened_alone_also_by_a_thread(
     source.close()
     with pytest.raises(RangeNotThere):
         sources.open(asked._replace(wanted=(10, 11)), "file")
+
+
+def test_the_server_knows_why_a_file_cannot_be_read_and_the_client_does_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mine").write_bytes(b"x")
+    refused: list[Refused] = []
+
+    def deny(*_: object) -> int:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    with udpft.serve(tmp_path, port=0, on_refused=refused.append) as server:
+        monkeypatch.setattr("udpft.storage.served_folder.openat2", deny)
+        monkeypatch.setattr("udpft.storage.served_folder._walk", deny)
+        with pytest.raises(NoSuchFile, match=r"^no such file on the server: 'mine'$"):
+            udpft.get("mine", server=server, output=tmp_path / "here")
+    [one] = refused
+    assert isinstance(one.error.__cause__, PermissionError)

@@ -156,7 +156,7 @@ class Sources:
         try:
             return job.result()
         except NoSuchFile as error:
-            raise _NoSuchFileThere(str(error)) from None
+            raise _NoSuchFileThere(str(error)) from error.__cause__
 
     def _open_there(self, name: str, wanted: Wanted) -> ServedSource:
         """Open a file in whatever mount. Runs in a thread."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 
@@ -95,3 +96,19 @@ def test_a_failure_of_the_server_is_told_to_programs_with_its_trace(capsys: Capt
     fields = json.loads(line)
     assert fields["level"] == "error"
     assert "Traceback" in fields["trace"]
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"), [(errno.EACCES, "permission denied"), (errno.ENOENT, ""), (None, "")]
+)
+def test_the_operator_reads_why_a_file_is_not_served(
+    capsys: Capture, code: int | None, reason: str
+) -> None:
+    error = NoSuchFile("no such file on the server")
+    error.__cause__ = None if code is None else OSError(code, "what the system says")
+    teller = ServerLog(Console(), as_json=True)
+    teller.tell_refused(Refused("a", "[::1]:7", "reliable", upload=False, error=error))
+    out, err = capsys.readouterr()
+    told = "refused: no such file on the server" + (f" ({reason})" if reason else "")
+    assert err.rstrip().endswith(told)
+    assert json.loads(out).get("reason", "") == reason

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable
+from errno import EACCES, EIO, EPERM
 from typing import TYPE_CHECKING, Any
 
 from udpft.cli.output.console import Console, escape, print_json
 from udpft.cli.output.tally import rounded
-from udpft.errors import LocalWriteFailed
+from udpft.errors import LocalWriteFailed, UdpftError
 from udpft.net.clock import clock
 from udpft.outcome.served import Refused, Served
 from udpft.units import format_bytes, format_rate, format_seconds
@@ -114,10 +116,14 @@ class ServerLog:
             "message": str(refused.error),
             "exit_code": int(refused.error.exit_code),
         }
+        reason = _true_reason(refused.error)
+        if reason:
+            fields["reason"] = reason
         self._print_json("refused", fields)
         direction = "upload of " if refused.upload else ""
         what = f"{refused.peer} {refused.mode} {direction}{refused.name!r}"
-        self._console.log(f"{what}: refused: {refused.error}", **fields)
+        told = f"{refused.error} ({reason})" if reason else str(refused.error)
+        self._console.log(f"{what}: refused: {told}", **fields)
 
     def tell_notice(self, text: str) -> None:
         """Write a line."""
@@ -213,3 +219,11 @@ def _in_words(served: Served) -> str:
         return f"{what}: {taken}, unverified"
     unconfirmed = "" if served.verified else ", not confirmed: the client left without a word"
     return f"{what}: {taken}, {served.resent_packets} packets resent{unconfirmed}"
+
+
+def _true_reason(error: UdpftError) -> str:
+    """Reason of a refusal that its client is not told: that a file is there, and not readable."""
+    cause = error.__cause__
+    if not isinstance(cause, OSError) or cause.errno not in (EACCES, EPERM, EIO):
+        return ""
+    return f"{os.strerror(cause.errno)[:1].lower()}{os.strerror(cause.errno)[1:]}"

@@ -158,3 +158,36 @@ def test_what_the_disk_spoiled_of_an_earlier_listing_comes_again(
     assert result.verified
     for name in os.listdir(tree):
         assert (out / "t" / name).read_bytes() == (tree / name).read_bytes()
+
+
+@row("a file that grows, as a log")
+@pytest.mark.parametrize("upload", [False, True])
+def test_a_log_that_grows_comes_as_it_was_when_the_tree_was_listed(
+    server: RunningServer,
+    tree: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    upload: bool,
+) -> None:
+    before = {path.name: path.read_bytes() for path in tree.iterdir()}
+    real: Callable[..., None] = StagedTree.writev
+
+    def grow(self: StagedTree, slots: list[memoryview], offset: int) -> None:
+        if not grown:
+            for name in ("a", "m", "y299"):
+                with open(tree / name, "ab") as file:
+                    file.write(b"one more line")
+                grown.append(name)
+        real(self, slots, offset)
+
+    grown: list[str] = []
+    monkeypatch.setattr(StagedTree, "writev", grow)
+    if upload:
+        result = udpft.put(tree, server=server, as_name="up", recursive=True)
+        copy = tree.parent / "up"
+    else:
+        result = udpft.get("t", server=server, output=tmp_path / "out", recursive=True)
+        copy = tmp_path / "out/t"
+    assert result.verified
+    assert len(grown) == 3
+    assert {path.name: path.read_bytes() for path in copy.iterdir()} == before

@@ -38,6 +38,16 @@ def tally() -> Tally:
             ", verified",
         ),
         (
+            RESULT._replace(hole_bytes=3072),
+            "where: 4.1 kB, 3.07 kB of it holes, in 500 ms, 2.05 kB/s",
+            ", verified",
+        ),
+        (
+            RESULT._replace(hole_bytes=1024, resumed_bytes=2048),
+            "where: 4.1 kB, 1.02 kB of it holes, 1.02 kB of it new, in 500 ms, 2.05 kB/s",
+            ", verified",
+        ),
+        (
             RESULT._replace(mode="plain", verified=False),
             "where: 4.1 kB in 500 ms, 8.19 kB/s",
             ", unverified: plain checks nothing",
@@ -124,3 +134,9 @@ def test_progress_is_for_whoever_reads(
 def test_files_are_counted_in_words() -> None:
     assert count_of_files(RESULT) == "1 file"
     assert count_of_files(RESULT._replace(files=2)) == "2 files"
+
+
+def test_a_dry_run_that_finds_nothing_to_do_counts_no_files() -> None:
+    assert count_of_files(RESULT._replace(files=0, up_to_date=True)) == "nothing would come"
+    assert count_of_files(RESULT._replace(files=0)) == "0 files"
+    assert count_of_files(RESULT._replace(up_to_date=True)) == "1 file"

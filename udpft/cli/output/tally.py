@@ -111,9 +111,11 @@ class Tally:
             return
         size = format_bytes(result.bytes)
         if result.hole_bytes:
-            size += f", {format_bytes(result.hole_bytes)} of it holes,"
+            size += f", {format_bytes(result.hole_bytes)} of it holes"
         if result.resumed_bytes:
-            size += f", {format_bytes(result.new_bytes)} of it new,"
+            size += f", {format_bytes(result.new_bytes)} of it new"
+        if result.hole_bytes or result.resumed_bytes:
+            size += ","
         if result.part:
             size += f" of {format_bytes(result.part.file_size)}"
         verdict = "verified" if result.verified else "unverified: plain checks nothing"
@@ -149,7 +151,9 @@ def _left_out(result: Result) -> str:
 
 
 def count_of_files(result: Result) -> str:
-    """Number of files in a tree, in words."""
+    """Number of files in a tree, in words; of a dry run, of those that would come."""
+    if result.up_to_date and not result.files:
+        return "nothing would come"
     return "1 file" if result.files == 1 else f"{result.files} files"
 
 

@@ -106,6 +106,7 @@ def test_what_people_type_is_read_here(arguments: str) -> None:
         "get there:a.txt",
         "get user@there:dir/a.txt -r",
         "get ssh://there/a.txt",
+        "get a.txt -s here -s there",
     ],
 )
 def test_the_rest_is_left_to_click(arguments: str) -> None:

@@ -47,8 +47,7 @@ def read_get(arguments: Sequence[str], environ: Mapping[str, str]) -> dict[str, 
         return None
     names: list[str] = []
     words: dict[str, Any] = {"names": names}
-    if environ.get("UDPFT_SERVER"):
-        words["server"] = environ["UDPFT_SERVER"]
+    servers: list[str] = []
     rest = iter(arguments[1:])
     for word in rest:
         if not word.startswith("-"):
@@ -62,8 +61,15 @@ def read_get(arguments: Sequence[str], environ: Mapping[str, str]) -> dict[str, 
             words[option] = value if option != "byte_range" else _byte_range(value)
             if words[option] is None:
                 return None
+            if option == "server":
+                servers.append(value)
         else:
             return None
+    servers = servers or environ.get("UDPFT_SERVER", "").split()
+    if len(servers) > 1:
+        return None
+    if servers:
+        words["server"] = servers[0]
     # A name with a colon before its first slash may be of another machine: see `remote.names`.
     if "server" not in words and any(":" in name.partition("/")[0] for name in names):
         return None

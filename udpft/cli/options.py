@@ -86,6 +86,33 @@ def server_option(function: Function) -> Function:
     )(function)
 
 
+def servers_option(function: Function) -> Function:
+    """``-s/--server`` of a command that fetches from several at once, and ``--replicas``."""
+    for option in (
+        click.option("--replicas", is_flag=True, hidden=True),  # each address of the server's name
+        click.option(
+            "-s",
+            "--server",
+            metavar="HOST[:PORT]",
+            default=(DEFAULT_SERVER,),
+            multiple=True,
+            callback=_one_or_more,
+            envvar="UDPFT_SERVER",
+            show_envvar=True,
+            show_default=True,
+            help="Again: stripes of all; --replicas.",
+        ),
+    ):
+        function = option(function)
+    return function
+
+
+def _one_or_more(
+    _: click.Context, __: click.Parameter, servers: tuple[str, ...]
+) -> str | list[str]:
+    return servers[0] if len(servers) == 1 else list(servers)
+
+
 def connect_timeout_option(function: Function) -> Function:
     """``--connect-timeout``, shared by all clients."""
     return click.option(

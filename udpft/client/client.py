@@ -24,10 +24,9 @@ from udpft.arguments import (
     is_stream,
     quantity_of,
     seconds_of,
-    server_of,
     text_of,
 )
-from udpft.client.connection import Connection, ConnectionOwner, SocketFactory
+from udpft.client.connection import ConnectionOwner, Connector, SocketFactory, servers_of
 from udpft.client.fetch import fetch
 from udpft.client.names import absolute
 from udpft.client.names import check_is_sha256 as check_is_sha256
@@ -35,7 +34,6 @@ from udpft.client.names import destination_of as destination_of
 from udpft.client.names import name_on_server as name_on_server
 from udpft.client.names import tidied as tidied
 from udpft.errors import LocalWriteFailed, UsageError
-from udpft.net.address import parse_server
 from udpft.outcome.progress import Progress
 from udpft.outcome.result import Result
 from udpft.protocol.params import CONNECT_TIMEOUT_S, IDLE_TIMEOUT_S
@@ -72,7 +70,8 @@ class Client(ConnectionOwner):
 
     Args:
         server: ``HOST`` or ``HOST:PORT``, the port is 9000 unless given; or what `udpft.serve`
-            returned.
+            returned. Or a list of these, which have the same files: `fetch` gets stripes of a file
+            from all of them at once, and all else is asked of the first that there is a way to.
         chunk_size: bytes; ``"auto"`` for the largest that the path carries. By default 2048; with
             a key, whose cost is for each packet more than for each byte, ``"auto"``.
         limit_rate: bytes per second that a transfer does not exceed, as a number or as ``"2M"``; 0
@@ -85,10 +84,10 @@ class Client(ConnectionOwner):
         max_size: bytes of the largest file or tree that is fetched, or ``"2G"``; 0 for no limit. A
             larger one is refused before any is written, by plain once so many bytes have come.
         trace: is told of each datagram; its owner closes it after the client.
+        replicas: each address of the server's name is a server with the same files.
 
     Raises:
-        UsageError: an argument makes no sense; there is no key in the
-            key file, or the package that keys need is missing.
+        UsageError: an argument makes no sense; the key file holds no key; keys need a package.
         LocalReadFailed: the key file cannot be read.
         HostNotFound: the server's name does not resolve.
         PortClosed: there is no way to its address.
@@ -97,7 +96,7 @@ class Client(ConnectionOwner):
 
     def __init__(
         self,
-        server: ServerName,
+        server: ServerName | list[ServerName],
         *,
         chunk_size: int | str | None = None,
         limit_rate: int | str = 0,
@@ -108,22 +107,23 @@ class Client(ConnectionOwner):
         stop: Stop | None = None,
         max_size: int | str = 0,
         trace: Trace | None = None,
+        replicas: bool = False,
     ) -> None:
-        self.server = parse_server(server_of(server), DEFAULT_PORT)
         self.connect_timeout = seconds_of(connect_timeout, "connect_timeout")
         self.timeout = seconds_of(timeout, "timeout")
-        connection = Connection(
-            self.server,
+        self._connector = Connector(
             chunk_size=chunk_size_of(chunk_size, keyed=bool(key_file)),
             limit_rate=quantity_of(limit_rate, "limit_rate"),
             connect_timeout_s=connect_timeout,
             idle_timeout_s=timeout,
             sockets=SocketFactory(offload) if trace is None else trace.sockets(offload),
             key_file=key_file,
-            stop=stop,
+            max_size=quantity_of(max_size, "max_size"),
         )
-        connection.max_size = quantity_of(max_size, "max_size")
-        super().__init__(connection)
+        servers = servers_of(server, DEFAULT_PORT, stop, replicas=replicas)
+        super().__init__(self._connector.open_first(servers, stop))
+        self.server = self._connection.server
+        self._replicas = servers if len(servers) > 1 else []
 
     # --------------------------------------------------------------------------------- downloads
 
@@ -151,15 +151,12 @@ class Client(ConnectionOwner):
                 is of the file if this one fails; False begins again, and leaves nothing.
             sha256: what the file's SHA-256 must be, 64 hex digits, before it gets its name.
             times: give it the time that it has there; False leaves it that of its arrival.
-            byte_range: fetch a range of the file only, as `fetch_range` takes it: start and stop.
-                The range is then what has a destination, a SHA-256, and so on.
+            byte_range: fetch only a range: start and stop, as `fetch_range` takes them.
             progress: called with the bytes done and in all, ten times a second and at the end.
-            on_resume: called once with the bytes that were held already and the bytes in all,
-                where this goes on with an earlier fetch.
+            on_resume: called once with the bytes that were held already and the bytes in all.
 
         Returns:
-            The verified result. Where the same file is at the destination already, nothing but its
-            digest crosses the network.
+            The verified result. Of a file that is there already, only the digest is compared.
 
         Raises:
             UsageError: the name, or the SHA-256, makes no sense.
@@ -184,6 +181,17 @@ class Client(ConnectionOwner):
                 target.keeps_time = times
                 return target
 
+            if byte_range is None and self._replicas:
+                from udpft.client.parts.replicas import fetch_striped  # most have one server
+
+                return fetch_striped(
+                    self._connector,
+                    self._replicas,
+                    name,
+                    open_destination,
+                    progress=progress,
+                    stop=self.stop,
+                )
             if byte_range is None:
                 return fetch(self._connection, name, open_destination, progress=progress)
             from udpft.client.parts.ranges import fetch_range  # most want all of it
@@ -298,10 +306,8 @@ class Client(ConnectionOwner):
             output: a folder, made where it is missing; by default the current one.
             recursive: folders too; without, they are left out.
             force: replace different files, those of the same size and time too.
-            resume: go on with what an earlier fetch left, and leave what there is if this one
-                fails.
-            progress: called with the bytes done and the bytes in all, ten times a second and at
-                the end.
+            resume: go on with what an earlier fetch left, and leave what there is if this fails.
+            progress: called with the bytes done and in all, ten times a second and at the end.
             on_resume: called with the bytes that were held already and the bytes in all.
             tree: see `udpft.client.tree_outcome.TreeParameters`.
 

@@ -13,11 +13,20 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from math import inf
 from time import sleep
-from typing import TYPE_CHECKING, Self, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, Self, TypeVar
 
-from udpft.errors import PartialTransfer, PortClosed, ServerBusy, TimedOut, TooLarge, UsageError
+from udpft.arguments import ServerName, server_of
+from udpft.errors import (
+    HostNotFound,
+    PartialTransfer,
+    PortClosed,
+    ServerBusy,
+    TimedOut,
+    TooLarge,
+    UsageError,
+)
 from udpft.net import loop
-from udpft.net.address import Address, resolve_all
+from udpft.net.address import Address, all_addresses, parse_server, resolve_all
 from udpft.net.clock import clock
 from udpft.net.udp import UdpSocket
 from udpft.outcome.usage import Usage
@@ -379,6 +388,64 @@ class Connection:
         endpoint.abort(PartialTransfer(reason), code)
         with suppress(OSError):
             loop.flush(endpoint, self._socket, clock())
+
+
+def servers_of(
+    named: ServerName | list[ServerName], port: int, stop: Stop | None, *, replicas: bool
+) -> list[Address]:
+    """Addresses of the servers that a user names.
+
+    Args:
+        named: one or more.
+        port: of those that are named without one.
+        stop: breaks the resolving of names off.
+        replicas: each address of a name is a server.
+
+    Raises:
+        UsageError: that is no server's name; or there is none.
+        HostNotFound: with ``replicas``, a name does not resolve.
+    """
+    names = named if isinstance(named, list) else [named]
+    servers = [parse_server(server_of(name), port) for name in names]
+    if not servers:
+        raise UsageError("no server is named")
+    if replicas:
+        return [address for server in servers for address in all_addresses(server, stop)]
+    return servers
+
+
+class Connector(NamedTuple):
+    """Maker of connections that differ in nothing but their servers. See `Connection`."""
+
+    chunk_size: int
+    limit_rate: int
+    connect_timeout_s: float
+    idle_timeout_s: float
+    sockets: SocketFactory | TracedSockets
+    key_file: KeySource | None
+    max_size: int
+
+    def open(self, server: Address, stop: Stop | None) -> Connection:
+        """Open a connection to a server. Raises as `Connection` does."""
+        connection = Connection(
+            server,
+            chunk_size=self.chunk_size,
+            limit_rate=self.limit_rate,
+            connect_timeout_s=self.connect_timeout_s,
+            idle_timeout_s=self.idle_timeout_s,
+            sockets=self.sockets,
+            key_file=self.key_file,
+            stop=stop,
+        )
+        connection.max_size = self.max_size
+        return connection
+
+    def open_first(self, servers: list[Address], stop: Stop | None) -> Connection:
+        """Open one to the first server that there is a way to. Raises as `Connection` does."""
+        for server in servers[:-1]:
+            with suppress(HostNotFound, PortClosed):
+                return self.open(server, stop)
+        return self.open(servers[-1], stop)
 
 
 class ConnectionOwner:

@@ -90,6 +90,7 @@ def request(
     target: Target,
     *,
     progress: Progress | None = None,
+    on_turn: Callable[[float], None] | None = None,
     **asked: Unpack[Asked],
 ) -> tuple[Completed, Download]:
     """Ask for something and take it in; ask again while the server is busy.
@@ -99,6 +100,7 @@ def request(
         name: of what is asked for, on the server.
         target: where it goes.
         progress: called with the bytes done and the bytes in all.
+        on_turn: called in every turn of the loop in place of that; may raise to break it off.
         asked: what kind of thing it is, and what of it; a file unless given.
 
     Raises:
@@ -107,13 +109,18 @@ def request(
 
     def attempt() -> tuple[Completed, Download]:
         hello = connection.hello(name, target.have, target.have_of)
-        return _run(connection, hello._replace(**asked), name, target, progress)
+        return _run(connection, hello._replace(**asked), name, target, progress, on_turn)
 
     return connection.retried(attempt)
 
 
 def _run(
-    connection: Connection, hello: Hello, name: str, target: Target, progress: Progress | None
+    connection: Connection,
+    hello: Hello,
+    name: str,
+    target: Target,
+    progress: Progress | None,
+    on_turn: Callable[[float], None] | None,
 ) -> tuple[Completed, Download]:
     """Run one download from its HELLO to its FIN_ACK."""
 
@@ -159,7 +166,7 @@ def _run(
             return download.bytes_held, accept.size
         return None
 
-    tick = ticker(progress, measure)
+    tick = on_turn or ticker(progress, measure)
     with connection.transferring(download):
         # A server that vanished in mid-transfer may be back before the time-out.
         connection.drive_transfer(download, on_event, tick, download.note_refused)

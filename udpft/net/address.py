@@ -97,6 +97,11 @@ def resolve_all(
     return list(dict.fromkeys((family, sockaddr) for family, _, _, _, sockaddr in found))
 
 
+def all_addresses(address: Address, stop: "Stop | None" = None) -> list[Address]:
+    """All addresses of a host's name, in the order of `resolve_all`, which see for errors."""
+    return [Address.of(sockaddr) for _, sockaddr in resolve_all(address, stop)]
+
+
 def _without_brackets(host: str) -> str:
     """A host as the resolver takes it: ``[::1]`` is an IPv6 address as `Address` writes it."""
     return host[1:-1] if host.startswith("[") and host.endswith("]") else host

@@ -15,6 +15,13 @@ else:
     TreeRecord = Part = Verdict = Any  # most have none
 
 
+class ServerShare(NamedTuple):
+    """Share of a file that one of several servers has sent: its address, and the bytes."""
+
+    address: str
+    bytes: int
+
+
 class Result(NamedTuple):
     """Record of a client's transfer: of one file, or of a tree.
 
@@ -29,7 +36,8 @@ class Result(NamedTuple):
     limited a transfer of half a second or more: see `bottleneck`. ``tree``: of a tree, what did
     not come. ``sent_singly``: whether what came or left did so packet by packet, because the path
     drops the kernel's bursts. ``part``: of a range, where in its file it lies, and of which version
-    that is; ``bytes`` are then the range's.
+    that is; ``bytes`` are then the range's. ``servers``: of a file from several servers, which of
+    them has sent how much.
     """
 
     name: str
@@ -52,6 +60,7 @@ class Result(NamedTuple):
     sent_singly: bool = False
     part: Part | None = None
     hole_bytes: int = 0
+    servers: tuple[ServerShare, ...] = ()
 
     @property
     def new_bytes(self) -> int:

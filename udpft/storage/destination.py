@@ -263,6 +263,20 @@ class Destination:
         part.relabel(label)
         return OpenedSink(part, self._rehash(part, chunks, label), part.note_hashes)
 
+    def hashes_of(self, handshake: HandshakeResult) -> Iterator[tuple[int, bytes]]:
+        """Hashes of the chunks that a handshake says are held, read anew from the part file.
+
+        Iterates over runs, each with the number of its first chunk.
+
+        Raises:
+            LocalReadFailed: it cannot be read.
+        """
+        assert self._part
+        accept = handshake.accept
+        chunks = whole_chunks(handshake.have, accept.chunk_size, accept.size)
+        read = guarded(self._part.readv, self._stop)
+        return read_hashes(read, accept.size, accept.chunk_size, chunks)
+
     def _rehash(
         self, part: PartFile, chunks: RangeSet, label: Label
     ) -> Iterator[tuple[int, bytes]]:

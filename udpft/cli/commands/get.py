@@ -40,7 +40,7 @@ def fetch(
     /,
     names: Sequence[str],
     *,
-    server: str = DEFAULT_SERVER,
+    server: str | list[str] = DEFAULT_SERVER,
     output: str | None = None,
     force: bool = False,
     mode: Literal["reliable", "plain"] = "reliable",
@@ -87,6 +87,8 @@ def fetch(
         byte_range,
     )
     with verdict(as_json=as_json, files=tally.files):
+        if mode == "plain" and (isinstance(server, list) or options.get("replicas")):
+            raise UsageError("plain fetches from one server")
         _check_words(getter, names, of_trees=bool(rules) or any(of_trees.values()), as_json=as_json)
         with _tracing(console, trace, trace_limit) as traced:
             for client_of, group in far.groups() if far else [(Client, names)]:

@@ -19,7 +19,7 @@ from udpft.cli.options import (
     key_file_option,
     limit_rate_option,
     progress_option,
-    server_option,
+    servers_option,
     timeout_option,
     trace_options,
 )
@@ -29,7 +29,7 @@ from udpft.errors import UsageError
 
 @click.command("get", cls=RuledCommand, short_help="Fetch files.")
 @click.argument("names", metavar="NAME...", nargs=-1, required=True)
-@server_option
+@servers_option
 @remote_options
 @click.option(
     "-o",

@@ -129,6 +129,9 @@ class Tally:
                 f"digest {result.digest} of {result.chunk_size}-byte chunks",
                 level=1,
             )
+        if result.servers:
+            shares = (f"{format_bytes(one.bytes)} from {one.address}" for one in result.servers)
+            self.console.say(f"  {', '.join(shares)}", level=1)
         if result.sent_singly:
             self.console.say("  packet by packet: the path drops the kernel's bursts", level=1)
         per_gb = result.cpu_seconds_per_gb
@@ -182,6 +185,7 @@ def success(result: Result) -> dict[str, Any]:
         "slow": result.slow,
         "sent_singly": result.sent_singly,
         **({"part": _part(result)} if result.part else {}),
+        **({"servers": [one._asdict() for one in result.servers]} if result.servers else {}),
     }
 
 

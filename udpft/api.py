@@ -46,6 +46,7 @@ class ClientOptions(TypedDict, total=False):
     stop: Stop | None
     max_size: int | str
     trace: Trace | None
+    replicas: bool
 
 
 class ServerOptions(TypedDict, total=False):

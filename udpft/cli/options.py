@@ -99,8 +99,7 @@ def servers_option(function: Function) -> Function:
             callback=_one_or_more,
             envvar="UDPFT_SERVER",
             show_envvar=True,
-            show_default=True,
-            help="Again: stripes of all; --replicas.",
+            help="Or several; --replicas.",
         ),
     ):
         function = option(function)

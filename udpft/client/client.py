@@ -13,7 +13,8 @@ behind it: `connection`, and a module for each kind of transfer. All are measure
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import IO, TYPE_CHECKING, Unpack
 
 from udpft.arguments import (
@@ -96,7 +97,7 @@ class Client(ConnectionOwner):
 
     def __init__(
         self,
-        server: ServerName | list[ServerName],
+        server: ServerName | Sequence[ServerName],
         *,
         chunk_size: int | str | None = None,
         limit_rate: int | str = 0,
@@ -181,24 +182,16 @@ class Client(ConnectionOwner):
                 target.keeps_time = times
                 return target
 
-            if byte_range is None and self._replicas:
+            run: Callable[..., Result] = partial(fetch, self._connection)
+            if byte_range is not None:
+                from udpft.client.parts.ranges import fetch_range  # most want all of it
+
+                run = partial(fetch_range, self._connection, byte_range=byte_range)
+            elif self._replicas:
                 from udpft.client.parts.replicas import fetch_striped  # most have one server
 
-                return fetch_striped(
-                    self._connector,
-                    self._replicas,
-                    name,
-                    open_destination,
-                    progress=progress,
-                    stop=self.stop,
-                )
-            if byte_range is None:
-                return fetch(self._connection, name, open_destination, progress=progress)
-            from udpft.client.parts.ranges import fetch_range  # most want all of it
-
-            return fetch_range(
-                self._connection, name, open_destination, byte_range, progress=progress
-            )
+                run = partial(fetch_striped, self._connector, self._replicas, self.stop)
+            return run(name, open_destination, progress=progress)
 
         return self._to_output(name, output, sha256, transfer)
 

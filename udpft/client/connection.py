@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from math import inf
 from time import sleep
-from typing import TYPE_CHECKING, NamedTuple, Self, TypeVar
+from typing import TYPE_CHECKING, Self, TypedDict, TypeVar, Unpack
 
 from udpft.arguments import ServerName, server_of
 from udpft.errors import (
@@ -48,6 +48,17 @@ if TYPE_CHECKING:
     from udpft.protocol.contract import Endpoint, Event
     from udpft.protocol.keyed.channel import ClientChannel
     from udpft.protocol.transfer.sender import Sender
+
+    class ConnectionOptions(TypedDict):
+        """Arguments of a `Connection` that are the same for all servers."""
+
+        chunk_size: int
+        limit_rate: int
+        connect_timeout_s: float
+        idle_timeout_s: float
+        sockets: SocketFactory | TracedSockets
+        key_file: KeySource | None
+
 
 T = TypeVar("T")
 
@@ -391,7 +402,7 @@ class Connection:
 
 
 def servers_of(
-    named: ServerName | list[ServerName], port: int, stop: Stop | None, *, replicas: bool
+    named: ServerName | Sequence[ServerName], port: int, stop: Stop | None, *, replicas: bool
 ) -> list[Address]:
     """Addresses of the servers that a user names.
 
@@ -405,7 +416,7 @@ def servers_of(
         UsageError: that is no server's name; or there is none.
         HostNotFound: with ``replicas``, a name does not resolve.
     """
-    names = named if isinstance(named, list) else [named]
+    names = named if isinstance(named, (list, tuple)) else [named]
     servers = [parse_server(server_of(name), port) for name in names]
     if not servers:
         raise UsageError("no server is named")
@@ -414,30 +425,22 @@ def servers_of(
     return servers
 
 
-class Connector(NamedTuple):
-    """Maker of connections that differ in nothing but their servers. See `Connection`."""
+class Connector:
+    """Maker of connections that differ in nothing but their servers.
 
-    chunk_size: int
-    limit_rate: int
-    connect_timeout_s: float
-    idle_timeout_s: float
-    sockets: SocketFactory | TracedSockets
-    key_file: KeySource | None
-    max_size: int
+    Args:
+        max_size: see `Connection`.
+        options: the other arguments of a `Connection`.
+    """
+
+    def __init__(self, *, max_size: int, **options: Unpack[ConnectionOptions]) -> None:
+        self._max_size = max_size
+        self._options = options
 
     def open(self, server: Address, stop: Stop | None) -> Connection:
         """Open a connection to a server. Raises as `Connection` does."""
-        connection = Connection(
-            server,
-            chunk_size=self.chunk_size,
-            limit_rate=self.limit_rate,
-            connect_timeout_s=self.connect_timeout_s,
-            idle_timeout_s=self.idle_timeout_s,
-            sockets=self.sockets,
-            key_file=self.key_file,
-            stop=stop,
-        )
-        connection.max_size = self.max_size
+        connection = Connection(server, stop=stop, **self._options)
+        connection.max_size = self._max_size
         return connection
 
     def open_first(self, servers: list[Address], stop: Stop | None) -> Connection:

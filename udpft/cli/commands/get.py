@@ -52,6 +52,7 @@ def fetch(
     byte_range: tuple[int, int | None] | None = None,
     progress: ProgressStyle = "auto",
     as_json: bool = False,
+    replicas: bool = False,
     far: "RemoteFetches | None" = None,  # where names are behind remote shells
     rules: Sequence[str] = (),
     links: bool = False,
@@ -87,8 +88,12 @@ def fetch(
         byte_range,
     )
     with verdict(as_json=as_json, files=tally.files):
-        if mode == "plain" and (isinstance(server, list) or options.get("replicas")):
+        if mode == "plain" and (isinstance(server, list) or replicas):
             raise UsageError("plain fetches from one server")
+        if replicas:
+            if far:
+                raise UsageError("--replicas is of servers, and not of HOST:PATH")
+            options["replicas"] = True
         _check_words(getter, names, of_trees=bool(rules) or any(of_trees.values()), as_json=as_json)
         with _tracing(console, trace, trace_limit) as traced:
             for client_of, group in far.groups() if far else [(Client, names)]:

@@ -52,6 +52,9 @@ _AGAIN_S: Final = (0.25, 0.5, 1.0, 2.0)
 _WAIT_S: Final = 0.05
 """Seconds after which a server without work looks whether there is some by now."""
 
+_AGREE_S: Final = 1.0
+"""Seconds that the others have to confirm a file once one of them has."""
+
 _ANSWER_S: Final = 2.0
 """Seconds that other servers have to answer, where what is here already is of one of theirs."""
 
@@ -178,11 +181,7 @@ class _StripeTarget:
 
 
 class _Whole:
-    """Target of the last question: whether all that has come is the file. See `Target`.
-
-    Attributes:
-        commits: whether it is, so that only the file's name is missing.
-    """
+    """Target of the last question: whether all that has come is the file. See `Target`."""
 
     compares = False
 
@@ -190,7 +189,6 @@ class _Whole:
         size = file.known.size
         self.have: tuple[tuple[int, int], ...] = ((0, size),) if size else ()
         self.have_of = known.part.file_identity
-        self.commits = False
         self._destination = destination
         self._file = file
 
@@ -207,9 +205,7 @@ class _Whole:
         return OpenedSink(opened.sink, self._destination.hashes_of(handshake), opened.note_hashes)
 
     def commit(self) -> None:
-        """Give the file its name."""
-        self.commits = True
-        self._destination.commit()
+        """Do nothing: the file gets its name when all have answered."""
 
     def is_different(self) -> DestinationExists:
         """Make an error that nobody sees: `compares` is False."""
@@ -248,6 +244,8 @@ class _Striped:
         """Why the whole ends; None while it goes on."""
         self._is_over = False
         """Whether everybody is to leave."""
+        self._is_confirmed = False
+        """Whether nobody's answer to the last question is waited for any more."""
 
     @property
     def file(self) -> _File:
@@ -457,29 +455,59 @@ class _Striped:
                     self._progress(self._file.bytes_held(), self._file.known.size)
 
     def _confirm(self) -> tuple[Completed, Download]:
-        """Ask a replica whether all that has come is the file, and give it its name.
+        """Ask the replicas whether all that has come is their file, and give it its name.
 
         Raises:
-            SourceChanged: it is not: the replicas have different files.
+            SourceChanged: it is not: they have different files.
             PartialTransfer: none answers.
         """
-        last: UdpftError | None = None
-        for replica in sorted(self._replicas, key=lambda one: -one.bytes_came):
-            if not replica.known or replica.is_out:
-                continue
-            target = _Whole(self._destination, self.file, replica.known)
+        answers: dict[_Replica, tuple[Completed, Download] | BaseException] = {}
+        agreed: list[tuple[Completed, Download]] = []
+        known = [one for one in self._replicas if one.known and not one.is_out]
+        asked = [one for one in known if not one.error] or known
+
+        def ask(replica: _Replica) -> None:
+            answer: tuple[Completed, Download] | BaseException
             try:
-                with closing(replica.connect()) as connection:
-                    connection.chunk_size = self.file.known.chunk_size
-                    return request(connection, self._name, target)
-            except DigestMismatch:
-                if target.commits:
-                    raise  # it is not the one that the user expects
-                senders = [one for one in self._replicas if one.bytes_came]
-                raise self._differs(senders) from None
-            except (NetworkError, ServerBusy) as error:
-                last = error
-        raise PartialTransfer(f"all of it has come, and no server confirms it: {last}")
+                answer = self._ask_whether_whole(replica)
+                agreed.append(answer)
+            except BaseException as error:
+                answer = error
+            with self._changed:
+                answers[replica] = answer
+                self._changed.notify_all()
+
+        for replica in asked:
+            Thread(target=ask, args=(replica,), daemon=True).start()
+        with self._changed:
+            self._changed.wait_for(lambda: agreed or len(answers) == len(asked))
+            # Whose digest is the same has the same file: who sent it, and is gone by now, too.
+            self._changed.wait_for(lambda: len(answers) == len(asked), _AGREE_S)
+            self._is_confirmed = True
+            self._changed.wait_for(lambda: len(answers) == len(asked))
+        errors = [one for one in answers.values() if isinstance(one, BaseException)]
+        if any(isinstance(error, DigestMismatch) for error in errors):
+            raise self._differs(asked)
+        for error in errors:
+            if not isinstance(error, NetworkError | ServerBusy | _Enough):
+                raise error
+        if not agreed:
+            raise PartialTransfer(f"all of it has come, and no server confirms it: {errors[0]}")
+        self._destination.commit()
+        return agreed[0]
+
+    def _ask_whether_whole(self, replica: _Replica) -> tuple[Completed, Download]:
+        """Ask a replica whether all that has come is its file. Raises DigestMismatch: it is not."""
+        assert replica.known
+
+        def look(_: float) -> None:
+            if self._is_confirmed:
+                raise _Enough("another server has confirmed it")
+
+        target = _Whole(self._destination, self.file, replica.known)
+        with closing(replica.connect()) as connection:
+            connection.chunk_size = self.file.known.chunk_size
+            return request(connection, self._name, target, on_turn=look)
 
     def _differs(self, replicas: list[_Replica]) -> SourceChanged:
         names = " and ".join(one.name for one in replicas)
@@ -501,21 +529,21 @@ class _Striped:
 def fetch_striped(
     connector: Connector,
     servers: Sequence[Address],
+    stop: Stop | None,
     name: str,
     open_destination: Callable[[], Destination],
     *,
     progress: Progress | None,
-    stop: Stop | None,
 ) -> Result:
     """Fetch one file from several servers at once: see `Client.fetch`.
 
     Args:
         connector: opens a connection to each.
         servers: their addresses.
+        stop: breaks it off.
         name: of the file.
         open_destination: opens where it goes.
         progress: called with the bytes done and in all.
-        stop: breaks it off.
 
     Raises:
         SourceChanged: they have different files of that name.

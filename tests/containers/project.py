@@ -134,6 +134,15 @@ class Project:
         assert finished.returncode == 0, finished.stdout + finished.stderr
         return finished.stdout
 
+    def begin(self, service: str, *arguments: str) -> subprocess.Popen[bytes]:
+        """Begin to run a service once."""
+        return subprocess.Popen(
+            [*compose_command(), "run", "--rm", "-T", service, *arguments],
+            cwd=self.folder,
+            env=self._environment,
+            stdin=subprocess.DEVNULL,
+        )
+
     def fetch(self, service: str, *arguments: str) -> dict[str, Any]:
         """Run ``get`` in a client; return what it says of the one file."""
         said = self.run(service, "get", "--json", *arguments).splitlines()
@@ -149,6 +158,10 @@ class Project:
         """The id of a service's container, running or not."""
         [container] = docker("ps", "-aq", *self._labelled(service), *_NOT_RUN_ONCE).splitlines()
         return container
+
+    def containers(self, service: str) -> list[str]:
+        """The ids of all containers of a service, those not counted that were run once."""
+        return docker("ps", "-q", *self._labelled(service), *_NOT_RUN_ONCE).splitlines()
 
     def inspect(self, service: str, template: str) -> str:
         """One fact about a service's container, as a Go template."""

@@ -20,6 +20,8 @@ from udpft.protocol.wire.hello import SPARSE, Hello, Role
 from udpft.storage.destination import Destination, Target
 
 if TYPE_CHECKING:
+    from udpft.outcome.origin import Origin
+    from udpft.protocol.wire.accept import Accept
 
     class Asked(TypedDict, total=False):
         """Fields of HELLO that say what is asked for; see `Hello`."""
@@ -80,8 +82,17 @@ def result_of(
         hole_bytes=download.hole_bytes,
         chunk_size=accept.chunk_size,
         sent_singly=download.bundles_vanish,
-        part=accept.part if accept.part.file_identity else None,
+        origin=_origin_of(accept),
     )
+
+
+def _origin_of(accept: Accept) -> Origin | None:
+    """Origin of what a server has sent; None of a whole file."""
+    if not accept.part.file_identity:
+        return None
+    from udpft.outcome.origin import Origin  # most want all of a file
+
+    return Origin(part=accept.part)
 
 
 def request(

@@ -9,17 +9,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from udpft.outcome.bottleneck import Verdict
+    from udpft.outcome.origin import Origin, ServerShare
     from udpft.outcome.tree import TreeRecord
     from udpft.protocol.wire.accept import Part
 else:
-    TreeRecord = Part = Verdict = Any  # most have none
-
-
-class ServerShare(NamedTuple):
-    """Share of a file that one of several servers has sent: its address, and the bytes."""
-
-    address: str
-    bytes: int
+    TreeRecord = Origin = Verdict = Any  # most have none
 
 
 class Result(NamedTuple):
@@ -35,9 +29,8 @@ class Result(NamedTuple):
     process meanwhile. ``dropped_packets``: by the receiver's full buffer. ``verdict``: what
     limited a transfer of half a second or more: see `bottleneck`. ``tree``: of a tree, what did
     not come. ``sent_singly``: whether what came or left did so packet by packet, because the path
-    drops the kernel's bursts. ``part``: of a range, where in its file it lies, and of which version
-    that is; ``bytes`` are then the range's. ``servers``: of a file from several servers, which of
-    them has sent how much.
+    drops the kernel's bursts. ``origin``: of a range, whose ``bytes`` are then its own, and of
+    a file from several servers: see ``part`` and ``servers``.
     """
 
     name: str
@@ -58,9 +51,18 @@ class Result(NamedTuple):
     verdict: Verdict | None = None
     tree: TreeRecord | None = None
     sent_singly: bool = False
-    part: Part | None = None
     hole_bytes: int = 0
-    servers: tuple[ServerShare, ...] = ()
+    origin: Origin | None = None
+
+    @property
+    def part(self) -> "Part | None":
+        """Place of a range in its file, and the file's version; None of what is no range."""
+        return self.origin.part if self.origin else None
+
+    @property
+    def servers(self) -> "tuple[ServerShare, ...]":
+        """Shares of the servers that have sent a file at once; empty where one has."""
+        return self.origin.servers if self.origin else ()
 
     @property
     def new_bytes(self) -> int:

@@ -32,8 +32,9 @@ from udpft.errors import (
 from udpft.net.address import Address
 from udpft.net.clock import clock
 from udpft.net.stop import Stop
+from udpft.outcome.origin import Origin, ServerShare
 from udpft.outcome.progress import PROGRESS_INTERVAL_S, Progress
-from udpft.outcome.result import Result, ServerShare
+from udpft.outcome.result import Result
 from udpft.protocol.client.download import Download
 from udpft.protocol.contract import Completed, OpenedSink
 from udpft.protocol.handshake.agreement import HandshakeResult, byte_ranges
@@ -520,7 +521,7 @@ class _Striped:
         """Complete a result by what came from whom."""
         shares = tuple(ServerShare(one.name, one.bytes_came) for one in self._replicas)
         return result._replace(
-            servers=shares,
+            origin=Origin(servers=shares),
             resent_packets=sum(one.resent for one in self._replicas),
             resumed_bytes=self.file.held_bytes,
         )

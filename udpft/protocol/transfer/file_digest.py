@@ -3,8 +3,6 @@
 A digest of each segment of it tells later whether that part of the file is still as it was.
 """
 
-from __future__ import annotations
-
 from typing import Final, NamedTuple
 
 from xxhash import xxh3_64_digest, xxh3_128

@@ -31,6 +31,13 @@ def step(kind: int, data: bytes) -> bytes:
     return bytes([kind]) + len(data).to_bytes(2, "little") + data
 
 
+_SHELL_LINES = [
+    b'{"udpft": 1, "key": "' + b"1f" * 32 + b'", "ports": [9000, 9010], "timeout_s": 30,'
+    b' "get": {"paths": ["a/b"], "recursive": false}}',
+    b' 1, "port": 9000, "addresses": ["10.0.0.1"], "found": []}',
+]
+
+
 def inputs() -> dict[str, list[bytes]]:
     """A few inputs for each target."""
     net = SimNet({"file": random_bytes(600)})
@@ -87,6 +94,7 @@ def inputs() -> dict[str, list[bytes]]:
             step(0xD0, b"") + step(0xF0, bytes(30)) * 3 + step(0xD1, b"x") + wrapped,
             step(0xF0, bytes(200)) + step(0xD1, b"") + step(0xF0, bytes(9)) * 9,
         ],
+        "shell_lines": _SHELL_LINES,
         "intake": [chunks + wrapped + step(0xF0, bytes(400)), step(0xF0, bytes(4_000))],
         "upload": [
             step(0xE8, b"") + step(0xD0 + n, bytes(70)) + step(0xF0, bytes(9)) * 4 + wrapped

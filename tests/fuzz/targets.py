@@ -10,9 +10,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import datetime, timedelta, timezone
+from math import inf
 from random import Random
 
-from udpft.errors import PartialTransfer, UdpftError, VersionMismatch
+from udpft.errors import (
+    PartialTransfer,
+    ShellFailed,
+    UdpftError,
+    UsageError,
+    VersionMismatch,
+)
 from udpft.protocol.client.download import Download
 from udpft.protocol.client.upload import Upload
 from udpft.protocol.contract import (
@@ -45,6 +52,8 @@ from udpft.protocol.wire.hello import Hello, Role, decode_hello_untrusted, encod
 from udpft.protocol.wire.listing import MalformedListing, decode_listing_untrusted, encode_entry
 from udpft.protocol.wire.packet import MalformedPacket, PacketType, decode_untrusted, encode
 from udpft.protocol.wire.retry import Retry, decode_retry_untrusted, encode_retry
+from udpft.remote.messages import decode_answer_untrusted
+from udpft.remote.messages import decode_request_untrusted as decode_shell_request_untrusted
 from udpft.small_modes.addition import Adder, Addition, Term
 from udpft.small_modes.exchange import Asking
 from udpft.small_modes.messages import Delivery, Message, Replier, Word
@@ -311,7 +320,8 @@ def reports(script: bytes) -> None:
 
 def handshake(script: bytes) -> None:
     """A client's handshake: no answer, and no time that passes, draws a flood or hangs it."""
-    client = Initiator(HELLO, now=0.0)
+    link = 1472.0 if script[:1] > b"\x7f" else inf  # like Ethernet, or unknown
+    client = Initiator(HELLO, now=0.0, options=HandshakeOptions(largest=link))
     now, sent = 0.0, 0
     for kind, data in steps(script):
         if kind >= 0xF0:
@@ -327,6 +337,14 @@ def handshake(script: bytes) -> None:
             sent += 1
         assert client.done or now <= client.next_timeout <= now + 60
     assert sent <= 20 * (1 + len(script) // 3)
+
+
+def shell_lines(line: bytes) -> None:
+    """The two lines of JSON through a remote shell: nothing but the errors that they may raise."""
+    with suppress(UsageError, VersionMismatch):
+        decode_shell_request_untrusted(line)
+    with suppress(ShellFailed, VersionMismatch):
+        decode_answer_untrusted(b'{"udpft":' + line)
 
 
 def intake(script: bytes) -> None:
@@ -493,6 +511,7 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
         sender,
         reports,
         handshake,
+        shell_lines,
         intake,
         upload,
         listing,

@@ -95,6 +95,16 @@ def test_so_is_what_is_no_json(line: bytes) -> None:
         decode_request_untrusted(line)
 
 
+def test_so_is_what_is_too_deep_or_too_large_for_a_number() -> None:
+    deep = b'{"udpft": 1, "key": ' + b"[" * 100_000
+    large = b'{"udpft": 1, "key": "' + b"1f" * 32 + b'", "ports": null, "timeout_s": 1' + b"0" * 400
+    for line in (deep, large + b', "get": {"paths": [], "recursive": false}}'):
+        with pytest.raises(UsageError):
+            decode_request_untrusted(line)
+    with pytest.raises(ShellFailed):
+        decode_answer_untrusted(b'{"udpft":' + b"[" * 100_000)
+
+
 def test_another_version_is_told_as_such_at_either_end() -> None:
     with pytest.raises(VersionMismatch):
         decode_answer_untrusted(b'{"udpft": 2, "whatever": []}')

@@ -25,6 +25,7 @@ MAX_LINE_BYTES = 16 << 20
 HEARTBEAT_S = 2.0
 """Seconds between the empty lines."""
 
+_NONSENSE = (ValueError, TypeError, LookupError, OverflowError, RecursionError)
 _MAX_ADDRESSES = 32
 _TEXTS = ("name", "path", "error", "hint")
 
@@ -134,7 +135,7 @@ def decode_request_untrusted(line: bytes) -> Request:
                 None if ports is None else (_port(ports[0]), _port(ports[1])),
                 float(fields["timeout_s"]),
             )
-    except (ValueError, TypeError, LookupError):
+    except _NONSENSE:
         raise UsageError(
             "standard input has no request in it",
             hint="--for-shell is what `udpft get HOST:PATH` runs by itself",
@@ -186,7 +187,7 @@ def decode_answer_untrusted(line: bytes) -> Answer | None:
         return Answer(
             _port(fields["port"]), addresses[:_MAX_ADDRESSES], _several(fields["found"], _found)
         )
-    except (ValueError, TypeError, LookupError):
+    except _NONSENSE:
         raise ShellFailed("the far end's answer makes no sense") from None
 
 

@@ -258,6 +258,11 @@ def test_a_folder_in_a_files_place_is_named_and_the_rest_comes(
             assert omissions(one.value) == {"a": "failed", "sub": "failed", "c": "failed"}
         with pytest.raises(PartialTransfer, match="up/b: a folder has its name"):
             client.store_tree(served / "t", "up")
+        (served / "other/b").mkdir(parents=True)
+        (served / "other/sub").write_text("mine")
+        with pytest.raises(PartialTransfer, match="other/b: a folder has its name") as one:
+            client.store_tree(served / "t", "other", dry_run=True)
+        assert omissions(one.value) == {"b": "failed", "sub": "failed", "c": "failed"}
     assert files_in(out) == ["t/b", "t/sub"]
     assert (out / "t/sub").read_text() == "mine"
     assert files_in(served / "up") == ["a", "sub/c"]

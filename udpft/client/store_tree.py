@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
+from errno import ENOTDIR
 from functools import partial
 from stat import S_IMODE
 
@@ -53,7 +54,7 @@ from udpft.storage.served_folder import ServedRoot
 from udpft.storage.source_file import SourceFile
 from udpft.storage.trees.failures import Failures
 from udpft.storage.trees.files import TreeSource
-from udpft.storage.trees.survey import DIFFERENT_CONTENT, is_same_time
+from udpft.storage.trees.survey import DIFFERENT_CONTENT, REFUSALS, is_same_time
 from udpft.storage.trees.unsized import as_read
 from udpft.storage.trees.walk import report_of
 
@@ -190,11 +191,29 @@ def _refused(connection: Connection, name: str, identity: int) -> list[NotSent]:
 
 
 def _there(connection: Connection, tree: _LocalTree, identity: int) -> dict[str, Entry]:
-    """Files that the server has where a tree goes, by their paths; none where it lists none."""
+    """Entries that the server has where a tree goes, by their paths; none where it lists none."""
     with suppress(NoSuchFile):
         listed = fetch_report(connection, tree.top, RECURSIVE, identity)[0]
-        return {entry.path: entry for entry in listed.entries if not entry.is_folder}
+        return {entry.path: entry for entry in listed.entries}
     return {}
+
+
+def _has_size(known: Entry | None, size: int) -> bool:
+    """Tell whether the server has a file of this size."""
+    return known is not None and not known.is_folder and known.size == size
+
+
+def _in_its_way(entry: Entry, there: dict[str, Entry]) -> str:
+    """Words for what the server has in the place of an entry, or on the way to it; else empty."""
+    known = there.get(entry.path)
+    if known and known.is_folder != entry.is_folder:
+        return "a folder has its name" if known.is_folder else "a file has its name"
+    above = entry.path.rpartition("/")[0]
+    while above:
+        if above in there and not there[above].is_folder:
+            return REFUSALS[ENOTDIR]
+        above = above.rpartition("/")[0]
+    return ""
 
 
 def _without_same(
@@ -221,7 +240,7 @@ def _without_same(
     alike = [
         entry
         for entry in report.entries
-        if entry.path in different and entry.path in there and there[entry.path].size == entry.size
+        if entry.path in different and _has_size(there.get(entry.path), entry.size)
     ]
     same = tree.compare(connection, alike, MAX_COMPARED)
     tree.note_same(same)
@@ -288,7 +307,7 @@ class _LocalTree:
             reason = cause.strerror if isinstance(cause, OSError) else str(error)
             raise LocalReadFailed(f"cannot read {self._root.path}: {reason}") from error
         for refused in self._refused.values():
-            self._add_refused(refused)
+            self.add_refused(refused)
         return report
 
     def _take(self, report: Report, entry: Entry | NotSent, rules: Rules) -> None:
@@ -344,9 +363,10 @@ class _LocalTree:
         if self.choice.force:
             coming.append(entry)
         else:
-            self._add_refused(NotSent(entry.path, Reason.DIFFERENT, words))
+            self.add_refused(NotSent(entry.path, Reason.DIFFERENT, words))
 
-    def _add_refused(self, refused: NotSent) -> None:
+    def add_refused(self, refused: NotSent) -> None:
+        """Note an entry that the server does not take."""
         words = refused.target
         if refused.reason is Reason.DIFFERENT:
             words = f"is on the server, and {words or 'is a different file'}"
@@ -401,12 +421,15 @@ def _dry(
     report, identity = list_tree()
     there = _there(connection, tree, identity)
     choice = tree.choice
-    files = [entry for entry in report.entries if not entry.is_folder]
     coming: list[Entry] = []
     doubtful: list[Entry] = []
-    for entry in files:
+    for entry in report.entries:
         known = there.get(entry.path)
-        if known is None:
+        if words := _in_its_way(entry, there):
+            tree.add_refused(NotSent(entry.path, Reason.REFUSED, words))
+        elif entry.is_folder:
+            continue
+        elif known is None:
             coming.append(entry)
         elif known.size != entry.size:
             tree.add_different(entry, "", coming)

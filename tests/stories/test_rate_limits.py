@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from udpft.protocol.recovery.loss_detection import SentBurst, SentHistory
 from udpft.testing.network import Shape, SimNet, random_bytes
 
 
@@ -22,6 +23,28 @@ def test_a_limit_binds_within_five_percent(rate: int, delay_s: float) -> None:
     assert net.down.sent_bytes - before == pytest.approx(2 * rate, rel=0.05)
     net.run()
     assert client.content == content
+
+
+@pytest.mark.parametrize("delay_s", [0.005, 0.050])
+@pytest.mark.parametrize("rate", [500_000, 2_000_000])
+def test_below_a_far_paths_rate_ten_packets_leave_together(
+    rate: int, delay_s: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bursts: list[SentBurst] = []
+    add = SentHistory.add
+
+    def noting(history: SentHistory, burst: SentBurst) -> None:
+        bursts.append(burst)
+        add(history, burst)
+
+    monkeypatch.setattr(SentHistory, "add", noting)
+    content = random_bytes(6 * rate)
+    path = Shape(delay_s=delay_s, rate_bytes_per_s=100e6, queue_bytes=200_000)
+    net = SimNet({"file": content}, seed=1, down=path, up=path)
+    client = net.get("file", max_rate_bytes_per_s=rate)
+    net.run()
+    assert client.content == content
+    assert len(bursts) < len(content) / client.chunk_size / 8
 
 
 def test_a_path_that_becomes_slower_than_the_limit_is_not_flooded() -> None:

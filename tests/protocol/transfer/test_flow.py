@@ -129,7 +129,8 @@ def test_a_slow_limit_makes_small_bursts_and_few_of_them(packets_per_s: int, bur
 
 
 def test_a_burst_at_the_users_limit_is_none_that_the_path_would_not_take() -> None:
-    assert flow(rate=1_000 * WRITER.packet_size, burst_packets=6).burst == 6
+    control = flow(rate=1_000 * WRITER.packet_size, burst_packets=6, burst_limit=6.0)
+    assert control.burst == 6
     assert flow(rate=10**9 * WRITER.packet_size).burst == flow().burst
 
 
@@ -178,3 +179,35 @@ def test_who_comes_late_sends_what_fell_due_meanwhile() -> None:
     late = allowance(control, 0, now=10 * MAX_BURST_INTERVAL_S)
     assert in_time == WRITER.send_capacity
     assert in_time < late <= control.longest
+
+
+# ------------------------------------------------------------------ a user's rate below the path's
+
+LIMIT = 100 * WRITER.packet_size
+"""Bytes per second of a user's rate: 100 packets."""
+
+
+def limited(*, room: int = ROOM, **congestion: Any) -> FlowControl:
+    return flow(room, LIMIT, **{"window": 6, "burst_packets": 2, "bandwidth": 95.0, **congestion})
+
+
+def test_a_path_that_carries_the_users_rate_takes_ten_packets_at_once_and_twice_in_flight() -> None:
+    control = limited()
+    assert (control.burst, control.window) == (10, 20)
+
+
+def test_one_that_does_not_yet_carry_it_takes_what_it_is_known_to_take() -> None:
+    control = limited(bandwidth=80.0)
+    assert (control.burst, control.window) == (2, 6)
+
+
+def test_so_does_one_where_congestion_has_halved_the_bursts() -> None:
+    assert limited(burst_limit=4.0).burst == 4
+
+
+def test_an_experiment_is_made_in_the_shortest_bursts_all_the_same() -> None:
+    assert limited(phase=Phase.EXPERIMENT).burst == 2
+
+
+def test_a_small_receive_buffer_is_not_filled_by_such_a_burst() -> None:
+    assert limited(room=8 * WRITER.packet_size, bandwidth=95.0).burst <= 4

@@ -54,6 +54,10 @@ transfer below its path's rate costs is a wake of both ends for each burst."""
 _SLOW_INTERVAL_S = 0.25
 """The same of a burst that is no longer than the `INITIAL_WINDOW_PACKETS` that every path takes."""
 
+_CARRIED_SHARE = 0.9
+"""Share of the user's rate that the path has delivered, from which on the rate is the user's, and a
+burst no shorter for what the path is known to carry."""
+
 
 class SendLimits(NamedTuple):
     """Limits of a sender that its peer and its user set.
@@ -167,6 +171,14 @@ class FlowControl:
         burst = min(writer.capacity, sends * writer.send_capacity, congestion.burst_packets)
         limited = min(self._limited_burst, self.window // _BURSTS_A_ROOMY_WINDOW)
         self.burst = min(burst, max(self._least_burst, limited))
+        carried = congestion.bandwidth >= _CARRIED_SHARE * self._max_packets_per_s
+        if carried and congestion.phase is not Phase.EXPERIMENT:
+            # The path carries the user's rate: its estimate tells no more than that.
+            first = min(INITIAL_WINDOW_PACKETS, int(congestion.burst_limit), self._limited_burst)
+            together = min(first, flow_window // _BURSTS_A_SMALL_WINDOW)
+            if together > self.burst:
+                self.burst = together
+                self.window = max(self.window, _BURSTS_A_SMALL_WINDOW * together)
         if self.passes_one:
             self.burst = self.longest = 1
 

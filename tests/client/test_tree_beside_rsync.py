@@ -63,9 +63,10 @@ def files_in(folder: Path) -> list[str]:
     return sorted(str(one.relative_to(folder)) for one in folder.rglob("*") if not one.is_dir())
 
 
-def unreadable(monkeypatch: pytest.MonkeyPatch, name: bytes) -> None:
+def unreadable(monkeypatch: pytest.MonkeyPatch, path: Path) -> None:
     """Make a file one that we may not read, whoever we are."""
-    real = os.access
+    path.chmod(0)
+    name, real = os.fsencode(path.name), os.access
 
     def refuses(path: bytes, mode: int, **options: Any) -> bool:
         return path != name and real(path, mode, **options)
@@ -77,7 +78,7 @@ def unreadable(monkeypatch: pytest.MonkeyPatch, name: bytes) -> None:
 def test_what_cannot_be_read_is_named_and_the_rest_comes(
     server: RunningServer, served: Path, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    unreadable(monkeypatch, b"b")
+    unreadable(monkeypatch, served / "t/b")
     with connect(server.address) as client:
         with pytest.raises(PartialTransfer, match="t/b: permission denied") as caught:
             client.fetch_tree("t", out)

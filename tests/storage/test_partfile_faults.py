@@ -13,7 +13,7 @@ import pytest
 
 from tests.faults import failing_below, file_size_limit
 from tests.storage.conftest import NEW, OLD, names, parts, refused, unprivileged, write
-from udpft.storage import partfile
+from udpft.storage import partfile, sync
 from udpft.storage.journal import Journal, Label
 from udpft.storage.partfile import PartFile
 from udpft.storage.sync import BackgroundSync
@@ -172,6 +172,7 @@ def test_what_comes_is_synced_meanwhile_and_an_error_of_that_ends_it_there(
     with PartFile.open(destination, len(NEW), Label(len(NEW), 1, 2, 2048)) as part:
         write(part, NEW)
         with monkeypatch.context() as patch:
+            patch.setattr(sync, "MIN_SYNC_BYTES", 0)
             patch.setattr(os, "fdatasync", failing_below("fdatasync", destination.parent))
             part._sync = BackgroundSync(part._fd, iter(range(100)).__next__)
             part.note_hashes(0, bytes(8))

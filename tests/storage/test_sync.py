@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from udpft.storage.sync import (
+    MIN_SYNC_BYTES,
     SYNC_INTERVAL_S,
     BackgroundSync,
     reread_from_disk,
@@ -41,6 +42,31 @@ def test_it_syncs_once_an_interval(tmp_path: Path, monkeypatch: pytest.MonkeyPat
             clock.now += SYNC_INTERVAL_S / 10
         assert len(synced) == 3
         assert file.fileno() not in synced  # by a descriptor of its own
+
+
+def test_where_little_was_written_the_next_sync_waits_for_more_or_for_five_seconds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock()
+    begun_at: list[float] = []
+    monkeypatch.setattr(os, "fdatasync", lambda _: begun_at.append(clock.now))
+    written = 0
+
+    def play(bytes_per_quarter: int, seconds: int) -> int:
+        nonlocal written
+        before = len(begun_at)
+        for _ in range(4 * seconds):
+            clock.now += 0.25
+            written += bytes_per_quarter
+            sync.poll(written)
+            sync.finish()
+        return len(begun_at) - before
+
+    with (tmp_path / "file").open("wb") as file:
+        sync = BackgroundSync(file.fileno(), clock)
+        assert play(MIN_SYNC_BYTES // 8, 8) == 4  # each two seconds
+        assert play(1_000, 20) == 4  # each five
+        assert play(MIN_SYNC_BYTES, 8) == 8
 
 
 def test_an_error_is_told_to_whoever_comes_next(

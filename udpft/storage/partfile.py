@@ -279,7 +279,7 @@ class PartFile:
         if self.journal:
             try:
                 self.journal.note(first_chunk, hashes)
-                self._sync.poll()
+                self._sync.poll(self._came)
             except OSError as error:
                 raise write_failure(self.destination, error) from error
             self.resumable = True

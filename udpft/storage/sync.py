@@ -3,9 +3,9 @@
 A file system that has no sync says so, and what is written there is as safe as it can be: that is
 no error, as it is none to cp and rsync.
 
-The writer does not wait for a sync in the background. A power cut then costs a second's worth, and
-not the half minute for which Linux may keep written pages to itself (vm.dirty_expire_centisecs);
-and the sync at the end has less to do.
+The writer does not wait for a sync in the background. A power cut then costs a second's worth, or
+`MIN_SYNC_BYTES`, and not the half minute for which Linux may keep written pages to itself
+(vm.dirty_expire_centisecs); and the sync at the end has less to do.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import errno
 import os
 from collections.abc import Callable
 from contextlib import suppress
+from math import inf
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
@@ -24,6 +25,12 @@ SYNC_INTERVAL_S: Final = 1.0
 """Seconds between syncs. A sync for each MiB would halve the rate of a fast transfer; one that has
 not ended when the next is due delays it, so a slow disk is not kept busy by syncing alone."""
 
+MIN_SYNC_BYTES: Final = 4 << 20
+"""Bytes written since the last sync, below which the next waits: each begins a thread, which costs
+a slow transfer as much processor as a MiB does."""
+
+LONGEST_SYNC_INTERVAL_S: Final = 5.0
+"""Seconds between syncs, however little was written."""
 
 _NO_SYNC: Final = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)
 """Errors of a file system that has no sync, for files, for folders or at all."""
@@ -97,31 +104,41 @@ class BackgroundSync:
 
     Attributes:
         _due_at: when the next sync is due, by the clock; moves on when one begins.
+        _written: bytes that were written when the last one began.
         _thread: of the last sync, at work or ended; None before the first and after `finish`.
         _error: the first error of a sync, kept for good; None until then.
     """
 
-    __slots__ = ("_clock", "_due_at", "_error", "_fd", "_thread")
+    __slots__ = ("_clock", "_due_at", "_error", "_fd", "_thread", "_written")
 
     def __init__(self, fd: int, clock: Callable[[], float] = monotonic) -> None:
         self._fd = fd
         self._clock = clock
         self._due_at = clock() + SYNC_INTERVAL_S
+        self._written = 0.0
         self._thread: threading.Thread | None = None
         self._error: OSError | None = None
 
-    def poll(self) -> None:
+    def poll(self, written: float = inf) -> None:
         """Begin a sync if one is due and none is at work. Cheap: for each burst.
+
+        Args:
+            written: bytes that were written so far; enough for a sync unless given.
 
         Raises:
             OSError: an earlier one failed.
         """
-        if self._clock() < self._due_at:
+        late_s = self._clock() - self._due_at
+        if late_s < 0:
             return
         if self._thread and self._thread.is_alive():
             return
         self._raise_error()
+        few = written - self._written < MIN_SYNC_BYTES
+        if few and late_s < LONGEST_SYNC_INTERVAL_S - SYNC_INTERVAL_S:
+            return
         self._due_at = self._clock() + SYNC_INTERVAL_S
+        self._written = written if written < inf else 0.0
         import threading  # most fetches end before one is due, and start without
 
         # By a descriptor of its own, so that nobody has to wait before the file is closed.

@@ -31,6 +31,7 @@ class Scripted:
         self.timeouts: list[float] = []
         self.due: float | None = None
         self.calls: list[str] = []
+        self.rest_until = 0.0
 
     def handle_datagrams(self, batch: Batch, now: float) -> None:
         self.calls.append("datagrams")
@@ -217,3 +218,34 @@ def test_a_full_send_buffer_is_waited_for() -> None:
             flush(endpoint, udp, clock())
         assert b"".join(reader.recv(65_536) for _ in range(100)) == content
     assert own.sends == 4  # two sends, each tried twice
+
+
+def test_an_endpoint_that_rests_takes_in_together_what_comes_meanwhile(
+    pair: tuple[UdpSocket, socket.socket],
+) -> None:
+    udp, other = pair
+
+    class Resting(Scripted):
+        def on_heard(self) -> None:
+            if len(self.heard) == 1:
+                self.rest_until = clock() + 0.02
+                for data in (b"two", b"wee"):
+                    other.send(data)
+            else:
+                self.events.append(DONE)
+
+    other.send(b"one")
+    endpoint = Resting()
+    drive(endpoint, udp, ended)
+    assert clock() >= endpoint.rest_until
+    assert endpoint.heard == [b"one", b"two", b"wee"]
+    assert endpoint.calls.count("datagrams") == 2
+
+
+def test_a_deadline_ends_a_rest(pair: tuple[UdpSocket, socket.socket]) -> None:
+    udp, _ = pair
+    endpoint = Scripted()
+    endpoint.rest_until = clock() + PATIENCE_S
+    endpoint.due = due = clock() + 0.02
+    drive(endpoint, udp, ended)
+    assert due <= endpoint.timeouts[0] < endpoint.rest_until

@@ -122,6 +122,19 @@ def test_what_the_kernel_joins_stays_joined(pair: Pair) -> None:
     assert pair.ours._batch_receiver is None
 
 
+def test_what_the_kernel_joins_in_twos_is_received_by_many_at_once_all_the_same(
+    pair: Pair,
+) -> None:
+    if not pair.ours._can_join:
+        pytest.skip("this kernel joins nothing")
+    sender = UdpSocket(pair.foreign)
+    for _ in range(MANY // 2):
+        sender.send(Transmit(memoryview(bytes(2 * SIZE)), SIZE))
+    assert pair.receive(MANY) == [bytes(SIZE)] * MANY
+    assert pair.ours._batch_receiver
+    assert not pair.joins
+
+
 def test_a_larger_one_ends_it_and_is_lost(pair: Pair) -> None:
     pair.become_single()
     pair.send(bytes(2 * SIZE))

@@ -22,6 +22,8 @@ from udpft.protocol.contract import Event, Transmit
 class Idle:
     """An endpoint that waits for ever, and says when it begins to."""
 
+    rest_until = 0.0
+
     def __init__(self) -> None:
         self.waits = threading.Event()
 

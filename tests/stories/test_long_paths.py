@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from udpft.errors import TimedOut
+from udpft.protocol.client.download import Download
+from udpft.protocol.recovery.loss_detection import SentHistory
 from udpft.testing.network import Inbox, Shape, SimNet, SimulatedClient, random_bytes
 
 SEEDS = [1, 2, 3]
@@ -35,6 +39,38 @@ def test_a_satellites_round_trip_with_loss_and_a_rate(seed: int) -> None:
     net.run()
     assert client.content == CONTENT
     assert net.down.sent_bytes <= 1.3 * SIZE / 0.98
+
+
+@pytest.mark.parametrize("loss", [0.0, 0.01])
+def test_a_far_path_wakes_its_ends_for_many_packets_at_a_time(
+    loss: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    far = Shape(
+        delay_s=0.05, loss=loss, rate_bytes_per_s=12.5e6, queue_bytes=1.25e6, mtu_payload=1_472
+    )
+    content = random_bytes(30_000_000)
+    net = SimNet({"file": content}, seed=1, down=far, up=far)
+    client = net.get("file", inbox=Inbox(4e6))
+    sends = counted(monkeypatch, SentHistory, "add")
+    reads = counted(monkeypatch, Download, "handle_datagrams")
+    net.run()
+    assert client.content == content
+    packets = len(content) / client.chunk_size
+    assert len(sends) < packets / 8
+    assert len(reads) < packets / 8
+
+
+def counted(monkeypatch: pytest.MonkeyPatch, owner: type, name: str) -> list[None]:
+    """A list that grows with each call of a method."""
+    calls: list[None] = []
+    method = getattr(owner, name)
+
+    def counting(*args: Any) -> Any:
+        calls.append(None)
+        return method(*args)
+
+    monkeypatch.setattr(owner, name, counting)
+    return calls
 
 
 @pytest.mark.parametrize("seed", SEEDS)

@@ -51,10 +51,15 @@ def drive(
             on_turn(now)
         if stop:
             stop.check()
-        received = sock.receive()
+        rest_until = endpoint.rest_until
+        received = sock.receive() if now >= rest_until else None
         if received is None:
             deadline, before = endpoint.next_timeout(), clock()
-            wait(awaited, [], None if deadline is None else deadline - before)
+            if before < rest_until:
+                until = rest_until if deadline is None else min(rest_until, deadline)
+                wait(awaited[1:], [], until - before)
+            else:
+                wait(awaited, [], None if deadline is None else deadline - before)
             on_wait(clock() - before)
             received = sock.receive()
         now = clock()

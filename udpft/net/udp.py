@@ -46,8 +46,12 @@ SEND_BUFFER_BYTES = 1 << 20
 _POLL_STEP_S = 0.000_05
 """Seconds between looks where poll's milliseconds are too coarse."""
 
-_MANY_SINGLE = 32
-"""Datagrams in one batch, none of them joined, that tell that the network joins nothing."""
+_MANY_RECEIVES = 16
+"""Receives in one batch, each of hardly more than one datagram, that tell that the network joins
+next to nothing."""
+
+_FEW_JOINED = 3
+"""Datagrams in a receive, in the mean of such a batch, below which one call for many costs less."""
 
 _BATCH_RECEIVES = 1_000
 """Batched receives before the kernel is asked again whether it joins anything."""
@@ -215,8 +219,8 @@ class UdpSocket:
             return batch
         _, length, segment_size, address = batch
         view, receive, like = self._view, self._socket.recvmsg_into, self._control
-        joined, room = _segment_size_of(like) > 0, self._control_bytes
-        as_joined, sockaddr = joined, pktinfo.sockaddr_of(address)
+        as_joined, room = _segment_size_of(like) > 0, self._control_bytes
+        sockaddr, receives = pktinfo.sockaddr_of(address), 1
         while 0 < length <= _LAST_OFFSET and length % segment_size == 0:
             place = view[length : length + _RECEIVE_BYTES]
             try:
@@ -225,17 +229,18 @@ class UdpSocket:
                 if self._is_final(error) and error.errno != errno.ECONNREFUSED:
                     raise
                 break  # what came before it counts first
+            receives += 1
             if control == like and as_joined and sender == sockaddr and not flags & _TRUNCATED:
                 length += got
                 continue
-            joined = joined or _segment_size_of(control) > 0
             more = self._read(got, control, flags, sender)
             shorter = more.length == more.segment_size < segment_size
             if more.address != address or not (more.segment_size == segment_size or shorter):
                 self._held.append((more, length))
                 break
             length += more.length
-        if not joined and self._can_batch and length >= _MANY_SINGLE * segment_size:
+        few = length < _FEW_JOINED * receives * segment_size
+        if few and receives >= _MANY_RECEIVES and self._can_batch:
             self._begin_batches(segment_size)
         return Batch(self.buffer, length, segment_size, address)
 

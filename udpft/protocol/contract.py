@@ -231,6 +231,11 @@ Event = Verified | Completed | Failed
 class Endpoint(Protocol):
     """One end of one transfer; see the module's docstring for the order of calls."""
 
+    @property
+    def rest_until(self) -> float:
+        """Time before which the driver lets datagrams wait, and takes them in together."""
+        ...
+
     def handle_datagrams(self, batch: Batch, now: float) -> None:
         """Take in a batch of datagrams."""
         ...

@@ -173,3 +173,19 @@ def test_another_session_begins_with_packet_0() -> None:
     acks.note(burst(0, 3), 2.0)
     assert acks.report(0, 2.0).ranges == [(0, 3)]
     assert acks.packets_sent == 13
+
+
+def test_one_that_falls_due_in_a_rest_waits_for_what_comes_in_it() -> None:
+    acks = AckSchedule(lambda: (ROOM, 0), PACKET_SIZE, now=0.0, rtt_s=0.05)
+    stop, now, told = 0, 0.0, 0
+    while now < 1.0:
+        now = max(now + 0.000_5, acks.rest_until)
+        acks.note(burst(stop, 4), now)
+        stop += 4
+        acks.rest(4, 100_000, now)
+        if acks.due_at > now:
+            told += acks.rest_until > now
+            assert acks.due_at >= acks.rest_until
+        else:
+            acks.report(stop, now)
+    assert told > 100

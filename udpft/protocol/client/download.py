@@ -120,6 +120,11 @@ class Download:
         self.receiver: Receiver | None = None
 
     @property
+    def rest_until(self) -> float:
+        """When the socket is to be read next."""
+        return self.receiver.rest_until if self.receiver else 0.0
+
+    @property
     def bytes_received(self) -> int:
         """Bytes of chunks that were new, from all servers."""
         return self._received_before + (self.receiver.bytes_received if self.receiver else 0)
@@ -226,6 +231,7 @@ class Download:
             receive_queue=self._receive_queue,
             now=now,
             idle_timeout_s=self._idle_timeout_s,
+            rtt_s=found.rtt_s,
         )
         for first_chunk, hashes in opened.present:
             self.receiver.note_held(first_chunk, hashes)

@@ -89,6 +89,8 @@ class Upload:
             not hold otherwise; of the newest session.
     """
 
+    rest_until = 0.0
+
     def __init__(
         self,
         hello: Hello,

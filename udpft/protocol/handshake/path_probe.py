@@ -53,6 +53,8 @@ class PathProbe:
         largest_answered: bytes of UDP payload, so far; 0 where there was no answer.
     """
 
+    rest_until = 0.0
+
     def __init__(
         self,
         hello: Hello,

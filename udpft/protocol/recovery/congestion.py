@@ -53,27 +53,21 @@ from math import inf
 from random import Random
 from typing import Final
 
-from udpft.protocol.params import INITIAL_WINDOW_PACKETS, MAX_BURST_INTERVAL_S, MAX_BURST_PACKETS
+from udpft.protocol.params import INITIAL_WINDOW_PACKETS
+from udpft.protocol.recovery.burst_length import MIN_BURST_PACKETS, BurstLength
 from udpft.protocol.recovery.delivery_rate import RateSample
 from udpft.protocol.recovery.loss_baseline import LossBaseline
 from udpft.protocol.recovery.loss_differentiation import Epoch, LossDifferentiation, Verdict
 from udpft.protocol.recovery.packet_train import PacketTrain
 from udpft.protocol.recovery.phases import PHASES, Phase, PhaseEvent
 
-__all__ = ["MIN_BURST_PACKETS", "MIN_RATE", "CongestionController", "Phase"]
+__all__ = ["MIN_RATE", "CongestionController", "Phase"]
 
 MIN_RATE = 20.0
 """Packets per second that are always sent: the path is never given up by the controller."""
 
-MIN_BURST_PACKETS = 2
-"""Packets that leave together, at least: one by one would cost the hosts twice as much."""
-
 MIN_WINDOW_PACKETS: Final = 4
 """Packets that may always be in flight: two to send, two that draw an acknowledgement."""
-
-MIN_BURST_INTERVAL_S: Final = 0.000_2
-"""Seconds' worth of the pacing rate in one burst on paths of 5 ms and more, whose queues may hold
-less than the `MAX_BURST_INTERVAL_S` of shorter ones."""
 
 # ------------------------------------------------------------------------------ window and bursts
 
@@ -84,13 +78,6 @@ lost (DefaultCwndGain; draft-ietf-ccwg-bbr, 5.6.1)."""
 _BURSTS_UNDER_WAY = 3
 """Bursts in flight beyond that: one at the sender, one at the receiver, one between (BBR's
 offload_budget; 5.5.8). With hosts that are late they are, on a short path, most of the window."""
-
-_SHORT_PATH_RTT_S = 0.001
-"""Seconds of round trip up to which a burst may take `MAX_BURST_INTERVAL_S` at the rate; on a
-longer path it is shorter in proportion, for the queues there may be shallow."""
-
-_BURST_STEP = 2
-"""Factor by which bursts become longer where nothing is lost, and shorter where much is."""
 
 _BACK_OFF = 0.85
 """Factor by which congestion cuts the bandwidth: gentler than a half, as CUBIC's 0.7 is (RFC 9438,
@@ -257,11 +244,7 @@ class CongestionController:
     """Packets that may be in flight."""
 
     burst_packets: int
-    """Packets of the next burst: a millisecond's worth at most."""
-
-    burst_limit: float
-    """Packets that a burst may have where the sender is late. Doubled by epochs without loss in
-    excess, halved by congestion."""
+    """Packets of the next burst."""
 
     bandwidth_delay_product: float
     """Packets that fill the path, and no queue."""
@@ -288,6 +271,9 @@ class CongestionController:
 
     _min_rtt_seen_at: float
     """Seconds on the clock: when a round trip last was as small as the smallest; 0 if never."""
+
+    _bursts: BurstLength
+    """Longest bursts that the path takes."""
 
     _train: PacketTrain
     """Estimate of the bottleneck's rate, from the packet trains of STARTUP."""
@@ -334,7 +320,7 @@ class CongestionController:
         self.min_rtt_s = inf
         self.base_rtt_s = 0.0
         self._min_rtt_seen_at = 0.0
-        self.burst_limit = float(MIN_BURST_PACKETS)
+        self._bursts = BurstLength()
         self.baseline = LossBaseline()
         self._judge = LossDifferentiation(self.baseline, epoch)
         self._judge.begin(phase, self.bandwidth, self.burst_limit)
@@ -361,7 +347,8 @@ class CongestionController:
         self.pacing_rate = max(MIN_RATE, phase.pacing_gain * corrected)
         burst = MIN_BURST_PACKETS
         if phase is not Phase.EXPERIMENT:
-            burst = max(burst, int(min(self._longest_burst(), self.burst_limit)))
+            longest = self._bursts.longest(self.bandwidth, self.min_rtt_s)
+            burst = max(burst, int(min(longest, self.burst_limit)))
         if self.wants_train:
             burst = self._train.length
         self.burst_packets = burst
@@ -378,11 +365,10 @@ class CongestionController:
             window = _PROBE_RTT_WINDOW_GAIN * product
         self.window = max(MIN_WINDOW_PACKETS, int(window))
 
-    def _longest_burst(self) -> float:
-        """Packets in a burst as the rate allows. Long ones spare the hosts, and overflow queues."""
-        rtt_s = max(self.min_rtt_s, _LEAST_RTT_S)
-        interval_s = _SHORT_PATH_RTT_S * MAX_BURST_INTERVAL_S / rtt_s
-        return self.bandwidth * min(MAX_BURST_INTERVAL_S, max(MIN_BURST_INTERVAL_S, interval_s))
+    @property
+    def burst_limit(self) -> float:
+        """Packets that a burst may have where the sender is late."""
+        return self._bursts.limit
 
     @property
     def wants_train(self) -> bool:
@@ -480,7 +466,9 @@ class CongestionController:
         judge, phase = self._judge, epoch.phase
         excess = judge.exceeds(epoch)
         if not excess and (phase is Phase.PROBE_UP or not judge.found_congestion):
-            self.burst_limit = _BURST_STEP * min(self.burst_limit, float(MAX_BURST_PACKETS))
+            self._bursts.lengthen()
+        if not excess and phase in _RAISING:
+            self._bursts.note_queue((epoch.standing_rtt_s - self.min_rtt_s) * self.bandwidth)
         if phase is Phase.STARTUP:
             if self.phase is Phase.STARTUP and self._full_pipe.grew(self.bandwidth):
                 judge.learn_from_startup(epoch)
@@ -503,14 +491,13 @@ class CongestionController:
                 self._back_off(seen)
             elif verdict is Verdict.CUTS_IN_VAIN:
                 self._set_bandwidth(seen.bandwidth)
-                self.burst_limit = seen.burst_limit
+                self._bursts.limit = seen.burst_limit
 
     def _back_off(self, seen: Epoch) -> None:
         """Congestion: to 0.85, or to what was delivered; and bursts half as long."""
         delivered = self.bandwidth * seen.kept / (1 - self.baseline.loss)
         self._set_bandwidth(min(_BACK_OFF * self.bandwidth, delivered))
-        longest = min(self.burst_limit, self._longest_burst())
-        self.burst_limit = max(MIN_BURST_PACKETS, longest / _BURST_STEP)
+        self._bursts.shorten(self._bursts.longest(self.bandwidth, self.min_rtt_s))
 
     def _set_bandwidth(self, bandwidth: float) -> None:
         self.bandwidth = bandwidth

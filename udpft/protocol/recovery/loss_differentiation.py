@@ -70,6 +70,9 @@ _STANDING_QUEUE_RATIO = 1.5
 """Smallest round trip of an experiment, as a multiple of the base round trip, that tells of a queue
 that half the rate did not drain."""
 
+_STANDING_RTTS = 4
+"""Newest round trips of an epoch of which the smallest tells of its queue, and not of jitter."""
+
 _STARTUP_KEEP = 1.0
 """Weight of the past where the baseline learns from STARTUP: there is none but STARTUP's."""
 
@@ -104,6 +107,15 @@ class Epoch:
 
     prompt: Epoch | None = None
     """The loss that an experiment is about; None in any other phase."""
+
+    latest_rtts_s: tuple[float, ...] = ()
+    """Round trips of its newest packets, in seconds, up to `_STANDING_RTTS`."""
+
+    @property
+    def standing_rtt_s(self) -> float:
+        """Round trip that all of its newest packets took at least, in seconds; 0 until known."""
+        rtts_s = self.latest_rtts_s
+        return min(rtts_s) if len(rtts_s) == _STANDING_RTTS else 0.0
 
     @property
     def total(self) -> int:
@@ -224,6 +236,7 @@ class LossDifferentiation:
         epoch = self._epochs[number - self._oldest]
         if rtt_s < epoch.min_rtt_s:
             epoch.min_rtt_s = rtt_s
+        epoch.latest_rtts_s = (*epoch.latest_rtts_s[1 - _STANDING_RTTS :], rtt_s)
         return epoch.phase
 
     # ------------------------------------------------------------------- the epoch under way

@@ -20,6 +20,7 @@ from udpft.protocol.params import (
     MAX_ACK_RANGES,
 )
 from udpft.protocol.ranges import RangeSet
+from udpft.protocol.transfer.receive_moderation import ReceiveModeration
 from udpft.protocol.wire.ack import Ack
 from udpft.protocol.wire.data import Burst
 
@@ -49,6 +50,7 @@ class AckSchedule:
         receive_queue: asks the socket.
         packet_size: bytes of a full DATA packet.
         now: seconds on the driver's clock.
+        rtt_s: the path's round trip; 0 where it is unknown.
 
     Attributes:
         bundles_vanish: whether what comes together at this end is lost on its way in, and only what
@@ -64,6 +66,7 @@ class AckSchedule:
         "_largest_at",
         "_late",
         "_late_reported",
+        "_moderation",
         "_packets",
         "_receive_queue",
         "_reported",
@@ -74,9 +77,12 @@ class AckSchedule:
         "skipped",
     )
 
-    def __init__(self, receive_queue: ReceiveQueue, packet_size: int, now: float) -> None:
+    def __init__(
+        self, receive_queue: ReceiveQueue, packet_size: int, now: float, rtt_s: float = 0.0
+    ) -> None:
         self._receive_queue = receive_queue
         room = receive_queue()[0]
+        self._moderation = ReceiveModeration(rtt_s, room, packet_size)
         self._every = min(ACK_EVERY_BYTES, int(room * ACK_EVERY_ROOM)) // packet_size
         self._packets = RangeSet()
         # One past the largest packet number in each of the last reports, the oldest first
@@ -107,7 +113,8 @@ class AckSchedule:
         packets = self._packets
         end = burst.first_packet + count
         newest = packets.stop
-        after_a_pause = not newest or now > self._largest_at + MAX_ACK_DELAY_S
+        pause_s = MAX_ACK_DELAY_S + self._moderation.longest_s
+        after_a_pause = not newest or now > self._largest_at + pause_s
         if end > newest:
             self._largest_at = now
         else:
@@ -122,6 +129,17 @@ class AckSchedule:
             self.due_at = now
         elif self.due_at == inf:
             self.due_at = now + MAX_ACK_DELAY_S
+
+    @property
+    def rest_until(self) -> float:
+        """When the socket is to be read next, see `ReceiveModeration`."""
+        return self._moderation.rest_until
+
+    def rest(self, packets: int, missing: int, now: float) -> None:
+        """See how long to let datagrams wait, after so many packets; so many chunks are missing."""
+        self._moderation.note(packets, missing, now)
+        if now < self.due_at < self._moderation.rest_until:
+            self.due_at = self._moderation.rest_until  # what comes until then is told with the rest
 
     def report(self, first_missing: int, now: float) -> Ack:
         """The acknowledgement: the newest ranges, those already reported often left out.

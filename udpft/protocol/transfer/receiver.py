@@ -167,6 +167,7 @@ class Receiver:
         receive_queue: asks the socket: bytes that it has room for, datagrams it has dropped.
         now: seconds on the driver's clock.
         idle_timeout_s: seconds without a new chunk after which the transfer has failed.
+        rtt_s: the path's round trip, by which it rests; 0 where it is unknown.
         peer: what the other end is called where it falls silent.
 
     Attributes:
@@ -184,6 +185,7 @@ class Receiver:
         receive_queue: ReceiveQueue,
         now: float,
         idle_timeout_s: float = IDLE_TIMEOUT_S,
+        rtt_s: float = 0.0,
         peer: str = "server",
     ) -> None:
         self._ids = ids
@@ -194,7 +196,8 @@ class Receiver:
         self._peer = peer
         self._state = ReceiverState.RECEIVING
         self._reader = BurstReader(ids.own_connection_id, layout.chunk_size, ids.nonce)
-        self._acks = AckSchedule(receive_queue, layout.chunk_size + DATA_HEADER_SIZE, now)
+        packet_size = layout.chunk_size + DATA_HEADER_SIZE
+        self._acks = AckSchedule(receive_queue, packet_size, now, rtt_s)
         self._chunks = RangeSet()  # held by now
         self._beyond = 0  # chunks passed over since the first hole was filled last
         self._digest = FileDigest()
@@ -206,6 +209,11 @@ class Receiver:
         self._reading_until = now  # until when the sender may send nothing new, for it reads
         self.heard_at = now
         self.totals = ReceivedTotals()
+
+    @property
+    def rest_until(self) -> float:
+        """When the socket is to be read next, see `ReceiveModeration`."""
+        return self._acks.rest_until
 
     @property
     def bytes_received(self) -> int:
@@ -339,6 +347,8 @@ class Receiver:
             return  # as if it were lost: what fills the first hole comes through
         self._beyond = 0
         self._acks.note(burst, now)
+        missing = self._layout.last_chunk + 1 - self._chunks.total
+        self._acks.rest(count, missing, now)
         if first >= self._chunks.stop:
             self._write(burst, 0, count)
             self._last_progress_at = now

@@ -343,7 +343,7 @@ class SimNet:
             if target in self._inboxes:
                 self._inboxes[target].put(source, datagram)
         for target, inbox in self._inboxes.items():
-            while inbox.ready_at() <= self.now:
+            while self._read_at(target, inbox) <= self.now:
                 self._deliver(target, *inbox.take(self.now))
         if self._inboxes[SERVER].suspended_until <= self.now:
             self.listener.handle_timeout(self.now)
@@ -354,7 +354,7 @@ class SimNet:
         return self.now
 
     def _next_moment(self) -> float:
-        moments = [inbox.ready_at() for inbox in self._inboxes.values()]
+        moments = [self._read_at(target, inbox) for target, inbox in self._inboxes.items()]
         for client in self.clients.values():
             at = None if client.outcome else client.download.next_timeout()
             if at is not None:
@@ -363,6 +363,12 @@ class SimNet:
         if server_at is not None:
             moments.append(max(server_at, self._inboxes[SERVER].suspended_until))
         return min(self._arrivals[0][0] if self._arrivals else inf, *moments)
+
+    def _read_at(self, target: str, inbox: Inbox) -> float:
+        """When an end reads its inbox next: once something waits there, and its rest is over."""
+        at = inbox.ready_at()
+        client = self.clients.get(target) if at < inf else None
+        return max(at, client.download.rest_until) if client and not client.outcome else at
 
     def _deliver(self, target: str, source: str, batch: list[bytes]) -> None:
         joined = b"".join(batch)

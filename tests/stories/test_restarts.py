@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from udpft.errors import NoSuchFile, PartialTransfer, SourceChanged, TimedOut
+from udpft.protocol.client.upload import Upload
 from udpft.protocol.contract import Completed
 from udpft.protocol.handshake.initiator import probe_sizes
 from udpft.protocol.server.admission import Admission
@@ -298,6 +299,24 @@ def test_a_fetch_goes_on_from_another_address(times: int) -> None:
     net.run()
     assert client.content == CONTENT
     assert client.ended_at <= 10.0
+
+
+def test_a_put_that_begins_anew_is_patient_with_an_outage() -> None:
+    # That nobody confirms what was sent from the old address, says nothing of the new session.
+    net = SimNet({}, seed=1, down=DOWN, up=DOWN)
+    client = net.put("file", CONTENT[:20_000])
+    upload = client.download
+    assert isinstance(upload, Upload)
+    net.run_while(lambda: not upload.sender or upload.sender.totals.packets < 10)
+    net.readdress(client)
+    net.run_while(lambda: not upload._has_left)
+    net.blocked.add(client.address)
+    net.run_to(net.now + 11.5)
+    net.blocked.discard(client.address)
+    net.run()
+    assert net.stored == {"file": CONTENT[:20_000]}
+    assert isinstance(client.outcome, Completed)
+    assert client.outcome.confirmed
 
 
 def test_where_the_old_flow_leads_nowhere_it_asks_from_a_new_port() -> None:

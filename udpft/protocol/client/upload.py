@@ -249,6 +249,8 @@ class Upload:
     def handle_timeout(self, now: float) -> None:
         """Act on the deadlines that have passed."""
         if self.sender:
+            if self._has_left:
+                self.sender.note_abandoned()
             self.sender.handle_timeout(now)
         else:
             self._initiator.handle_timeout(now)

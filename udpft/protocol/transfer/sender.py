@@ -35,7 +35,7 @@ from udpft.protocol.contract import (
     TransferIds,
     Transmit,
 )
-from udpft.protocol.params import FIN_PATIENCE_S, MAX_PACKETS, MAX_PTO_S, STOOD_STILL_S
+from udpft.protocol.params import MAX_PACKETS, MAX_PTO_S, STOOD_STILL_S
 from udpft.protocol.recovery.congestion import CongestionController
 from udpft.protocol.recovery.delivery_rate import DeliveryRate
 from udpft.protocol.recovery.loss_detection import (
@@ -51,6 +51,7 @@ from udpft.protocol.transfer.closing import closing_packets
 from udpft.protocol.transfer.flow import NO_LIMITS, FlowControl, SendLimits
 from udpft.protocol.transfer.sender_states import (
     HEARD_AND_READ,
+    NOT_HELD_ALL,
     PEER_HOLDS_ALL,
     READ,
     SENDER_STATES,
@@ -282,10 +283,7 @@ class Sender:
             self._inform_controller(now, newest, verdicts)
         history.forget(now - _FORGET_AFTER_PTOS * self.rtt.pto_s)
         self._flow.note_in_flight(history.packets_in_flight, now)
-        if ack.first_missing == queue.chunk_count and self._state in (
-            SenderState.SENDING,
-            SenderState.FINISHING,
-        ):
+        if ack.first_missing == queue.chunk_count and self._state in NOT_HELD_ALL:
             self._follow(SenderEvent.PEER_HOLDS_ALL)
             self._say_fin()
 
@@ -448,8 +446,7 @@ class Sender:
         )
         timers, totals = self._timers, self.totals
         self._numbers.next = packet + count
-        if timers.probes:
-            timers.probes = max(0, timers.probes - count)
+        timers.probes = max(0, timers.probes - count)
         self._flow.note_sent(count, history.packets_in_flight, now)
         timers.sent_at = now
         totals.packets += count
@@ -523,11 +520,15 @@ class Sender:
         elif now >= self._probe_at():
             self._probe(now)
 
+    def note_abandoned(self) -> None:
+        """Note that another session is begun in place of this one: its peer confirms nothing."""
+        self._timers.fin_patience_s = inf
+
     def _unconfirmed_at(self) -> float:
         """When a peer that was sent everything, and was heard before, has been silent too long."""
         if self._state not in HEARD_AND_READ:
             return inf
-        return self._timers.heard_at + min(FIN_PATIENCE_S, self._timers.idle_timeout_s)
+        return self._timers.heard_at + self._timers.fin_patience_s
 
     def _probe_at(self) -> float:
         """When a silent peer is probed: the PTO, doubling (RFC 9002, 6.2)."""

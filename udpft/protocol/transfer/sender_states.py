@@ -59,5 +59,6 @@ SENDER_STATES = TransitionTable(
 
 UNHEARD = (SenderState.UNHEARD, SenderState.UNHEARD_READ)
 PEER_HOLDS_ALL = (SenderState.READING, SenderState.CLOSING)
+NOT_HELD_ALL = (SenderState.SENDING, SenderState.FINISHING)
 HEARD_AND_READ = (SenderState.FINISHING, SenderState.CLOSING)
 READ = (SenderState.UNHEARD_READ, *HEARD_AND_READ)

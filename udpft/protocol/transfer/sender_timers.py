@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import inf
 from typing import Final
 
-from udpft.protocol.params import GRANULARITY_S, QUIET_S
+from udpft.protocol.params import FIN_PATIENCE_S, GRANULARITY_S, QUIET_S
 from udpft.protocol.transfer.work_budget import BURSTS_A_TURN, WorkShare
 
 HASHING_PATIENCE_S: Final = 5.0
@@ -32,12 +32,14 @@ class SenderTimers:
         probes: packets that may leave beyond the windows, as a probe.
         source_at: when the file is asked again, for it was not ready; 0 while it is.
         data_first: whether the next probe is led by DATA, and not by ACCEPT.
+        fin_patience_s: seconds without a word after which a peer that was sent everything has left.
         hash_at: when chunks that the peer holds are hashed on; inf where it has been silent for
             `HASHING_PATIENCE_S`.
     """
 
     __slots__ = (
         "data_first",
+        "fin_patience_s",
         "hash_at",
         "heard_at",
         "idle_timeout_s",
@@ -60,6 +62,7 @@ class SenderTimers:
         self.ptos = 0
         self.probes = 0
         self.data_first = False
+        self.fin_patience_s = min(FIN_PATIENCE_S, idle_timeout_s)
         self.source_at = 0.0
         self.hash_at = now
 

@@ -31,7 +31,7 @@ _MAX_BYTES: Final = 1 << 18
 """Bytes of a message at most: a name of 4,096 bytes takes six times as many as JSON."""
 
 
-class ToldError(UdpftError):
+class _ToldError(UdpftError):
     """Error of another process, as it told of it."""
 
     def __init__(self, message: str, hint: str, exit_code: int) -> None:
@@ -101,9 +101,9 @@ def fields_of(record: Served | Refused) -> dict[str, Any]:
     return {**record._asdict(), "error": fields_of_error(error) if error else None}
 
 
-def error_of(fields: dict[str, Any]) -> ToldError:
+def error_of(fields: dict[str, Any]) -> UdpftError:
     """Error that fields tell of."""
-    return ToldError(fields["message"], fields["hint"], fields["exit_code"])
+    return _ToldError(fields["message"], fields["hint"], fields["exit_code"])
 
 
 def served_of(message: dict[str, Any]) -> Served:

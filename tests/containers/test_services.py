@@ -22,7 +22,7 @@ def test_each_server_becomes_healthy(project: Project, service: str) -> None:
 
 def test_the_images_own_health_check_tells_a_file_server(project: Project) -> None:
     project.up("server", "messenger")
-    [image, _] = project.images
+    image, *_ = project.images
     kind, check = json.loads(
         docker("inspect", "--format", "{{json .Config.Healthcheck.Test}}", image)
     )

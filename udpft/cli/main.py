@@ -34,6 +34,10 @@ def run(arguments: Sequence[str]) -> int:
         words = read_get(arguments, os.environ)
         if words is not None:
             return _get(words)
+        if list(arguments) == ["serve", "--for-shell"]:
+            from udpft.remote.far_end import run as be_far_end  # a client waits: without click
+
+            return be_far_end()
         from udpft.cli import app
 
         return app.run(arguments)

@@ -277,11 +277,14 @@ def _open(
     known_of: Callable[[Sequence[Found]], dict[str, Known]],
     of_client: dict[str, Any],
 ) -> RemoteClient:
-    need_cryptography()
     key = Key()
     request = Request(key, asked, options.ports, of_client.get("timeout", IDLE_TIMEOUT_S))
     shell = Shell(command_line(name, options), name.host, say)
     try:
+        need_cryptography()  # and all else that is imported: the shell takes its time meanwhile
+        from udpft.net import sealed as _sealed  # noqa: F401
+        from udpft.protocol.keyed import channel as _channel  # noqa: F401
+
         answer = shell.ask(encode_request(request))
         candidates = addresses_to_try(host_on_network(name, options), answer.addresses, answer.port)
         timeout_s = of_client.get("connect_timeout", CONNECT_TIMEOUT_S)

@@ -26,10 +26,6 @@ _MAX_FIELDS = 50
 T = TypeVar("T")
 
 
-class NotOurForm(Denied):
-    """A form without the hidden field of our own forms."""
-
-
 class Field(NamedTuple):
     """Field of a form: ``text`` as it was typed, ``error`` in words, empty where there is none."""
 
@@ -76,7 +72,7 @@ async def read_form(request: Request, access: Access, max_bytes: int = MAX_FORM_
 
     Raises:
         TooLarge: it has more.
-        NotOurForm: it is not ours.
+        Denied: it is not ours.
         LocalWriteFailed: its files cannot be kept.
     """
     too_large = TooLarge(
@@ -105,7 +101,7 @@ async def read_form(request: Request, access: Access, max_bytes: int = MAX_FORM_
         ) from error
     if not access.is_own_form(text_in(form, "form")):
         await form.close()
-        raise NotOurForm("this form is too old", hint="reload the page, and send it again")
+        raise Denied("this form is too old", hint="reload the page, and send it again")
     return form
 
 

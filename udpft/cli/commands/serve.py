@@ -23,7 +23,7 @@ from udpft.cli.options import (
 )
 from udpft.cli.output.console import Console, print_json
 from udpft.cli.output.exit_status import Exit, verdict
-from udpft.cli.output.server_log import TO_ANSWER, FailureHandler, ServerLog
+from udpft.cli.output.server_log import TO_ANSWER, ServerLog, failures_told
 from udpft.cli.output.tracing import traced
 from udpft.errors import UsageError
 from udpft.net.address import Address, parse_server
@@ -177,7 +177,7 @@ def command(
         _allow_open_files(options["max_clients"], writable=options["writable"])
         log = ServerLog(console, as_json)
         with ExitStack() as stack:
-            stack.enter_context(_failures_told(console))
+            stack.enter_context(failures_told(console, LOGGER))
             if trace:
                 options["trace"] = stack.enter_context(
                     traced(console, "server", trace, trace_limit)
@@ -238,19 +238,6 @@ def _supervisor(
 
 def _is_loopback(host: str) -> bool:
     return host.startswith("127.") or host == "::1"
-
-
-@contextmanager
-def _failures_told(console: Console) -> Iterator[None]:
-    """Write what the server says of exceptions that nobody expected to the log."""
-    handler = FailureHandler(console)
-    LOGGER.addHandler(handler)
-    propagates, LOGGER.propagate = LOGGER.propagate, False
-    try:
-        yield
-    finally:
-        LOGGER.propagate = propagates
-        LOGGER.removeHandler(handler)
 
 
 def _metrics(address: str, server: Server) -> Metrics:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from errno import EACCES, EIO, EPERM
 from typing import TYPE_CHECKING, Any
 
@@ -192,6 +193,19 @@ class FailureHandler(logging.Handler):
         """Write the lines of a record."""
         trace = logging.Formatter().formatException(record.exc_info) if record.exc_info else ""
         write_failure(self._console, record.getMessage(), trace)
+
+
+@contextmanager
+def failures_told(console: Console, logger: logging.Logger) -> Iterator[None]:
+    """Write what a logger says of exceptions that nobody expected, and let nobody else do so."""
+    handler = FailureHandler(console)
+    logger.addHandler(handler)
+    propagates, logger.propagate = logger.propagate, False
+    try:
+        yield
+    finally:
+        logger.propagate = propagates
+        logger.removeHandler(handler)
 
 
 def write_failure(console: Console, message: str, trace: str) -> None:

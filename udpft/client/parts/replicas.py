@@ -2,8 +2,8 @@
 
 Each server has a thread and a connection. A stripe is a range whose chunks are the file's chunks,
 so they go to their places in its part file, and into its journal. That every server has the same
-file is seen at the end: one of them compares its digest with that of all that has come, whoever
-sent it. Where the digests differ, so do the servers' files, and there is no file.
+file is seen at the end: each that is there compares its digest with that of all that has come,
+whoever sent it. Where the digests differ, so do the servers' files, and there is no file.
 """
 
 from __future__ import annotations
@@ -441,19 +441,26 @@ class _Striped:
 
     def _wait(self) -> None:
         """Wait until all is there, and tell of progress meanwhile."""
-        with self._changed:
-            while not (self._file and self._file.plan.is_done):
+        while True:
+            with self._changed:
+                if self._file and self._file.plan.is_done:
+                    return
                 self._changed.wait(PROGRESS_INTERVAL_S)
-                if self._stop:
-                    self._stop.check()
-                if self._failure:
-                    raise self._failure
-                errors = [one.error for one in self._replicas if one.error]
-                if len(errors) == len(self._replicas):
-                    refusals = [error for error in errors if isinstance(error, ServerRefused)]
-                    raise (refusals or errors)[0]
-                if self._progress and self._file:
-                    self._progress(self._file.bytes_held(), self._file.known.size)
+                self._check_goes_on()
+                held_bytes = self._file.bytes_held() if self._file else 0
+            if self._progress and self._file:  # unlocked: nobody waits for the caller's function
+                self._progress(held_bytes, self._file.known.size)
+
+    def _check_goes_on(self) -> None:
+        """Raise the error that ends all, if there is one."""
+        if self._stop:
+            self._stop.check()
+        if self._failure:
+            raise self._failure
+        errors = [one.error for one in self._replicas if one.error]
+        if len(errors) == len(self._replicas):
+            refusals = [error for error in errors if isinstance(error, ServerRefused)]
+            raise (refusals or errors)[0]
 
     def _confirm(self) -> tuple[Completed, Download]:
         """Ask the replicas whether all that has come is their file, and give it its name.

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +11,7 @@ import click
 from udpft.cli.help_screen import Command
 from udpft.cli.options import LOCAL_FOLDERS, QUANTITY, key_file_option, server_option
 from udpft.cli.output.console import Console, print_line
-from udpft.cli.output.server_log import FailureHandler
+from udpft.cli.output.server_log import failures_told
 from udpft.client.client import DEFAULT_SERVER
 from udpft.errors import LocalReadFailed, UsageError
 
@@ -102,6 +100,7 @@ def command(
     try:
         from udpft.web.server import run
         from udpft.web.settings import Settings
+        from udpft.web.transfers import LOGGER
     except ModuleNotFoundError as missing:
         package = str(missing.name).partition(".")[0]
         raise UsageError(
@@ -127,20 +126,5 @@ def command(
         reports=reports or tuple(Path(one) for one in _REPORTS if Path(one).is_dir()),
         **options,
     )
-    with _failures_told(console):
+    with failures_told(console, LOGGER):
         run(settings, host, port, ready)
-
-
-@contextmanager
-def _failures_told(console: Console) -> Iterator[None]:
-    """Write what the page says of exceptions that nobody expected to standard error."""
-    from udpft.web.transfers import LOGGER
-
-    handler = FailureHandler(console)
-    LOGGER.addHandler(handler)
-    propagates, LOGGER.propagate = LOGGER.propagate, False
-    try:
-        yield
-    finally:
-        LOGGER.propagate = propagates
-        LOGGER.removeHandler(handler)
